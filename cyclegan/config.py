@@ -1,0 +1,307 @@
+"""Settings: frozen, keyword-only dataclasses, validated when they are made.
+
+``as_dict`` and ``from_dict`` turn them into plain values and back, which is how they travel in
+TOML files and in the metadata of model files. A network's configuration names its class in the
+key ``kind``.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from cyclegan.errors import ConfigError
+
+Norm = Literal["instance", "batch", "none"]
+Adversarial = Literal["lsgan", "vanilla", "wgangp", "hinge"]
+Precision = Literal["float32", "bfloat16"]
+Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
+
+T = TypeVar("T")
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
+
+
+def _at_least(smallest: float, **settings: float) -> None:
+    for name, value in settings.items():
+        _check(value >= smallest, f"{name} is {value}; expected at least {smallest}")
+
+
+def _one_of(choices: Any, **settings: object) -> None:
+    for name, value in settings.items():
+        known = typing.get_args(choices)
+        _check(
+            value in known, f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResnetConfig:
+    """The residual generator of the CycleGAN paper (appendix 7.2)."""
+
+    kind: ClassVar[str] = "resnet"
+    in_channels: int = 3
+    out_channels: int = 3
+    width: int = 64
+    """Channels after the first convolution (``ngf``)."""
+    blocks: int = 9
+    norm: Norm = "instance"
+    dropout: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(
+            1,
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            width=self.width,
+            blocks=self.blocks,
+        )
+        _one_of(Norm, norm=self.norm)
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths of input pictures must be multiples of this."""
+        return 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnetConfig:
+    """The U-Net generator of pix2pix: ``depth`` 7 is ``unet_128``, 8 is ``unet_256``."""
+
+    kind: ClassVar[str] = "unet"
+    in_channels: int = 3
+    out_channels: int = 3
+    width: int = 64
+    depth: int = 8
+    """Number of down-samplings."""
+    norm: Norm = "instance"
+    dropout: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(1, in_channels=self.in_channels, out_channels=self.out_channels, width=self.width)
+        _at_least(5, depth=self.depth)
+        _one_of(Norm, norm=self.norm)
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths of input pictures must be multiples of this."""
+        return 1 << self.depth
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchConfig:
+    """The PatchGAN discriminator: ``layers`` 3 judges patches of 70x70 pixels."""
+
+    kind: ClassVar[str] = "patch"
+    in_channels: int = 3
+    width: int = 64
+    layers: int = 3
+    norm: Norm = "instance"
+
+    def __post_init__(self) -> None:
+        _at_least(1, in_channels=self.in_channels, width=self.width, layers=self.layers)
+        _one_of(Norm, norm=self.norm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelConfig:
+    """The discriminator that judges each pixel by itself."""
+
+    kind: ClassVar[str] = "pixel"
+    in_channels: int = 3
+    width: int = 64
+    norm: Norm = "instance"
+
+    def __post_init__(self) -> None:
+        _at_least(1, in_channels=self.in_channels, width=self.width)
+        _one_of(Norm, norm=self.norm)
+
+
+GeneratorConfig = ResnetConfig | UnetConfig
+DiscriminatorConfig = PatchConfig | PixelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleGANConfig:
+    """The four networks, and what they are trained for: all ``CycleGAN`` needs but pictures."""
+
+    generator: GeneratorConfig = field(default_factory=ResnetConfig)
+    """Architecture of both generators. A to B; B to A has the channels swapped."""
+    discriminator: DiscriminatorConfig = field(default_factory=PatchConfig)
+    """Architecture of both discriminators; its channels follow the domain that each one judges."""
+    adversarial: Adversarial = "lsgan"
+    lambda_a: float = 10.0
+    """Weight of the cycle A -> B -> A."""
+    lambda_b: float = 10.0
+    """Weight of the cycle B -> A -> B."""
+    lambda_identity: float = 0.5
+    """Weight of the identity loss, relative to that of the cycle; 0 leaves it out."""
+    lambda_gradient_penalty: float = 10.0
+    """Weight of the gradient penalty; used by ``wgangp`` alone."""
+    pool_size: int = 50
+    """Generated images that each discriminator remembers; 0 shows it only the newest."""
+    learning_rate: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    ema_decay: float = 0.0
+    """Decay per step of a running mean of the generators' weights; 0 keeps none."""
+    precision: Precision = "float32"
+    """``bfloat16``: convolutions under autocast; weights, statistics and losses stay float32."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of(Adversarial, adversarial=self.adversarial)
+        _one_of(Precision, precision=self.precision)
+        _at_least(
+            0,
+            lambda_a=self.lambda_a,
+            lambda_b=self.lambda_b,
+            lambda_identity=self.lambda_identity,
+            lambda_gradient_penalty=self.lambda_gradient_penalty,
+            pool_size=self.pool_size,
+            learning_rate=self.learning_rate,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            ema_decay=self.ema_decay,
+        )
+        for name in ("beta1", "beta2", "ema_decay"):
+            _check(
+                getattr(self, name) < 1, f"{name} is {getattr(self, name)}; expected less than 1"
+            )
+        if self.lambda_identity > 0:
+            _check(
+                self.generator.in_channels == self.generator.out_channels,
+                "the identity loss needs domains of equal channels, got "
+                f"{self.generator.in_channels} and {self.generator.out_channels}; "
+                "set lambda_identity to 0",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Two sets of pictures and how a training sample is cut from each."""
+
+    a: Path
+    """Folder of domain A, searched recursively."""
+    b: Path
+    """Folder of domain B, searched recursively."""
+    preprocess: Preprocess = "resize_and_crop"
+    load_size: int = 286
+    """Pixels that a picture is scaled to before the crop."""
+    crop_size: int = 256
+    flip: bool = True
+    """Mirror every other picture, at random."""
+    skip_bad: bool = False
+    """Go on without pictures that cannot be read, counting them; else stop at the first."""
+
+    def __post_init__(self) -> None:
+        _one_of(Preprocess, preprocess=self.preprocess)
+        _at_least(1, load_size=self.load_size, crop_size=self.crop_size)
+        if self.preprocess in ("resize_and_crop", "scale_width_and_crop"):
+            _check(
+                self.crop_size <= self.load_size,
+                f"crop_size is {self.crop_size}, expected at most load_size {self.load_size}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole training run."""
+
+    data: DataConfig
+    model: CycleGANConfig = field(default_factory=CycleGANConfig)
+    output: Path = Path("runs/train")
+    """Folder of the run: models, samples, log and report."""
+    epochs: int = 100
+    """Epochs at the full learning rate."""
+    epochs_decay: int = 100
+    """Epochs over which the learning rate then falls linearly to zero."""
+    batch_size: int = 1
+    workers: int = 2
+    """Processes that read pictures; 0 reads them in the training process."""
+    sample_every: int = 500
+    """Steps between two pictures of the fixed samples."""
+    save_every: int = 5
+    """Epochs between two saves of the networks."""
+
+    def __post_init__(self) -> None:
+        _at_least(
+            1,
+            batch_size=self.batch_size,
+            sample_every=self.sample_every,
+            save_every=self.save_every,
+        )
+        _at_least(0, epochs=self.epochs, epochs_decay=self.epochs_decay, workers=self.workers)
+        _check(
+            self.epochs + self.epochs_decay > 0,
+            "epochs and epochs_decay are both 0; expected at least one epoch",
+        )
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A configuration as plain values: strings, numbers, booleans and dictionaries of them."""
+    values: dict[str, Any] = {"kind": config.kind} if hasattr(config, "kind") else {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            value = as_dict(value)
+        values[item.name] = str(value) if isinstance(value, Path) else value
+    return values
+
+
+def from_dict(cls: Any, values: Mapping[str, Any], where: str = "") -> Any:
+    """The configuration of class ``cls`` from plain values.
+
+    ``cls`` is a dataclass, or a union of dataclasses told apart by ``kind``. Raises ConfigError for
+    an unknown or missing key, naming the nearest known one, and for a value of the wrong type.
+    """
+    if isinstance(cls, types.UnionType):
+        return _from_tagged(cls, values, where)
+    hints = typing.get_type_hints(cls)
+    known = {item.name: item for item in dataclasses.fields(cls)}
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "kind" and hasattr(cls, "kind"):
+            continue
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            raise ConfigError(f"unknown setting {where}{key}{hint}")
+        given[key] = _converted(hints[key], value, f"{where}{key}")
+    try:
+        return cls(**given)
+    except TypeError as error:
+        raise ConfigError(f"{where or cls.__name__}: {error}") from error
+
+
+def _from_tagged(union: types.UnionType, values: Mapping[str, Any], where: str) -> Any:
+    classes = {member.kind: member for member in typing.get_args(union)}
+    kind = values.get("kind", next(iter(classes)))
+    if kind not in classes:
+        raise ConfigError(
+            f"{where}kind is {kind!r}; expected one of {', '.join(map(repr, classes))}"
+        )
+    return from_dict(classes[kind], values, where)
+
+
+def _converted(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) or isinstance(hint, types.UnionType):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} is {value!r}; expected a table of settings")
+        return from_dict(hint, value, f"{where}.")
+    if hint is Path:
+        hint, value = Path, Path(value) if isinstance(value, str) else value
+    if typing.get_origin(hint) is Literal:
+        return value
+    if hint is float and type(value) is int:
+        value = float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where} is {value!r}; expected {hint.__name__}")
+    return value

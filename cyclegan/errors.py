@@ -1,0 +1,60 @@
+"""Every error this project raises on purpose.
+
+    CycleGANError
+    ├── ConfigError            a setting is unknown, out of range, or contradicts another
+    ├── DataError              training or evaluation data cannot be used
+    │   └── ImageError         one picture cannot be read or converted
+    ├── ModelError             a model file cannot be used
+    │   ├── UnknownModelError  its tensors match no network known here
+    │   └── NewerFormatError   it was written by a later version of this project
+    ├── BackendError           an inference backend is missing or refuses the model
+    ├── FrameError             frames of a shape, dtype or size that cannot be translated
+    ├── VideoError             a video cannot be decoded or encoded
+    └── OutputError            a result cannot be written where it was asked for
+
+A message says what was got, what was expected, and what to do about it.
+"""
+
+
+class CycleGANError(Exception):
+    """Base of all errors of this package: catch it to catch them all."""
+
+
+class ConfigError(CycleGANError, ValueError):
+    """A setting is unknown, out of range, or contradicts another."""
+
+
+class DataError(CycleGANError):
+    """Training or evaluation data cannot be used."""
+
+
+class ImageError(DataError):
+    """One picture cannot be read or converted."""
+
+
+class ModelError(CycleGANError):
+    """A model file cannot be used."""
+
+
+class UnknownModelError(ModelError):
+    """The tensors of a model file match no network known here."""
+
+
+class NewerFormatError(ModelError):
+    """A model file was written by a later version of this project."""
+
+
+class BackendError(CycleGANError, RuntimeError):
+    """An inference backend is missing or refuses the model."""
+
+
+class FrameError(CycleGANError, ValueError):
+    """Frames of a shape, dtype or size that cannot be translated."""
+
+
+class VideoError(CycleGANError):
+    """A video cannot be decoded or encoded."""
+
+
+class OutputError(CycleGANError, OSError):
+    """A result cannot be written where it was asked for."""

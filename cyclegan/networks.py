@@ -1,0 +1,267 @@
+"""Generators and discriminators.
+
+N batch, C channels, H height, W width. Pictures are float (N, C, H, W) in [-1, 1].
+
+A norm layer here is called with what follows it (activation, residual sum, reflection pad), so that
+one kernel can do it all: ``norm(x, activation="relu", pad=1)``. Convolutions run unpadded where the
+norm before them has padded already.
+"""
+
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cyclegan.config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    Norm,
+    PatchConfig,
+    PixelConfig,
+    ResnetConfig,
+    UnetConfig,
+)
+from cyclegan.kernels import Activation, finish, instance_norm, reflection_pad2d
+
+
+class InstanceNorm(nn.Module):
+    """Instance norm without parameters or running statistics."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(
+        self,
+        x: Tensor,
+        activation: Activation = "none",
+        residual: Tensor | None = None,
+        pad: int = 0,
+        unpadded: bool = False,
+    ) -> Any:
+        return instance_norm(
+            x, activation=activation, residual=residual, pad=pad, unpadded=unpadded
+        )
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm with scale, shift and running statistics."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        return finish(super().forward(x), *args, **kwargs)
+
+
+class NoNorm(nn.Module):
+    """No norm, only what follows it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return finish(x, *args, **kwargs)
+
+
+NORMS: dict[Norm, Any] = {"instance": InstanceNorm, "batch": BatchNorm, "none": NoNorm}
+
+
+def has_bias(norm: Norm) -> bool:
+    """Whether convolutions before this norm carry a bias, as the public implementation has it."""
+    return norm == "instance"
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around an identity, no activation after the sum."""
+
+    def __init__(self, config: ResnetConfig, channels: int) -> None:
+        super().__init__()
+        bias = has_bias(config.norm)
+        self.conv1 = nn.Conv2d(channels, channels, 3, bias=bias)
+        self.norm1 = NORMS[config.norm](channels)
+        self.dropout = config.dropout
+        self.conv2 = nn.Conv2d(channels, channels, 3, bias=bias)
+        self.norm2 = NORMS[config.norm](channels)
+
+    def forward(self, x: Tensor, padded: Tensor, pad: int) -> tuple[Tensor, Tensor]:
+        """From x and pad(x, 1), the block's result and its padding by ``pad``."""
+        if self.dropout:
+            y = F.dropout(self.norm1(self.conv1(padded), activation="relu"), 0.5, self.training)
+            y = reflection_pad2d(y, 1)
+        else:
+            y = self.norm1(self.conv1(padded), activation="relu", pad=1)
+        pair: tuple[Tensor, Tensor] = self.norm2(self.conv2(y), residual=x, pad=pad, unpadded=True)
+        return pair
+
+
+class ResnetGenerator(nn.Module):
+    """The residual generator of the CycleGAN paper (Zhu et al. 2017, appendix 7.2).
+
+    (N, in_channels, H, W) in [-1, 1] -> (N, out_channels, H, W) in [-1, 1]; H and W multiples of 4.
+    """
+
+    def __init__(self, config: ResnetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or ResnetConfig()
+        width, norm, bias = config.width, NORMS[config.norm], has_bias(config.norm)
+        self.stem = nn.Conv2d(config.in_channels, width, 7, bias=bias)
+        self.stem_norm = norm(width)
+        self.down1 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias)
+        self.down1_norm = norm(2 * width)
+        self.down2 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1, bias=bias)
+        self.down2_norm = norm(4 * width)
+        self.blocks = nn.ModuleList(ResidualBlock(config, 4 * width) for _ in range(config.blocks))
+        self.up1 = nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1, output_padding=1, bias=bias)
+        self.up1_norm = norm(2 * width)
+        self.up2 = nn.ConvTranspose2d(2 * width, width, 3, 2, 1, output_padding=1, bias=bias)
+        self.up2_norm = norm(width)
+        self.head = nn.Conv2d(width, config.out_channels, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem_norm(self.stem(reflection_pad2d(x, 3)), activation="relu")
+        x = self.down1_norm(self.down1(x), activation="relu")
+        x, padded = self.down2_norm(self.down2(x), activation="relu", pad=1, unpadded=True)
+        for left, block in enumerate(self.blocks, 1 - len(self.blocks)):
+            x, padded = block(x, padded, pad=1 if left else 0)
+        x = self.up1_norm(self.up1(x), activation="relu")
+        x = self.up2_norm(self.up2(x), activation="relu", pad=3)
+        return torch.tanh(self.head(x))
+
+
+class UnetLevel(nn.Module):
+    """One down-sampling and its up-sampling; what lies below comes in between."""
+
+    def __init__(self, config: UnetConfig, level: int) -> None:
+        super().__init__()
+        outer, inner = _unet_channels(config, level - 1), _unet_channels(config, level)
+        bottom, bias = level == config.depth - 1, has_bias(config.norm)
+        self.down = nn.Conv2d(outer, inner, 4, stride=2, padding=1, bias=bias)
+        self.down_norm = nn.Identity() if bottom else NORMS[config.norm](inner)
+        self.up = nn.ConvTranspose2d(
+            inner if bottom else 2 * inner, outer, 4, stride=2, padding=1, bias=bias
+        )
+        self.up_norm = NORMS[config.norm](outer)
+        # The public implementation drops out in the levels of 8 * width channels but the lowest.
+        self.dropout = config.dropout and not bottom and level >= 4
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(N, outer, H, W) -> (N, inner, H/2, W/2)."""
+        encoded: Tensor = self.down_norm(self.down(F.leaky_relu(x, 0.2)))
+        return encoded
+
+    def decode(self, y: Tensor) -> Tensor:
+        """(N, inner or twice that, H/2, W/2) -> (N, outer, H, W)."""
+        decoded: Tensor = self.up_norm(self.up(F.relu(y)))
+        return F.dropout(decoded, 0.5, self.training) if self.dropout else decoded
+
+
+class UnetGenerator(nn.Module):
+    """The U-Net generator of pix2pix (Isola et al. 2017, appendix 6.1.1).
+
+    (N, in_channels, H, W) in [-1, 1] -> (N, out_channels, H, W) in [-1, 1]; H and W multiples of
+    2**depth.
+    """
+
+    def __init__(self, config: UnetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or UnetConfig()
+        bias = has_bias(config.norm)
+        self.stem = nn.Conv2d(config.in_channels, config.width, 4, stride=2, padding=1, bias=bias)
+        self.levels = nn.ModuleList(UnetLevel(config, level) for level in range(1, config.depth))
+        self.head = nn.ConvTranspose2d(2 * config.width, config.out_channels, 4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = [cast(UnetLevel, level) for level in self.levels]
+        skips: list[Tensor] = [self.stem(x)]
+        for level in levels:
+            skips.append(level.encode(skips[-1]))
+        y = skips.pop()
+        for level in reversed(levels):
+            y = torch.cat([skips.pop(), level.decode(y)], dim=1)
+        return torch.tanh(self.head(F.relu(y)))
+
+
+def _unet_channels(config: UnetConfig, level: int) -> int:
+    return config.width * min(1 << level, 8)
+
+
+class PatchDiscriminator(nn.Module):
+    """PatchGAN (Isola et al. 2017, appendix 6.1.2).
+
+    (N, C, H, W) in [-1, 1] -> one logit a patch, (N, 1, H', W').
+    """
+
+    def __init__(self, config: PatchConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PatchConfig()
+        widths = [config.width * min(1 << i, 8) for i in range(config.layers + 1)]
+        bias = has_bias(config.norm)
+        self.stem = nn.Conv2d(config.in_channels, widths[0], 4, stride=2, padding=1)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(before, after, 4, 1 if i == config.layers else 2, 1, bias=bias)
+            for i, (before, after) in enumerate(pairwise(widths), 1)
+        )
+        self.norms = nn.ModuleList(NORMS[config.norm](after) for after in widths[1:])
+        self.head = nn.Conv2d(widths[-1], 1, 4, stride=1, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.leaky_relu(self.stem(x), 0.2)
+        for conv, norm in zip(self.convs, self.norms):
+            x = norm(conv(x), activation="leaky_relu")
+        logits: Tensor = self.head(x)
+        return logits
+
+
+class PixelDiscriminator(nn.Module):
+    """PatchGAN with patches of one pixel.
+
+    (N, C, H, W) in [-1, 1] -> one logit a pixel, (N, 1, H, W).
+    """
+
+    def __init__(self, config: PixelConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PixelConfig()
+        bias = has_bias(config.norm)
+        self.stem = nn.Conv2d(config.in_channels, config.width, 1)
+        self.conv = nn.Conv2d(config.width, 2 * config.width, 1, bias=bias)
+        self.norm = NORMS[config.norm](2 * config.width)
+        self.head = nn.Conv2d(2 * config.width, 1, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.leaky_relu(self.stem(x), 0.2)
+        logits: Tensor = self.head(self.norm(self.conv(x), activation="leaky_relu"))
+        return logits
+
+
+Generator = ResnetGenerator | UnetGenerator
+Discriminator = PatchDiscriminator | PixelDiscriminator
+
+_CLASSES: dict[type, Any] = {
+    ResnetConfig: ResnetGenerator,
+    UnetConfig: UnetGenerator,
+    PatchConfig: PatchDiscriminator,
+    PixelConfig: PixelDiscriminator,
+}
+
+
+def generator_from_config(config: GeneratorConfig) -> Generator:
+    """The generator that ``config`` describes, with PyTorch's default initial weights."""
+    generator: Generator = _CLASSES[type(config)](config)
+    return generator
+
+
+def discriminator_from_config(config: DiscriminatorConfig) -> Discriminator:
+    """The discriminator that ``config`` describes, with PyTorch's default initial weights."""
+    discriminator: Discriminator = _CLASSES[type(config)](config)
+    return discriminator
+
+
+def initialise(network: nn.Module, gain: float = 0.02) -> None:
+    """Weights from N(0, gain), biases 0; norm scales from N(1, gain) (paper, appendix 7.2)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, gain)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,1 @@
+"""From a generator to translated frames: export, engines, video."""
