@@ -18,6 +18,7 @@ from cyclegan.errors import ConfigError
 
 Norm = Literal["instance", "batch", "none"]
 Adversarial = Literal["lsgan", "vanilla", "wgangp", "hinge"]
+Upsample = Literal["transposed", "resize"]
 Precision = Literal["float32", "bfloat16"]
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
@@ -54,6 +55,9 @@ class ResnetConfig:
     blocks: int = 9
     norm: Norm = "instance"
     dropout: bool = False
+    upsample: Upsample = "transposed"
+    """``transposed`` convolutions, as in the paper, or ``resize``: nearest neighbour, then a plain
+    convolution, which leaves no checkerboard (Odena et al. 2016) and costs more."""
 
     def __post_init__(self) -> None:
         _at_least(
@@ -64,6 +68,7 @@ class ResnetConfig:
             blocks=self.blocks,
         )
         _one_of(Norm, norm=self.norm)
+        _one_of(Upsample, upsample=self.upsample)
 
     @property
     def size_multiple(self) -> int:

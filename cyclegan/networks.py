@@ -22,6 +22,7 @@ from cyclegan.config import (
     PixelConfig,
     ResnetConfig,
     UnetConfig,
+    Upsample,
 )
 from cyclegan.kernels import Activation, finish, instance_norm, reflection_pad2d
 
@@ -70,6 +71,26 @@ def has_bias(norm: Norm) -> bool:
     return norm == "instance"
 
 
+class ResizeConv(nn.Conv2d):
+    """Nearest-neighbour doubling, then a 3x3 convolution (Odena et al. 2016)."""
+
+    def __init__(self, before: int, after: int, bias: bool) -> None:
+        super().__init__(before, after, 3, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class TransposedConv(nn.ConvTranspose2d):
+    """A 3x3 transposed convolution that doubles height and width."""
+
+    def __init__(self, before: int, after: int, bias: bool) -> None:
+        super().__init__(before, after, 3, stride=2, padding=1, output_padding=1, bias=bias)
+
+
+UPSAMPLES: dict[Upsample, Any] = {"transposed": TransposedConv, "resize": ResizeConv}
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around an identity, no activation after the sum."""
 
@@ -110,9 +131,10 @@ class ResnetGenerator(nn.Module):
         self.down2 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1, bias=bias)
         self.down2_norm = norm(4 * width)
         self.blocks = nn.ModuleList(ResidualBlock(config, 4 * width) for _ in range(config.blocks))
-        self.up1 = nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1, output_padding=1, bias=bias)
+        upsample = UPSAMPLES[config.upsample]
+        self.up1 = upsample(4 * width, 2 * width, bias)
         self.up1_norm = norm(2 * width)
-        self.up2 = nn.ConvTranspose2d(2 * width, width, 3, 2, 1, output_padding=1, bias=bias)
+        self.up2 = upsample(2 * width, width, bias)
         self.up2_norm = norm(width)
         self.head = nn.Conv2d(width, config.out_channels, 7)
 

@@ -1,0 +1,196 @@
+"""Model files: one network with everything needed to run it.
+
+Our format is a safetensors file whose metadata holds, as text,
+
+    format          "cyclegan-generator" or "cyclegan-discriminator"
+    format_version  "1"
+    config          the network's configuration, as JSON
+    domains         what it translates from and to, as JSON; for a discriminator, what it judges
+    value_range     "[-1, 1]", the range of input and output values
+
+The public implementation's ``.pth`` files (see ``reference``) are read wherever a model is
+expected: a file is told by its content, never by its name. No code found in a file is executed.
+"""
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cyclegan import reference
+from cyclegan.config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    as_dict,
+    from_dict,
+)
+from cyclegan.errors import ModelError, NewerFormatError
+from cyclegan.files import write_atomically
+from cyclegan.networks import (
+    Discriminator,
+    Generator,
+    discriminator_from_config,
+    generator_from_config,
+)
+
+FORMAT_VERSION = 1
+GENERATOR = "cyclegan-generator"
+DISCRIMINATOR = "cyclegan-discriminator"
+_CONFIGS: dict[str, Any] = {GENERATOR: GeneratorConfig, DISCRIMINATOR: DiscriminatorConfig}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What a model file says of its network."""
+
+    config: GeneratorConfig | DiscriminatorConfig
+    domains: tuple[str, ...]
+    """Source and target of a generator; the judged domain of a discriminator."""
+    format_version: int
+    """0 for a file of the public implementation."""
+    parameters: int
+    """Numbers in the network's weights."""
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether the file holds a generator, not a discriminator."""
+        return not isinstance(self.config, DiscriminatorConfig)
+
+
+def save_generator(
+    path: str | os.PathLike[str], generator: Generator, domains: tuple[str, str] = ("A", "B")
+) -> None:
+    """Write ``generator`` to ``path``, which keeps its old content until the new one is whole.
+
+    Raises OutputError when the file cannot be written.
+    """
+    _save(Path(path), generator, GENERATOR, domains)
+
+
+def save_discriminator(
+    path: str | os.PathLike[str], discriminator: Discriminator, domain: str
+) -> None:
+    """Write ``discriminator``, the judge of ``domain``, to ``path``, as ``save_generator`` does."""
+    _save(Path(path), discriminator, DISCRIMINATOR, (domain,))
+
+
+def load_generator(path: str | os.PathLike[str]) -> Generator:
+    """The generator in ``path``: ours, or the public implementation's ``.pth``.
+
+    Returns it in float32, on the CPU, in evaluation mode. Raises ModelError (UnknownModelError,
+    NewerFormatError) when the file is missing, truncated, or holds something else.
+    """
+    info, tensors = _read(Path(path), with_tensors=True)
+    if isinstance(info.config, DiscriminatorConfig):
+        raise ModelError(f"{path} holds a discriminator; expected a generator")
+    generator = generator_from_config(info.config)
+    _fill(generator, tensors, Path(path))
+    return generator.eval()
+
+
+def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
+    """The discriminator in ``path``; otherwise as ``load_generator``."""
+    info, tensors = _read(Path(path), with_tensors=True)
+    if not isinstance(info.config, DiscriminatorConfig):
+        raise ModelError(f"{path} holds a generator; expected a discriminator")
+    discriminator = discriminator_from_config(info.config)
+    _fill(discriminator, tensors, Path(path))
+    return discriminator.eval()
+
+
+def read_info(path: str | os.PathLike[str]) -> ModelInfo:
+    """What the model file ``path`` says of its network. Raises as ``load_generator`` does."""
+    return _read(Path(path), with_tensors=False)[0]
+
+
+def _save(
+    path: Path, network: Generator | Discriminator, kind: str, domains: tuple[str, ...]
+) -> None:
+    metadata = {
+        "format": kind,
+        "format_version": str(FORMAT_VERSION),
+        "config": json.dumps(as_dict(network.config)),
+        "domains": json.dumps(domains),
+        "value_range": "[-1, 1]",
+    }
+    tensors = {
+        name: tensor.detach().float().cpu().contiguous()
+        if tensor.is_floating_point()
+        else tensor.cpu()
+        for name, tensor in network.state_dict().items()
+    }
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: its tensors do not fit its configuration: {error}") from error
+
+
+def _read(path: Path, *, with_tensors: bool) -> tuple[ModelInfo, dict[str, Tensor]]:
+    if not path.is_file():
+        raise ModelError(f"no model file {path}")
+    if not _is_safetensors(path):
+        config, tensors = reference.read(path)
+        return _info(config, ("A", "B"), 0, tensors), tensors
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            info = _info_from_metadata(path, metadata, file)
+            keys = list(file.keys())
+            tensors = {key: file.get_tensor(key) for key in keys} if with_tensors else {}
+    except SafetensorError as error:
+        raise ModelError(f"{path} is damaged or truncated: {error}") from error
+    return info, tensors
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the file begins as safetensors do: a header's length, then its opening brace."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and struct.unpack("<Q", start[:8])[0] < 1 << 27
+
+
+def _info_from_metadata(path: Path, metadata: Mapping[str, str], file: Any) -> ModelInfo:
+    kind = metadata.get("format")
+    if kind not in _CONFIGS:
+        raise ModelError(
+            f"{path} says its format is {kind!r}; expected {' or '.join(map(repr, _CONFIGS))}"
+        )
+    try:
+        version = int(metadata["format_version"])
+        if version > FORMAT_VERSION:
+            raise NewerFormatError(
+                f"{path} has format version {version}; this release reads up to {FORMAT_VERSION}: "
+                "upgrade cyclegan-engine"
+            )
+        config = from_dict(_CONFIGS[kind], json.loads(metadata["config"]), "config.")
+        domains = tuple(str(name) for name in json.loads(metadata["domains"]))
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{path}: its metadata cannot be used: {error}") from error
+    parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in list(file.keys()))
+    return ModelInfo(config=config, domains=domains, format_version=version, parameters=parameters)
+
+
+def _info(
+    config: GeneratorConfig | DiscriminatorConfig,
+    domains: tuple[str, ...],
+    version: int,
+    tensors: Mapping[str, Tensor],
+) -> ModelInfo:
+    return ModelInfo(
+        config=config,
+        domains=domains,
+        format_version=version,
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+    )

@@ -1,0 +1,289 @@
+"""The ``.pth`` files of the public PyTorch CycleGAN (junyanz, pytorch-CycleGAN-and-pix2pix).
+
+Such a file is a bare state_dict: it does not say what network it belongs to. Here the network is
+read off its keys and shapes: each architecture known looks at the file and proposes a
+configuration; the proposal counts when its whole list of keys, with shapes, is what the file holds.
+
+Its names: ``G_A`` translates A to B (our generator_ab), ``G_B`` B to A. ``D_A`` judges domain **B**
+(our discriminator_b), ``D_B`` judges A.
+"""
+
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan.config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    Norm,
+    PatchConfig,
+    PixelConfig,
+    ResnetConfig,
+    UnetConfig,
+)
+from cyclegan.errors import ModelError, UnknownModelError
+from cyclegan.files import write_atomically
+from cyclegan.networks import (
+    Discriminator,
+    Generator,
+    discriminator_from_config,
+    generator_from_config,
+)
+
+NetworkConfig = GeneratorConfig | DiscriminatorConfig
+Names = Iterator[tuple[str, str]]
+"""Pairs of module names: ours, theirs."""
+
+
+def read(path: str | os.PathLike[str]) -> tuple[NetworkConfig, dict[str, Tensor]]:
+    """The network's configuration and its tensors under our names, float32.
+
+    Raises ModelError when the file is no state_dict, UnknownModelError when no network fits it.
+    """
+    given = _cleaned(_state_dict(Path(path)))
+    tried = []
+    for propose in _PROPOSALS:
+        config = propose(given)
+        if config is None:
+            continue
+        wanted = {theirs: ours for ours, theirs in _keys(config)}
+        shapes = {key: tuple(t.shape) for key, t in _empty(config).state_dict().items()}
+        problems = _problems(given, wanted, shapes)
+        if not problems:
+            return config, {ours: given[theirs].float() for theirs, ours in wanted.items()}
+        tried.append(f"{config}: {'; '.join(problems)}")
+    raise UnknownModelError(_unknown(Path(path), given, tried))
+
+
+def import_reference(path: str | os.PathLike[str]) -> Generator | Discriminator:
+    """The network in the ``.pth`` file ``path``, in float32 and evaluation mode. Raises as ``read``."""
+    config, tensors = read(path)
+    network: Generator | Discriminator
+    if isinstance(config, DiscriminatorConfig):
+        network = discriminator_from_config(config)
+    else:
+        network = generator_from_config(config)
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+def export_reference(path: str | os.PathLike[str], network: Generator | Discriminator) -> None:
+    """Write ``network`` to ``path`` as the public implementation saves it, atomically.
+
+    Raises ModelError when that implementation has no such network, OutputError when ``path``
+    cannot be written.
+    """
+    if getattr(network.config, "upsample", "transposed") != "transposed":
+        raise ModelError(
+            "the public implementation has no resize-convolutions (upsample='resize'); "
+            "only networks with upsample='transposed' can be exported to it"
+        )
+    state = network.state_dict()
+    tensors = {theirs: state[ours].detach().cpu().clone() for ours, theirs in _keys(network.config)}
+    write_atomically(Path(path), lambda temporary: torch.save(tensors, temporary))
+
+
+def _state_dict(path: Path) -> Mapping[str, Tensor]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).split("\n")[0]
+        raise ModelError(
+            f"{path} is neither a safetensors file nor a PyTorch state_dict: {reason}"
+        ) from error
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise ModelError(f"{path} holds a {type(loaded).__name__}; expected a state_dict")
+    if not all(isinstance(key, str) and isinstance(t, Tensor) for key, t in loaded.items()):
+        raise ModelError(
+            f"{path} holds a dictionary of more than tensors, with keys such as "
+            f"{', '.join(map(str, list(loaded)[:4]))}; expected a bare state_dict of one network"
+        )
+    return loaded
+
+
+def _cleaned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without DataParallel's prefix, and without the statistics that old instance norms saved."""
+    state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    return {
+        key: tensor
+        for key, tensor in state.items()
+        if not re.search(r"\.(running_mean|running_var|num_batches_tracked)$", key)
+        or f"{key.rpartition('.')[0]}.weight" in state
+    }
+
+
+# Each architecture's layout: our module names beside theirs, in the order of their layers.
+
+
+def _resnet_names(config: ResnetConfig) -> Names:
+    yield from (("stem", "model.1"), ("stem_norm", "model.2"))
+    yield from (("down1", "model.4"), ("down1_norm", "model.5"))
+    yield from (("down2", "model.7"), ("down2_norm", "model.8"))
+    second = 6 if config.dropout else 5
+    for i in range(config.blocks):
+        block = f"model.{10 + i}.conv_block"
+        yield from ((f"blocks.{i}.conv1", f"{block}.1"), (f"blocks.{i}.norm1", f"{block}.2"))
+        yield f"blocks.{i}.conv2", f"{block}.{second}"
+        yield f"blocks.{i}.norm2", f"{block}.{second + 1}"
+    up = 10 + config.blocks
+    yield from (("up1", f"model.{up}"), ("up1_norm", f"model.{up + 1}"))
+    yield from (("up2", f"model.{up + 3}"), ("up2_norm", f"model.{up + 4}"))
+    yield "head", f"model.{up + 7}"
+
+
+def _unet_names(config: UnetConfig) -> Names:
+    yield from (("stem", "model.model.0"), ("head", "model.model.3"))
+    prefix = "model.model.1"
+    for i in range(config.depth - 1):
+        bottom = i == config.depth - 2
+        yield f"levels.{i}.down", f"{prefix}.model.1"
+        if not bottom:
+            yield f"levels.{i}.down_norm", f"{prefix}.model.2"
+        yield f"levels.{i}.up", f"{prefix}.model.{3 if bottom else 5}"
+        yield f"levels.{i}.up_norm", f"{prefix}.model.{4 if bottom else 6}"
+        prefix += ".model.3"
+
+
+def _patch_names(config: PatchConfig) -> Names:
+    yield "stem", "model.0"
+    for i in range(config.layers):
+        yield from ((f"convs.{i}", f"model.{3 * i + 2}"), (f"norms.{i}", f"model.{3 * i + 3}"))
+    yield "head", f"model.{3 * config.layers + 2}"
+
+
+def _pixel_names(config: PixelConfig) -> Names:
+    yield from (("stem", "net.0"), ("conv", "net.2"), ("norm", "net.3"), ("head", "net.5"))
+
+
+_NAMES: dict[type, Callable[[Any], Names]] = {
+    ResnetConfig: _resnet_names,
+    UnetConfig: _unet_names,
+    PatchConfig: _patch_names,
+    PixelConfig: _pixel_names,
+}
+
+
+def _keys(config: NetworkConfig) -> Names:
+    """Pairs of state_dict keys: ours, theirs."""
+    theirs = dict(_NAMES[type(config)](config))
+    for ours in _empty(config).state_dict():
+        module, _, leaf = ours.rpartition(".")
+        yield ours, f"{theirs[module]}.{leaf}"
+
+
+def _empty(config: NetworkConfig) -> nn.Module:
+    with torch.device("meta"):
+        if isinstance(config, DiscriminatorConfig):
+            return discriminator_from_config(config)
+        return generator_from_config(config)
+
+
+# What each architecture makes of a file: a configuration, or None when it is plainly another.
+
+
+def _propose_resnet(given: Mapping[str, Tensor]) -> NetworkConfig | None:
+    blocks = {m[1] for key in given if (m := re.match(r"model\.(\d+)\.conv_block\.", key))}
+    first, last = given.get("model.1.weight"), _last_weight(given)
+    if not blocks or first is None or last is None:
+        return None
+    return ResnetConfig(
+        in_channels=first.shape[1],
+        out_channels=last.shape[0],
+        width=first.shape[0],
+        blocks=len(blocks),
+        norm=_norm(given, "model.1", "model.2"),
+        dropout="model.10.conv_block.6.weight" in given
+        and given["model.10.conv_block.6.weight"].dim() == 4,
+    )
+
+
+def _propose_unet(given: Mapping[str, Tensor]) -> NetworkConfig | None:
+    first, head = given.get("model.model.0.weight"), given.get("model.model.3.weight")
+    if first is None or head is None:
+        return None
+    depth = 1 + max(key.count(".model") - 1 for key in given if key.endswith("model.1.weight"))
+    return UnetConfig(
+        in_channels=first.shape[1],
+        out_channels=head.shape[1],
+        width=first.shape[0],
+        depth=max(depth, 5),
+        norm=_norm(given, "model.model.1.model.1", "model.model.1.model.2"),
+    )
+
+
+def _propose_patch(given: Mapping[str, Tensor]) -> NetworkConfig | None:
+    first = given.get("model.0.weight")
+    if first is None or first.dim() != 4:
+        return None
+    convs = sum(tensor.dim() == 4 for tensor in given.values())
+    return PatchConfig(
+        in_channels=first.shape[1],
+        width=first.shape[0],
+        layers=max(convs - 2, 1),
+        norm=_norm(given, "model.2", "model.3"),
+    )
+
+
+def _propose_pixel(given: Mapping[str, Tensor]) -> NetworkConfig | None:
+    first = given.get("net.0.weight")
+    if first is None or first.dim() != 4:
+        return None
+    return PixelConfig(
+        in_channels=first.shape[1], width=first.shape[0], norm=_norm(given, "net.2", "net.3")
+    )
+
+
+_PROPOSALS = (_propose_resnet, _propose_unet, _propose_patch, _propose_pixel)
+
+
+def _norm(given: Mapping[str, Tensor], conv: str, norm: str) -> Norm:
+    """Batch norm has weights; before instance norm, and there alone, convolutions have a bias."""
+    if f"{norm}.running_mean" in given:
+        return "batch"
+    return "instance" if f"{conv}.bias" in given else "none"
+
+
+def _last_weight(given: Mapping[str, Tensor]) -> Tensor | None:
+    outer = {int(m[1]): t for k, t in given.items() if (m := re.match(r"model\.(\d+)\.weight$", k))}
+    return outer[max(outer)] if outer else None
+
+
+# What to say of a file that fits none.
+
+
+def _problems(
+    given: Mapping[str, Tensor], wanted: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    problems = []
+    if missing := [key for key in wanted if key not in given]:
+        problems.append(f"missing {_some(missing)}")
+    if extra := [key for key in given if key not in wanted]:
+        problems.append(f"left over {_some(extra)}")
+    wrong = [
+        f"{key} {tuple(given[key].shape)} instead of {shapes[ours]}"
+        for key, ours in wanted.items()
+        if key in given and tuple(given[key].shape) != shapes[ours]
+    ]
+    if wrong:
+        problems.append(f"other shapes: {_some(wrong)}")
+    return problems
+
+
+def _unknown(path: Path, given: Mapping[str, Tensor], tried: list[str]) -> str:
+    if tried:
+        return f"{path} fits no network known here. Tried:\n  " + "\n  ".join(tried)
+    return (
+        f"{path} fits no network known here: nothing in it looks like a ResNet or U-Net generator, "
+        f"a patch or a pixel discriminator. Its keys: {_some(list(given))}"
+    )
+
+
+def _some(items: list[str], most: int = 6) -> str:
+    rest = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + rest
