@@ -62,7 +62,7 @@ def read(path: str | os.PathLike[str]) -> tuple[NetworkConfig, dict[str, Tensor]
 
 
 def import_reference(path: str | os.PathLike[str]) -> Generator | Discriminator:
-    """The network in the ``.pth`` file ``path``, in float32 and evaluation mode. Raises as ``read``."""
+    """The network in the ``.pth`` file ``path``, in evaluation mode. Raises as ``read``."""
     config, tensors = read(path)
     network: Generator | Discriminator
     if isinstance(config, DiscriminatorConfig):
