@@ -234,7 +234,7 @@ class TrainConfig:
     sample_every: int = 500
     """Steps between two pictures of the fixed samples."""
     save_every: int = 5
-    """Epochs between two saves of the networks."""
+    """Epochs between two saves of the networks; they are saved at the end in any case."""
 
     def __post_init__(self) -> None:
         _at_least(
@@ -244,6 +244,11 @@ class TrainConfig:
             save_every=self.save_every,
         )
         _at_least(0, epochs=self.epochs, epochs_decay=self.epochs_decay, workers=self.workers)
+        for name in ("in_channels", "out_channels"):
+            channels = getattr(self.model.generator, name)
+            _check(
+                channels in (1, 3), f"{name} is {channels}; pictures are read in 1 or 3 channels"
+            )
         _check(
             self.epochs + self.epochs_decay > 0,
             "epochs and epochs_decay are both 0; expected at least one epoch",

@@ -63,7 +63,9 @@ class Losses:
 
     def as_floats(self) -> dict[str, float]:
         """The losses by name; waits for the device."""
-        return {item.name: float(getattr(self, item.name)) for item in dataclasses.fields(self)}
+        names = [item.name for item in dataclasses.fields(self)]
+        values = torch.stack([getattr(self, name) for name in names])
+        return dict(zip(names, values.tolist()))  # the one wait of a step
 
 
 class CycleGAN:

@@ -28,7 +28,7 @@ from cyclegan.config import (
     UnetConfig,
 )
 from cyclegan.errors import ModelError, UnknownModelError
-from cyclegan.files import write_atomically
+from cyclegan.files import replacing
 from cyclegan.networks import (
     Discriminator,
     Generator,
@@ -86,7 +86,8 @@ def export_reference(path: str | os.PathLike[str], network: Generator | Discrimi
         )
     state = network.state_dict()
     tensors = {theirs: state[ours].detach().cpu().clone() for ours, theirs in _keys(network.config)}
-    write_atomically(Path(path), lambda temporary: torch.save(tensors, temporary))
+    with replacing(Path(path)) as temporary:
+        torch.save(tensors, temporary)
 
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:
