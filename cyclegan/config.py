@@ -302,14 +302,16 @@ def _from_tagged(union: types.UnionType, values: Mapping[str, Any], where: str) 
 
 
 def _converted(hint: Any, value: Any, where: str) -> Any:
+    if types.NoneType in typing.get_args(hint):
+        if value is None:
+            return None
+        (hint,) = (member for member in typing.get_args(hint) if member is not types.NoneType)
     if dataclasses.is_dataclass(hint) or isinstance(hint, types.UnionType):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is {value!r}; expected a table of settings")
         return from_dict(hint, value, f"{where}.")
-    if value is None and types.NoneType in typing.get_args(hint):
-        return None
     if hint is Path:
-        hint, value = Path, Path(value) if isinstance(value, str) else value
+        value = Path(value) if isinstance(value, str) else value
     if typing.get_origin(hint) is Literal:
         return value
     if hint is float and type(value) is int:
