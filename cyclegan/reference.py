@@ -11,11 +11,13 @@ Its names: ``G_A`` translates A to B (our generator_ab), ``G_B`` B to A. ``D_A``
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cyclegan.config import (
@@ -39,6 +41,17 @@ from cyclegan.networks import (
 NetworkConfig = GeneratorConfig | DiscriminatorConfig
 Names = Iterator[tuple[str, str]]
 """Pairs of module names: ours, theirs."""
+
+
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    SafetensorError,  # torch.load goes by the ending, we do not
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    OSError,
+)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[NetworkConfig, dict[str, Tensor]]:
@@ -92,8 +105,9 @@ def export_reference(path: str | os.PathLike[str], network: Generator | Discrimi
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings(action="ignore"):  # of a damaged file we say it ourselves
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
         reason = str(error).split("\n")[0]
         raise ModelError(
             f"{path} is neither a safetensors file nor a PyTorch state_dict: {reason}"
