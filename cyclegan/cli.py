@@ -46,7 +46,7 @@ def train(arguments: list[str]) -> None:
     files.add_argument("--config", type=Path)
     given, rest = files.parse_known_args(arguments)
     default = _config_from_file(given.config) if given.config else None
-    config = tyro.cli(
+    config = tyro.cli(  # type: ignore[call-overload]
         TrainConfig,
         prog="cyclegan train",
         description="Train on two folders of pictures. --config FILE reads the settings from a "

@@ -6,9 +6,9 @@ Domain A is a colour relief map of the Earth, domain B the Earth as satellites s
 of 5400x2700 pixels. Between 72 N and 57 S it is cut into fifteen strips of 360 columns, by turns:
 strips that show only their satellite picture to training, strips that show only their relief, and
 strips that training never sees. Training is so unpaired in truth, while the last kind gives
-evaluation pairs that are aligned to the pixel. Crops show a coast: 30 to 80 % of land. Instance norm
-takes the mean out of every picture, so that in one of nothing but land or sea it cannot tell dark
-forest from deep water; where both are in view it can.
+evaluation pairs that are aligned to the pixel. Crops show a coast: 30 to 80 % of land.
+Instance norm takes the mean out of every picture, so that in one of nothing but land or sea it
+cannot tell dark forest from deep water; where both are in view it can.
 
 The files come with two packages on PyPI, in the extra ``demo``; they are only read, not imported.
 """
@@ -92,7 +92,7 @@ def _installed(distribution: str, name: str) -> Path:
 
 
 def _corners(strips: range, count: int, size: int, seed: int) -> Iterator[tuple[slice, slice]]:
-    """``count`` random squares of ``size`` pixels, each within a strip and with enough land."""
+    """``count`` random squares of ``size`` pixels, each within a strip and on a coast."""
     if not 0 < size <= STRIP_WIDTH:
         raise DataError(f"crop size is {size}; the strips hold crops of 1 to {STRIP_WIDTH} pixels")
     rng = np.random.default_rng((seed, strips.start, size))
