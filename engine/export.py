@@ -114,7 +114,7 @@ def _tidy(model: Any, info: GraphInfo) -> None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the exporter's remarks about libraries that are not there and its own deprecations."""
+    """Without the exporter's remarks on missing libraries and its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -71,7 +71,7 @@ class GraphInfo:
 def read_graph_info(path: Path) -> GraphInfo:
     """The metadata of the ONNX file at ``path``. Raises ModelError."""
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         model: Any = onnx.load(path, load_external_data=False)

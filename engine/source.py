@@ -93,7 +93,7 @@ class CheckpointSource:
 
 
 class GeneratorSource:
-    """A generator in memory. It is copied where it is changed, and must not be trained meanwhile."""
+    """A generator in memory; it is copied, never changed."""
 
     has_generator = True
 

@@ -7,7 +7,7 @@ scheduler hands slots out in turn, and gives a ticket for each batch:
 - back-pressure: ``submit`` waits for the oldest batch when every slot is taken, and its frames then
   wait in its ticket, so no more than the slots plus what the caller has not collected is held;
 - errors: what a runner raises comes out of the ``submit`` or ``collect`` of that batch alone;
-- cancellation: a cancelled batch gives its slot back as soon as it ends, and its frames are dropped.
+- cancellation: a cancelled batch gives its slot back when it ends, and its frames are dropped.
 
 All methods may be called from any thread.
 """

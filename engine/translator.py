@@ -1,7 +1,7 @@
 """Frames in, frames out.
 
-N batch, H height, W width, C channels. Frames are uint8 (N, H, W, C) or (H, W, C), RGB for C = 3, in
-[0, 255], of any size: what the generator cannot take as it is, it gets reflection-padded to the
+N batch, H height, W width, C channels. Frames are uint8 (N, H, W, C) or (H, W, C), RGB for C = 3,
+in [0, 255], of any size: what the generator cannot take as it is, it gets reflection-padded to the
 right and at the bottom, and the result is cropped back.
 """
 

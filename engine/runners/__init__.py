@@ -1,7 +1,7 @@
 """Inference backends, each behind the protocol of :class:`cyclegan.engine.tickets.Runner`.
 
-A backend is one row of ``BACKENDS``: how it is opened, and why it cannot be used here, if so. What it
-needs is imported when it is asked, so that a backend that is not installed costs nothing.
+A backend is one row of ``BACKENDS``: how it is opened, and why it cannot be used here, if so. What
+it needs is imported when it is asked, so that a backend that is not installed costs nothing.
 """
 
 from collections.abc import Callable

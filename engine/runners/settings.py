@@ -11,7 +11,7 @@ class Settings:
     """What every backend is opened with."""
 
     size: tuple[int, int] | None = None
-    """Height and width of all frames, where known: an engine may then be made for that size alone."""
+    """Height and width of all frames, where known; the engine may then take no other."""
     precision: Precision = "auto"
     """``auto``: 16 bits where the device computes faster in them, else float32."""
     device: str | None = None
