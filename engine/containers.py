@@ -237,7 +237,8 @@ class VideoWriter:
         stream.pix_fmt = "yuv420p" if even else "yuv444p"
         context = stream.codec_context
         context.time_base = stream.time_base = layout.time_base
-        context.sample_aspect_ratio = layout.pixel_aspect
+        if layout.pixel_aspect is not None:
+            context.sample_aspect_ratio = layout.pixel_aspect
         context.colorspace, context.color_range = layout.colour.matrix, layout.colour.range
         context.color_primaries = layout.colour.primaries
         context.color_trc = layout.colour.transfer
