@@ -1,0 +1,195 @@
+"""What this machine has, and what that means for translating frames on it."""
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cyclegan
+from cyclegan.engine.cpu import cpu_cores, cpu_model, has_fast_bfloat16, instruction_sets
+from cyclegan.engine.runners import BACKENDS
+from cyclegan.errors import BackendError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+LIBRARIES = ("torch", "triton", "openvino", "onnx", "av", "tensorrt", "tensorrt-rtx", "pycuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """An NVIDIA GPU, as its driver reports it."""
+
+    name: str
+    memory_mib: int
+    driver: str
+    compute_capability: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The backend that ``auto`` takes, and why."""
+
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """All that ``cyclegan doctor`` knows."""
+
+    system: str
+    python: str
+    cpu: str
+    cores: int
+    instruction_sets: tuple[str, ...]
+    """Those of AMX, AVX512-BF16, AVX512 and AVX2 that the CPU has."""
+    gpus: tuple[Gpu, ...]
+    libraries: dict[str, str | None]
+    """Versions; None for what is not installed."""
+    ffmpeg: str | None
+    """Version of libavcodec inside PyAV."""
+    openvino_devices: tuple[str, ...]
+    missing: dict[str, str | None]
+    """For each backend why it cannot be used, or None."""
+    choice: Choice
+    advice: tuple[str, ...]
+    """What to install for a faster backend."""
+
+
+def choose_backend(*, needs_onnx: bool = False) -> Choice:
+    """What ``backend="auto"`` takes here. ``needs_onnx``: only an ONNX file is at hand.
+
+    Raises BackendError when nothing can be used.
+    """
+    if not needs_onnx and cuda_available():
+        return Choice(backend="torch", reason="PyTorch sees a CUDA GPU")
+    if BACKENDS["openvino"].why_missing() is None:
+        kind = "in bfloat16" if has_fast_bfloat16() else "in float32"
+        return Choice(
+            backend="openvino", reason=f"no CUDA GPU; OpenVINO is fastest on CPUs, {kind}"
+        )
+    if needs_onnx:
+        raise BackendError("nothing here can run an ONNX file; pip install openvino")
+    return Choice(backend="torch", reason="no CUDA GPU and no OpenVINO")
+
+
+def cuda_available() -> bool:
+    """Whether PyTorch can use a GPU here; does not import it where there is no NVIDIA driver."""
+    if not (Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def diagnose() -> Diagnosis:
+    """Look at this machine. Never raises for something that is missing."""
+    libraries = {name: _version(name) for name in LIBRARIES}
+    gpus = _gpus()
+    return Diagnosis(
+        system=f"{platform.system()} {platform.release()} ({platform.machine()})",
+        python=platform.python_version(),
+        cpu=cpu_model(),
+        cores=cpu_cores(),
+        instruction_sets=instruction_sets(),
+        gpus=gpus,
+        libraries=libraries,
+        ffmpeg=_ffmpeg() if libraries["av"] else None,
+        openvino_devices=_openvino_devices() if libraries["openvino"] else (),
+        missing={name: backend.why_missing() for name, backend in BACKENDS.items()},
+        choice=choose_backend(),
+        advice=_advice(gpus, libraries),
+    )
+
+
+def render(diagnosis: Diagnosis) -> "RenderableType":
+    """The diagnosis as a table for a rich console."""
+    from rich.table import Table
+
+    table = Table(title=f"cyclegan-engine {cyclegan.__version__}", show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("system", f"{diagnosis.system}, Python {diagnosis.python}")
+    table.add_row("CPU", f"{diagnosis.cpu}, {diagnosis.cores} cores")
+    table.add_row("instructions", ", ".join(diagnosis.instruction_sets) or "none that matter here")
+    for gpu in diagnosis.gpus:
+        table.add_row(
+            "GPU",
+            f"{gpu.name}, {gpu.memory_mib} MiB, compute capability {gpu.compute_capability}, "
+            f"driver {gpu.driver}",
+        )
+    if not diagnosis.gpus:
+        table.add_row("GPU", "no NVIDIA GPU")
+    for name, version in diagnosis.libraries.items():
+        table.add_row(name, version or "not installed")
+    table.add_row("libavcodec", diagnosis.ffmpeg or "not found")
+    table.add_row("OpenVINO devices", ", ".join(diagnosis.openvino_devices) or "none")
+    for name, reason in diagnosis.missing.items():
+        table.add_row(f"backend {name}", "ready" if reason is None else f"[yellow]{reason}")
+    table.add_row("auto takes", f"[green]{diagnosis.choice.backend}[/]: {diagnosis.choice.reason}")
+    for line in diagnosis.advice:
+        table.add_row("faster", line)
+    return table
+
+
+def _advice(gpus: tuple[Gpu, ...], libraries: dict[str, str | None]) -> tuple[str, ...]:
+    advice = []
+    if gpus and not cuda_available():
+        advice.append("there is a GPU that this PyTorch cannot use: install a CUDA build of torch")
+    if not gpus and libraries["openvino"] is None:
+        advice.append("pip install openvino: the fastest backend on CPUs")
+    if not gpus and not has_fast_bfloat16():
+        advice.append(
+            "a CPU with AMX or AVX512-BF16 computes in bfloat16, several times as fast as this one"
+        )
+    return tuple(advice)
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    if not (command := shutil.which("nvidia-smi")):
+        return ()
+    query = "--query-gpu=name,memory.total,driver_version,compute_cap"
+    try:
+        answer = subprocess.run(
+            [command, query, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    rows = [line.split(", ") for line in answer.stdout.splitlines()]
+    return tuple(
+        Gpu(name=name, memory_mib=int(memory), driver=driver, compute_capability=capability)
+        for name, memory, driver, capability in rows
+    )
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _ffmpeg() -> str | None:
+    import av
+
+    version = av.library_versions.get("libavcodec")
+    return ".".join(map(str, version)) if version else None
+
+
+def _openvino_devices() -> tuple[str, ...]:
+    import openvino
+
+    core = openvino.Core()
+    return tuple(
+        f"{device} ({core.get_property(device, 'FULL_DEVICE_NAME')})"
+        for device in core.available_devices
+    )

@@ -1,0 +1,126 @@
+"""A generator as an ONNX file that takes frames and gives frames.
+
+N batch, H height, W width, C channels. The graph has one input ``frames``, uint8 (N, H, W, C), and
+one output ``translated``, uint8 (N, H, W, C'); N, H and W are free, H and W multiples of the
+generator's ``size_multiple``. It uses standard operators of opset 20 alone. What a host must know
+about it stands in its metadata (:class:`~cyclegan.engine.graph_info.GraphInfo`).
+"""
+
+import contextlib
+import copy
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from cyclegan.config import as_dict
+from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.graph_info import INPUT, OPSET, OUTPUT, GraphInfo
+from cyclegan.errors import BackendError
+from cyclegan.files import write_atomically
+from cyclegan.networks import Generator
+
+GraphPrecision = Literal["float32", "float16"]
+_DTYPES: dict[GraphPrecision, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
+
+
+def onnx_from_generator(
+    generator: Generator,
+    path: str | Path,
+    *,
+    precision: GraphPrecision = "float32",
+    domains: tuple[str, str] = ("A", "B"),
+) -> Path:
+    """Write the frame-to-frame graph of ``generator`` to ``path``, and return ``path``.
+
+    ``precision`` is that of the weights and the arithmetic inside: ``float16`` is meant for GPUs
+    that take precision from the graph. ``domains`` name what the generator translates from and to.
+    The generator itself stays as it is. Raises BackendError when PyTorch's exporter refuses the
+    module, OutputError when ``path`` cannot be written.
+    """
+    import onnx
+
+    path = Path(path)
+    info = GraphInfo(
+        config=generator.config,
+        domains=domains,
+        precision=precision,
+        weights_sha256=weights_digest(generator),
+    )
+    model = _exported(generator, _DTYPES[precision])
+    _tidy(model, info)
+    onnx.checker.check_model(model, full_check=True)
+    write_atomically(path, lambda temporary: onnx.save(model, temporary))
+    return path
+
+
+def weights_digest(generator: Generator) -> str:
+    """SHA-256 over the configuration and every tensor of a generator, in hexadecimal."""
+    digest = hashlib.sha256(json.dumps(as_dict(generator.config), sort_keys=True).encode())
+    for name, tensor in sorted(generator.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _exported(generator: Generator, dtype: torch.dtype) -> Any:
+    """The ONNX model (protobuf) of a copy of ``generator`` in ``dtype``."""
+    frozen = copy.deepcopy(generator).cpu().eval().requires_grad_(False).to(dtype)
+    # Sizes that are neither 0 nor 1, and unlike one another, so that none is taken for a constant.
+    multiple = generator.config.size_multiple
+    side = max(8, multiple)
+    example = torch.zeros(
+        2, side + multiple, side + 2 * multiple, generator.config.in_channels, dtype=torch.uint8
+    )
+    free = torch.export.Dim.DYNAMIC
+    try:
+        with _quietly():
+            program = torch.onnx.export(
+                FrameToFrame(frozen, dtype).eval(),
+                (example,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes=({0: free, 1: free, 2: free},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise BackendError(f"PyTorch cannot export this generator to ONNX: {error}") from error
+    assert program is not None
+    return program.model_proto
+
+
+def _tidy(model: Any, info: GraphInfo) -> None:
+    """Name the free sizes N, H and W, drop the exporter's notes, and add our metadata."""
+    for value in (*model.graph.input, *model.graph.output):
+        for size, name in zip(value.type.tensor_type.shape.dim, "NHW"):
+            size.dim_param = name
+    # The intermediate shapes are written in the exporter's own symbols; every reader infers them.
+    del model.graph.value_info[:]
+    for item in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+    for key, text in info.to_metadata().items():
+        model.metadata_props.add(key=key, value=text)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the exporter's remarks on missing libraries and its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,82 @@
+"""What a frame-to-frame ONNX file says about itself, readable without PyTorch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cyclegan
+from cyclegan.config import GeneratorConfig, as_dict, from_dict
+from cyclegan.errors import CycleGANError, ModelError, NewerFormatError
+
+FORMAT_VERSION = 1
+"""Of the graph's interface and metadata; a reader refuses what is newer."""
+OPSET = 20
+INPUT, OUTPUT = "frames", "translated"
+_PREFIX = "cyclegan."
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphInfo:
+    """The metadata of a frame-to-frame graph."""
+
+    config: GeneratorConfig
+    domains: tuple[str, str] = ("A", "B")
+    """What the generator translates from, and to."""
+    precision: str = "float32"
+    """Of the weights and the arithmetic inside the graph."""
+    weights_sha256: str = ""
+
+    def to_metadata(self) -> dict[str, str]:
+        """As the strings that travel in the file."""
+        values = {
+            "format_version": str(FORMAT_VERSION),
+            "library_version": cyclegan.__version__,
+            "config": json.dumps(as_dict(self.config)),
+            "domains": json.dumps(self.domains),
+            "size_multiple": str(self.config.size_multiple),
+            "precision": self.precision,
+            "weights_sha256": self.weights_sha256,
+            "value_range": "uint8 0..255, RGB, NHWC",
+        }
+        return {_PREFIX + key: value for key, value in values.items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], path: Path) -> "GraphInfo":
+        """From a file's strings. Raises ModelError when they are not ours."""
+        values = {key.removeprefix(_PREFIX): metadata[key] for key in metadata if _PREFIX in key}
+        if "format_version" not in values:
+            raise ModelError(
+                f"{path} is an ONNX file, but not a frame-to-frame graph: it lacks the metadata "
+                f"{_PREFIX}format_version; write it with `cyclegan export`"
+            )
+        if (version := int(values["format_version"])) > FORMAT_VERSION:
+            raise NewerFormatError(
+                f"{path} has graph format {version}; this version reads up to {FORMAT_VERSION}; "
+                "install a newer cyclegan-engine"
+            )
+        try:
+            source, target = json.loads(values["domains"])
+            return cls(
+                config=from_dict(GeneratorConfig, json.loads(values["config"])),
+                domains=(source, target),
+                precision=values["precision"],
+                weights_sha256=values["weights_sha256"],
+            )
+        except (KeyError, ValueError, CycleGANError) as error:
+            raise ModelError(f"{path} has damaged metadata: {error!r}; export it again") from error
+
+
+def read_graph_info(path: Path) -> GraphInfo:
+    """The metadata of the ONNX file at ``path``. Raises ModelError."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        model: Any = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+    except DecodeError as error:
+        raise ModelError(f"{path} is not an ONNX file, or is damaged: {error}") from error
+    return GraphInfo.from_metadata({item.key: item.value for item in model.metadata_props}, path)

@@ -1,0 +1,42 @@
+"""Inference backends, each behind the protocol of :class:`cyclegan.engine.tickets.Runner`.
+
+A backend is one row of ``BACKENDS``: how it is opened, and why it cannot be used here, if so. What
+it needs is imported when it is asked, so that a backend that is not installed costs nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cyclegan.engine.runners import openvino, torch
+from cyclegan.engine.runners.settings import Precision, Settings
+from cyclegan.engine.source import Source
+from cyclegan.engine.tickets import Runner
+from cyclegan.errors import BackendError, ConfigError
+
+__all__ = ["BACKENDS", "Backend", "Precision", "Settings", "open_runner"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A row of the table."""
+
+    open: Callable[[Source, Settings], Runner]
+    """A runner with the generator loaded. Raises BackendError, ConfigError."""
+    why_missing: Callable[[], str | None]
+    """What keeps the backend from running here and what to do about it, or None."""
+
+
+BACKENDS: dict[str, Backend] = {
+    "openvino": Backend(open=openvino.open_runner, why_missing=openvino.missing),
+    "torch": Backend(open=torch.open_runner, why_missing=torch.missing),
+    "torch-compiled": Backend(open=torch.open_compiled_runner, why_missing=torch.compiler_missing),
+}
+
+
+def open_runner(backend: str, source: Source, settings: Settings) -> Runner:
+    """A runner of the backend of that name. Raises ConfigError, BackendError."""
+    if backend not in BACKENDS:
+        raise ConfigError(f"unknown backend {backend!r}; known are auto, {', '.join(BACKENDS)}")
+    if reason := BACKENDS[backend].why_missing():
+        raise BackendError(f"the backend {backend} cannot run here: {reason}")
+    return BACKENDS[backend].open(source, settings)

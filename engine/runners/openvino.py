@@ -1,0 +1,122 @@
+"""Inference on CPUs (and Intel GPUs) with OpenVINO: asynchronous requests, one a slot.
+
+With a known frame size the graph is fixed to it; otherwise one compiled model takes every size.
+"""
+
+import importlib.util
+import io
+import platform
+from pathlib import Path
+from typing import Any
+
+from cyclegan.engine.cache import cached, file_digest
+from cyclegan.engine.runners.settings import Precision, Settings
+from cyclegan.engine.source import Source
+from cyclegan.engine.tickets import Frames
+from cyclegan.errors import BackendError, ConfigError
+
+SLOTS = 2
+"""One batch runs while the next waits behind it, so that the cores never idle between two."""
+_HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+
+
+def missing() -> str | None:
+    """Why this backend cannot be used here, or None."""
+    if importlib.util.find_spec("openvino") is None:
+        return "OpenVINO is not installed; pip install openvino"
+    return None
+
+
+def open_runner(source: Source, settings: Settings) -> "OpenVINORunner":
+    """A runner with ``source`` compiled, from the cache where it was compiled before."""
+    import openvino
+
+    core = openvino.Core()
+    device = settings.device or "CPU"
+    try:
+        hints = _hints(core, device, settings.precision)
+        compiled = _compiled(core, source, settings, device, hints)
+    except RuntimeError as error:
+        raise BackendError(f"OpenVINO cannot run {source.name} on {device}: {error}") from error
+    return OpenVINORunner(compiled, hints)
+
+
+class OpenVINORunner:
+    """A compiled model and its requests."""
+
+    slots = SLOTS
+    max_batch = 1
+    """On a CPU larger batches gain nothing, and every frame of a batch waits for the last."""
+
+    def __init__(self, compiled: Any, hints: dict[str, str]) -> None:
+        import openvino
+
+        self._tensor = openvino.Tensor
+        self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
+        self._inputs: list[Frames | None] = [None] * self.slots
+        self.description = f"OpenVINO, {hints['INFERENCE_PRECISION_HINT']}"
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        request = self._requests[slot]
+        request.wait()  # Idle already, unless a stop came between a start and its end.
+        # A copy of our own, shared with OpenVINO, which reads it after this call returns.
+        self._inputs[slot] = frames.copy()
+        request.set_input_tensor(self._tensor(self._inputs[slot], shared_memory=True))
+        request.start_async()
+
+    def finish(self, slot: int) -> Frames:
+        request = self._requests[slot]
+        try:
+            request.wait()
+            frames: Frames = request.get_output_tensor().data.copy()
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO failed on a batch: {error}") from error
+        return frames
+
+    def close(self) -> None:
+        self._requests.clear()
+
+
+def _hints(core: Any, device: str, precision: Precision) -> dict[str, str]:
+    """Settings for the best throughput of one batch at a time in ``precision``."""
+    able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    if precision == "auto":
+        precision = next((p for p in ("bfloat16", "float16") if _ABLE[p] in able), "float32")
+    elif precision != "float32" and _ABLE[precision] not in able:
+        raise ConfigError(
+            f"precision {precision} is not among what {device} computes in ({', '.join(able)}); "
+            "use auto or float32"
+        )
+    return {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+
+
+_ABLE = {"bfloat16": "BF16", "float16": "FP16"}
+
+
+def _compiled(
+    core: Any, source: Source, settings: Settings, device: str, hints: dict[str, str]
+) -> Any:
+    import openvino
+
+    onnx = source.onnx()
+
+    def build(path: Path) -> None:
+        model = core.read_model(onnx)
+        if settings.size is not None:
+            model.reshape([1, *settings.size, source.info.config.in_channels])
+        path.write_bytes(core.compile_model(model, device, hints).export_model().getvalue())
+
+    if "EXPORT_IMPORT" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        return core.compile_model(core.read_model(onnx), device, hints)
+    key = {
+        "onnx": file_digest(onnx),
+        "openvino": openvino.get_version(),
+        "device": device,
+        "device_name": core.get_property(device, "FULL_DEVICE_NAME"),
+        "capabilities": " ".join(core.get_property(device, "OPTIMIZATION_CAPABILITIES")),
+        "machine": platform.machine(),
+        "size": str(settings.size),
+        **hints,
+    }
+    blob = cached("openvino.blob", key, build).read_bytes()
+    return core.import_model(io.BytesIO(blob), device, hints)

@@ -1,0 +1,18 @@
+"""How a backend is asked to run a generator."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every backend is opened with."""
+
+    size: tuple[int, int] | None = None
+    """Height and width of all frames, where known; the engine may then take no other."""
+    precision: Precision = "auto"
+    """``auto``: 16 bits where the device computes faster in them, else float32."""
+    device: str | None = None
+    """The backend's own name of the device (``cuda:1``, ``GPU.0``); None lets it choose."""

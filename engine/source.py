@@ -1,0 +1,149 @@
+"""What a translator is opened with: a model file, or a generator in memory.
+
+Backends ask it for what they run on, a PyTorch module or an ONNX file; either is made when it is
+first asked for. A model whose graph is in the cache already is opened without PyTorch.
+"""
+
+import importlib.metadata
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import cyclegan
+from cyclegan.engine.cache import cached, file_digest
+from cyclegan.engine.graph_info import FORMAT_VERSION, OPSET, GraphInfo, read_graph_info
+from cyclegan.errors import BackendError, ModelError
+
+if TYPE_CHECKING:
+    from cyclegan.networks import Generator
+
+
+class Source(Protocol):
+    """A generator, as a backend may ask for it."""
+
+    name: str
+    """What messages call it."""
+    has_generator: bool
+    """Whether :meth:`generator` can be had."""
+
+    @property
+    def info(self) -> GraphInfo:
+        """Its configuration and domains."""
+
+    def generator(self) -> "Generator":
+        """The float32 PyTorch module in evaluation mode. Raises BackendError if there is none."""
+
+    def onnx(self) -> Path:
+        """Its float32 frame-to-frame graph."""
+
+
+class GraphSource:
+    """A frame-to-frame ONNX file."""
+
+    has_generator = False
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.info = read_graph_info(path)
+        self._path = path
+
+    def generator(self) -> "Generator":
+        raise BackendError(
+            f"{self.name} is an ONNX graph, which PyTorch does not run; "
+            "open the .safetensors or .pth file that it was exported from"
+        )
+
+    def onnx(self) -> Path:
+        return self._path
+
+
+class CheckpointSource:
+    """A ``.safetensors`` file of ours, or a ``.pth`` file of the public implementation."""
+
+    has_generator = True
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+
+    @cached_property
+    def info(self) -> GraphInfo:
+        return read_graph_info(self.onnx())
+
+    def generator(self) -> "Generator":
+        from cyclegan.checkpoint import load_generator
+
+        return load_generator(self._path)
+
+    def onnx(self) -> Path:
+        return self._onnx
+
+    @cached_property
+    def _onnx(self) -> Path:
+        return cached("frames.onnx", _export_key(file_digest(self._path)), self._export)
+
+    def _export(self, path: Path) -> None:
+        from cyclegan.checkpoint import read_info
+        from cyclegan.engine.export import onnx_from_generator
+
+        generator = self.generator()
+        source, target = read_info(self._path).domains
+        onnx_from_generator(generator, path, domains=(source, target))
+
+
+class GeneratorSource:
+    """A generator in memory; it is copied, never changed."""
+
+    has_generator = True
+
+    def __init__(self, generator: "Generator") -> None:
+        self.name = type(generator).__name__
+        self._generator = generator
+        self.info = GraphInfo(config=generator.config)
+
+    def generator(self) -> "Generator":
+        import copy
+
+        return copy.deepcopy(self._generator).cpu().float().eval().requires_grad_(False)
+
+    def onnx(self) -> Path:
+        from cyclegan.engine.export import onnx_from_generator, weights_digest
+
+        return cached(
+            "frames.onnx",
+            _export_key(weights_digest(self._generator)),
+            lambda path: onnx_from_generator(self.generator(), path),
+        )
+
+
+def open_source(model: "str | os.PathLike[str] | Generator") -> Source:
+    """The source for a path, told by its content, or for a generator. Raises ModelError."""
+    if not isinstance(model, str | os.PathLike):
+        if not hasattr(model, "config"):
+            raise ModelError(
+                f"got a {type(model).__name__} as model; expected a path, a ResnetGenerator or a "
+                "UnetGenerator"
+            )
+        return GeneratorSource(model)
+    path = Path(model)
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}")
+    return GraphSource(path) if _is_onnx(path) else CheckpointSource(path)
+
+
+def _is_onnx(path: Path) -> bool:
+    """ONNX is protobuf: field 1 (ir_version, a varint) comes first. Ours ends in .onnx, too."""
+    with path.open("rb") as file:
+        return file.read(1) == b"\x08" or path.suffix.lower() == ".onnx"
+
+
+def _export_key(digest: str) -> dict[str, str | int | float | None]:
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxscript")}
+    return {
+        "weights": digest,
+        "graph_format": FORMAT_VERSION,
+        "opset": OPSET,
+        "cyclegan": cyclegan.__version__,
+        **versions,
+    }

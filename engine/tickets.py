@@ -1,0 +1,172 @@
+"""Batches in flight: the one scheduler that every runner works under.
+
+A runner has a fixed number of slots; each holds one batch from ``begin`` to ``finish``. The
+scheduler hands slots out in turn, and gives a ticket for each batch:
+
+- order: slots are taken in the order of submission, and any ticket may be collected at any time;
+- back-pressure: ``submit`` waits for the oldest batch when every slot is taken, and its frames then
+  wait in its ticket, so no more than the slots plus what the caller has not collected is held;
+- errors: what a runner raises comes out of the ``submit`` or ``collect`` of that batch alone;
+- cancellation: a cancelled batch gives its slot back when it ends, and its frames are dropped.
+
+All methods may be called from any thread.
+"""
+
+import threading
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.errors import BackendError
+
+Frames = NDArray[np.uint8]
+"""uint8 (N, H, W, C)."""
+
+
+class Runner(Protocol):
+    """One backend with one loaded generator."""
+
+    slots: int
+    """Batches that may be in flight at once."""
+    max_batch: int
+    """Frames that it takes in one batch at most."""
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        """Start to translate ``frames``; they may be overwritten once this returns.
+
+        The sizes are multiples of what the generator asks for. Called for a free slot only; for
+        different slots perhaps from several threads at once.
+        """
+
+    def finish(self, slot: int) -> Frames:
+        """Wait for what ``begin`` started, free the slot, and return frames that the caller owns.
+
+        If it raises, the slot is free too.
+        """
+
+    def close(self) -> None:
+        """Give back what the backend holds. No slot is in use."""
+
+
+class Ticket:
+    """A batch that was submitted: to be handed to ``collect`` once."""
+
+    __slots__ = ("_cancelled", "_error", "_frames", "_slot", "_taken")
+
+    def __init__(self, slot: int) -> None:
+        self._slot: int | None = slot
+        """The slot that it occupies; None when it has ended."""
+        self._taken = False
+        """Whether some thread waits for the slot already."""
+        self._cancelled = False
+        self._frames: Frames | None = None
+        self._error: BaseException | None = None
+
+
+class Scheduler:
+    """Submits batches to the slots of a runner and collects them."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._free = deque(range(runner.slots))
+        self._in_flight: deque[Ticket] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def submit(self, frames: Frames) -> Ticket:
+        """Start ``frames`` in the next free slot, waiting for the oldest batch if there is none."""
+        slot = self._take_slot()
+        try:
+            self._runner.begin(slot, frames)
+        except BaseException:
+            self._give_slot(slot)
+            raise
+        ticket = Ticket(slot)
+        with self._changed:
+            self._in_flight.append(ticket)
+            self._changed.notify_all()
+        return ticket
+
+    def collect(self, ticket: Ticket) -> Frames:
+        """The frames of ``ticket``, waiting for them. Raises what went wrong with that batch."""
+        self._settle(ticket)
+        with self._changed:
+            frames, error = ticket._frames, ticket._error
+            ticket._frames = None
+        if error is not None:
+            raise error
+        if frames is None:
+            state = "cancelled" if ticket._cancelled else "collected before"
+            raise BackendError(f"this ticket was {state}; a ticket is collected once")
+        return frames
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Drop the batch. Does not wait; a batch that runs ends, and its frames go nowhere."""
+        with self._changed:
+            ticket._cancelled = True
+            ticket._frames = None
+
+    def close(self) -> None:
+        """Wait for what is in flight, then close the runner. Frames stay in their tickets."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._all_free() or self._waiting())
+                if self._all_free():
+                    break
+                ticket = self._waiting()
+            if ticket is not None:
+                self._settle(ticket)
+        self._runner.close()
+
+    def _all_free(self) -> bool:
+        return len(self._free) == self._runner.slots
+
+    def _take_slot(self) -> int:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._free or self._waiting())
+                if self._closed:
+                    raise BackendError("the translator is closed")
+                if self._free:
+                    return self._free.popleft()
+                oldest = self._waiting()
+            if oldest is not None:
+                self._settle(oldest)
+
+    def _waiting(self) -> Ticket | None:
+        """The oldest batch that no thread waits for yet."""
+        return next((ticket for ticket in self._in_flight if not ticket._taken), None)
+
+    def _give_slot(self, slot: int) -> None:
+        with self._changed:
+            self._free.append(slot)
+            self._changed.notify_all()
+
+    def _settle(self, ticket: Ticket) -> None:
+        """Return once ``ticket`` has ended; its result or error is then in it."""
+        with self._changed:
+            self._changed.wait_for(lambda: ticket._slot is None or not ticket._taken)
+            slot = ticket._slot
+            if slot is None:
+                return
+            ticket._taken = True
+        frames, error = None, None
+        try:
+            frames = self._runner.finish(slot)
+        except BaseException as raised:
+            error = raised
+        with self._changed:
+            self._in_flight.remove(ticket)
+            ticket._slot, ticket._error = None, error
+            ticket._frames = None if ticket._cancelled else frames
+            self._free.append(slot)
+            self._changed.notify_all()
+        if error is not None and not isinstance(error, Exception):
+            raise error

@@ -1,0 +1,166 @@
+"""Frames in, frames out.
+
+N batch, H height, W width, C channels. Frames are uint8 (N, H, W, C) or (H, W, C), RGB for C = 3,
+in [0, 255], of any size: what the generator cannot take as it is, it gets reflection-padded to the
+right and at the bottom, and the result is cropped back.
+"""
+
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cyclegan.engine.doctor import choose_backend
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.runners import Precision, Settings, open_runner
+from cyclegan.engine.source import open_source
+from cyclegan.engine.tickets import Frames, Runner, Scheduler, Ticket
+from cyclegan.errors import FrameError
+
+if TYPE_CHECKING:
+    from cyclegan.networks import Generator
+
+SMALLEST = 8
+"""Below this side the reflections inside a generator find nothing to mirror."""
+
+
+class Translation:
+    """A submitted batch, to be collected once. Drop it to drop its frames."""
+
+    __slots__ = ("_finish", "_tickets")
+
+    def __init__(self, tickets: list[Ticket], finish: Callable[[Frames], Frames]) -> None:
+        self._tickets = tickets
+        self._finish = finish
+
+
+class Translator:
+    """A generator, loaded into a backend. May be used from any number of threads at once.
+
+    Use it as a context manager, or call :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        info: GraphInfo,
+        backend: str = "custom",
+        only_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Most users call :meth:`open`; this takes a runner of one's own."""
+        self.info = info
+        """The generator's configuration and domains."""
+        self.backend = backend
+        self.slots = runner.slots
+        """Batches in flight before ``submit`` waits."""
+        self.description = getattr(runner, "description", backend)
+        self._max_batch = runner.max_batch
+        self._only_size = only_size
+        self._scheduler = Scheduler(runner)
+
+    @classmethod
+    def open(
+        cls,
+        model: "str | os.PathLike[str] | Generator",
+        *,
+        backend: str = "auto",
+        size: tuple[int, int] | None = None,
+        precision: Precision = "auto",
+        device: str | None = None,
+    ) -> "Translator":
+        """Load ``model`` into a backend.
+
+        ``model`` is a ``.safetensors`` file, a ``.pth`` file of the public implementation, a
+        frame-to-frame ``.onnx`` file, or a generator. ``size`` (height, width), where every frame
+        has it, lets the backend prepare for it alone; other sizes are then refused. ``backend`` and
+        ``precision`` "auto" take what is fastest here (see ``cyclegan doctor``).
+
+        Raises ModelError, BackendError, ConfigError.
+        """
+        source = open_source(model)
+        if backend == "auto":
+            backend = choose_backend(needs_onnx=not source.has_generator).backend
+        padded = None if size is None else _padded_size(size, source.info.config.size_multiple)
+        settings = Settings(size=padded, precision=precision, device=device)
+        return cls(open_runner(backend, source, settings), source.info, backend, padded)
+
+    def __call__(self, frames: Frames) -> Frames:
+        """Translate ``frames``, uint8 (N, H, W, C) or (H, W, C), to uint8 of the same H and W.
+
+        Raises FrameError for any other shape or dtype, BackendError when the backend fails.
+        """
+        return self.collect(self.submit(frames))
+
+    def submit(self, frames: Frames) -> Translation:
+        """Start to translate ``frames``; they may be overwritten once this returns.
+
+        Waits for the oldest batch while all ``slots`` are taken. Raises as a call does.
+        """
+        frames = np.asarray(frames)
+        self._check(frames)
+        batch = frames[None] if frames.ndim == 3 else frames
+        height, width = batch.shape[1:3]
+        padded = self._padded(batch)
+        chunks = range(0, len(padded), self._max_batch)
+        tickets = [self._scheduler.submit(padded[i : i + self._max_batch]) for i in chunks]
+        single = frames.ndim == 3
+
+        def finish(translated: Frames) -> Frames:
+            cropped = translated[:, :height, :width]
+            return np.ascontiguousarray(cropped[0] if single else cropped)
+
+        return Translation(tickets, finish)
+
+    def collect(self, translation: Translation) -> Frames:
+        """The frames of a batch that was submitted, waiting for them. A batch is collected once."""
+        parts = [self._scheduler.collect(ticket) for ticket in translation._tickets]
+        return translation._finish(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def cancel(self, translation: Translation) -> None:
+        """Drop a batch: it can no longer be collected. Does not wait for it."""
+        for ticket in translation._tickets:
+            self._scheduler.cancel(ticket)
+
+    def close(self) -> None:
+        """Wait for what is in flight and give the backend's memory back. May be called again."""
+        self._scheduler.close()
+
+    def __enter__(self) -> "Translator":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check(self, frames: Frames) -> None:
+        channels = self.info.config.in_channels
+        expected = f"uint8 (N, H, W, {channels}) or (H, W, {channels})"
+        if frames.dtype != np.uint8:
+            raise FrameError(f"frames are {frames.dtype}; expected {expected} in [0, 255]")
+        if frames.ndim not in (3, 4) or frames.shape[-1] != channels or 0 in frames.shape:
+            raise FrameError(f"frames have shape {frames.shape}; expected {expected}, none empty")
+
+    def _padded(self, batch: Frames) -> Frames:
+        height, width = batch.shape[1:3]
+        padded = _padded_size((height, width), self.info.config.size_multiple)
+        if self._only_size not in (None, padded):
+            raise FrameError(
+                f"frames are {width}x{height}, but this translator was opened for another size; "
+                "open it without size to take any"
+            )
+        if padded == (height, width):
+            return batch
+        below, right = padded[0] - height, padded[1] - width
+        return np.pad(batch, ((0, 0), (0, below), (0, right), (0, 0)), mode="reflect")
+
+
+def _padded_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """The least size that holds ``size`` and that the generator can take."""
+    height, width = (-(-max(side, SMALLEST) // multiple) * multiple for side in size)
+    return height, width

@@ -1,0 +1,115 @@
+import json
+import logging
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from cyclegan.engine.cache import cache_folder, cached
+from cyclegan.errors import OutputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class Builder:
+    """Counts how often it builds."""
+
+    def __init__(self, content: bytes = b"engine") -> None:
+        self.calls = 0
+        self.content = content
+
+    def __call__(self, path: Path) -> None:
+        self.calls += 1
+        path.write_bytes(self.content)
+
+
+def test_an_entry_is_built_once_for_each_key(folder: Path) -> None:
+    build = Builder()
+    first = cached("a.bin", {"version": 1}, build)
+    assert first.read_bytes() == b"engine"
+    assert cached("a.bin", {"version": 1}, build) == first
+    assert build.calls == 1
+    assert cached("a.bin", {"version": 2}, build) != first
+    assert cached("b.bin", {"version": 1}, build) != first
+    assert build.calls == 3
+    assert first.is_relative_to(folder)
+
+
+@pytest.mark.parametrize("damage", ["content", "note", "key", "no note"])
+def test_a_damaged_entry_is_reported_and_built_again(
+    folder: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    build = Builder()
+    path = cached("a.bin", {"version": 1}, build)
+    note = path.with_name("a.bin.json")
+    if damage == "content":
+        path.write_bytes(b"engin?")
+    elif damage == "note":
+        note.write_text("{")
+    elif damage == "key":
+        values = json.loads(note.read_text())
+        values["key"]["version"] = 2
+        note.write_text(json.dumps(values))
+    else:
+        note.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert cached("a.bin", {"version": 1}, build).read_bytes() == b"engine"
+    assert build.calls == 2
+    assert ("is damaged" in caplog.text) == (damage != "no note")
+
+
+def test_a_build_that_fails_leaves_no_entry(folder: Path) -> None:
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise ValueError("out of memory")
+
+    with pytest.raises(ValueError, match="out of memory"):
+        cached("a.bin", {}, fail)
+    assert [p.name for p in folder.rglob("*") if p.is_file() and p.name != "lock"] == []
+    build = Builder()
+    assert cached("a.bin", {}, build).read_bytes() == b"engine"
+
+
+def _build_slowly(log: Path) -> None:
+    import time
+
+    def build(path: Path) -> None:
+        with log.open("a") as file:
+            file.write("built\n")
+        time.sleep(0.3)
+        path.write_bytes(b"engine")
+
+    assert cached("a.bin", {}, build).read_bytes() == b"engine"
+
+
+def test_processes_that_want_one_entry_build_it_once(folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
+    processes = [context.Process(target=_build_slowly, args=(log,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert log.read_text() == "built\n"
+
+
+def test_where_it_lives(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert cache_folder() == folder
+    monkeypatch.delenv("CYCLEGAN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "cyclegan-engine" in cache_folder().parts
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match="CYCLEGAN_CACHE"):
+        cached("a.bin", {}, Builder())

@@ -1,0 +1,85 @@
+import dataclasses
+import io
+import subprocess
+import sys
+
+import openvino
+import pytest
+from rich.console import Console
+
+from cyclegan.engine import cpu, doctor
+from cyclegan.engine.runners import BACKENDS
+from cyclegan.errors import BackendError
+
+
+def test_the_diagnosis_is_of_this_machine() -> None:
+    diagnosis = doctor.diagnose()
+    assert diagnosis.cores == cpu.cpu_cores() >= 1
+    assert diagnosis.libraries["openvino"] is not None
+    assert diagnosis.libraries["openvino"] in openvino.get_version()
+    assert any(device.startswith("CPU") for device in diagnosis.openvino_devices)
+    assert diagnosis.missing["openvino"] is None
+    assert set(diagnosis.missing) == set(BACKENDS)
+    assert diagnosis.missing[diagnosis.choice.backend] is None
+
+
+def test_openvino_agrees_on_what_the_cpu_computes_in() -> None:
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert cpu.has_fast_bfloat16() == ("BF16" in able)
+
+
+@pytest.mark.parametrize(
+    ("flags", "names", "fast"),
+    [
+        ({"avx2"}, ("AVX2",), False),
+        ({"avx2", "avx512f"}, ("AVX512", "AVX2"), False),
+        ({"avx2", "avx512f", "avx512_bf16"}, ("AVX512-BF16", "AVX512", "AVX2"), True),
+        ({"amx_tile", "amx_bf16"}, ("AMX",), True),
+        ({"amx_tile"}, (), False),
+        (set(), (), False),
+    ],
+)
+def test_instruction_sets_follow_from_flags(
+    flags: set[str], names: tuple[str, ...], fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags))
+    assert cpu.instruction_sets() == names
+    assert cpu.has_fast_bfloat16() == fast
+
+
+def test_the_choice_follows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "cuda_available", lambda: True)
+    assert doctor.choose_backend().backend == "torch"
+    assert doctor.choose_backend(needs_onnx=True).backend == "openvino"
+    monkeypatch.setattr(doctor, "cuda_available", lambda: False)
+    assert doctor.choose_backend().backend == "openvino"
+    gone = dataclasses.replace(BACKENDS["openvino"], why_missing=lambda: "not installed")
+    monkeypatch.setitem(BACKENDS, "openvino", gone)
+    assert doctor.choose_backend().backend == "torch"
+    with pytest.raises(BackendError, match="pip install openvino"):
+        doctor.choose_backend(needs_onnx=True)
+
+
+def test_it_is_shown_with_reasons_and_advice() -> None:
+    diagnosis = dataclasses.replace(
+        doctor.diagnose(),
+        gpus=(doctor.Gpu(name="Gx", memory_mib=1, driver="2", compute_capability="9.0"),),
+        advice=("do this",),
+        missing={"torch": "needs a wizard"},
+    )
+    console = Console(width=100, file=io.StringIO())
+    console.print(doctor.render(diagnosis))
+    text = console.file.getvalue()
+    for part in ("Gx", "compute capability 9.0", "do this", "needs a wizard", "auto takes"):
+        assert part in text
+
+
+def test_looking_imports_no_torch_where_there_is_no_driver() -> None:
+    if doctor.cuda_available():
+        pytest.skip("this machine has a GPU")
+    code = (
+        "import sys; from cyclegan.engine.doctor import choose_backend; choose_backend();"
+        "print(sorted({'torch', 'openvino', 'av', 'onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,153 @@
+import copy
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
+from cyclegan.engine.export import onnx_from_generator, weights_digest
+from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.graph_info import GraphInfo, read_graph_info
+from cyclegan.errors import ModelError, NewerFormatError, OutputError
+from cyclegan.networks import Generator, generator_from_config, initialise
+
+STANDARD = {
+    *("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Div", "InstanceNormalization"),
+    *("LeakyRelu", "Mul", "Pad", "Relu", "Round", "Sub", "Tanh", "Transpose"),
+}
+
+
+def run(path: Path, frames: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(["translated"], {"frames": frames})[0]
+
+
+@pytest.fixture(scope="module")
+def graph(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "small.onnx"
+    return onnx_from_generator(generator, path, domains=("phones", "cars"))
+
+
+def test_a_frame_is_scaled_rounded_and_clamped() -> None:
+    values = torch.tensor([-1.5, -1.0, 0.4 / 127.5 - 1, 0.6 / 127.5 - 1, 0.0, 1.5])
+    frame = torch.zeros(1, 1, 6, 1, dtype=torch.uint8)
+    seen: list[torch.Tensor] = []
+
+    class Fixed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(x)
+            return values.reshape(1, 1, 1, 6)
+
+    translated = FrameToFrame(Fixed())(frame)
+    assert translated.flatten().tolist() == [0, 0, 0, 1, 128, 255]
+    assert seen[0].flatten().tolist() == [-1.0] * 6
+
+
+@pytest.mark.parametrize(
+    ("config", "gain"),
+    [
+        (UnetConfig(width=4, depth=5, norm="batch"), 0.1),
+        (ResnetConfig(width=4, blocks=1, dropout=True, norm="none", in_channels=1), 0.25),
+    ],
+    ids=["unet-batch", "resnet-dropout-1-channel"],
+)
+def test_every_architecture_equals_pytorch(
+    config: GeneratorConfig, gain: float, frames: np.ndarray, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network = generator_from_config(config)
+    initialise(network, gain)
+    network.train()
+    path = onnx_from_generator(network, tmp_path / "g.onnx")
+    assert network.training, "the generator was changed"
+    batch = frames[:3, :64, :96, : config.in_channels]
+    expected = FrameToFrame(network.eval())(torch.from_numpy(batch.copy())).detach().numpy()
+    difference = np.abs(run(path, batch).astype(int) - expected)
+    assert expected.std() > 1
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
+
+
+def test_one_graph_takes_every_batch_and_size(
+    graph: Path, generator: Generator, frames: np.ndarray
+) -> None:
+    for batch in (frames[:1, :8, :8], frames[:1], frames[:, :72, :100], frames[:2, :12, :176]):
+        expected = FrameToFrame(generator)(torch.from_numpy(batch.copy())).detach().numpy()
+        translated = run(graph, batch)
+        assert translated.shape == batch.shape
+        assert translated.dtype == np.uint8
+        assert np.abs(translated.astype(int) - expected).max() <= 1
+
+
+def test_the_graph_is_standard_and_casts_at_its_edges(graph: Path) -> None:
+    model = onnx.load(graph)
+    onnx.checker.check_model(model, full_check=True)
+    operators = [node.op_type for node in model.graph.node]
+    assert set(operators) <= STANDARD
+    assert operators[:2] == ["Cast", "Transpose"]
+    assert operators[-2:] == ["Transpose", "Cast"]
+    assert [(item.domain, item.version) for item in model.opset_import] == [("", 20)]
+    for value in (*model.graph.input, *model.graph.output):
+        tensor = value.type.tensor_type
+        assert tensor.elem_type == onnx.TensorProto.UINT8
+        assert [size.dim_param or size.dim_value for size in tensor.shape.dim] == ["N", "H", "W", 3]
+    assert str(Path.cwd()) not in str(model), "the file tells where it was made"
+
+
+def test_half_precision_has_half_the_size_and_nearly_the_values(
+    graph: Path, generator: Generator, frames: np.ndarray, tmp_path: Path
+) -> None:
+    half = onnx_from_generator(generator, tmp_path / "half.onnx", precision="float16")
+    kinds = {tensor.data_type for tensor in onnx.load(half).graph.initializer if tensor.dims}
+    assert onnx.TensorProto.FLOAT16 in kinds
+    assert onnx.TensorProto.FLOAT not in kinds
+    assert half.stat().st_size < 0.6 * graph.stat().st_size
+    difference = np.abs(run(half, frames[:1]).astype(int) - run(graph, frames[:1]))
+    assert 0 < difference.mean() < 0.5
+
+
+def test_metadata_comes_back(graph: Path, generator: Generator) -> None:
+    info = read_graph_info(graph)
+    digest = weights_digest(generator)
+    assert info == GraphInfo(
+        config=generator.config, domains=("phones", "cars"), weights_sha256=digest
+    )
+    changed = copy.deepcopy(generator)
+    with torch.no_grad():
+        next(changed.parameters()).flatten()[0] += 1
+    assert weights_digest(changed) != digest
+
+
+def test_files_that_are_not_ours_are_refused(graph: Path, tmp_path: Path) -> None:
+    model = onnx.load(graph)
+    newer = next(p for p in model.metadata_props if p.key == "cyclegan.format_version")
+    newer.value = "99"
+    onnx.save(model, tmp_path / "newer.onnx")
+    with pytest.raises(NewerFormatError, match="graph format 99"):
+        read_graph_info(tmp_path / "newer.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "foreign.onnx")
+    with pytest.raises(ModelError, match="not a frame-to-frame graph"):
+        read_graph_info(tmp_path / "foreign.onnx")
+    (tmp_path / "cut.onnx").write_bytes(graph.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="damaged"):
+        read_graph_info(tmp_path / "cut.onnx")
+
+
+def test_exporting_says_nothing(
+    generator: Generator, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    onnx_from_generator(generator, tmp_path / "g.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_target_that_cannot_be_written_leaves_nothing(
+    generator: Generator, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        onnx_from_generator(generator, tmp_path / "file" / "g.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,156 @@
+import random
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyclegan.engine.tickets import Frames, Scheduler, Ticket
+from cyclegan.errors import BackendError
+
+
+class Recorder:
+    """A runner that inverts frames when it is told to finish, and checks how it is used."""
+
+    max_batch = 1
+
+    def __init__(self, slots: int = 2) -> None:
+        self.slots = slots
+        self.busy: dict[int, Frames] = {}
+        self.most_busy = 0
+        self.log: list[str] = []
+        self.fail_on: int | None = None
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        assert slot not in self.busy, "a slot was given twice"
+        if self.fail_on == -int(frames[0, 0, 0, 0]):
+            raise BackendError("refused")
+        self.busy[slot] = frames.copy()
+        self.most_busy = max(self.most_busy, len(self.busy))
+        self.log.append(f"begin {frames[0, 0, 0, 0]}")
+
+    def finish(self, slot: int) -> Frames:
+        frames = self.busy.pop(slot)
+        self.log.append(f"finish {frames[0, 0, 0, 0]}")
+        if self.fail_on == frames[0, 0, 0, 0]:
+            raise BackendError("lost the device")
+        return 255 - frames
+
+    def close(self) -> None:
+        assert not self.busy
+        self.log.append("close")
+
+
+def frame(value: int) -> Frames:
+    return np.full((1, 1, 1, 3), value, np.uint8)
+
+
+def value(frames: Frames) -> int:
+    return 255 - int(frames[0, 0, 0, 0])
+
+
+@given(st.data(), st.integers(1, 4), st.integers(1, 12))
+def test_any_order_of_collection_gives_each_ticket_its_own(
+    data: st.DataObject, slots: int, count: int
+) -> None:
+    runner = Recorder(slots)
+    scheduler = Scheduler(runner)
+    tickets: dict[int, Ticket] = {}
+    waiting = list(range(count))
+    while waiting or tickets:
+        if waiting and (not tickets or data.draw(st.booleans())):
+            number = waiting.pop(0)
+            tickets[number] = scheduler.submit(frame(number))
+        else:
+            number = data.draw(st.sampled_from(sorted(tickets)))
+            assert value(scheduler.collect(tickets.pop(number))) == number
+    scheduler.close()
+    assert runner.most_busy <= slots
+    begun = [line for line in runner.log if line.startswith("begin")]
+    assert begun == [f"begin {number}" for number in range(count)]
+
+
+def test_a_full_runner_finishes_the_oldest_first() -> None:
+    runner = Recorder(slots=2)
+    scheduler = Scheduler(runner)
+    for number in range(3):
+        scheduler.submit(frame(number))
+    assert runner.log == ["begin 0", "begin 1", "finish 0", "begin 2"]
+
+
+def test_an_error_belongs_to_its_own_batch() -> None:
+    runner = Recorder(slots=2)
+    runner.fail_on = 1
+    scheduler = Scheduler(runner)
+    tickets = [scheduler.submit(frame(number)) for number in range(4)]
+    assert value(scheduler.collect(tickets[0])) == 0
+    with pytest.raises(BackendError, match="lost the device"):
+        scheduler.collect(tickets[1])
+    assert [value(scheduler.collect(ticket)) for ticket in tickets[2:]] == [2, 3]
+
+
+def test_a_refused_batch_gives_its_slot_back() -> None:
+    runner = Recorder(slots=1)
+    runner.fail_on = -1
+    scheduler = Scheduler(runner)
+    for _ in range(3):
+        with pytest.raises(BackendError, match="refused"):
+            scheduler.submit(frame(1))
+    assert value(scheduler.collect(scheduler.submit(frame(2)))) == 2
+
+
+def test_a_cancelled_ticket_is_dropped_and_frees_its_slot() -> None:
+    scheduler = Scheduler(Recorder(slots=1))
+    ticket = scheduler.submit(frame(1))
+    scheduler.cancel(ticket)
+    assert value(scheduler.collect(scheduler.submit(frame(2)))) == 2
+    with pytest.raises(BackendError, match="cancelled"):
+        scheduler.collect(ticket)
+
+
+def test_a_ticket_is_collected_once() -> None:
+    scheduler = Scheduler(Recorder())
+    ticket = scheduler.submit(frame(1))
+    scheduler.collect(ticket)
+    with pytest.raises(BackendError, match="collected before"):
+        scheduler.collect(ticket)
+
+
+def test_closing_waits_keeps_results_and_refuses_more() -> None:
+    runner = Recorder()
+    scheduler = Scheduler(runner)
+    ticket = scheduler.submit(frame(7))
+    scheduler.close()
+    scheduler.close()
+    assert runner.log == ["begin 7", "finish 7", "close"]
+    assert value(scheduler.collect(ticket)) == 7
+    with pytest.raises(BackendError, match="closed"):
+        scheduler.submit(frame(8))
+
+
+def test_many_threads_share_a_scheduler() -> None:
+    runner = Recorder(slots=3)
+    scheduler = Scheduler(runner)
+    wrong: list[object] = []
+
+    def client(seed: int) -> None:
+        chance = random.Random(seed)
+        try:
+            for _ in range(50):
+                numbers = [chance.randrange(256) for _ in range(chance.randrange(1, 5))]
+                tickets = [scheduler.submit(frame(number)) for number in numbers]
+                got = [value(scheduler.collect(ticket)) for ticket in tickets]
+                if got != numbers:
+                    wrong.append((numbers, got))
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=client, args=(seed,), daemon=True) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive(), "threads wait for each other"
+    assert wrong == []
+    scheduler.close()

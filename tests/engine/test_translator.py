@@ -1,0 +1,209 @@
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cyclegan.config import ResnetConfig, UnetConfig
+from cyclegan.engine.cpu import has_fast_bfloat16
+from cyclegan.engine.export import onnx_from_generator
+from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.parity import compare, parity
+from cyclegan.engine.translator import Translator
+from cyclegan.errors import BackendError, ConfigError, FrameError, ModelError
+from cyclegan.networks import Generator, generator_from_config
+
+
+def exact(generator: Generator, frames: np.ndarray) -> np.ndarray:
+    return FrameToFrame(generator)(torch.from_numpy(frames.copy())).detach().numpy()
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_float32_engines_equal_the_generator(
+    backend: str, model: Path, generator: Generator, frames: np.ndarray
+) -> None:
+    with Translator.open(model, backend=backend, precision="float32") as translator:
+        translated = translator(frames)
+        assert translator.info.domains == ("phones", "cars")
+        assert "32" in translator.description
+    assert translated.shape == frames.shape
+    score = compare(translated, exact(generator, frames))
+    assert score.max_abs <= 1
+    assert score.equal_share > 0.999
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_auto_precision_is_close_and_what_the_cpu_computes_fast(
+    backend: str, model: Path, generator: Generator, frames: np.ndarray
+) -> None:
+    with Translator.open(model, backend=backend) as translator:
+        sixteen = "bf16" in translator.description or "bfloat16" in translator.description
+        assert sixteen == has_fast_bfloat16()
+        score = parity(translator, generator, frames)
+    assert score.frames == len(frames)
+    assert score.psnr_db > 35
+    assert score.mean_abs < 2
+
+
+# PyTorch's compiler uses what PyTorch deprecates.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_compiled_engine_equals_the_generator(
+    model: Path, generator: Generator, frames: np.ndarray
+) -> None:
+    with Translator.open(model, backend="torch-compiled", precision="float32") as translator:
+        assert compare(translator(frames[0]), exact(generator, frames[:1])[0]).max_abs <= 1
+
+
+def test_models_are_files_of_three_kinds_or_generators(
+    model: Path, generator: Generator, frames: np.ndarray, tmp_path: Path
+) -> None:
+    graph = onnx_from_generator(generator, tmp_path / "graph")
+    expected = exact(generator, frames[:1])[0]
+    for source in (model, str(model), graph, generator):
+        with Translator.open(source, precision="float32") as translator:
+            assert compare(translator(frames[0]), expected).max_abs <= 1
+    with pytest.raises(BackendError, match="is an ONNX graph"):
+        Translator.open(graph, backend="torch")
+
+
+def test_opening_again_compiles_nothing_and_needs_no_pytorch(model: Path) -> None:
+    Translator.open(model).close()
+    code = (
+        "import sys; from cyclegan.engine.translator import Translator;"
+        f"Translator.open({str(model)!r}, backend='openvino').close();"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+@pytest.mark.parametrize("size", [(2, 3), (7, 90), (37, 61), (144, 174), (143, 175)])
+def test_any_size_comes_back_as_it_went_in(
+    size: tuple[int, int], translator: Translator, generator: Generator, frames: np.ndarray
+) -> None:
+    height, width = size
+    frame = frames[0, :height, :width]
+    translated = translator(frame)
+    assert translated.shape == frame.shape
+    below, right = ((-(-max(side, 8) // 4) * 4) - side for side in size)
+    padded = np.pad(frame, ((0, below), (0, right), (0, 0)), mode="reflect")
+    expected = exact(generator, padded[None])[0, :height, :width]
+    assert compare(translated, expected).max_abs <= 1
+
+
+def test_even_a_pixel_is_a_frame(translator: Translator, frames: np.ndarray) -> None:
+    # Of one colour alone, instance norm leaves nothing but rounding: only the shape is defined.
+    assert translator(frames[:2, :1, :1]).shape == (2, 1, 1, 3)
+
+
+def test_a_fixed_size_gives_the_same_and_refuses_others(
+    model: Path, translator: Translator, frames: np.ndarray
+) -> None:
+    with Translator.open(model, size=(143, 175), precision="float32") as fixed:
+        frame = frames[0, :143, :175]
+        assert compare(fixed(frame), translator(frame)).max_abs <= 1
+        with pytest.raises(FrameError, match="opened for another size"):
+            fixed(frames[0, :100])
+
+
+def test_batches_and_single_frames_agree(translator: Translator, frames: np.ndarray) -> None:
+    together = translator(frames)
+    assert together.shape == frames.shape
+    for frame, expected in zip(frames, together):
+        np.testing.assert_array_equal(translator(frame), expected)
+
+
+def test_submitted_frames_may_be_overwritten_and_collected_in_any_order(
+    translator: Translator, frames: np.ndarray
+) -> None:
+    expected = translator(frames)
+    buffer = np.empty_like(frames[0])
+    tickets = []
+    for frame in frames:
+        buffer[:] = frame
+        tickets.append(translator.submit(buffer))
+        buffer[:] = 0
+    for index in (2, 0, 3, 1):
+        np.testing.assert_array_equal(translator.collect(tickets[index]), expected[index])
+    dropped = translator.submit(frames)
+    translator.cancel(dropped)
+    with pytest.raises(BackendError, match="cancelled"):
+        translator.collect(dropped)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_threads_share_a_translator(backend: str, model: Path, frames: np.ndarray) -> None:
+    with Translator.open(model, backend=backend, precision="float32") as translator:
+        small = frames[:, :32, :32]
+        expected = translator(small)
+        wrong: list[int] = []
+
+        def client(index: int) -> None:
+            for _ in range(10):
+                if not np.array_equal(translator(small[index]), expected[index]):
+                    wrong.append(index)
+
+        threads = [threading.Thread(target=client, args=(index,)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((8, 8, 3), np.float32), "frames are float32"),
+        (np.zeros((8, 8, 4), np.uint8), r"shape \(8, 8, 4\)"),
+        (np.zeros((8, 8), np.uint8), r"shape \(8, 8\)"),
+        (np.zeros((0, 8, 8, 3), np.uint8), r"shape \(0, 8, 8, 3\)"),
+    ],
+)
+def test_wrong_frames_are_refused(frames: np.ndarray, message: str, translator: Translator) -> None:
+    with pytest.raises(FrameError, match=message):
+        translator(frames)
+
+
+def test_other_channels_and_networks_run_too() -> None:
+    config = UnetConfig(width=2, depth=5, in_channels=1, out_channels=2)
+    network = generator_from_config(config).eval()
+    with Translator.open(network, precision="float32") as translator:
+        frame = np.arange(40 * 50, dtype=np.int64).reshape(40, 50, 1).astype(np.uint8)
+        assert translator(frame).shape == (40, 50, 2)
+        with pytest.raises(FrameError, match=r"expected uint8 \(N, H, W, 1\)"):
+            translator(np.zeros((32, 32, 3), np.uint8))
+
+
+def test_what_cannot_be_opened_says_why(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model file"):
+        Translator.open(tmp_path / "missing.safetensors")
+    with pytest.raises(ModelError, match="got a Linear as model"):
+        Translator.open(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="known are auto, openvino, torch"):
+        Translator.open(model, backend="abacus")
+    with pytest.raises(BackendError, match="cannot"):
+        Translator.open(model, backend="openvino", device="NPU.7")
+    (tmp_path / "cut.safetensors").write_bytes(model.read_bytes()[:500])
+    with pytest.raises(ModelError):
+        Translator.open(tmp_path / "cut.safetensors")
+
+
+def test_a_closed_translator_refuses(model: Path, frames: np.ndarray) -> None:
+    translator = Translator.open(model)
+    translator.close()
+    translator.close()
+    with pytest.raises(BackendError, match="closed"):
+        translator(frames)
+
+
+def test_a_generator_in_training_is_left_alone(frames: np.ndarray) -> None:
+    network = generator_from_config(ResnetConfig(width=4, blocks=1, norm="batch")).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with Translator.open(network, backend="torch", precision="float32") as translator:
+        translator(frames[0])
+    assert network.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())

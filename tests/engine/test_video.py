@@ -1,0 +1,430 @@
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
+from cyclegan.engine.video import VideoStats, translate_video
+from cyclegan.errors import BackendError, OutputError, VideoError
+
+Clip = Callable[[str], Path]
+
+
+class Copies:
+    """A runner that gives back what it gets, so that all else can be seen."""
+
+    slots = 2
+    max_batch = 1
+
+    def __init__(self, fail_at: int = -1) -> None:
+        self.frames: dict[int, Frames] = {}
+        self.count = 0
+        self.fail_at = fail_at
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        self.count += 1
+        if self.count == self.fail_at:
+            raise BackendError("the device is gone")
+        self.frames[slot] = frames.copy()
+
+    def finish(self, slot: int) -> Frames:
+        return self.frames.pop(slot)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def copies() -> Translator:
+    return Translator(Copies(), GraphInfo(config=ResnetConfig()))
+
+
+def write_video(
+    path: Path,
+    frames: Sequence[np.ndarray],
+    times: Sequence[int] | None = None,
+    *,
+    time_base: Fraction = Fraction(1, 1000),
+    pix_fmt: str = "yuv444p",
+    matrix: int = 2,
+    span: int = 0,
+    primaries: int = 2,
+    transfer: int = 2,
+    rotation: int = 0,
+    aspect: Fraction | None = None,
+) -> Path:
+    """A video of RGB frames at the given times, with the given tags."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "4"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        context = stream.codec_context
+        context.time_base = stream.time_base = time_base
+        context.colorspace, context.color_range = matrix, span
+        context.color_primaries, context.color_trc = primaries, transfer
+        if aspect is not None:
+            context.sample_aspect_ratio = aspect
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
+                format=pix_fmt,
+                dst_colorspace=None if matrix == 2 else matrix,
+                dst_color_range=span or 1,
+            )
+            picture.pts = times[number] if times else number * 40
+            picture.time_base = time_base
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+def smooth(count: int, width: int = 64, height: int = 48) -> list[np.ndarray]:
+    """Coloured ramps that move, so that each frame is unlike the others and easy to encode."""
+    y, x = np.mgrid[:height, :width]
+    return [
+        np.stack([x * 3 + 5 * n, y * 4 + 20, 200 - x * 2 - n], -1).clip(0, 255).astype(np.uint8)
+        for n in range(count)
+    ]
+
+
+def decoded(path: Path) -> list[Any]:
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def times(path: Path) -> list[Fraction]:
+    return [picture.pts * picture.time_base for picture in decoded(path)]
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["carphone_pristine", "bikes"])
+def test_real_clips_keep_everything_but_their_colours(
+    name: str, clip: Clip, copies: Translator, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.mp4"
+    stats = translate_video(clip(name), target, copies)
+    before, after = decoded(clip(name)), decoded(target)
+    assert stats.frames == len(before) == len(after)
+    assert times(target) == times(clip(name))
+    with av.open(str(clip(name))) as a, av.open(str(target)) as b:
+        old, new = a.streams.video[0], b.streams.video[0]
+        assert (new.width, new.height) == (old.width, old.height)
+        assert new.sample_aspect_ratio == old.sample_aspect_ratio
+        assert b.duration == a.duration
+    for old, new in zip(before[::40], after[::40]):
+        difference = old.to_ndarray().astype(float) - new.to_ndarray()
+        assert 10 * np.log10(255**2 / np.square(difference).mean()) > 36
+    assert leftovers(tmp_path) == ["out.mp4"]
+
+
+def test_a_real_engine_translates_a_real_clip(
+    clip: Clip, translator: Translator, frames: np.ndarray, tmp_path: Path
+) -> None:
+    calls: list[tuple[int, int | None]] = []
+    target = tmp_path / "out.mp4"
+    stats = translate_video(
+        clip("carphone_pristine"),
+        target,
+        translator,
+        progress=lambda done, expected: calls.append((done, expected)),
+    )
+    assert isinstance(stats, VideoStats)
+    assert calls == [(n, 120) for n in range(1, 121)]
+    assert min(stats.stage_rates().values()) > 0
+    assert stats.bound_by in stats.stage_rates()
+    assert 0 < stats.translate_seconds <= stats.seconds
+    first = decoded(target)[0].to_ndarray(format="rgb24").astype(float)
+    # The encoder halves the resolution of colour, and the network's output is busy.
+    expected = translator(frames[0]).astype(float)
+    grey = np.array([0.299, 0.587, 0.114])
+    assert np.corrcoef((first @ grey).ravel(), (expected @ grey).ravel())[0, 1] > 0.98
+
+
+def test_audio_is_copied_packet_by_packet(clip: Clip, copies: Translator, tmp_path: Path) -> None:
+    source, target = tmp_path / "cut.mp4", tmp_path / "out.mp4"
+    with av.open(str(clip("bigbuckbunny"))) as a, av.open(str(source), "w") as b:
+        streams = {s: b.add_stream_from_template(s) for s in (*a.streams.video, *a.streams.audio)}
+        for packet in a.demux():
+            if packet.dts is not None and packet.dts * packet.time_base < 0.6:
+                packet.stream = streams[packet.stream]
+                b.mux(packet)
+    stats = translate_video(source, target, copies)
+    assert stats.frames > 10
+    assert stats.notes == ()
+
+    def sound(path: Path) -> list[tuple[int | None, bytes]]:
+        with av.open(str(path)) as container:
+            return [(p.pts, bytes(p)) for p in container.demux(audio=0) if p.size]
+
+    assert len(sound(source)) > 10
+    assert sound(target) == sound(source)
+    assert times(target) == times(source)
+    with av.open(str(target)) as container:
+        assert container.streams.audio[0].codec_context.layout.name == "5.1"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_uneven_times_that_do_not_begin_at_zero_are_kept(
+    suffix: str, copies: Translator, tmp_path: Path
+) -> None:
+    uneven = [540, 581, 600, 930, 1660, 1670, 1671, 2400]
+    source = write_video(tmp_path / f"in{suffix}", smooth(8), uneven)
+    translate_video(source, tmp_path / f"out{suffix}", copies)
+    assert times(source) == [Fraction(t, 1000) for t in uneven]
+    assert times(tmp_path / f"out{suffix}") == times(source)
+
+
+@pytest.mark.parametrize("size", [(45, 37), (46, 37), (45, 38), (5, 3)])
+def test_odd_sizes_stay(size: tuple[int, int], copies: Translator, tmp_path: Path) -> None:
+    frames = smooth(3, *size)
+    source = write_video(tmp_path / "in.mp4", frames)
+    translate_video(source, tmp_path / "out.mp4", copies)
+    after = decoded(tmp_path / "out.mp4")
+    assert {(picture.width, picture.height) for picture in after} == {size}
+    for picture, frame in zip(after, frames):
+        difference = picture.to_ndarray(format="rgb24").astype(int) - frame
+        assert np.abs(difference).mean() < 3
+
+
+@pytest.mark.parametrize("matrix", [1, 5, 6, 9])
+@pytest.mark.parametrize("span", [1, 2])
+def test_colours_follow_their_tags(
+    matrix: int, span: int, copies: Translator, tmp_path: Path
+) -> None:
+    tags = {"matrix": matrix, "span": span, "primaries": 9, "transfer": 14}
+    frames = smooth(2)
+    seen: list[np.ndarray] = []
+    submit = copies.submit
+    copies.submit = lambda frame: seen.append(frame.copy()) or submit(frame)  # type: ignore
+    source = write_video(tmp_path / "in.mp4", frames, **tags)
+    translate_video(source, tmp_path / "out.mp4", copies)
+    for frame, expected in zip(seen, frames):
+        assert np.abs(frame.astype(int) - expected).mean() < 2
+    picture = decoded(tmp_path / "out.mp4")[0]
+    kept = (picture.color_range, picture.color_primaries, picture.color_trc)
+    assert kept == (span, 9, 14)
+    assert picture.colorspace == matrix
+    back = picture.to_ndarray(format="rgb24").astype(int)
+    assert np.abs(back - frames[0]).mean() < 3
+
+
+@pytest.mark.parametrize(("height", "matrix"), [(48, 6), (720, 1)])
+def test_untagged_colours_are_tagged_by_height(
+    height: int, matrix: int, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2, 16, height))
+    assert decoded(source)[0].colorspace == 2
+    translate_video(source, tmp_path / "out.mp4", copies)
+    picture = decoded(tmp_path / "out.mp4")[0]
+    assert (picture.colorspace, picture.color_range) == (matrix, 1)
+
+
+@pytest.mark.parametrize("rotation", [90, -90, 180])
+def test_rotation_and_pixel_shape_stay(rotation: int, copies: Translator, tmp_path: Path) -> None:
+    aspect = Fraction(128, 117)
+    source = write_video(tmp_path / "in.mp4", smooth(2), rotation=rotation, aspect=aspect)
+    translate_video(source, tmp_path / "out.mp4", copies)
+    before, after = decoded(source)[0], decoded(tmp_path / "out.mp4")[0]
+    assert abs(before.rotation) == abs(rotation)
+    assert after.rotation == before.rotation
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == aspect
+
+
+def test_subtitles_are_copied_or_their_loss_is_told(copies: Translator, tmp_path: Path) -> None:
+    (tmp_path / "in.srt").write_text("1\n00:00:00,040 --> 00:00:00,160\nHello\n\n")
+    silent = write_video(tmp_path / "silent.mkv", smooth(6))
+    source = tmp_path / "in.mkv"
+    with (
+        av.open(str(silent)) as a,
+        av.open(str(tmp_path / "in.srt")) as s,
+        av.open(str(source), "w") as b,
+    ):
+        video = b.add_stream_from_template(a.streams.video[0])
+        text = b.add_stream_from_template(s.streams.subtitles[0])
+        for container, stream in ((a, video), (s, text)):
+            for packet in container.demux():
+                if packet.dts is not None:
+                    packet.stream = stream
+                    b.mux(packet)
+    assert translate_video(source, tmp_path / "out.mkv", copies).notes == ()
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [bytes(p) for p in container.demux(subtitles=0) if p.size] == [b"Hello"]
+    (note,) = translate_video(source, tmp_path / "out.mp4", copies).notes
+    assert "subtitle stream 1" in note
+    assert ".mkv can" in note
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_truncated_video_leaves_a_partial_one_and_an_error(
+    suffix: str, clip: Clip, copies: Translator, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    translate_video(clip("carphone_pristine"), whole, copies)
+    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
+    target = tmp_path / f"out{suffix}"
+    target.write_bytes(b"old")
+    with pytest.raises(VideoError, match=r"ends after .*out\.partial\." + suffix[1:]):
+        translate_video(cut, target, copies)
+    assert target.read_bytes() == b"old"
+    assert 30 < len(decoded(tmp_path / f"out.partial{suffix}")) < 110
+    assert leftovers(tmp_path) == sorted(
+        [whole.name, cut.name, target.name, f"out.partial{suffix}"]
+    )
+
+
+def test_damage_inside_is_told(clip: Clip, copies: Translator, tmp_path: Path) -> None:
+    whole, bad = tmp_path / "whole.mkv", tmp_path / "bad.mkv"
+    translate_video(clip("carphone_pristine"), whole, copies)
+    data = bytearray(whole.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = bytes(4000)
+    bad.write_bytes(data)
+    with pytest.raises(VideoError, match="damaged"):
+        translate_video(bad, tmp_path / "out.mkv", copies)
+    assert len(decoded(tmp_path / "out.partial.mkv")) > 40
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def sound_only(path: Path, clip: Clip) -> None:
+    with av.open(str(clip("bigbuckbunny"))) as a, av.open(str(path), "w") as b:
+        stream = b.add_stream_from_template(a.streams.audio[0])
+        for packet in a.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                b.mux(packet)
+
+
+def test_what_is_no_video_is_refused(clip: Clip, copies: Translator, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("this is not a video")
+    (tmp_path / "empty.mp4").touch()
+    sound_only(tmp_path / "sound.m4a", clip)
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"old")
+    for name, message in [
+        ("text.mp4", "cannot read"),
+        ("empty.mp4", "cannot read"),
+        ("missing.mp4", "No such file"),
+        ("sound.m4a", "no video stream"),
+    ]:
+        with pytest.raises(VideoError, match=message):
+            translate_video(tmp_path / name, target, copies)
+    assert target.read_bytes() == b"old"
+    assert len(leftovers(tmp_path)) == 4
+
+
+def test_a_video_without_frames_is_refused(clip: Clip, copies: Translator, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.mp4"
+    translate_video(clip("carphone_pristine"), whole, copies)
+    data = whole.read_bytes()
+    (tmp_path / "none.mp4").write_bytes(data[: data.index(b"mdat") + 4])
+    with pytest.raises(VideoError, match="no frames"):
+        translate_video(tmp_path / "none.mp4", tmp_path / "out.mp4", copies)
+    assert leftovers(tmp_path) == ["none.mp4", "whole.mp4"]
+
+
+def test_targets_that_cannot_be_written_are_refused(
+    clip: Clip, copies: Translator, tmp_path: Path
+) -> None:
+    source = clip("carphone_pristine")
+    (tmp_path / "file").touch()
+    for name in ("file/out.mp4", "out.xyz", "out.webm"):
+        with pytest.raises(OutputError):
+            translate_video(source, tmp_path / name, copies)
+    same = tmp_path / "same.mp4"
+    same.write_bytes(source.read_bytes())
+    with pytest.raises(OutputError, match="is the source itself"):
+        translate_video(same, same, copies)
+    assert same.read_bytes() == source.read_bytes()
+    assert leftovers(tmp_path) == ["file", "same.mp4"]
+
+
+def test_an_engine_that_fails_stops_everything(clip: Clip, tmp_path: Path) -> None:
+    translator = Translator(Copies(fail_at=20), GraphInfo(config=ResnetConfig()))
+    with pytest.raises(BackendError, match="the device is gone"):
+        translate_video(clip("carphone_pristine"), tmp_path / "out.mp4", translator)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_generator_of_other_channels_is_refused(clip: Clip, tmp_path: Path) -> None:
+    translator = Translator(Copies(), GraphInfo(config=ResnetConfig(in_channels=1)))
+    with pytest.raises(VideoError, match="videos need 3 and 3"):
+        translate_video(clip("carphone_pristine"), tmp_path / "out.mp4", translator)
+
+
+def test_a_size_that_changes_on_the_way_is_an_error(copies: Translator, tmp_path: Path) -> None:
+    parts = [
+        write_video(tmp_path / f"{n}.ts", smooth(3, width, 48), [t + 400 * n for t in (0, 40, 80)])
+        for n, width in enumerate((64, 80))
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(VideoError, match="change from 64x48 to 80x48"):
+        translate_video(joined, tmp_path / "out.mp4", copies)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+PROGRAM = textwrap.dedent("""
+    import resource, signal, sys, threading
+    sys.path.insert(0, {tests!r})
+    from test_video import Copies
+    from cyclegan.config import ResnetConfig
+    from cyclegan.engine.graph_info import GraphInfo
+    from cyclegan.engine.translator import Translator
+    from cyclegan.engine.video import translate_video
+    from cyclegan.errors import OutputError
+
+    translator = Translator(Copies(), GraphInfo(config=ResnetConfig()))
+    how = {how!r}
+    if how == "full disk":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    def progress(done, expected):
+        if how == "interrupt" and done == 20:
+            signal.raise_signal(signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    try:
+        translate_video({source!r}, {target!r}, translator, progress=progress)
+    except (KeyboardInterrupt, OutputError) as error:
+        print(type(error).__name__, error)
+""")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses signals and limits of POSIX")
+@pytest.mark.parametrize(
+    ("how", "printed"), [("interrupt", "KeyboardInterrupt"), ("full disk", "OutputError cannot")]
+)
+def test_a_stop_or_a_full_disk_keeps_the_old_file(
+    how: str, printed: str, clip: Clip, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"old")
+    code = PROGRAM.format(
+        how=how,
+        tests=str(Path(__file__).parent),
+        source=str(clip("bikes")),
+        target=str(target),
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout.startswith(printed), done.stderr
+    assert done.stderr == ""
+    assert target.read_bytes() == b"old"
+    assert leftovers(tmp_path) == ["out.mp4"]
