@@ -5,6 +5,7 @@ training half, and reports what goes wrong as one line on stderr and an exit sta
 """
 
 import argparse
+import dataclasses
 import inspect as introspection
 import sys
 from collections.abc import Callable, Sequence
@@ -67,16 +68,29 @@ def evaluate(
     model: Positional[Model],
     source: Positional[Path],
     truth: Positional[Path],
+    unpaired: bool = False,
     backend: Backend = "auto",
 ) -> None:
     """Score a generator: pictures of SOURCE, translated, against those of TRUTH.
 
     Args:
         source: folder of pictures to translate
-        truth: folder of what they should become, under the same file names
+        truth: folder of what they should become, under the same names
+        unpaired: TRUTH is a set of the target domain, of any names: FID and KID instead
         backend: what runs the generator
     """
-    raise NotImplementedError
+    from cyclegan.engine.translator import Translator
+    from cyclegan.evaluate import distances, evaluate_folders
+    from cyclegan.pictures import list_pictures, read_picture
+
+    with Translator.open(find_model(model), backend=backend) as translator:
+        if unpaired:
+            fakes = (translator(read_picture(path)) for path in list_pictures(source))
+            scores: Any = distances(fakes, map(read_picture, list_pictures(truth)))
+        else:
+            scores = evaluate_folders(translator, source, truth)
+    for item in dataclasses.fields(scores):
+        print(f"{item.name:<22} {getattr(scores, item.name):.6g}")
 
 
 def import_(
@@ -147,12 +161,60 @@ def translate(
         precision: of the arithmetic
         skip_bad: go on without pictures that cannot be read
     """
-    raise NotImplementedError
+    from cyclegan.engine.images import ImageStats, translate_path
+    from cyclegan.engine.progress import progress_bar
+    from cyclegan.engine.translator import Translator
+
+    with Translator.open(find_model(model), backend=backend, precision=precision) as translator:
+        with progress_bar(f"translating {source.name}") as progress:
+            stats = translate_path(source, target, translator, skip_bad=skip_bad, progress=progress)
+    if isinstance(stats, ImageStats):
+        for message in stats.skipped:
+            print(f"skipped {message}", file=sys.stderr)
+        print(f"{target}: {stats.pictures} pictures, {len(stats.skipped)} skipped")
+        return
+    for note in stats.notes:
+        print(f"note: {note}", file=sys.stderr)
+    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in stats.stage_rates().items())
+    print(
+        f"{target}: {stats.frames} frames, {stats.frames_per_second:.1f} frames/s end to end "
+        f"({rates}; bound by {stats.bound_by})"
+    )
 
 
 def inspect(model: Positional[Model]) -> None:
-    """Say what is in a model file."""
-    raise NotImplementedError
+    """Say what is in a model file: ours, a .pth of the public CycleGAN, or an exported ONNX graph."""
+    path = find_model(model)
+    for name, value in _description(path).items():
+        print(f"{name:<14} {value}")
+
+
+def _description(path: Path) -> dict[str, object]:
+    if path.suffix == ".onnx":
+        from cyclegan.engine.graph_info import read_graph_info
+
+        graph = read_graph_info(path)
+        return {
+            "file": path,
+            "format": "frame-to-frame ONNX graph",
+            "network": graph.config,
+            "domains": " -> ".join(graph.domains),
+            "precision": graph.precision,
+            "size multiple": graph.config.size_multiple,
+            "weights": f"sha256 {graph.weights_sha256}",
+        }
+    from cyclegan.checkpoint import read_info
+
+    info = read_info(path)
+    ours = f"cyclegan-engine, version {info.format_version}"
+    return {
+        "file": path,
+        "format": ours if info.format_version else ".pth of the public CycleGAN",
+        "network": info.config,
+        "domains": " -> ".join(info.domains),
+        "parameters": f"{info.parameters:,}",
+        **({"size multiple": info.config.size_multiple} if info.is_generator else {}),
+    }
 
 
 def doctor() -> None:

@@ -119,17 +119,17 @@ def plain(path: Path, config: DataConfig, channels: Channels = 3, multiple: int 
 
 def tensor_from_pictures(pictures: Sequence[Picture]) -> Tensor:
     """uint8 (H, W, C) pictures of one size -> float32 (N, C, H, W) in [-1, 1]."""
-    return _normalised(torch.from_numpy(np.stack(pictures)))
+    # NumPy, because a few small pictures are not worth waking PyTorch's threads.
+    pixels = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2), np.float32)
+    pixels /= np.float32(127.5)
+    pixels -= np.float32(1)
+    return torch.from_numpy(pixels)
 
 
 def pictures_from_tensor(batch: Tensor) -> Picture:
     """Float (N, C, H, W) in [-1, 1] -> uint8 (N, H, W, C), clipped and rounded."""
     scaled = batch.detach().float().add(1).mul(127.5).round().clamp(0, 255)
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
-def _normalised(pixels: Tensor) -> Tensor:
-    return pixels.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ def test_the_new_file_takes_the_name(tmp_path: Path) -> None:
             assert temporary.suffix == ".txt"
             temporary.write_text(text)
             assert not path.exists() or path.read_text() == "old"
+            written = temporary.stat().st_ino
     assert path.read_text() == "new"
+    assert path.stat().st_ino == written  # renamed, not copied
     assert list(path.parent.iterdir()) == [path]
 
 
