@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "CycleGAN": "training",
+    "CycleGAN": "model",
     "CycleGANConfig": "config",
     "CycleGANError": "errors",
     "PatchDiscriminator": "networks",

@@ -32,8 +32,8 @@ from cyclegan.config import (
     as_dict,
     from_dict,
 )
-from cyclegan.errors import ModelError, NewerFormatError
-from cyclegan.files import write_atomically
+from cyclegan.errors import ModelError, NewerFormatError, OutputError
+from cyclegan.files import replacing
 from cyclegan.networks import (
     Discriminator,
     Generator,
@@ -127,7 +127,11 @@ def _save(
         else tensor.cpu()
         for name, tensor in network.state_dict().items()
     }
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+    with replacing(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise OutputError(f"cannot write {path}: {error}") from error
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -19,7 +19,7 @@ from cyclegan.errors import ConfigError
 Norm = Literal["instance", "batch", "none"]
 Adversarial = Literal["lsgan", "vanilla", "wgangp", "hinge"]
 Upsample = Literal["transposed", "resize"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
 T = TypeVar("T")
@@ -155,10 +155,9 @@ class CycleGANConfig:
     learning_rate: float = 2e-4
     beta1: float = 0.5
     beta2: float = 0.999
-    ema_decay: float = 0.0
-    """Decay per step of a running mean of the generators' weights; 0 keeps none."""
     precision: Precision = "float32"
-    """``bfloat16``: convolutions under autocast; weights, statistics and losses stay float32."""
+    """``bfloat16``: convolutions under autocast; weights, statistics and losses stay float32.
+    ``auto``: bfloat16 where the machine multiplies it faster."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -174,9 +173,8 @@ class CycleGANConfig:
             learning_rate=self.learning_rate,
             beta1=self.beta1,
             beta2=self.beta2,
-            ema_decay=self.ema_decay,
         )
-        for name in ("beta1", "beta2", "ema_decay"):
+        for name in ("beta1", "beta2"):
             _check(
                 getattr(self, name) < 1, f"{name} is {getattr(self, name)}; expected less than 1"
             )
@@ -228,13 +226,15 @@ class TrainConfig:
     """Epochs at the full learning rate."""
     epochs_decay: int = 100
     """Epochs over which the learning rate then falls linearly to zero."""
+    minutes: float | None = None
+    """Stop after this long instead: half of it at the full learning rate, which then falls to 0."""
     batch_size: int = 1
     workers: int = 2
     """Processes that read pictures; 0 reads them in the training process."""
     sample_every: int = 500
     """Steps between two pictures of the fixed samples."""
     save_every: int = 5
-    """Epochs between two saves of the networks."""
+    """Epochs between two saves of the networks; they are saved at the end in any case."""
 
     def __post_init__(self) -> None:
         _at_least(
@@ -244,6 +244,11 @@ class TrainConfig:
             save_every=self.save_every,
         )
         _at_least(0, epochs=self.epochs, epochs_decay=self.epochs_decay, workers=self.workers)
+        for name in ("in_channels", "out_channels"):
+            channels = getattr(self.model.generator, name)
+            _check(
+                channels in (1, 3), f"{name} is {channels}; pictures are read in 1 or 3 channels"
+            )
         _check(
             self.epochs + self.epochs_decay > 0,
             "epochs and epochs_decay are both 0; expected at least one epoch",
@@ -297,12 +302,16 @@ def _from_tagged(union: types.UnionType, values: Mapping[str, Any], where: str) 
 
 
 def _converted(hint: Any, value: Any, where: str) -> Any:
+    if types.NoneType in typing.get_args(hint):
+        if value is None:
+            return None
+        (hint,) = (member for member in typing.get_args(hint) if member is not types.NoneType)
     if dataclasses.is_dataclass(hint) or isinstance(hint, types.UnionType):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is {value!r}; expected a table of settings")
         return from_dict(hint, value, f"{where}.")
     if hint is Path:
-        hint, value = Path, Path(value) if isinstance(value, str) else value
+        value = Path(value) if isinstance(value, str) else value
     if typing.get_origin(hint) is Literal:
         return value
     if hint is float and type(value) is int:

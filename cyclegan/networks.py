@@ -75,10 +75,11 @@ class ResizeConv(nn.Conv2d):
     """Nearest-neighbour doubling, then a 3x3 convolution (Odena et al. 2016)."""
 
     def __init__(self, before: int, after: int, bias: bool) -> None:
-        super().__init__(before, after, 3, padding=1, bias=bias)
+        super().__init__(before, after, 3, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        doubled = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return super().forward(reflection_pad2d(doubled, 1))
 
 
 class TransposedConv(nn.ConvTranspose2d):

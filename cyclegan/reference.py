@@ -11,11 +11,13 @@ Its names: ``G_A`` translates A to B (our generator_ab), ``G_B`` B to A. ``D_A``
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cyclegan.config import (
@@ -28,7 +30,7 @@ from cyclegan.config import (
     UnetConfig,
 )
 from cyclegan.errors import ModelError, UnknownModelError
-from cyclegan.files import write_atomically
+from cyclegan.files import replacing
 from cyclegan.networks import (
     Discriminator,
     Generator,
@@ -39,6 +41,17 @@ from cyclegan.networks import (
 NetworkConfig = GeneratorConfig | DiscriminatorConfig
 Names = Iterator[tuple[str, str]]
 """Pairs of module names: ours, theirs."""
+
+
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    SafetensorError,  # torch.load goes by the ending, we do not
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    OSError,
+)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[NetworkConfig, dict[str, Tensor]]:
@@ -62,7 +75,7 @@ def read(path: str | os.PathLike[str]) -> tuple[NetworkConfig, dict[str, Tensor]
 
 
 def import_reference(path: str | os.PathLike[str]) -> Generator | Discriminator:
-    """The network in the ``.pth`` file ``path``, in float32 and evaluation mode. Raises as ``read``."""
+    """The network in the ``.pth`` file ``path``, in evaluation mode. Raises as ``read``."""
     config, tensors = read(path)
     network: Generator | Discriminator
     if isinstance(config, DiscriminatorConfig):
@@ -86,13 +99,15 @@ def export_reference(path: str | os.PathLike[str], network: Generator | Discrimi
         )
     state = network.state_dict()
     tensors = {theirs: state[ours].detach().cpu().clone() for ours, theirs in _keys(network.config)}
-    write_atomically(Path(path), lambda temporary: torch.save(tensors, temporary))
+    with replacing(Path(path)) as temporary:
+        torch.save(tensors, temporary)
 
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings(action="ignore"):  # of a damaged file we say it ourselves
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
         reason = str(error).split("\n")[0]
         raise ModelError(
             f"{path} is neither a safetensors file nor a PyTorch state_dict: {reason}"

@@ -1,0 +1,273 @@
+"""Scores: how near a generator's pictures come to the truth, or to the other domain.
+
+N batch, C channels, H height, W width. Pictures are uint8 (H, W, C); a *translate* takes one and
+gives one of the same size.
+
+Where there is an aligned truth, pictures are compared one by one and averaged (``Scores``). Where
+there is none, two sets are compared by what a trained classifier sees in them (``Distances``).
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cyclegan.data import pictures_from_tensor, tensor_from_pictures
+from cyclegan.errors import BackendError, DataError
+from cyclegan.pictures import Picture, list_pictures, read_picture
+
+Translate = Callable[[Picture], Picture]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Means over the pictures of one set; colours in [0, 1]."""
+
+    count: int
+    """Pictures compared."""
+    l1: float
+    """Mean absolute difference; lower is better."""
+    psnr: float
+    """Peak signal-to-noise ratio in dB; higher is better, infinite for equal pictures."""
+    ssim: float
+    """Structural similarity (Wang et al. 2004), at most 1; higher is better."""
+    gradient_correlation: float
+    """Whether edges lie and rise alike, in [-1, 1]; see ``gradient_correlation``."""
+    inverted: float
+    """Share of pictures drawn light where the truth is dark: luminance correlated below zero."""
+
+
+def translate_from_generator(generator: nn.Module) -> Translate:
+    """The float32 ``generator`` in eval mode as a translate. Sides must fit its down-samplings."""
+
+    def translate(picture: Picture) -> Picture:
+        training = generator.training
+        generator.eval()
+        try:
+            with torch.inference_mode():
+                x = tensor_from_pictures([picture])
+                x = x.to(next(generator.parameters()).device)
+                return cast(Picture, pictures_from_tensor(generator(x))[0])
+        finally:
+            generator.train(training)
+
+    return translate
+
+
+def evaluate_pairs(
+    translate: Translate | nn.Module, pairs: Iterable[tuple[Picture, Picture]]
+) -> Scores:
+    """Scores of ``translate`` (or a generator) over aligned pairs (input, truth).
+
+    Raises DataError if there is no pair or an output differs in shape from its truth.
+    """
+    if isinstance(translate, nn.Module):
+        translate = translate_from_generator(translate)
+    each = []
+    for given, truth in pairs:
+        output = translate(given)
+        with _one_thread():
+            each.append(_compare(output, truth))
+    if not each:
+        raise DataError("no pair of pictures to evaluate; expected at least one")
+    return Scores(
+        count=len(each), **{name: float(np.mean([one[name] for one in each])) for name in each[0]}
+    )
+
+
+def _compare(output: Picture, truth: Picture) -> dict[str, float]:
+    from torchmetrics.functional.image import (
+        peak_signal_noise_ratio,
+        structural_similarity_index_measure,
+    )
+
+    if output.shape != truth.shape:
+        raise DataError(
+            f"an output of shape {output.shape} has a truth of shape {truth.shape}; "
+            "expected equal shapes"
+        )
+    x, y = (_unit(picture) for picture in (output, truth))
+    return {
+        "l1": (x - y).abs().mean().item(),
+        "psnr": peak_signal_noise_ratio(x, y, data_range=1.0).item(),
+        "ssim": cast(Tensor, structural_similarity_index_measure(x, y, data_range=1.0)).item(),
+        "gradient_correlation": gradient_correlation(output, truth),
+        "inverted": float(luminance_correlation(output, truth) < 0),
+    }
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small tensors lose more to waiting threads than they gain, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _unit(picture: Picture) -> Tensor:
+    """uint8 (H, W, C) -> float32 (1, C, H, W) in [0, 1]."""
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def _luminance(picture: Picture) -> Tensor:
+    """uint8 (H, W, C) -> float64 (H, W): ITU-R BT.601 luma."""
+    weights = np.array([0.299, 0.587, 0.114] if picture.shape[2] == 3 else [1.0])
+    return torch.from_numpy(picture @ weights)
+
+
+def _cosine(x: Tensor, y: Tensor) -> float:
+    """Of the angle between two tensors as vectors; 0 if one is zero but for rounding."""
+    length = x.norm() * y.norm()
+    return (x * y).sum().div(length).item() if length > 1e-6 else 0.0
+
+
+def gradient_correlation(x: Picture, y: Picture) -> float:
+    """Cosine of the angle between the gradient fields of two pictures' luminance.
+
+    sum(grad x . grad y) / sqrt(sum |grad x|^2 * sum |grad y|^2) over all pixels, gradients by
+    central differences: 1 for equal edges whatever the brightness, 0 for unrelated ones or a flat
+    picture, -1 for a negative.
+    """
+    first, second = (torch.stack(torch.gradient(_luminance(picture))) for picture in (x, y))
+    return _cosine(first, second)
+
+
+def luminance_correlation(x: Picture, y: Picture) -> float:
+    """Pearson correlation of two pictures' luminance, in [-1, 1]; 0 if one of them is flat.
+
+    Between an input and its output it tells, without any truth, whether light and dark were
+    exchanged; some pairs of domains call for that.
+    """
+    first, second = (luminance - luminance.mean() for luminance in map(_luminance, (x, y)))
+    return _cosine(first, second)
+
+
+def baselines(inputs: Sequence[Picture], targets: Sequence[Picture]) -> dict[str, Translate]:
+    """What a generator should beat, from pictures of both domains; these need not be paired.
+
+    ``identity`` changes nothing; ``constant colour`` paints the median colour of the targets, which
+    is the best constant for L1; ``mean/std match`` scales and shifts each channel so that the
+    inputs' mean and standard deviation become the targets'.
+    """
+    source, target = _moments(inputs), _moments(targets)
+    median = np.median(_pixels(targets), axis=0)
+
+    def constant(picture: Picture) -> Picture:
+        return np.full(picture.shape, np.rint(median), np.uint8)
+
+    def match(picture: Picture) -> Picture:
+        standard = (picture - source[0]) / np.maximum(source[1], 1e-6)
+        matched: Picture = np.rint(standard * target[1] + target[0]).clip(0, 255).astype(np.uint8)
+        return matched
+
+    return {"identity": lambda p: p, "constant colour": constant, "mean/std match": match}
+
+
+def _pixels(pictures: Sequence[Picture]) -> Picture:
+    return np.concatenate([picture.reshape(-1, picture.shape[2]) for picture in pictures])
+
+
+def _moments(pictures: Sequence[Picture]) -> tuple[Any, Any]:
+    pixels = _pixels(pictures)
+    return pixels.mean(0, dtype=np.float64), pixels.std(0, dtype=np.float64)
+
+
+def paired_folders(inputs: Path | str, truths: Path | str) -> list[tuple[Path, Path]]:
+    """Pictures of two folders, paired by path within the folder; the suffix may differ.
+
+    Raises DataError if a folder has no pictures, or a picture has no partner.
+    """
+    found = [
+        {path.relative_to(home).with_suffix(""): path for path in list_pictures(home)}
+        for home in (Path(inputs), Path(truths))
+    ]
+    alone = sorted(
+        str(found[0].get(name, found[1].get(name))) for name in set(found[0]) ^ set(found[1])
+    )
+    if alone:
+        raise DataError(
+            f"{len(alone)} pictures under {inputs} and {truths} have no partner of the same name, "
+            f"such as {alone[0]}; expected every picture in both"
+        )
+    return [(found[0][name], found[1][name]) for name in sorted(found[0])]
+
+
+def evaluate_folders(
+    translate: Translate | nn.Module, inputs: Path | str, truths: Path | str
+) -> Scores:
+    """Scores over the pictures of ``inputs`` against those of the same names in ``truths``."""
+    return evaluate_pairs(
+        translate,
+        (
+            (read_picture(given), read_picture(truth))
+            for given, truth in paired_folders(inputs, truths)
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distances:
+    """How far two sets of pictures are apart for an Inception network; lower is better."""
+
+    count: int
+    """Pictures of the smaller set."""
+    fid: float
+    """Frechet inception distance (Heusel et al. 2017); biased upward for small sets."""
+    kid: float
+    """Kernel inception distance (Binkowski et al. 2018), mean over subsets; unbiased."""
+    kid_std: float
+    """Standard deviation of the KID over subsets."""
+
+
+def distances(
+    fakes: Iterable[Picture], reals: Iterable[Picture], features: int | nn.Module = 2048
+) -> Distances:
+    """FID and KID between two sets of uint8 (H, W, 3) pictures.
+
+    ``features``: layer of the Inception network, or a network (N, 3, H, W) uint8 -> (N, F). Raises
+    BackendError if torch-fidelity is missing or its weights cannot be had, DataError for sets of
+    fewer than two pictures.
+    """
+    metrics = _metrics(features)
+    counts = [0, 0]
+    for real, pictures in enumerate((fakes, reals)):
+        for picture in pictures:
+            batch = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
+            for metric in metrics:
+                metric.update(batch, real=bool(real))
+            counts[real] += 1
+    if min(counts) < 2:
+        raise DataError(f"sets of {counts[0]} and {counts[1]} pictures; expected at least 2 each")
+    fid, kid = metrics
+    kid.subset_size = min(kid.subset_size, *counts)
+    mean, deviation = kid.compute()
+    return Distances(
+        count=min(counts), fid=fid.compute().item(), kid=mean.item(), kid_std=deviation.item()
+    )
+
+
+def _metrics(features: int | nn.Module) -> tuple[Any, Any]:
+    try:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+        from torchmetrics.image.kid import KernelInceptionDistance
+
+        fid = FrechetInceptionDistance(feature=features)
+        shared = fid.inception if isinstance(features, int) else features
+        return fid, KernelInceptionDistance(feature=shared)
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            "FID and KID need torch-fidelity; install it by: pip install 'cyclegan-engine[fid]'"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise BackendError(
+            f"the Inception weights that FID and KID need could not be fetched ({error}); connect "
+            f"to the network once, or put the file into {torch.hub.get_dir()}/checkpoints"
+        ) from error

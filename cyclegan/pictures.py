@@ -1,0 +1,125 @@
+"""Picture files to arrays and back.
+
+H height, W width, C channels. Pictures are uint8 (H, W, C) in [0, 255], RGB for C = 3 and ITU-R
+BT.601 luminance for C = 1. Every kind of file becomes that by one rule:
+
+=====================  ==========================================================================
+1-bit, grayscale       gray repeated in the three channels
+16-bit grayscale       0..65535 scaled to 0..255, rounded (never the low byte, never clipped)
+floating point         [0, 1] scaled to 0..255; any other range is an error
+palette                its colours
+alpha, transparency    laid over white
+CMYK, YCbCr, HSV       converted to RGB without colour profiles
+EXIF orientation       applied: the array stands upright
+several frames         the first one
+=====================  ==========================================================================
+"""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from cyclegan.errors import DataError, ImageError
+from cyclegan.files import replacing
+
+Picture = npt.NDArray[np.uint8]
+Channels = Literal[1, 3]
+
+SUFFIXES = frozenset(
+    ".bmp .gif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()  # noqa: SIM905
+)
+
+# What Pillow's decoders are seen to raise for damaged files.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_picture(path: Path | str, channels: Channels = 3) -> Picture:
+    """The picture at ``path`` as uint8 (H, W, channels), by the rules above.
+
+    Raises ImageError, naming the file, if it is missing, truncated or not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+        return _array(_eight_bit(upright), channels)
+    except _DAMAGE as error:
+        raise ImageError(f"cannot read {path} as a picture: {error}") from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """``image`` without depths above 8 bits a channel."""
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        if wide.size and not 0 <= wide.min() <= wide.max() <= 65535:
+            raise ValueError(f"integers in [{wide.min()}, {wide.max()}]; expected 16-bit values")
+        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode == "F":
+        real = np.asarray(image)
+        if not (real.min() >= 0 and real.max() <= 1):
+            raise ValueError(f"floats in [{real.min()}, {real.max()}]; expected [0, 1]")
+        return Image.fromarray(np.rint(real * 255).astype(np.uint8))
+    return image
+
+
+def _array(image: Image.Image, channels: Channels) -> Picture:
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+    picture = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return picture.reshape(*picture.shape[:2], channels)
+
+
+def list_pictures(folder: Path | str) -> list[Path]:
+    """All pictures under ``folder``, recursively, sorted by path.
+
+    Raises DataError if the folder is missing, is no folder, or holds no picture.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        got = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {got}; expected a folder of pictures")
+    found = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    if not found:
+        raise DataError(
+            f"no pictures under {folder}; looked, recursively, for {', '.join(sorted(SUFFIXES))}"
+        )
+    return found
+
+
+def write_picture(picture: Picture, path: Path | str) -> None:
+    """Writes uint8 (H, W, 1 or 3) to ``path``; the suffix chooses the format.
+
+    The file appears whole or not at all. Raises ImageError for another dtype or shape or an
+    unknown suffix, OutputError where the system refuses to write.
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (1, 3):
+        raise ImageError(
+            f"cannot write {path}: got {picture.dtype} {picture.shape}; "
+            "expected uint8 (height, width, 1 or 3)"
+        )
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ImageError(
+            f"cannot write {path}: unknown suffix {suffix!r}; known are "
+            f"{', '.join(sorted(SUFFIXES))}"
+        )
+    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+    options: dict[str, Any] = {"compress_level": 1} if suffix == ".png" else {"quality": 95}
+    with replacing(path) as temporary:
+        image.save(temporary, **options)

@@ -1,0 +1,315 @@
+"""One page that shows what a run made: a single HTML file, all of it inside.
+
+Pictures are uint8 (H, W, 3) or paths of PNG and JPEG files. A section of which nothing is known is
+left out.
+"""
+
+import base64
+import csv
+import io
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cyclegan.errors import DataError, OutputError
+from cyclegan.evaluate import Scores
+from cyclegan.files import replacing
+from cyclegan.pictures import Picture, read_picture
+
+AnyPicture = Picture | Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One number worth a headline, such as "7.9 dB" with the label "PSNR"."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Rows of pictures that belong together, one of each column."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[AnyPicture]]
+    title: str = "Samples"
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """The scores of one direction, beside those of baselines."""
+
+    title: str
+    ours: str
+    """The row that is judged."""
+    rival: str
+    """The row that it is judged by."""
+    rows: Mapping[str, Scores]
+
+    def __post_init__(self) -> None:
+        for name in (self.ours, self.rival):
+            if name not in self.rows:
+                raise DataError(f"no scores of {name!r}; there are {', '.join(self.rows)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells as they shall read."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    path: Path
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the page shows."""
+
+    title: str
+    subtitle: str = ""
+    figures: Sequence[Figure] = ()
+    videos: Sequence[Video] = ()
+    gallery: Gallery | None = None
+    scores: Sequence[ScoreTable] = ()
+    progress: Sequence[tuple[int, AnyPicture]] = ()
+    """(step, picture of the fixed samples at that step)."""
+    losses: Path | None = None
+    """CSV file with the columns step, seconds and one for each loss."""
+    speed: Table | None = None
+    parity: Table | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    credits: Sequence[str] = ()
+
+
+def write_report(report: Report, path: Path | str) -> Path:
+    """Writes ``report`` as one HTML file; returns ``path``.
+
+    The file appears whole or not at all. Raises DataError or ImageError for parts that cannot be
+    read, OutputError where it cannot be written or the extra ``demo`` is not installed.
+    """
+    page = _page(report)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return Path(path)
+
+
+def _page(report: Report) -> str:
+    try:
+        import jinja2
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise OutputError(
+            f"the report needs {error.name}; install it by: pip install 'cyclegan-engine[demo]'"
+        ) from error
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        report=report,
+        picture=picture_url,
+        wide=_is_wide,
+        video=video_url,
+        metrics=METRICS,
+        best=best_rows,
+        verdict=verdict,
+        charts=loss_charts(report.losses) if report.losses else [],
+    )
+
+
+def picture_url(picture: AnyPicture) -> str:
+    """A data URL: files as they are, arrays as JPEG without colour subsampling."""
+    if isinstance(picture, Path):
+        kind = "png" if picture.suffix.lower() == ".png" else "jpeg"
+        return _data_url(f"image/{kind}", picture)
+    encoded = io.BytesIO()
+    Image.fromarray(picture).save(encoded, "JPEG", quality=92, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+
+
+def video_url(video: Video) -> str:
+    """A data URL of an MP4 or WebM file."""
+    kind = "webm" if video.path.suffix.lower() == ".webm" else "mp4"
+    return _data_url(f"video/{kind}", video.path)
+
+
+def _data_url(kind: str, path: Path) -> str:
+    try:
+        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    except OSError as error:
+        raise DataError(f"cannot read {path} for the report: {error.strerror}") from error
+
+
+def _is_wide(picture: AnyPicture) -> bool:
+    height, width = (read_picture(picture) if isinstance(picture, Path) else picture).shape[:2]
+    return bool(width > 2 * height)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A column of the table of scores."""
+
+    name: str
+    label: str
+    sign: int
+    """1 where more is better, -1 where less is."""
+    digits: int
+    unit: str = ""
+
+    def of(self, scores: Scores) -> float:
+        value: float = vars(scores)[self.name]
+        return value
+
+
+METRICS = (
+    Metric(name="l1", label="L1", sign=-1, digits=3),
+    Metric(name="psnr", label="PSNR", unit="dB", sign=1, digits=2),
+    Metric(name="ssim", label="SSIM", sign=1, digits=3),
+    Metric(name="gradient_correlation", label="gradient correlation", sign=1, digits=3),
+    Metric(name="inverted", label="share inverted", sign=-1, digits=2),
+)
+
+
+def best_rows(table: ScoreTable) -> dict[str, set[str]]:
+    """For each metric the rows that are best in it, as far as the page shows."""
+    return {metric.name: _best(table, metric) for metric in METRICS}
+
+
+def _best(table: ScoreTable, metric: Metric) -> set[str]:
+    shown = {
+        name: metric.sign * round(metric.of(scores), metric.digits)
+        for name, scores in table.rows.items()
+    }
+    return {name for name, value in shown.items() if value == max(shown.values())}
+
+
+def verdict(table: ScoreTable) -> str:
+    """Where ``ours`` is better than ``rival``, in one sentence that follows from the figures."""
+    ours, rival = table.rows[table.ours], table.rows[table.rival]
+    ahead: list[str] = []
+    behind: list[str] = []
+    for metric in METRICS:
+        gain = metric.sign * (metric.of(ours) - metric.of(rival))
+        if gain:
+            (ahead if gain > 0 else behind).append(metric.label)
+    parts = [
+        f"{word} {table.rival} on {_listed(labels)}"
+        for word, labels in (("beats", ahead), ("falls short of", behind))
+        if labels
+    ]
+    return f"{table.ours} {' and '.join(parts) or f'equals {table.rival}'}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    title: str
+    svg: str
+
+
+_INK = "#010203"  # replaced by the text colour of the page
+_COLOURS = ("#e4793a", "#3a86d8", "#43a66b", "#a865c9")
+
+
+def loss_charts(path: Path) -> list[Chart]:
+    """One chart for each kind of loss: those of ``path`` whose names differ in the last part."""
+    steps, losses = read_losses(path)
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for name in losses:
+        kinds[name.rpartition("_")[0] or name].append(name)
+    return [
+        Chart(title=kind.replace("_", " "), svg=_chart(steps, {n: losses[n] for n in names}))
+        for kind, names in kinds.items()
+    ]
+
+
+def read_losses(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Steps and the losses by name, float64 (T,), from a CSV file; seconds are left out.
+
+    Raises DataError if the file is missing, has no rows, or holds something else than numbers.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+        steps = columns.pop("step")
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise DataError(
+            f"{path} is no table of losses ({error!r}); expected CSV with the columns step, "
+            "seconds and losses, and at least one row"
+        ) from error
+    columns.pop("seconds", None)
+    return steps, columns
+
+
+def smoothed(values: Any, span: int) -> Any:
+    """Running mean over up to ``span`` values around each, fewer near the ends and past NaN."""
+    known = np.isfinite(values)
+    window = np.ones(min(span, len(values)))
+    totals = np.convolve(np.where(known, values, 0), window, "same")
+    counts = np.convolve(known, window, "same")
+    return np.where(counts > 0.5, totals / np.maximum(counts, 1), math.nan)
+
+
+def _chart(steps: Any, losses: Mapping[str, Any]) -> str:
+    import matplotlib
+    from matplotlib.figure import Figure as Drawing
+
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "cyclegan", "font.size": 9}
+    with matplotlib.rc_context(style):
+        drawing = Drawing(figsize=(4.2, 2.4), layout="constrained")
+        axes = drawing.add_subplot()
+        every = max(1, len(steps) // 400)
+        span = max(1, len(steps) // 25)
+        for (name, values), colour in zip(losses.items(), _COLOURS * len(losses)):
+            axes.plot(steps[::every], values[::every], color=colour, alpha=0.25, linewidth=0.8)
+            axes.plot(
+                steps[::every],
+                smoothed(values, span)[::every],
+                color=colour,
+                linewidth=1.8,
+                label=name.rpartition("_")[2] if len(losses) > 1 else None,
+            )
+        _dress(axes, np.concatenate(list(losses.values())), legend=len(losses) > 1)
+        text = io.StringIO()
+        drawing.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :].replace(_INK, "currentColor")
+
+
+def _dress(axes: Any, values: Any, *, legend: bool) -> None:
+    finite = values[np.isfinite(values)]
+    if finite.size:
+        axes.set_ylim(min(0, finite.min()), max(float(np.percentile(finite, 99.5)), 1e-6) * 1.08)
+    axes.set_xlabel("step", color=_INK)
+    axes.tick_params(colors=_INK, length=3)
+    axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.6)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_INK)
+        spine.set_alpha(0.4)
+    if legend:
+        axes.legend(frameon=False, labelcolor=_INK, loc="upper right", ncols=2)

@@ -1,0 +1,65 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyclegan.config import (
+    CycleGANConfig,
+    DataConfig,
+    PixelConfig,
+    ResnetConfig,
+    TrainConfig,
+    UnetConfig,
+    as_dict,
+    from_dict,
+)
+from cyclegan.errors import ConfigError
+
+generators = st.one_of(
+    st.builds(ResnetConfig, width=st.integers(1, 128), blocks=st.integers(1, 12)),
+    st.builds(UnetConfig, depth=st.integers(5, 9), norm=st.sampled_from(["instance", "batch"])),
+)
+
+
+@given(generator=generators, seed=st.integers(0, 9), learning_rate=st.floats(0, 1))
+def test_survives_toml(generator, seed, learning_rate):
+    config = TrainConfig(
+        data=DataConfig(a=Path("one"), b=Path("two words")),
+        model=CycleGANConfig(
+            generator=generator,
+            discriminator=PixelConfig(),
+            seed=seed,
+            learning_rate=learning_rate,
+        ),
+        minutes=1.5,
+    )
+    text = tomli_w.dumps(as_dict(config))
+    assert from_dict(TrainConfig, tomllib.loads(text)) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"lambda_identiy": 1.0}, "unknown setting lambda_identiy; did you mean 'lambda_identity'"),
+        ({"generator": {"kind": "resnet", "wdth": 8}}, "generator.wdth; did you mean 'width'"),
+        ({"generator": {"kind": "vit"}}, "kind is 'vit'; expected one of 'resnet', 'unet'"),
+        ({"generator": 3}, "expected a table"),
+        ({"pool_size": "many"}, "pool_size is 'many'; expected int"),
+        ({"pool_size": True}, "pool_size is True; expected int"),
+        ({"pool_size": -1}, "pool_size is -1; expected at least 0"),
+        ({"beta1": 1.0}, "beta1 is 1.0; expected less than 1"),
+        ({"adversarial": "gan"}, "adversarial is 'gan'; expected one of 'lsgan'"),
+        ({"generator": {"out_channels": 1}}, "identity loss needs domains of equal channels"),
+    ],
+)
+def test_says_what_is_wrong(values, says):
+    with pytest.raises(ConfigError, match=says):
+        from_dict(CycleGANConfig, values)
+
+
+def test_missing_setting():
+    with pytest.raises(ConfigError, match=r"missing.*'b'"):
+        from_dict(DataConfig, {"a": "x"})

@@ -1,0 +1,244 @@
+"""Unpaired batches: what they hold, that they repeat, and what bad data says."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cyclegan.config import DataConfig
+from cyclegan.data import (
+    UnpairedPictures,
+    augmented,
+    batches,
+    pictures_from_tensor,
+    plain,
+    scale,
+    tensor_from_pictures,
+)
+from cyclegan.errors import DataError, ImageError
+from cyclegan.pictures import write_picture
+
+
+def gradient(height: int, width: int, blue: int = 0) -> np.ndarray:
+    """A picture whose red is the row, green the column: crops show where they come from."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, np.full_like(rows, blue)], 2).astype(np.uint8)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Five pictures of A and three of B; blue is the number of the picture."""
+    for domain, count in (("a", 5), ("b", 3)):
+        for number in range(count):
+            write_picture(gradient(40, 48, number), tmp_path / domain / f"{number}.png")
+    return tmp_path
+
+
+def config(folder: Path, **changes: Any) -> DataConfig:
+    settings: dict[str, Any] = {"preprocess": "crop", "load_size": 36, "crop_size": 32}
+    return DataConfig(a=folder / "a", b=folder / "b", **(settings | changes))
+
+
+def epoch(dataset: UnpairedPictures, number: int = 0, **how: Any) -> list[Any]:
+    return list(batches(dataset, **({"batch_size": 1, "workers": 0, "epoch": number} | how)))
+
+
+def numbers(found: list[Any], domain: int) -> list[int]:
+    return [round((pair[domain][0, 2, 0, 0].item() + 1) * 127.5) for pair in found]
+
+
+def test_an_epoch_shows_every_picture_of_the_larger_domain_once(folders: Path) -> None:
+    found = epoch(UnpairedPictures(config(folders)))
+    assert sorted(numbers(found, 0)) == [0, 1, 2, 3, 4]
+    for pair in found:
+        for real in pair:
+            assert real.shape == (1, 3, 32, 32)
+            assert real.dtype == torch.float32
+            assert real.is_contiguous()
+            assert -1 <= real.min() < real.max() <= 1
+
+
+def test_the_smaller_a_repeats(folders: Path) -> None:
+    swapped = DataConfig(a=folders / "b", b=folders / "a", preprocess="crop", crop_size=32)
+    assert sorted(numbers(epoch(UnpairedPictures(swapped)), 0)) == [0, 0, 1, 1, 2]
+
+
+def test_order_and_partners_change_between_epochs_and_seeds(folders: Path) -> None:
+    dataset, other = UnpairedPictures(config(folders)), UnpairedPictures(config(folders), seed=1)
+    runs = [epoch(dataset, 0), epoch(dataset, 1), epoch(other, 0)]
+    orders = [numbers(run, 0) for run in runs]
+    partners = [tuple(sorted(zip(numbers(run, 0), numbers(run, 1)))) for run in runs]
+    assert len({tuple(order) for order in orders}) == 3
+    assert len(set(partners)) == 3
+
+
+def test_partners_are_drawn_from_all_of_b(folders: Path) -> None:
+    dataset = UnpairedPictures(config(folders))
+    drawn = [number for e in range(8) for number in numbers(epoch(dataset, e), 1)]
+    assert set(drawn) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_samples_do_not_depend_on_workers(folders: Path, workers: int) -> None:
+    dataset = UnpairedPictures(config(folders, preprocess="resize_and_crop"), seed=3)
+    for alone, beside in zip(epoch(dataset, 2), epoch(dataset, 2, workers=workers)):
+        assert torch.equal(alone[0], beside[0])
+        assert torch.equal(alone[1], beside[1])
+
+
+def test_an_epoch_goes_on_where_it_stopped(folders: Path) -> None:
+    dataset = UnpairedPictures(config(folders))
+    rest = epoch(dataset, batch_size=2, first=1)
+    for whole, resumed in zip(epoch(dataset, batch_size=2)[1:], rest, strict=True):
+        assert torch.equal(whole[0], resumed[0])
+        assert torch.equal(whole[1], resumed[1])
+    assert [len(pair[0]) for pair in rest] == [2, 1]
+
+
+def test_crops_and_flips_are_random_and_independent(folders: Path) -> None:
+    dataset = UnpairedPictures(config(folders))
+    tops: set[tuple[int, int]] = set()
+    mirrored: set[tuple[bool, bool]] = set()
+    for number in range(12):
+        for pair in epoch(dataset, number):
+            corner = [pictures_from_tensor(real)[0] for real in pair]
+            tops.add((int(corner[0][0, 0, 0]), int(corner[1][0, 0, 0])))
+            mirrored.add(tuple(bool(c[0, 0, 1] > c[0, 1, 1]) for c in corner))  # type: ignore[arg-type]
+    assert {a for a, _ in tops} == {b for _, b in tops} == set(range(9))
+    assert len(tops) > 20
+    assert len(mirrored) == 4
+
+
+def test_no_flip_when_not_asked_for(folders: Path) -> None:
+    dataset = UnpairedPictures(config(folders, flip=False))
+    for number in range(4):
+        for real_a, real_b in epoch(dataset, number):
+            assert (real_a[0, 1].diff(dim=-1) > 0).all()
+            assert (real_b[0, 1].diff(dim=-1) > 0).all()
+
+
+def test_values_are_those_of_the_picture(folders: Path) -> None:
+    path = folders / "a" / "0.png"
+    rng = np.random.default_rng(5)
+    cut = augmented(path, config(folders, flip=False), rng)
+    top, left = cut[0, 0, :2]
+    assert np.array_equal(cut, gradient(40, 48)[top : top + 32, left : left + 32])
+
+
+def test_resize_and_crop_is_bicubic_of_the_whole_picture(folders: Path) -> None:
+    picture = gradient(40, 48, 7)
+    expected = Image.fromarray(picture).resize((36, 36), Image.Resampling.BICUBIC)
+    scaled = scale(picture, config(folders, preprocess="resize_and_crop"))
+    assert np.array_equal(scaled, np.asarray(expected))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    mode=st.sampled_from(["scale_width", "none"]),
+    multiple=st.sampled_from([4, 16]),
+)
+def test_uncropped_pictures_fit_the_network(
+    height: int, width: int, mode: Any, multiple: int
+) -> None:
+    wanted = DataConfig(
+        a=Path("a"), b=Path("b"), preprocess=mode, load_size=multiple * 3, crop_size=8
+    )
+    scaled = scale(gradient(height, width), wanted, multiple)
+    assert scaled.shape[0] % multiple == 0
+    assert scaled.shape[1] % multiple == 0
+    assert min(scaled.shape[:2]) > 0
+    if mode == "none":
+        assert abs(scaled.shape[0] - height) <= max(multiple / 2, multiple - height)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size"),
+    [
+        ("resize_and_crop", (32, 32)),
+        ("crop", (32, 32)),
+        ("scale_width_and_crop", (32, 32)),
+        ("scale_width", (32, 36)),
+        ("none", (40, 48)),
+    ],
+)
+def test_sizes_of_every_mode(folders: Path, mode: Any, size: tuple[int, int]) -> None:
+    wanted = config(folders, preprocess=mode)
+    path = folders / "a" / "1.png"
+    assert augmented(path, wanted, np.random.default_rng(0)).shape == (*size, 3)
+    assert plain(path, wanted).shape == (*size, 3)
+    assert np.array_equal(plain(path, wanted), plain(path, wanted))
+
+
+def test_plain_crop_is_the_centre(folders: Path) -> None:
+    cut = plain(folders / "a" / "1.png", config(folders))
+    assert np.array_equal(cut, gradient(40, 48, 1)[4:36, 8:40])
+
+
+def test_width_scaling_never_falls_below_the_crop(tmp_path: Path) -> None:
+    flat = config(tmp_path, preprocess="scale_width_and_crop")
+    assert scale(gradient(10, 200), flat).shape == (32, 36, 3)
+
+
+def test_small_pictures_say_what_to_change(folders: Path) -> None:
+    with pytest.raises(DataError, match=r"png is 48x40 pixels.*crop_size 64"):
+        epoch(UnpairedPictures(config(folders, crop_size=64)))
+
+
+def test_gray_models_get_one_channel(folders: Path) -> None:
+    dataset = UnpairedPictures(config(folders), channels_a=1)
+    real_a, real_b = epoch(dataset)[0]
+    assert (real_a.shape[1], real_b.shape[1]) == (1, 3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_picture_is_named(folders: Path, workers: int) -> None:
+    (folders / "a" / "2.png").write_bytes((folders / "a" / "2.png").read_bytes()[:80])
+    with pytest.raises(ImageError, match=r"2\.png") as caught:
+        epoch(UnpairedPictures(config(folders)), workers=workers)
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_pictures_are_passed_over_and_named(folders: Path, workers: int) -> None:
+    (folders / "a" / "2.png").write_bytes((folders / "a" / "2.png").read_bytes()[:80])
+    dataset = UnpairedPictures(config(folders, skip_bad=True))
+    found = epoch(dataset, workers=workers)
+    assert sorted(numbers(found, 0)) == [0, 1, 3, 3, 4]
+    assert list(dataset.bad) == [str(folders / "a" / "2.png")]
+    assert "truncated" in next(iter(dataset.bad.values()))
+
+
+def test_nothing_but_bad_pictures_is_an_error(folders: Path) -> None:
+    for path in (folders / "b").iterdir():
+        path.write_text("no picture")
+    with pytest.raises(DataError, match="none of the 3 pictures"):
+        epoch(UnpairedPictures(config(folders, skip_bad=True)))
+
+
+def test_an_empty_domain_is_named(folders: Path) -> None:
+    (folders / "empty").mkdir()
+    with pytest.raises(DataError, match="empty"):
+        UnpairedPictures(DataConfig(a=folders / "a", b=folders / "empty"))
+
+
+def test_mixed_sizes_do_not_fit_a_batch(folders: Path) -> None:
+    write_picture(gradient(60, 60), folders / "a" / "9.png")
+    dataset = UnpairedPictures(config(folders, preprocess="none"))
+    with pytest.raises(DataError, match="batch_size to 1"):
+        epoch(dataset, batch_size=6)
+    assert len(epoch(dataset)) == 6
+
+
+def test_tensor_and_back_is_exact() -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, 3)
+    tensor = tensor_from_pictures(list(every))
+    assert (tensor.min().item(), tensor.max().item()) == (-1, 1)
+    assert np.array_equal(pictures_from_tensor(tensor), every)
+    assert np.array_equal(pictures_from_tensor(tensor * 2).min(), 0)

@@ -1,0 +1,187 @@
+"""Scores against hand-made pictures, baselines on the built-in data, and clear refusals."""
+
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cyclegan import sample_data
+from cyclegan.config import ResnetConfig
+from cyclegan.errors import BackendError, DataError
+from cyclegan.evaluate import (
+    baselines,
+    distances,
+    evaluate_folders,
+    evaluate_pairs,
+    gradient_correlation,
+    luminance_correlation,
+    translate_from_generator,
+)
+from cyclegan.networks import ResnetGenerator
+from cyclegan.pictures import Picture, write_picture
+
+
+def noise(seed: int, size: int = 32) -> Picture:
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+
+
+def test_equal_pictures_score_perfectly() -> None:
+    scores = evaluate_pairs(lambda picture: picture, [(noise(0), noise(0))] * 2)
+    assert scores.count == 2
+    assert (scores.l1, scores.psnr, scores.inverted) == (0, float("inf"), 0)
+    assert scores.ssim == pytest.approx(1)
+    assert scores.gradient_correlation == pytest.approx(1)
+
+
+def test_scores_are_means_of_known_figures() -> None:
+    black = np.zeros((16, 16, 3), np.uint8)
+    pairs = [(black + np.uint8(51), black), (black + np.uint8(102), black)]
+    scores = evaluate_pairs(lambda picture: picture, pairs)
+    assert scores.l1 == pytest.approx((0.2 + 0.4) / 2)
+    assert scores.psnr == pytest.approx((-20 * np.log10(0.2) - 20 * np.log10(0.4)) / 2)
+    assert (scores.gradient_correlation, scores.inverted) == (0, 0)
+
+
+def test_negatives_are_inverted() -> None:
+    assert evaluate_pairs(lambda p: 255 - p, [(noise(1), noise(1))]).inverted == 1
+    assert gradient_correlation(noise(1), 255 - noise(1)) == pytest.approx(-1)
+    assert luminance_correlation(noise(1), 255 - noise(1)) == pytest.approx(-1)
+
+
+def test_correlations_ignore_brightness_and_contrast() -> None:
+    dim = noise(2) // 2 + 20
+    assert gradient_correlation(noise(2), dim) > 0.999
+    assert luminance_correlation(noise(2), dim) > 0.999
+
+
+def test_correlations_of_unrelated_and_flat_pictures_vanish() -> None:
+    for measure in (gradient_correlation, luminance_correlation):
+        assert abs(measure(noise(3, 128), noise(4, 128))) < 0.03
+        assert measure(noise(3), np.full((32, 32, 3), 77, np.uint8)) == 0
+
+
+def test_correlations_work_on_one_channel() -> None:
+    gray = noise(5)[..., :1]
+    assert gradient_correlation(gray, gray) == pytest.approx(1)
+
+
+def test_outputs_must_fit_their_truth() -> None:
+    with pytest.raises(DataError, match=r"\(32, 32, 3\).*\(16, 16, 3\)"):
+        evaluate_pairs(lambda picture: picture, [(noise(0), noise(0, 16))])
+    with pytest.raises(DataError, match="no pair"):
+        evaluate_pairs(lambda picture: picture, [])
+
+
+def test_a_generator_is_run_in_eval_mode_and_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    generator = ResnetGenerator(ResnetConfig(width=4, blocks=1, dropout=True))
+    translate = translate_from_generator(generator)
+    first, again = translate(noise(0)), translate(noise(0))
+    assert np.array_equal(first, again)
+    assert generator.training
+    with torch.inference_mode():
+        x = torch.from_numpy(noise(0).transpose(2, 0, 1)[None]).float() / 127.5 - 1
+        expected = (generator.eval()(x)[0].permute(1, 2, 0) + 1) * 127.5
+    assert np.abs(first - expected.numpy()).max() <= 0.51
+    assert evaluate_pairs(generator, [(noise(0), first)]).l1 == 0
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        evaluate_pairs(lambda picture: picture, [(noise(0), noise(0))])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_mean_std_match_has_the_moments_of_the_targets() -> None:
+    inputs = [noise(seed) // 4 + 60 for seed in range(3)]
+    targets = [noise(seed) // 2 + np.uint8([10, 40, 90]) for seed in range(3, 6)]
+    match = baselines(inputs, targets)["mean/std match"]
+    matched = np.stack([match(picture) for picture in inputs]).astype(float)
+    assert np.abs(matched.mean((0, 1, 2)) - np.mean(targets, (0, 1, 2))).max() < 0.1
+    assert np.abs(matched.std((0, 1, 2)) - np.std(targets, (0, 1, 2))).max() < 0.3
+
+
+def test_no_other_constant_is_better() -> None:
+    targets = [noise(seed) // 3 + np.uint8([10, 40, 90]) for seed in range(3)]
+    constant = baselines(targets, targets)["constant colour"](noise(0))
+    assert constant.shape == (32, 32, 3)
+    colour = constant[0, 0].astype(float)
+    error = np.abs(np.stack(targets) - colour).mean((0, 1, 2))
+    for step in (-3, 3):
+        assert (np.abs(np.stack(targets) - (colour + step)).mean((0, 1, 2)) > error).all()
+
+
+def test_baselines_on_the_built_in_data() -> None:
+    """Unpaired statistics of training strips; the figures lie where others found them."""
+    relief, satellite = sample_data.evaluation_pairs(62, 128)
+    methods = baselines(*sample_data.training_crops(100, 128))
+    scores = {name: evaluate_pairs(run, zip(relief, satellite)) for name, run in methods.items()}
+    assert scores["identity"].l1 == pytest.approx(0.378, abs=0.03)
+    assert scores["mean/std match"].l1 == pytest.approx(0.200, abs=0.035)
+    assert scores["mean/std match"].psnr == pytest.approx(12.9, abs=1.3)
+    assert scores["constant colour"].l1 == pytest.approx(0.158, abs=0.03)
+    assert scores["constant colour"].gradient_correlation == 0
+
+
+def test_folders_are_paired_by_name(tmp_path: Path) -> None:
+    for number, name in enumerate(("one", "deep/two")):
+        write_picture(noise(number), tmp_path / "in" / f"{name}.png")
+        write_picture(255 - noise(number), tmp_path / "truth" / f"{name}.bmp")
+    scores = evaluate_folders(lambda p: 255 - p, tmp_path / "in", tmp_path / "truth")
+    assert (scores.count, scores.l1) == (2, 0)
+    write_picture(noise(9), tmp_path / "in" / "alone.png")
+    with pytest.raises(DataError, match=r"1 pictures .*alone\.png"):
+        evaluate_folders(lambda p: p, tmp_path / "in", tmp_path / "truth")
+
+
+class MeanColour(nn.Module):
+    """A stand-in for the Inception network that needs no weights: four features of colour."""
+
+    num_features = 4
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        x = pictures.float() / 255
+        return torch.cat([x.mean((2, 3)), x.std((1, 2, 3))[:, None]], 1)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
+def test_distances_tell_near_sets_from_far_ones() -> None:
+    reals = [noise(seed) for seed in range(12)]
+    near = distances([noise(seed) for seed in range(12, 24)], reals, MeanColour())
+    far = distances([noise(seed) // 2 for seed in range(12, 24)], reals, MeanColour())
+    assert near.count == 12
+    assert 0 <= near.fid < far.fid / 100
+    assert near.kid < far.kid
+    assert far.fid == pytest.approx(3 * 0.25**2 + (0.5 * np.sqrt(1 / 12)) ** 2, rel=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
+def test_distances_need_two_pictures() -> None:
+    with pytest.raises(DataError, match="1 and 2"):
+        distances([noise(0)], [noise(1), noise(2)], MeanColour())
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (ModuleNotFoundError("torch-fidelity"), r"pip install 'cyclegan-engine\[fid\]'"),
+        (URLError("no route to host"), "could not be fetched .*no route to host.*checkpoints"),
+    ],
+)
+def test_missing_inception_is_explained(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception, message: str
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr("torchmetrics.image.fid.FrechetInceptionDistance", fail)
+    with pytest.raises(BackendError, match=message):
+        distances([noise(0)] * 2, [noise(1)] * 2)

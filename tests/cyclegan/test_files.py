@@ -1,0 +1,48 @@
+"""A final name shows the old file or the new one, never half of one."""
+
+from pathlib import Path
+
+import pytest
+
+from cyclegan.errors import OutputError
+from cyclegan.files import replacing
+
+
+def test_the_new_file_takes_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    for text in ("old", "new"):
+        with replacing(path) as temporary:
+            assert temporary.parent == path.parent
+            assert temporary.suffix == ".txt"
+            temporary.write_text(text)
+            assert not path.exists() or path.read_text() == "old"
+            written = temporary.stat().st_ino
+    assert path.read_text() == "new"
+    assert path.stat().st_ino == written  # renamed, not copied
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_file(tmp_path: Path, failure: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise failure
+
+    with pytest.raises(failure):
+        write()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_the_system_refuses_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "folder.txt").mkdir()
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*folder\.txt"),
+        replacing(tmp_path / "folder.txt") as temporary,
+    ):
+        temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.txt"]

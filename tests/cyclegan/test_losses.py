@@ -1,0 +1,95 @@
+import math
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyclegan.image_pool import ImagePool
+from cyclegan.losses import ADVERSARIAL, gradient_penalty
+
+logits = st.lists(st.floats(-20, 20), min_size=1, max_size=9).map(
+    lambda values: torch.tensor(values, dtype=torch.float64)
+)
+
+
+@given(real=logits, fake=logits)
+def test_lsgan_and_vanilla_are_mse_and_cross_entropy(real, fake):
+    for name, loss in (
+        ("lsgan", F.mse_loss),
+        ("vanilla", F.binary_cross_entropy_with_logits),
+    ):
+        objective = ADVERSARIAL[name]
+        one, zero = torch.ones_like, torch.zeros_like
+        expected = 0.5 * (loss(real, one(real)) + loss(fake, zero(fake)))
+        torch.testing.assert_close(objective.discriminator(real, fake), expected)
+        torch.testing.assert_close(objective.generator(fake), loss(fake, one(fake)))
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_generator_and_discriminator_pull_apart(name):
+    objective = ADVERSARIAL[name]
+    fake = torch.tensor([0.3], requires_grad=True)
+    real = torch.tensor([0.3], requires_grad=True)
+    (up,) = torch.autograd.grad(objective.generator(fake), fake)
+    down, raised = torch.autograd.grad(objective.discriminator(real, fake), (fake, real))
+    assert up < 0 < down
+    assert raised < 0
+
+
+def test_penalty_of_a_plane_is_the_square_of_its_excess_slope():
+    slope = torch.randn(3, 4, 4, dtype=torch.float64)
+    real, fake = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
+    penalty = gradient_penalty(lambda x: (x * slope).sum((1, 2, 3)), real, fake)
+    assert penalty.item() == pytest.approx((slope.norm().item() - 1) ** 2)
+
+
+def test_penalty_looks_between_real_and_fake():
+    seen = []
+
+    def judge(x):
+        seen.append(x)
+        return x.square().sum((1, 2, 3))
+
+    real, fake = torch.full((64, 1, 1, 1), 2.0), torch.full((64, 1, 1, 1), 1.0)
+    gradient_penalty(judge, real, fake)
+    values = seen[0].flatten()
+    assert 1 <= values.min() < 1.2 < 1.8 < values.max() <= 2
+
+
+def test_pool_fills_then_swaps_half_of_the_time():
+    pool = ImagePool(10, random.Random(0))
+    first = torch.arange(10.0).reshape(10, 1, 1, 1)
+    assert torch.equal(pool.query(first), first)
+    older = 0
+    for value in range(10, 1010):
+        (answer,) = pool.query(torch.full((1, 1, 1, 1), float(value))).flatten().tolist()
+        assert answer <= value
+        older += answer < value
+    assert abs(older - 500) < 4 * math.sqrt(250)
+
+
+def test_pool_that_returns_an_older_image_keeps_the_new_one():
+    pool = ImagePool(1, random.Random(0))
+    held = pool.query(torch.zeros(1, 1, 1, 1)).item()
+    for value in range(1, 40):
+        answer = pool.query(torch.full((1, 1, 1, 1), float(value))).item()
+        if answer != value:
+            assert answer == held
+            held = value
+    assert held > 0
+
+
+def test_pool_copies():
+    pool = ImagePool(2, random.Random(0))
+    batch = torch.zeros(2, 1, 1, 1)
+    pool.query(batch)
+    batch.fill_(7)
+    assert all(image.item() == 0 for image in pool.images)
+
+
+def test_pool_of_none():
+    batch = torch.randn(2, 3, 4, 4)
+    assert ImagePool(0, random.Random(0)).query(batch) is batch

@@ -1,0 +1,164 @@
+"""Reading pictures of every kind by the stated rules, and writing them whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cyclegan.errors import DataError, ImageError, OutputError
+from cyclegan.pictures import list_pictures, read_picture, write_picture
+
+
+def colours(height: int = 6, width: int = 9) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_rgb_round_trip_is_exact(tmp_path: Path) -> None:
+    write_picture(colours(), tmp_path / "new" / "a.png")
+    assert np.array_equal(read_picture(tmp_path / "new" / "a.png"), colours())
+
+
+def test_one_channel_round_trip_is_exact(tmp_path: Path) -> None:
+    write_picture(colours()[..., :1], tmp_path / "a.png")
+    assert np.array_equal(read_picture(tmp_path / "a.png", channels=1), colours()[..., :1])
+
+
+def test_colour_becomes_luminance_in_one_channel(tmp_path: Path) -> None:
+    write_picture(colours(), tmp_path / "a.png")
+    expected = colours() @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(read_picture(tmp_path / "a.png", channels=1)[..., 0] - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_scaled(tmp_path: Path, suffix: str) -> None:
+    values = np.array([[0, 127, 200, 257, 1000, 32768, 65535]], np.uint16)
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(values).save(path)
+    expected = np.rint(values / 257.0)
+    assert np.array_equal(read_picture(path), np.repeat(expected[..., None], 3, 2))
+
+
+def test_sixteen_bit_colour_is_scaled(tmp_path: Path) -> None:
+    """A binary PPM with a maximum of 65535, big-endian."""
+    values = np.array([[[0, 32768, 65535]]], ">u2")
+    (tmp_path / "a.ppm").write_bytes(b"P6 1 1 65535\n" + values.tobytes())
+    assert np.abs(read_picture(tmp_path / "a.ppm")[0, 0].astype(int) - [0, 128, 255]).max() <= 1
+
+
+def test_floats_in_unit_range(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "a.tif")
+    assert read_picture(tmp_path / "a.tif", channels=1).ravel().tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("values", [np.float32([[0, 2]]), np.int32([[0, 70000]])])
+def test_values_of_unknown_range_are_refused(tmp_path: Path, values: np.ndarray) -> None:
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match=r"a\.tif.*expected"):
+        read_picture(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_gray_is_repeated(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert(mode)
+    image.save(tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png").tolist() == [
+        [[0] * 3, [255] * 3],
+        [[255] * 3, [0] * 3],
+    ]
+
+
+def test_palette_gives_its_colours(tmp_path: Path) -> None:
+    picture = colours(2, 3)
+    Image.fromarray(picture).quantize(6).save(tmp_path / "a.png")
+    assert np.array_equal(read_picture(tmp_path / "a.png"), picture)
+
+
+def test_alpha_is_laid_over_white(tmp_path: Path) -> None:
+    pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 51]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png")[0].tolist() == [[10, 20, 30], [255] * 3, [204] * 3]
+
+
+def test_transparent_palette_entry_is_white(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    image.putpalette([200, 0, 0, 0, 0, 200])
+    image.save(tmp_path / "a.png", transparency=0)
+    assert read_picture(tmp_path / "a.png")[0].tolist() == [[255] * 3, [0, 0, 200]]
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
+    assert np.abs(read_picture(tmp_path / "a.jpg")[8, 8].astype(int) - [255, 0, 0]).max() <= 3
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
+    Image.fromarray(colours()).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_picture(tmp_path / "a.png"), np.rot90(colours(), -1))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp", "gif"])
+@pytest.mark.filterwarnings("ignore:.*EXIF data:UserWarning")
+@pytest.mark.parametrize("kept", [0, 10, 0.5, 0.9])
+def test_truncated_pictures_are_named(tmp_path: Path, suffix: str, kept: float) -> None:
+    path = tmp_path / f"broken.{suffix}"
+    Image.fromarray(colours(64, 64)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
+    with pytest.raises(ImageError, match=f"broken.{suffix}"):
+        read_picture(path)
+
+
+def test_missing_file_and_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    for name in ("text.png", "missing.png"):
+        with pytest.raises(ImageError, match=name):
+            read_picture(tmp_path / name)
+
+
+def test_listing_is_recursive_sorted_and_of_pictures_alone(tmp_path: Path) -> None:
+    for name in ("b.PNG", "deep/er/c.jpg", "a.webp", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    names = [str(path.relative_to(tmp_path)) for path in list_pictures(tmp_path)]
+    assert names == ["a.webp", "b.PNG", "deep/er/c.jpg"]
+
+
+def test_folders_without_pictures_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"no pictures under .*\.png"):
+        list_pictures(tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        list_pictures(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="is a file"):
+        list_pictures(tmp_path / "file")
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    write_picture(colours(), path)
+    before = path.read_bytes()
+
+    def half(image: Image.Image, name: Path, **options: object) -> None:
+        Path(name).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(OutputError, match=r"a\.png.*No space left"):
+        write_picture(255 - colours(), path)
+    assert path.read_bytes() == before
+    assert [found.name for found in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_write_refuses_what_is_no_picture(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="float64"):
+        write_picture(np.zeros((2, 2, 3)), tmp_path / "a.png")  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match=r"\.xyz"):
+        write_picture(colours(), tmp_path / "a.xyz")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file"):
+        write_picture(colours(), tmp_path / "file" / "a.png")

@@ -1,0 +1,177 @@
+"""Whole runs on real pictures."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cyclegan import load_generator, train
+from cyclegan.checkpoint import load_discriminator, read_info
+from cyclegan.config import (
+    CycleGANConfig,
+    DataConfig,
+    PatchConfig,
+    ResnetConfig,
+    TrainConfig,
+    from_dict,
+)
+from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
+from cyclegan.sample_data import write_training_folders
+from cyclegan.training import _Schedule
+
+TINY = CycleGANConfig(
+    generator=ResnetConfig(width=4, blocks=1), discriminator=PatchConfig(width=4, layers=1)
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Six satellite and six relief crops, three steps a second or better."""
+    a, b = write_training_folders(tmp_path / "data", 6, 40)
+    data = DataConfig(a=a, b=b, load_size=36, crop_size=32)
+    return TrainConfig(
+        data=data,
+        model=TINY,
+        output=tmp_path / "run",
+        epochs=1,
+        epochs_decay=1,
+        sample_every=5,
+        workers=0,
+    )
+
+
+def replaced(config, **changes):
+    return type(config)(**{**vars(config), **changes})
+
+
+def test_a_run_leaves_what_it_promises(config):
+    result = train(config, device="cpu", show_progress=False)
+    assert result.steps == 12
+    assert result.skipped == {}
+    assert load_generator(result.generator_ab).config == TINY.generator
+    assert read_info(result.generator_ba).domains == ("B", "A")
+    assert load_discriminator(config.output / "discriminator_b.safetensors")
+    with (config.output / "losses.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, 13))
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert float(rows[-1]["seconds"]) > float(rows[0]["seconds"])
+    samples = sorted(path.name for path in (config.output / "samples").iterdir())
+    assert samples == [f"{n:06d}_{d}.png" for n in (0, 5, 10, 12) for d in ("ab", "ba")]
+    assert Image.open(config.output / "samples" / samples[0]).size == (3 * 32, 4 * 32)
+
+
+def test_settings_are_kept_and_make_the_same_run(config, tmp_path):
+    train(config, device="cpu", show_progress=False)
+    text = (config.output / "config.toml").read_text()
+    kept = from_dict(TrainConfig, tomllib.loads(text))
+    assert kept == config
+    train(replaced(kept, output=tmp_path / "again"), device="cpu", show_progress=False)
+
+    def losses(folder):
+        with (folder / "losses.csv").open() as file:
+            return [{**row, "seconds": None} for row in csv.DictReader(file)]
+
+    assert losses(config.output) == losses(tmp_path / "again")
+
+
+def test_a_budget_of_time_ends_the_run(config):
+    began = time.monotonic()
+    result = train(replaced(config, minutes=0.05, epochs=10_000), device="cpu", show_progress=False)
+    assert 3 <= time.monotonic() - began < 20
+    assert result.steps > 6
+
+
+@pytest.mark.parametrize(
+    ("epoch", "factor"), [(0, 1.0), (99, 1.0), (100, 100 / 101), (150, 50 / 101), (199, 1 / 101)]
+)
+def test_learning_rate_by_epoch(config, epoch, factor):
+    schedule = _Schedule(replaced(config, epochs=100, epochs_decay=100), 10)
+    schedule.epoch = epoch
+    assert schedule.factor() == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "factor"), [(0, 1), (30, 1), (45, 0.5), (57, 0.1), (60, 0), (70, 0)]
+)
+def test_learning_rate_by_time(config, seconds, factor, monkeypatch):
+    schedule = _Schedule(replaced(config, minutes=1.0), 10)
+    monkeypatch.setattr(schedule, "seconds", lambda: float(seconds))
+    assert schedule.factor() == pytest.approx(factor, abs=1e-9)
+
+
+def test_bad_picture_stops_the_run_or_is_skipped_and_counted(config):
+    bad = config.data.a / "00003.png"
+    bad.write_bytes(bad.read_bytes()[:500])
+    with pytest.raises(ImageError, match=r"00003\.png"):
+        train(config, device="cpu", show_progress=False)
+    skipping = replaced(config, data=replaced(config.data, skip_bad=True))
+    result = train(skipping, device="cpu", show_progress=False)
+    assert [Path(path).name for path in result.skipped] == ["00003.png"]
+    assert result.steps == 12
+
+
+def test_folder_without_pictures(config, tmp_path):
+    (tmp_path / "empty").mkdir()
+    data = replaced(config.data, b=tmp_path / "empty")
+    with pytest.raises(DataError, match="empty"):
+        train(replaced(config, data=data), show_progress=False)
+
+
+def test_output_that_cannot_be_written(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        train(replaced(config, output=tmp_path / "file" / "run"), show_progress=False)
+
+
+def test_channels_that_pictures_do_not_have(config):
+    model = CycleGANConfig(generator=ResnetConfig(in_channels=2, out_channels=2))
+    with pytest.raises(ConfigError, match="in_channels is 2; pictures are read in 1 or 3"):
+        replaced(config, model=model)
+
+
+def test_gray_to_colour(config):
+    model = CycleGANConfig(
+        generator=ResnetConfig(width=4, blocks=1, in_channels=1),
+        discriminator=TINY.discriminator,
+        lambda_identity=0,
+    )
+    result = train(replaced(config, model=model), device="cpu", show_progress=False)
+    assert load_generator(result.generator_ab).config.in_channels == 1
+    assert load_generator(result.generator_ba).config.out_channels == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_saves(config, workers):
+    """A real process, interrupted in the middle of a long run, leaves networks that load."""
+    command = [sys.executable, "-m", "cyclegan.cli", "train", "--workers", str(workers)]
+    command += ["--data.a", config.data.a, "--data.b", config.data.b, "--output", config.output]
+    command += ["--data.load-size", "36", "--data.crop-size", "32", "--epochs", "100000"]
+    command += ["model.generator:resnet-config", "--model.generator.width", "4"]
+    command += ["--model.generator.blocks", "1"]
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (config.output / "samples" / "000000_ba.png").exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert load_generator(config.output / "generator_ab.safetensors")
+    assert not list(config.output.glob(".*"))

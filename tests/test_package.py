@@ -1,0 +1,76 @@
+"""The package as a user gets it: what the wheel holds, and what importing it costs."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", ["engine", "kernels"])
+def test_links_are_relative_and_lead_to_the_top_level(name):
+    link = ROOT / "cyclegan" / name
+    assert link.is_symlink()
+    assert str(link.readlink()) == f"../{name}"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The names in the wheel that this tree builds."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
+    subprocess.run(build, check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        return set(archive.namelist())
+
+
+def test_wheel_holds_one_import_package(wheel):
+    assert {name.split("/")[0] for name in wheel if "dist-info" not in name} == {"cyclegan"}
+
+
+def test_wheel_holds_every_module(wheel):
+    folders = (
+        ("cyclegan", ROOT / "cyclegan"),
+        ("cyclegan/engine", ROOT / "engine"),
+        ("cyclegan/kernels", ROOT / "kernels"),
+    )
+    for prefix, folder in folders:
+        for path in folder.rglob("*.py"):
+            relative = path.relative_to(folder)
+            if relative.parts[0] in ("engine", "kernels"):
+                continue  # reached through its own folder
+            assert f"{prefix}/{relative}" in wheel
+    assert "cyclegan/py.typed" in wheel
+
+
+def test_wheel_holds_the_shipped_model_and_the_report_template(wheel):
+    for folder in ("models", "templates"):
+        for path in (ROOT / "cyclegan" / folder).iterdir():
+            assert f"cyclegan/{folder}/{path.name}" in wheel
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+
+
+def test_importing_is_cheap_and_silent():
+    code = "import sys, cyclegan; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    result = run(code)
+    loaded = set(result.stdout.split())
+    assert not loaded & {"torch", "numpy", "av", "openvino", "PIL", "onnx", "triton"}
+    assert result.stderr == ""
+
+
+def test_every_public_name_loads():
+    run("import cyclegan; [getattr(cyclegan, name) for name in cyclegan.__all__]")
+
+
+def test_unknown_public_name():
+    code = "import cyclegan\ntry: cyclegan.Cyclegan\nexcept AttributeError as e: print(e)"
+    assert "has no attribute 'Cyclegan'" in run(code).stdout
