@@ -109,7 +109,8 @@ class VideoReader:
             for packet in packets:
                 self._note_end(packet)
                 if packet.stream is not self.video:
-                    if packet.dts is not None:
+                    if packet.pts is not None or packet.dts is not None:
+                        packet.dts = packet.pts if packet.dts is None else packet.dts
                         yield packet
                     continue
                 count += packet.size > 0

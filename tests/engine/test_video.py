@@ -140,6 +140,7 @@ def test_a_real_engine_translates_a_real_clip(
         clip("carphone_pristine"),
         target,
         translator,
+        quality=4,
         progress=lambda done, expected: calls.append((done, expected)),
     )
     assert isinstance(stats, VideoStats)
@@ -151,7 +152,11 @@ def test_a_real_engine_translates_a_real_clip(
     # The encoder halves the resolution of colour, and the network's output is busy.
     expected = translator(frames[0]).astype(float)
     grey = np.array([0.299, 0.587, 0.114])
-    assert np.corrcoef((first @ grey).ravel(), (expected @ grey).ravel())[0, 1] > 0.98
+    likeness = [
+        np.corrcoef((first @ grey).ravel(), (x @ grey).ravel()) for x in (expected, frames[0])
+    ]
+    assert likeness[0][0, 1] > 0.95
+    assert likeness[1][0, 1] < 0.8
 
 
 def test_audio_is_copied_packet_by_packet(clip: Clip, copies: Translator, tmp_path: Path) -> None:
@@ -247,7 +252,7 @@ def test_rotation_and_pixel_shape_stay(rotation: int, copies: Translator, tmp_pa
 
 def test_subtitles_are_copied_or_their_loss_is_told(copies: Translator, tmp_path: Path) -> None:
     (tmp_path / "in.srt").write_text("1\n00:00:00,040 --> 00:00:00,160\nHello\n\n")
-    silent = write_video(tmp_path / "silent.mkv", smooth(6))
+    silent = write_video(tmp_path / "silent.mp4", smooth(6))
     source = tmp_path / "in.mkv"
     with (
         av.open(str(silent)) as a,

@@ -1,0 +1,1 @@
+"""Benchmarks; not installed. Run one as ``python -m bench.NAME`` from the repository's root."""

@@ -1,0 +1,200 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.images import (
+    ImageStats,
+    is_picture,
+    read_image,
+    translate_folder,
+    translate_image,
+    translate_path,
+    write_image,
+)
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
+from cyclegan.engine.video import VideoStats
+from cyclegan.errors import ImageError, OutputError
+
+
+class Negatives:
+    """A runner that gives the negative."""
+
+    slots = 2
+    max_batch = 1
+
+    def __init__(self) -> None:
+        self.frames: dict[int, Frames] = {}
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        self.frames[slot] = 255 - frames
+
+    def finish(self, slot: int) -> Frames:
+        return self.frames.pop(slot)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def negatives() -> Translator:
+    return Translator(Negatives(), GraphInfo(config=ResnetConfig()))
+
+
+@pytest.fixture
+def photo(frames: np.ndarray) -> Image.Image:
+    return Image.fromarray(frames[0, :99, :131])
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_a_real_engine_translates_a_picture(
+    photo: Image.Image, translator: Translator, tmp_path: Path
+) -> None:
+    photo.save(tmp_path / "in.png")
+    stats = translate_path(tmp_path / "in.png", tmp_path / "deep" / "out.png", translator)
+    assert stats == ImageStats(pictures=1, skipped=())
+    expected = translator(np.asarray(photo))
+    np.testing.assert_array_equal(pixels(tmp_path / "deep" / "out.png"), expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
+def test_every_format_is_written(
+    suffix: str, photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    photo.save(tmp_path / "in.png")
+    translate_image(tmp_path / "in.png", tmp_path / f"out{suffix}", negatives)
+    difference = pixels(tmp_path / f"out{suffix}").astype(int) - (255 - np.asarray(photo))
+    assert np.abs(difference).mean() < (4 if suffix in (".jpg", ".webp") else 1e-9)
+
+
+def test_modes_become_rgb_by_the_stated_rules(photo: Image.Image, tmp_path: Path) -> None:
+    path = tmp_path / "in.tif"
+    grey = np.asarray(photo.convert("L"))
+    deep = grey.astype(np.uint16) * 256 + 77
+    for image, expected in [
+        (photo.convert("L"), np.stack([grey] * 3, -1)),
+        (Image.fromarray(deep), np.stack([grey] * 3, -1)),
+        (photo.convert("CMYK"), np.asarray(photo.convert("CMYK").convert("RGB"))),
+        (photo.quantize(64), np.asarray(photo.quantize(64).convert("RGB"))),
+        (photo.convert("1"), np.asarray(photo.convert("1").convert("RGB"))),
+    ]:
+        image.save(path)
+        frame, alpha = read_image(path)
+        assert alpha is None
+        assert frame.dtype == np.uint8
+        np.testing.assert_array_equal(frame, expected)
+
+
+def test_pictures_are_turned_upright(photo: Image.Image, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Turn by 90 degrees clockwise to see it upright.
+    photo.save(tmp_path / "in.png", exif=exif)
+    frame, _ = read_image(tmp_path / "in.png")
+    np.testing.assert_array_equal(frame, np.rot90(np.asarray(photo), -1))
+
+
+def test_transparency_stays_or_is_laid_on_white(
+    photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    alpha = np.zeros((99, 131), np.uint8)
+    alpha[20:60] = 255
+    transparent = photo.copy()
+    transparent.putalpha(Image.fromarray(alpha))
+    transparent.save(tmp_path / "in.png")
+    translate_image(tmp_path / "in.png", tmp_path / "out.png", negatives)
+    result = pixels(tmp_path / "out.png")
+    np.testing.assert_array_equal(result[..., 3], alpha)
+    np.testing.assert_array_equal(result[..., :3], 255 - np.asarray(photo))
+    translate_image(tmp_path / "in.png", tmp_path / "out.bmp", negatives)
+    flat = pixels(tmp_path / "out.bmp")
+    assert (flat[:20] == 0).all()
+    np.testing.assert_array_equal(flat[20:60], 255 - np.asarray(photo)[20:60])
+
+
+def test_a_folder_keeps_its_names_and_goes_on_after_bad_pictures_if_told(
+    photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    for name in ("a.png", "b/c.PNG", "b/d.bmp"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        photo.save(source / name)
+    (source / "notes.txt").write_text("no picture")
+    calls: list[tuple[int, int | None]] = []
+    stats = translate_folder(
+        source, tmp_path / "out", negatives, progress=lambda n, of: calls.append((n, of))
+    )
+    assert stats == ImageStats(pictures=3, skipped=())
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    for name in ("a.png", "b/c.PNG", "b/d.bmp"):
+        np.testing.assert_array_equal(pixels(tmp_path / "out" / name), 255 - np.asarray(photo))
+    cut = source / "b" / "a.png"
+    cut.write_bytes((source / "a.png").read_bytes()[:300])
+    with pytest.raises(ImageError, match=r"b/a\.png"):
+        translate_folder(source, tmp_path / "out2", negatives)
+    stats = translate_folder(source, tmp_path / "out3", negatives, skip_bad=True)
+    assert stats.pictures == 3
+    assert len(stats.skipped) == 1
+    assert str(cut) in stats.skipped[0]
+
+
+def test_paths_are_told_apart_by_content(
+    photo: Image.Image, negatives: Translator, frames: np.ndarray, tmp_path: Path
+) -> None:
+    import av
+
+    photo.save(tmp_path / "picture.dat", format="png")
+    with av.open(str(tmp_path / "video.dat"), "w", format="mpeg") as container:
+        stream = container.add_stream("mpeg1video", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 144, 176, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode(None))
+    photo.save(tmp_path / "film.gif", save_all=True, append_images=[photo.rotate(90)])
+    assert is_picture(tmp_path / "picture.dat")
+    assert not is_picture(tmp_path / "video.dat")
+    assert not is_picture(tmp_path / "film.gif")
+    stats = translate_path(tmp_path / "video.dat", tmp_path / "out.mp4", negatives)
+    assert isinstance(stats, VideoStats)
+    assert stats.frames == len(frames)
+
+
+def test_what_cannot_be_read_or_written_says_why(
+    photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    photo.save(tmp_path / "in.png")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "out.png"
+    out.write_bytes(b"old")
+    for name, message in [
+        ("missing.png", "no file or folder"),
+        ("text.png", "cannot read the picture"),
+        ("empty", "holds no pictures"),
+    ]:
+        with pytest.raises(ImageError, match=message):
+            translate_path(tmp_path / name, out, negatives)
+    with pytest.raises(OutputError, match="by the name's ending"):
+        translate_image(tmp_path / "in.png", tmp_path / "out.xyz", negatives)
+    with pytest.raises(OutputError, match="cannot write"):
+        write_image(tmp_path / "in.png" / "out.png", np.asarray(photo))
+    assert out.read_bytes() == b"old"
+
+
+def test_a_generator_of_one_channel_sees_grey(photo: Image.Image, tmp_path: Path) -> None:
+    config = ResnetConfig(in_channels=1, out_channels=1)
+    photo.save(tmp_path / "in.png")
+    translate_image(
+        tmp_path / "in.png",
+        tmp_path / "out.png",
+        Translator(Negatives(), GraphInfo(config=config)),
+    )
+    expected = 255 - np.asarray(photo.convert("L"))
+    np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)

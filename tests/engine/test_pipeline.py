@@ -1,0 +1,95 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cyclegan.engine.pipeline import run_pipeline
+
+
+def test_everything_arrives_in_order() -> None:
+    got: list[int] = []
+    run_pipeline(range(100), lambda n: n * n, got.append, capacity=3)
+    assert got == [n * n for n in range(100)]
+
+
+def test_nothing_is_fine() -> None:
+    run_pipeline([], lambda n: n, pytest.fail, capacity=1)
+
+
+def test_stages_overlap() -> None:
+    """Each stage can only go on while another is at work, so that stages in turn would hang."""
+    meeting = threading.Barrier(3, timeout=20)
+
+    def make() -> Iterator[int]:
+        yield 0
+        yield 1
+        meeting.wait()
+        yield 2
+
+    def work(item: int) -> int:
+        if item == 1:
+            meeting.wait()
+        return item
+
+    def use(item: int) -> None:
+        if item == 0:
+            meeting.wait()
+
+    run_pipeline(make(), work, use, capacity=2)
+
+
+def test_a_slow_end_holds_the_start_back() -> None:
+    made = used = 0
+    most_ahead = 0
+
+    def make() -> Iterator[int]:
+        nonlocal made, most_ahead
+        for made in range(1, 41):
+            most_ahead = max(most_ahead, made - used)
+            yield made
+
+    def use(item: int) -> None:
+        nonlocal used
+        time.sleep(0.002)
+        used = item
+
+    run_pipeline(make(), lambda n: n, use, capacity=3)
+    # Three in each channel, and one in the hands of each stage.
+    assert 4 <= most_ahead <= 3 + 3 + 3
+
+
+@pytest.mark.parametrize("stage", ["make", "work", "use"])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_anywhere_stops_all_and_comes_out(stage: str, error: type[BaseException]) -> None:
+    before = threading.active_count()
+
+    def fail_in(name: str, item: int) -> int:
+        if stage == name and item == 5:
+            raise error("here")
+        return item
+
+    with pytest.raises(error, match="here"):
+        run_pipeline(
+            (fail_in("make", n) for n in range(10_000_000)),
+            lambda n: fail_in("work", n),
+            lambda n: fail_in("use", n) and None,
+            capacity=2,
+        )
+    assert threading.active_count() == before
+
+
+def test_time_is_charged_to_the_stage_that_takes_it() -> None:
+    seconds = run_pipeline(range(20), lambda n: n, lambda n: time.sleep(0.01), capacity=2)
+    assert seconds.blocked > 10 * max(seconds.working, seconds.starved)
+    seconds = run_pipeline(range(20), lambda n: time.sleep(0.01), lambda n: None, capacity=2)
+    assert seconds.working > 10 * max(seconds.blocked, seconds.starved)
+
+    def slowly() -> Iterator[int]:
+        for n in range(20):
+            time.sleep(0.01)
+            yield n
+
+    seconds = run_pipeline(slowly(), lambda n: n, lambda n: None, capacity=2)
+    assert seconds.making >= 0.2
+    assert seconds.starved > 10 * max(seconds.blocked, seconds.working)

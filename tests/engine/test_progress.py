@@ -1,0 +1,16 @@
+import io
+
+from rich.console import Console
+
+from cyclegan.engine.progress import progress_bar
+
+
+def test_the_bar_shows_count_rate_and_what_it_is() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with progress_bar("translating", console=console) as report:
+        report(1, None)
+        report(3, 4)
+        report(5, 4)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for part in ("translating", "5/5", "frames/s"):
+        assert part in text
