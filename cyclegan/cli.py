@@ -46,14 +46,13 @@ def train(arguments: list[str]) -> None:
     files = argparse.ArgumentParser(add_help=False)
     files.add_argument("--config", type=Path)
     given, rest = files.parse_known_args(arguments)
-    default = _config_from_file(given.config) if given.config else None
-    config = tyro.cli(  # type: ignore[call-overload]
+    config = tyro.cli(
         TrainConfig,
         prog="cyclegan train",
         description="Train on two folders of pictures. --config FILE reads the settings from a "
         "TOML file first, such as the config.toml that every run leaves; flags change them.",
         args=rest,
-        default=default,
+        default=_config_from_file(given.config) if given.config else tyro.MISSING_NONPROP,
     )
     from cyclegan.training import train as run
 
@@ -165,9 +164,11 @@ def translate(
     from cyclegan.engine.progress import progress_bar
     from cyclegan.engine.translator import Translator
 
-    with Translator.open(find_model(model), backend=backend, precision=precision) as translator:
-        with progress_bar(f"translating {source.name}") as progress:
-            stats = translate_path(source, target, translator, skip_bad=skip_bad, progress=progress)
+    with (
+        Translator.open(find_model(model), backend=backend, precision=precision) as translator,
+        progress_bar(f"translating {source.name}") as progress,
+    ):
+        stats = translate_path(source, target, translator, skip_bad=skip_bad, progress=progress)
     if isinstance(stats, ImageStats):
         for message in stats.skipped:
             print(f"skipped {message}", file=sys.stderr)
@@ -183,7 +184,7 @@ def translate(
 
 
 def inspect(model: Positional[Model]) -> None:
-    """Say what is in a model file: ours, a .pth of the public CycleGAN, or an exported ONNX graph."""
+    """Say what is in a model file: .safetensors, .pth or exported .onnx."""
     path = find_model(model)
     for name, value in _description(path).items():
         print(f"{name:<14} {value}")
@@ -213,7 +214,7 @@ def _description(path: Path) -> dict[str, object]:
         "network": info.config,
         "domains": " -> ".join(info.domains),
         "parameters": f"{info.parameters:,}",
-        **({"size multiple": info.config.size_multiple} if info.is_generator else {}),
+        "size multiple": getattr(info.config, "size_multiple", "any"),
     }
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from cyclegan import sample_data
 from cyclegan.checkpoint import load_generator
@@ -29,7 +30,7 @@ from cyclegan.engine.parity import Parity, parity
 from cyclegan.engine.progress import progress_bar
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import VideoStats, translate_video
-from cyclegan.evaluate import Scores, baselines, evaluate_pairs
+from cyclegan.evaluate import Scores, Translate, baselines, evaluate_pairs
 from cyclegan.pictures import Picture
 from cyclegan.report import Figure, Gallery, Report, ScoreTable, Table, Video, write_report
 from cyclegan.training import SAMPLES, TrainResult, train
@@ -146,8 +147,11 @@ def _translate_and_score(
     )
 
 
-def _scores(translate: object, given: Picture, truth: Picture) -> dict[str, Scores]:
-    rows = {OURS: translate, **baselines(list(given), list(truth))}
+def _scores(translate: Translate | nn.Module, given: Picture, truth: Picture) -> dict[str, Scores]:
+    rows: dict[str, Translate | nn.Module] = {
+        OURS: translate,
+        **baselines(list(given), list(truth)),
+    }
     return {name: evaluate_pairs(row, zip(given, truth)) for name, row in rows.items()}
 
 

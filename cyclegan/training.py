@@ -37,7 +37,7 @@ from cyclegan.data import (
     plain,
     tensor_from_pictures,
 )
-from cyclegan.errors import OutputError
+from cyclegan.errors import DataError, ImageError, OutputError
 from cyclegan.files import replacing
 from cyclegan.model import CycleGAN, Losses
 from cyclegan.pictures import Channels, Picture, write_picture
@@ -213,12 +213,23 @@ class _Run:
 
 
 def _first_pictures(config: TrainConfig, data: UnpairedPictures) -> tuple[Tensor, Tensor]:
-    """The first pictures of each folder, as a network sees them when tested."""
+    """The first pictures of each folder that make one batch, as a network sees them when tested."""
 
     def batch(paths: Sequence[Path], channels: Channels) -> Tensor:
-        pictures = [plain(p, config.data, channels, data.multiple) for p in paths[:SAMPLES]]
-        first = pictures[0].shape
-        return tensor_from_pictures([p for p in pictures if p.shape == first])
+        pictures: list[Picture] = []
+        for path in paths:
+            try:
+                picture = plain(path, config.data, channels, data.multiple)
+            except ImageError:
+                if not config.data.skip_bad:
+                    raise
+                continue
+            if len(pictures) == SAMPLES or (pictures and picture.shape != pictures[0].shape):
+                break
+            pictures.append(picture)
+        if not pictures:
+            raise DataError(f"none of the {len(paths)} pictures beside {paths[0]} can be used")
+        return tensor_from_pictures(pictures)
 
     return batch(data.paths_a, data.channels_a), batch(data.paths_b, data.channels_b)
 

@@ -66,7 +66,8 @@ def test_a_run_leaves_what_it_promises(config):
     assert float(rows[-1]["seconds"]) > float(rows[0]["seconds"])
     samples = sorted(path.name for path in (config.output / "samples").iterdir())
     assert samples == [f"{n:06d}_{d}.png" for n in (0, 5, 10, 12) for d in ("ab", "ba")]
-    assert Image.open(config.output / "samples" / samples[0]).size == (3 * 32, 4 * 32)
+    with Image.open(config.output / "samples" / samples[0]) as grid:
+        assert grid.size == (3 * 32, 4 * 32)
 
 
 def test_settings_are_kept_and_make_the_same_run(config, tmp_path):

@@ -1,0 +1,151 @@
+"""The command line, in processes of its own as a user starts it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cyclegan import load_generator, save_generator
+from cyclegan.config import ResnetConfig
+from cyclegan.networks import PatchDiscriminator, ResnetGenerator
+from cyclegan.pictures import read_picture
+from cyclegan.reference import export_reference
+from cyclegan.sample_data import clip, evaluation_pairs
+
+
+def cyclegan(*arguments):
+    command = [sys.executable, "-m", "cyclegan.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def model(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "model.safetensors"
+    save_generator(path, ResnetGenerator(ResnetConfig(width=4, blocks=1)), ("horse", "zebra"))
+    return path
+
+
+def test_overview_names_every_verb():
+    result = cyclegan("--help")
+    assert result.returncode == 0
+    for verb in ["demo", "train", "evaluate", "import", "export", "translate", "inspect", "doctor"]:
+        assert f"  {verb} " in result.stdout
+
+
+def test_unknown_verb():
+    result = cyclegan("translat")
+    assert result.returncode == 2
+    assert "no verb 'translat'" in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["train", "translate", "evaluate"])
+def test_help(verb):
+    result = cyclegan(verb, "--help")
+    assert result.returncode == 0
+    assert f"cyclegan {verb}" in result.stdout
+
+
+def test_reference_files_both_ways(model, tmp_path):
+    given = load_generator(model)
+    assert cyclegan("export", model, tmp_path / "net.pth", "--reference").returncode == 0
+    result = cyclegan("import", tmp_path / "net.pth", tmp_path / "back.safetensors")
+    assert result.returncode == 0, result.stderr
+    x = torch.randn(1, 3, 16, 16)
+    torch.testing.assert_close(load_generator(tmp_path / "back.safetensors")(x), given(x))
+
+
+def test_a_discriminator_is_imported_too(tmp_path):
+    export_reference(tmp_path / "d.pth", PatchDiscriminator())
+    assert cyclegan("import", tmp_path / "d.pth", tmp_path / "d.safetensors").returncode == 0
+    result = cyclegan("inspect", tmp_path / "d.safetensors")
+    assert "PatchConfig" in result.stdout
+
+
+def test_inspect_knows_all_three_kinds(model, tmp_path):
+    result = cyclegan("inspect", model)
+    assert "horse -> zebra" in result.stdout
+    assert "width=4" in result.stdout
+    assert cyclegan("export", model, tmp_path / "g.onnx").returncode == 0
+    result = cyclegan("inspect", tmp_path / "g.onnx")
+    assert "frame-to-frame ONNX graph" in result.stdout
+    assert "width=4" in result.stdout
+    export_reference(tmp_path / "net.pth", load_generator(model))
+    result = cyclegan("inspect", tmp_path / "net.pth")
+    assert ".pth of the public CycleGAN" in result.stdout
+
+
+def test_translate_and_evaluate(model, tmp_path):
+    relief, satellite = evaluation_pairs(2, 64)
+    for folder, pictures in (("relief", relief), ("satellite", satellite)):
+        (tmp_path / folder).mkdir()
+        for i, picture in enumerate(pictures):
+            Image.fromarray(picture).save(tmp_path / folder / f"{i}.png")
+    result = cyclegan("translate", tmp_path / "relief", tmp_path / "fake", "--model", model)
+    assert result.returncode == 0, result.stderr
+    assert "2 pictures, 0 skipped" in result.stdout
+    assert sorted(path.name for path in (tmp_path / "fake").iterdir()) == ["0.png", "1.png"]
+    result = cyclegan("evaluate", model, tmp_path / "relief", tmp_path / "satellite")
+    assert result.returncode == 0, result.stderr
+    scores = dict(line.split() for line in result.stdout.splitlines())
+    assert 0 < float(scores["l1"]) < 1
+    fake = np.stack([read_picture(tmp_path / "fake" / f"{i}.png") for i in range(2)])
+    expected = np.abs(fake / 255 - satellite / 255).mean()
+    assert float(scores["l1"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_shipped_model_translates_at_once(tmp_path):
+    Image.fromarray(evaluation_pairs(1, 128)[0][0]).save(tmp_path / "map.png")
+    result = cyclegan("translate", tmp_path / "map.png", tmp_path / "satellite.png")
+    assert result.returncode == 0, result.stderr
+    assert read_picture(tmp_path / "satellite.png").shape == (128, 128, 3)
+
+
+def test_video(model, tmp_path):
+    source = clip("carphone_pristine")
+    result = cyclegan("translate", source, tmp_path / "out.mp4", "--model", model)
+    assert result.returncode == 0, result.stderr
+    assert "frames/s end to end" in result.stdout
+    assert (tmp_path / "out.mp4").stat().st_size > 1000
+
+
+def test_missing_weights_of_the_inception_network_are_told(model, tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "one.png")
+    result = cyclegan("evaluate", model, tmp_path, tmp_path, "--unpaired")
+    assert result.returncode == 1
+    assert "pip install 'cyclegan-engine[fid]'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["inspect", "missing"], "no model file missing; shipped models are relief2satellite"),
+        (["translate", "missing.png", "out.png"], "missing.png"),
+        (["train", "--config", "missing.toml"], "cannot read missing.toml"),
+        (["train", "--data.a", "nowhere", "--data.b", "nowhere"], "nowhere"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_status(arguments, says):
+    result = cyclegan(*arguments)
+    assert result.returncode == 1
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_config_file(tmp_path):
+    (tmp_path / "run.toml").write_text('epochz = 3\n[data]\na = "x"\nb = "y"\n')
+    result = cyclegan("train", "--config", tmp_path / "run.toml")
+    assert result.returncode == 1
+    assert "unknown setting epochz; did you mean 'epochs'" in result.stderr
+    (tmp_path / "run.toml").write_text('[data]\na = "x"\nb = "y"\n')
+    result = cyclegan("train", "--config", tmp_path / "run.toml", "--data.b", "elsewhere")
+    assert "x" in result.stderr
+
+
+def test_doctor():
+    result = cyclegan("doctor")
+    assert result.returncode == 0
+    assert "openvino" in result.stdout

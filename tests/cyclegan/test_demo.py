@@ -1,0 +1,43 @@
+"""The demonstration from end to end, with less of everything."""
+
+import dataclasses
+import re
+from itertools import islice
+
+import av
+import pytest
+
+from cyclegan import demo, sample_data
+from cyclegan.config import PatchConfig, ResnetConfig
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    tiny = dataclasses.replace(
+        demo.MODEL,
+        generator=ResnetConfig(width=4, blocks=1, upsample="resize"),
+        discriminator=PatchConfig(width=4, layers=1),
+    )
+    for name, value in {"MODEL": tiny, "CROPS": 6, "PAIRS": 7, "FRAMES": 12}.items():
+        monkeypatch.setattr(demo, name, value)
+    # The shortest clip instead of the one that is shown.
+    carphone = sample_data.clip("carphone_pristine")
+    monkeypatch.setattr(sample_data, "clip", lambda name: carphone)
+
+
+def test_demo_leaves_a_report_that_shows_everything(tmp_path, capsys):
+    path = demo.run_demo(tmp_path, minutes=0.1, seed=3)
+    page = path.read_text()
+    assert path == tmp_path / "report.html"
+    assert "cyclegan demo --minutes 0.1 --seed 3" in page
+    assert page.count("<video") == 3
+    for expected in ("mean/std match", "PSNR", "bound by", "Blue Marble", "ResnetConfig(", "<svg"):
+        assert expected in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page), "the page needs other files"
+    for name, width in (("flyover_satellite.mp4", 256), ("flyover_side_by_side.mp4", 3 * 256)):
+        with av.open(str(tmp_path / name)) as video:
+            frames = list(islice(video.decode(video=0), 20))
+        assert len(frames) == 12
+        assert frames[0].width == width
+    assert (tmp_path / "relief2satellite.onnx").exists()
+    assert "training for 0.1 minutes" in capsys.readouterr().out
