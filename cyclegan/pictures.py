@@ -51,11 +51,15 @@ def read_picture(path: Path | str, channels: Channels = 3) -> Picture:
 
     Raises ImageError, naming the file, if it is missing, truncated or not a picture.
     """
+    return picture_from_image(open_image(path), channels)
+
+
+def open_image(path: Path | str) -> Image.Image:
+    """The file's image as it is, but upright and with 8 bits a channel. Raises ImageError."""
     try:
         with Image.open(path) as image:
             image.load()
-            upright = ImageOps.exif_transpose(image)
-        return _array(_eight_bit(upright), channels)
+            return _eight_bit(ImageOps.exif_transpose(image))
     except _DAMAGE as error:
         raise ImageError(f"cannot read {path} as a picture: {error}") from error
 
@@ -75,7 +79,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image
 
 
-def _array(image: Image.Image, channels: Channels) -> Picture:
+def picture_from_image(image: Image.Image, channels: Channels = 3) -> Picture:
+    """An image of 8 bits a channel as uint8 (H, W, channels), transparency laid over white."""
     if image.has_transparency_data:
         over = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)

@@ -1,19 +1,14 @@
 """Pictures and folders of pictures, translated.
 
-H height, W width. How a picture becomes RGB, uint8 (H, W, 3) in [0, 255]:
-
-- it is turned upright as its EXIF orientation says;
-- grayscale is repeated in three channels; palettes are looked up; CMYK and others are converted by
-  Pillow; 16-bit grayscale keeps its upper 8 bits;
-- transparency is kept aside and given to the result where its format can hold it (PNG, WebP, TIFF),
-  else the transparent picture is laid on white before it is translated.
+H height, W width. How a file becomes pixels is said in :mod:`cyclegan.pictures`. Beyond that,
+transparency is kept aside and given to the result where its format can hold it (PNG, WebP, TIFF).
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +18,17 @@ from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.engine.video import Progress, VideoStats, translate_video
 from cyclegan.errors import ImageError, OutputError
-from cyclegan.files import write_atomically
+from cyclegan.files import replacing
+from cyclegan.pictures import (
+    SUFFIXES,
+    Channels,
+    list_pictures,
+    open_image,
+    picture_from_image,
+    write_picture,
+)
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Endings of what is read from folders, and of what can be written."""
 _HOLD_ALPHA = frozenset({".png", ".tif", ".tiff", ".webp"})
-_SAVING: dict[str, dict[str, Any]] = {
-    ".jpg": {"quality": 95, "subsampling": 0},
-    ".jpeg": {"quality": 95, "subsampling": 0},
-    ".webp": {"quality": 95},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +70,12 @@ def translate_image(
     """Translate one picture. Raises ImageError when it cannot be read, OutputError."""
     target = Path(target)
     _check_target(target)
-    frame, alpha = read_image(Path(source), keep_alpha=target.suffix.lower() in _HOLD_ALPHA)
-    write_image(target, translator(_channels(frame, translator)), alpha)
+    frame, alpha = read_image(
+        Path(source),
+        translator.info.config.in_channels,
+        keep_alpha=target.suffix.lower() in _HOLD_ALPHA,
+    )
+    write_image(target, translator(frame), alpha)
 
 
 def translate_folder(
@@ -91,13 +88,12 @@ def translate_folder(
 ) -> ImageStats:
     """Translate every picture below the folder ``source`` into the same place below ``target``.
 
-    Names stay as they are. Reading, translation and writing overlap. Raises ImageError for an empty
-    folder and for the first picture that cannot be read, unless ``skip_bad``; OutputError.
+    Names stay as they are. Reading, translation and writing overlap. Raises DataError for an empty
+    folder, ImageError for the first picture that cannot be read, unless ``skip_bad``; OutputError.
     """
     source, target = Path(source), Path(target)
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURES)
-    if not paths:
-        raise ImageError(f"{source} holds no pictures ({', '.join(sorted(PICTURES))})")
+    paths = list_pictures(source)
+    channels = translator.info.config.in_channels
     skipped: list[str] = []
     done = 0
 
@@ -105,7 +101,7 @@ def translate_folder(
         for path in paths:
             try:
                 keep_alpha = path.suffix.lower() in _HOLD_ALPHA
-                frame, alpha = read_image(path, keep_alpha=keep_alpha)
+                frame, alpha = read_image(path, channels, keep_alpha=keep_alpha)
             except ImageError as error:
                 if not skip_bad:
                     raise
@@ -114,7 +110,7 @@ def translate_folder(
             yield _Read(path.relative_to(source), frame, alpha)
 
     def submit(item: _Read) -> tuple[_Read, Translation]:
-        return item, translator.submit(_channels(item.frame, translator))
+        return item, translator.submit(item.frame)
 
     def write(item: tuple[_Read, Translation]) -> None:
         nonlocal done
@@ -137,30 +133,24 @@ def is_picture(path: Path) -> bool:
             # Pillow knows an MPEG stream by its first bytes, but reads no pictures from it.
             return image.format != "MPEG" and getattr(image, "n_frames", 1) == 1
     except (OSError, UnidentifiedImageError):
-        return path.suffix.lower() in PICTURES
+        return path.suffix.lower() in SUFFIXES
 
 
-def read_image(path: Path, *, keep_alpha: bool = False) -> tuple[Frames, NDArray[np.uint8] | None]:
-    """RGB, uint8 (H, W, 3), and its transparency, uint8 (H, W), where it has one and it is kept.
+def read_image(
+    path: Path, channels: int = 3, *, keep_alpha: bool = False
+) -> tuple[Frames, NDArray[np.uint8] | None]:
+    """uint8 (H, W, 1 or 3), and its transparency, uint8 (H, W), where it has one and it is kept.
 
-    Raises ImageError when the file is missing, truncated or no picture.
+    Raises ImageError when the file is missing, truncated or no picture, or for other channels.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"cannot read the picture {path}: {error}") from error
-    upright = _eight_bit(upright)
-    if not upright.has_transparency_data:
-        return np.asarray(upright.convert("RGB")), None
-    rgba = upright.convert("RGBA")
-    if keep_alpha:
-        return np.asarray(rgba)[..., :3], np.asarray(rgba)[..., 3]
-    white = Image.new("RGBA", rgba.size, "white")
-    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB")), None
+    if channels not in (1, 3):
+        raise ImageError(f"{path}: this generator takes {channels} channels; pictures have 1 or 3")
+    image = open_image(path)
+    alpha = None
+    if keep_alpha and image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+        image = image.convert("RGBA").convert("RGB")
+    return picture_from_image(image, cast(Channels, channels)), alpha
 
 
 def write_image(path: Path, frame: Frames, alpha: NDArray[np.uint8] | None = None) -> None:
@@ -168,34 +158,19 @@ def write_image(path: Path, frame: Frames, alpha: NDArray[np.uint8] | None = Non
     from PIL import Image
 
     _check_target(path)
-    suffix = path.suffix.lower()
+    if alpha is None:
+        write_picture(frame, path)
+        return
     image = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
-    if alpha is not None and suffix in _HOLD_ALPHA:
-        image.putalpha(Image.fromarray(alpha))
-    write_atomically(path, lambda temporary: image.save(temporary, **_SAVING.get(suffix, {})))
-
-
-def _eight_bit(image: "Image") -> "Image":
-    from PIL import Image
-
-    if image.mode.startswith("I;16") or image.mode == "I":
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
-    return image
-
-
-def _channels(frame: Frames, translator: Translator) -> Frames:
-    """RGB as the generator wants it: its luminance for a generator of one channel."""
-    from PIL import Image
-
-    if translator.info.config.in_channels != 1:
-        return frame
-    return np.asarray(Image.fromarray(frame).convert("L"))[..., None]
+    image.putalpha(Image.fromarray(alpha))
+    with replacing(path) as temporary:
+        image.save(temporary)
 
 
 def _check_target(path: Path) -> None:
-    if path.suffix.lower() not in PICTURES:
+    if path.suffix.lower() not in SUFFIXES:
         raise OutputError(
-            f"{path}: pictures are written as {', '.join(sorted(PICTURES))}, by the name's ending"
+            f"{path}: pictures are written as {', '.join(sorted(SUFFIXES))}, by the name's ending"
         )
 
 

@@ -71,6 +71,7 @@ def test_videos_can_be_timed() -> None:
     assert result["bound_by"] in ("decode", "translate", "encode")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_measured_in_processes_of_their_own() -> None:
     command = [sys.executable, "-m", "bench.video", "--memory", "--size", "32"]
     done = subprocess.run(

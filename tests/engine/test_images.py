@@ -18,7 +18,7 @@ from cyclegan.engine.images import (
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import VideoStats
-from cyclegan.errors import ImageError, OutputError
+from cyclegan.errors import DataError, ImageError, OutputError
 
 
 class Negatives:
@@ -78,7 +78,7 @@ def test_every_format_is_written(
 def test_modes_become_rgb_by_the_stated_rules(photo: Image.Image, tmp_path: Path) -> None:
     path = tmp_path / "in.tif"
     grey = np.asarray(photo.convert("L"))
-    deep = grey.astype(np.uint16) * 256 + 77
+    deep = grey.astype(np.uint16) * 257
     for image, expected in [
         (photo.convert("L"), np.stack([grey] * 3, -1)),
         (Image.fromarray(deep), np.stack([grey] * 3, -1)),
@@ -176,10 +176,10 @@ def test_what_cannot_be_read_or_written_says_why(
     out.write_bytes(b"old")
     for name, message in [
         ("missing.png", "no file or folder"),
-        ("text.png", "cannot read the picture"),
-        ("empty", "holds no pictures"),
+        ("text.png", "cannot read"),
+        ("empty", "no pictures under"),
     ]:
-        with pytest.raises(ImageError, match=message):
+        with pytest.raises(DataError, match=message):
             translate_path(tmp_path / name, out, negatives)
     with pytest.raises(OutputError, match="by the name's ending"):
         translate_image(tmp_path / "in.png", tmp_path / "out.xyz", negatives)
