@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from cyclegan.errors import OutputError
@@ -17,13 +18,16 @@ def replacing(path: Path | str) -> Iterator[Path]:
     by which writers choose their format. Raises OutputError where the system refuses to write.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    owner = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.stem}.{owner}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # what the umask allows, though some writers allow the owner alone
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # some writers allow the owner alone
         temporary.replace(path)
     except OSError as error:
         if isinstance(error, OutputError):
@@ -32,20 +36,3 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` fill the temporary name of ``replacing(path)``."""
-    with replacing(path) as temporary:
-        write(temporary)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``, atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cyclegan.errors import OutputError
-from cyclegan.files import write_atomically, write_text
+from cyclegan.files import replacing
 
 LAYOUT_VERSION = 1
 ENVIRONMENT_VARIABLE = "CYCLEGAN_CACHE"
@@ -71,9 +71,11 @@ def file_digest(path: Path) -> str:
 def _build(path: Path, note: Mapping[str, object], build: Callable[[Path], object]) -> None:
     # Without its note a file is not used, so a stop between the two writes does no harm.
     _sidecar(path).unlink(missing_ok=True)
-    write_atomically(path, build)
+    with replacing(path) as temporary:
+        build(temporary)
     built = {"key": note, "sha256": file_digest(path)}
-    write_text(_sidecar(path), json.dumps(built, indent=1))
+    with replacing(_sidecar(path)) as temporary:
+        temporary.write_text(json.dumps(built, indent=1))
 
 
 def _usable(path: Path, note: Mapping[str, object]) -> bool:

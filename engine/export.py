@@ -22,7 +22,7 @@ from cyclegan.config import as_dict
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.graph_info import INPUT, OPSET, OUTPUT, GraphInfo
 from cyclegan.errors import BackendError
-from cyclegan.files import write_atomically
+from cyclegan.files import replacing
 from cyclegan.networks import Generator
 
 GraphPrecision = Literal["float32", "float16"]
@@ -55,7 +55,8 @@ def onnx_from_generator(
     model = _exported(generator, _DTYPES[precision])
     _tidy(model, info)
     onnx.checker.check_model(model, full_check=True)
-    write_atomically(path, lambda temporary: onnx.save(model, temporary))
+    with replacing(path) as temporary:
+        onnx.save(model, temporary)
     return path
 
 

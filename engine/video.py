@@ -16,7 +16,7 @@ from cyclegan.engine.containers import Picture, VideoReader, VideoWriter
 from cyclegan.engine.pipeline import StageSeconds, run_pipeline
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.errors import OutputError, VideoError
-from cyclegan.files import write_atomically
+from cyclegan.files import replacing
 
 if TYPE_CHECKING:
     from av import Packet
@@ -80,22 +80,16 @@ def translate_video(
     if target.exists() and source.exists() and target.samefile(source):
         raise OutputError(f"{target} is the source itself; give the result another name")
     _check_channels(translator)
-    stats: list[VideoStats] = []
-    with VideoReader(source) as reader:
-
-        def write(path: Path) -> None:
-            job = _Job(reader, translator, progress)
-            stats.append(job.run(path, encoder, quality))
-            if reader.problems:
-                partial = target.with_suffix(f".partial{target.suffix}")
-                path.replace(partial)
-                raise VideoError(
-                    f"{source} is damaged: {'; '.join(reader.problems)}. "
-                    f"The {stats[0].frames} frames that could be decoded are in {partial}"
-                )
-
-        write_atomically(target, write)
-    return stats[0]
+    with VideoReader(source) as reader, replacing(target) as temporary:
+        stats = _Job(reader, translator, progress).run(temporary, encoder, quality)
+        if reader.problems:
+            partial = target.with_suffix(f".partial{target.suffix}")
+            temporary.replace(partial)
+            raise VideoError(
+                f"{source} is damaged: {'; '.join(reader.problems)}. "
+                f"The {stats.frames} frames that could be decoded are in {partial}"
+            )
+    return stats
 
 
 def _check_channels(translator: Translator) -> None:
