@@ -114,12 +114,12 @@ def _arch(device: torch.device) -> str:
     return f"sm_{major}{minor}"
 
 
-def has_kernels(x: Tensor) -> bool:
-    """Whether kernels run on this tensor: on a GPU, in a dtype of DTYPES, and not in an export.
+def has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
+    """Whether kernels run on this tensor: on a GPU, in ``dtypes`` or DTYPES, and not in an export.
 
     An exported graph, ONNX or not, gets PyTorch's own operators whatever the device.
     """
-    if not HAS_TRITON or x.dtype not in DTYPES or torch.compiler.is_exporting():
+    if not HAS_TRITON or x.dtype not in (dtypes or DTYPES) or torch.compiler.is_exporting():
         return False
     return x.device.type == "cuda" or INTERPRETED
 
