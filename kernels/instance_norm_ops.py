@@ -44,7 +44,7 @@ def instance_norm_op(
     if not launch.has_kernels(x):
         return norm_forward_reference(x, weight, bias, residual, eps, activation, pad, unpadded)  # type: ignore[arg-type]
     x, last = launch.dense(x)
-    n, c, h, w = x.shape
+    n, c, h, w = launch.sizes(x)
     write_z = unpadded or pad == 0
     none = x.new_empty(0)
     z = launch.empty(x, h, w, last) if write_z else none
@@ -55,7 +55,7 @@ def instance_norm_op(
         return z, padded, mean, rstd
     pixels = (h + 2 * pad) * (w + 2 * pad)
     blocks = launch.blocks_for(x, pixels, last)
-    grid = (-(-pixels // blocks.share), -(-c // blocks.channels), n)
+    grid = (launch.cdiv(pixels, blocks.share), launch.cdiv(c, blocks.channels), n)
     with launch.device_guard(x):
         partial, splits, share = _stats(x, last)
         wrap_triton(in_apply)[grid](
@@ -72,11 +72,11 @@ def instance_norm_op(
 
 def _stats(x: Tensor, last: bool) -> tuple[Tensor, int, int]:
     """Moments of the splits of x: (partial, splits, pixels of a split)."""
-    n, c, h, w = x.shape
+    n, c, h, w = launch.sizes(x)
     blocks = launch.blocks_for(x, h * w, last)
-    splits, width = -(-h * w // blocks.share), blocks.channels
+    splits, width = launch.cdiv(h * w, blocks.share), blocks.channels
     partial = x.new_empty((n, splits, 2, c), dtype=torch.float32)
-    wrap_triton(in_stats)[(splits, -(-c // width), n)](
+    wrap_triton(in_stats)[(splits, launch.cdiv(c, width), n)](
         x, partial, h * w, blocks.share,
         C=c, P=blocks.pixels, BLOCK_C=width, CHANNELS_LAST=last, num_warps=blocks.warps,
     )  # fmt: skip
@@ -89,7 +89,7 @@ def _merge(partial: Tensor, share: int, pixels: int, moments: bool) -> Tensor:
     n, splits, _, c = partial.shape
     merged = partial.new_empty((n, 1, 2, c))
     width = min(16, launch.next_power_of_two(c))
-    wrap_triton(in_merge)[(-(-c // width), n)](
+    wrap_triton(in_merge)[(launch.cdiv(c, width), n)](
         partial, merged, splits, share, pixels, C=c, BLOCK_C=width, MOMENTS=moments, num_warps=2
     )
     return merged
@@ -116,7 +116,7 @@ def instance_norm_backward_op(
         )  # fmt: skip
         return dx, sums, dy if whole else x.new_empty(0)
     x, last = launch.dense(x)
-    n, c, h, w = x.shape
+    n, c, h, w = launch.sizes(x)
     dx = launch.empty(x, h, w, last)
     dy = launch.empty(x, h, w, last) if whole else x.new_empty(0)
     sums = x.new_empty((n, 2, c), dtype=torch.float32)
@@ -125,8 +125,8 @@ def instance_norm_backward_op(
     dz = None if dz is None else launch.in_format(dz, last)
     dpadded = None if dpadded is None else launch.in_format(dpadded, last)
     blocks = launch.blocks_for(x, h * w, last)
-    splits, width = -(-h * w // blocks.share), blocks.channels
-    grid = (splits, -(-c // width), n)
+    splits, width = launch.cdiv(h * w, blocks.share), blocks.channels
+    grid = (splits, launch.cdiv(c, width), n)
     partial = x.new_empty((n, splits, 2, c), dtype=torch.float32)
     gamma, beta = x if weight is None else weight, x if bias is None else bias
     with launch.device_guard(x):

@@ -103,7 +103,7 @@ def _blocks(arch: str, channels: int, edge: int, last: bool, dtype: torch.dtype)
 
 def blocks_for(x: Tensor, pixels: int, channels_last: bool) -> Blocks:
     """Block sizes for a tensor like ``x`` (N, C, H, W) over ``pixels`` pixels an image."""
-    return _blocks(_arch(x.device), x.shape[1], bucket(pixels), channels_last, x.dtype)
+    return _blocks(_arch(x.device), int(x.shape[1]), bucket(pixels), channels_last, x.dtype)
 
 
 @functools.cache
@@ -127,6 +127,12 @@ def has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
 def device_guard(x: Tensor) -> AbstractContextManager[object]:
     """Launches inside go to the GPU of ``x``, whichever is current."""
     return torch.cuda.device_of(x) if x.is_cuda else nullcontext()  # type: ignore[no-untyped-call]
+
+
+def sizes(x: Tensor) -> tuple[int, int, int, int]:
+    """(N, C, H, W); C a number also where the others are symbols, since kernels are built for it."""
+    n, c, h, w = x.shape
+    return n, int(c), h, w
 
 
 def dense(x: Tensor) -> tuple[Tensor, bool]:
@@ -179,8 +185,12 @@ def check_pads(shape: Sequence[int], pads: tuple[int, int, int, int]) -> None:
 
 
 def _round_up(pixels: int, parts: int, multiple: int) -> int:
-    share = -(-pixels // parts)
-    return -(-share // multiple) * multiple
+    return cdiv(cdiv(pixels, parts), multiple) * multiple
+
+
+def cdiv(number: int, by: int) -> int:
+    """Division rounded up, of numbers or of symbols."""
+    return (number + by - 1) // by
 
 
 def next_power_of_two(number: int) -> int:

@@ -23,22 +23,42 @@ PIXELS = 256
 RUN_TIME = ["numbers", "H", "W", "kr", "kb", "y_black", "y_range", "c_zero", "c_range"]
 
 
+@triton.jit
+def unit_from_byte(byte, kind: tl.constexpr):
+    """0 to 255 as [-1, 1]."""
+    return (byte.to(tl.float32) * (2 / 255) - 1).to(kind)
+
+
+@triton.jit
+def byte_from_unit(x):
+    """[-1, 1] as the nearest of 0 to 255; what lies beyond is clamped."""
+    value = tl.minimum(tl.maximum(x.to(tl.float32) * 127.5 + 127.5, 0), 255)
+    return (value + 0.5).to(tl.uint8)
+
+
 @triton.jit(do_not_specialize=RUN_TIME)
 def unpack_frames(frames_ptr, x_ptr, numbers, BLOCK: tl.constexpr):
-    """uint8 to [-1, 1]; both lie alike in memory, (N, H, W, 3)."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    value = tl.load(frames_ptr + at, mask=at < numbers, other=0).to(tl.float32)
-    x = value * (2 / 255) - 1
-    tl.store(x_ptr + at, x.to(x_ptr.dtype.element_ty), mask=at < numbers)
+    """uint8 to [-1, 1]; both lie alike in memory, (N, H, W, 3). Whole blocks go without a mask."""
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    at = start + tl.arange(0, BLOCK)
+    kind: tl.constexpr = x_ptr.dtype.element_ty
+    if start + BLOCK <= numbers:
+        tl.store(x_ptr + at, unit_from_byte(tl.load(frames_ptr + at), kind))
+    else:
+        mask = at < numbers
+        tl.store(x_ptr + at, unit_from_byte(tl.load(frames_ptr + at, mask=mask), kind), mask=mask)
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def pack_frames(x_ptr, frames_ptr, numbers, BLOCK: tl.constexpr):
-    """[-1, 1] to the nearest uint8; what lies beyond is clamped."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    x = tl.load(x_ptr + at, mask=at < numbers, other=0).to(tl.float32)
-    value = tl.minimum(tl.maximum(x * 127.5 + 127.5, 0), 255) + 0.5
-    tl.store(frames_ptr + at, value.to(tl.uint8), mask=at < numbers)
+    """[-1, 1] to uint8, likewise."""
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    at = start + tl.arange(0, BLOCK)
+    if start + BLOCK <= numbers:
+        tl.store(frames_ptr + at, byte_from_unit(tl.load(x_ptr + at)))
+    else:
+        mask = at < numbers
+        tl.store(frames_ptr + at, byte_from_unit(tl.load(x_ptr + at, mask=mask)), mask=mask)
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
@@ -115,7 +135,9 @@ def frames_to_tensor_op(frames: Tensor, dtype: torch.dtype) -> Tensor:
     x = torch.empty_like(frames, dtype=dtype)
     if x.numel() > 0:
         with launch.device_guard(frames):
-            wrap_triton(unpack_frames)[(-(-x.numel() // BLOCK),)](frames, x, x.numel(), BLOCK=BLOCK)
+            wrap_triton(unpack_frames)[(launch.cdiv(x.numel(), BLOCK),)](
+                frames, x, x.numel(), BLOCK=BLOCK
+            )
     return x.permute(0, 3, 1, 2)
 
 
@@ -128,7 +150,9 @@ def tensor_to_frames_op(x: Tensor) -> Tensor:
     frames = torch.empty_like(x, dtype=torch.uint8)
     if x.numel() > 0:
         with launch.device_guard(x):
-            wrap_triton(pack_frames)[(-(-x.numel() // BLOCK),)](x, frames, x.numel(), BLOCK=BLOCK)
+            wrap_triton(pack_frames)[(launch.cdiv(x.numel(), BLOCK),)](
+                x, frames, x.numel(), BLOCK=BLOCK
+            )
     return frames
 
 
@@ -141,7 +165,7 @@ def yuv_to_tensor_op(y: Tensor, uv: Tensor, coding: list[float], dtype: torch.dt
     x = torch.empty((n, h, w, 3), dtype=dtype, device=y.device)
     if x.numel() > 0:
         with launch.device_guard(y):
-            wrap_triton(unpack_yuv)[(-(-h * w // PIXELS), n)](
+            wrap_triton(unpack_yuv)[(launch.cdiv(h * w, PIXELS), n)](
                 y.contiguous(), uv.contiguous(), x, h, w, *coding,
                 SHIFT=6 if y.dtype == torch.uint16 else 0, P=PIXELS,
             )  # fmt: skip
@@ -159,7 +183,7 @@ def tensor_to_yuv_op(x: Tensor, coding: list[float], dtype: torch.dtype) -> tupl
     uv = torch.empty((n, h // 2, w // 2, 2), dtype=dtype, device=x.device)
     if x.numel() > 0:
         with launch.device_guard(x):
-            wrap_triton(pack_yuv)[(-(-(h // 2) * (w // 2) // PIXELS), n)](
+            wrap_triton(pack_yuv)[(launch.cdiv((h // 2) * (w // 2), PIXELS), n)](
                 x, y, uv, h, w, *coding, SHIFT=6 if dtype == torch.uint16 else 0, P=PIXELS
             )
     return y, uv

@@ -119,13 +119,13 @@ def reflection_pad_op(x: Tensor, left: int, right: int, top: int, bottom: int) -
     if not launch.has_kernels(x):
         return pad_reference(x, left, right, top, bottom)
     x, last = launch.dense(x)
-    n, c, h, w = x.shape
+    n, c, h, w = launch.sizes(x)
     high, wide = h + top + bottom, w + left + right
     y = launch.empty(x, high, wide, last)
     if y.numel() == 0:
         return y
     blocks = launch.blocks_for(x, high * wide, last)
-    grid = (-(-high * wide // blocks.share), -(-c // blocks.channels), n)
+    grid = (launch.cdiv(high * wide, blocks.share), launch.cdiv(c, blocks.channels), n)
     with launch.device_guard(x):
         wrap_triton(pad_forward)[grid](
             x, y, h, w, blocks.share, left, right, top, bottom,
@@ -138,7 +138,7 @@ def reflection_pad_op(x: Tensor, left: int, right: int, top: int, bottom: int) -
 @triton_op("cyclegan::reflection_pad_backward", mutates_args=())
 def reflection_pad_backward_op(dy: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
     """The gradient (N, C, H, W) from that of the padded tensor."""
-    n, c, high, wide = dy.shape
+    n, c, high, wide = launch.sizes(dy)
     h, w = high - top - bottom, wide - left - right
     launch.check_pads((n, c, h, w), (left, right, top, bottom))
     if not launch.has_kernels(dy):
@@ -148,7 +148,7 @@ def reflection_pad_backward_op(dy: Tensor, left: int, right: int, top: int, bott
     if dx.numel() == 0:
         return dx
     blocks = launch.blocks_for(dy, h * w, last)
-    grid = (-(-h * w // blocks.share), -(-c // blocks.channels), n)
+    grid = (launch.cdiv(h * w, blocks.share), launch.cdiv(c, blocks.channels), n)
     with launch.device_guard(dy):
         wrap_triton(pad_backward)[grid](
             dy, dx, h, w, blocks.share, left, right, top, bottom,
