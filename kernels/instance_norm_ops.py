@@ -54,7 +54,7 @@ def instance_norm_op(
     if x.numel() == 0:
         return z, padded, mean, rstd
     pixels = (h + 2 * pad) * (w + 2 * pad)
-    blocks = launch.blocks_for(x, pixels, last)
+    blocks = launch.blocks_for(x, h * w, last)
     grid = (launch.cdiv(pixels, blocks.share), launch.cdiv(c, blocks.channels), n)
     with launch.device_guard(x):
         partial, splits, share = _stats(x, last)

@@ -130,7 +130,7 @@ def device_guard(x: Tensor) -> AbstractContextManager[object]:
 
 
 def sizes(x: Tensor) -> tuple[int, int, int, int]:
-    """(N, C, H, W); C a number also where the others are symbols, since kernels are built for it."""
+    """(N, C, H, W); C a number even where the others are symbols: kernels are built for it."""
     n, c, h, w = x.shape
     return n, int(c), h, w
 

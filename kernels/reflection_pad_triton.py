@@ -124,7 +124,7 @@ def reflection_pad_op(x: Tensor, left: int, right: int, top: int, bottom: int) -
     y = launch.empty(x, high, wide, last)
     if y.numel() == 0:
         return y
-    blocks = launch.blocks_for(x, high * wide, last)
+    blocks = launch.blocks_for(x, h * w, last)
     grid = (launch.cdiv(high * wide, blocks.share), launch.cdiv(c, blocks.channels), n)
     with launch.device_guard(x):
         wrap_triton(pad_forward)[grid](
