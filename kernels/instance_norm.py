@@ -18,7 +18,8 @@ Backward recomputes x^ and the activation's sign from x; it keeps x, mean and rs
 N batch, C channels, H height, W width.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ from cyclegan.kernels.reference import Activation, finish, norm_reference
 
 if launch.HAS_TRITON:
     from cyclegan.kernels.instance_norm_ops import instance_norm_op
+
+ACTIVATIONS = get_args(Activation)
 
 __all__ = ["Activation", "InstanceNormAct", "finish", "instance_norm"]
 
@@ -106,25 +109,29 @@ def _check(
     residual: Tensor | None,
     pad: int,
 ) -> None:
-    launch.check_picture(x, "instance_norm")
-    _, channels, height, width = x.shape
-    if not x.dtype.is_floating_point:
+    shape = launch.check_picture(x, "instance_norm")
+    if not x.is_floating_point():
         raise TensorError(f"instance_norm takes floating numbers, got {x.dtype}")
-    if height * width <= 1:
+    if shape[2] * shape[3] <= 1:
         raise TensorError(
-            f"instance_norm needs more than one pixel a channel, got {tuple(x.shape)}: "
+            f"instance_norm needs more than one pixel a channel, got {tuple(shape)}: "
             "with one, its variance is 0 and every result too"
         )
-    if activation not in ("none", "relu", "leaky_relu"):
-        raise TensorError(f"activation is {activation!r}; expected 'none', 'relu' or 'leaky_relu'")
-    launch.check_pads(x.shape, (pad, pad, pad, pad))
-    for name, tensor, shape in (
-        ("weight", weight, (channels,)),
-        ("bias", bias, (channels,)),
-        ("residual", residual, tuple(x.shape)),
-    ):
-        if tensor is not None and (tuple(tensor.shape) != shape or tensor.device != x.device):
-            raise TensorError(
-                f"{name} is {tuple(tensor.shape)} on {tensor.device}; "
-                f"expected {shape} on {x.device}, as x is {tuple(x.shape)}"
-            )
+    if activation not in ACTIVATIONS:
+        raise TensorError(f"activation is {activation!r}; expected one of {ACTIVATIONS}")
+    if pad:
+        launch.check_pads(shape, (pad, pad, pad, pad))
+    if residual is not None:
+        _check_beside(x, "residual", residual, shape)
+    if weight is not None:
+        _check_beside(x, "weight", weight, (shape[1],))
+    if bias is not None:
+        _check_beside(x, "bias", bias, (shape[1],))
+
+
+def _check_beside(x: Tensor, name: str, tensor: Tensor, shape: Sequence[int]) -> None:
+    if tensor.shape != shape or tensor.device != x.device:
+        raise TensorError(
+            f"{name} is {tuple(tensor.shape)} on {tensor.device}; "
+            f"expected {tuple(shape)} on {x.device}, as x is {tuple(x.shape)}"
+        )

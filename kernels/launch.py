@@ -119,9 +119,9 @@ def has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
 
     An exported graph, ONNX or not, gets PyTorch's own operators whatever the device.
     """
-    if not HAS_TRITON or x.dtype not in (dtypes or DTYPES) or torch.compiler.is_exporting():
+    if not (x.is_cuda or INTERPRETED) or not HAS_TRITON:
         return False
-    return x.device.type == "cuda" or INTERPRETED
+    return x.dtype in (dtypes or DTYPES) and not torch.compiler.is_exporting()
 
 
 def device_guard(x: Tensor) -> AbstractContextManager[object]:
@@ -162,21 +162,23 @@ def empty(x: Tensor, height: int, width: int, channels_last: bool) -> Tensor:
     )
 
 
-def check_picture(x: Tensor, what: str) -> None:
-    """Raises TensorError unless ``x`` is (N, C, H, W) with a countable number of pixels."""
+def check_picture(x: Tensor, what: str) -> torch.Size:
+    """The shape; raises TensorError unless it is (N, C, H, W) of countable pixels."""
     if x.dim() != 4:
         raise TensorError(f"{what} takes (N, C, H, W), got {tuple(x.shape)}")
-    if x.shape[2] * x.shape[3] >= MAX_PIXELS:
+    shape = x.shape
+    if shape[2] * shape[3] >= MAX_PIXELS:
         raise TensorError(
-            f"{what} takes fewer than {MAX_PIXELS} pixels an image, got {tuple(x.shape)}; "
+            f"{what} takes fewer than {MAX_PIXELS} pixels an image, got {tuple(shape)}; "
             "cut the image into tiles"
         )
+    return shape
 
 
 def check_pads(shape: Sequence[int], pads: tuple[int, int, int, int]) -> None:
     """Raises TensorError where (left, right, top, bottom) reach beyond the picture's mirror."""
     left, right, top, bottom = pads
-    height, width = shape[2:]
+    height, width = shape[2], shape[3]
     if min(pads) < 0 or max(left, right) >= width or max(top, bottom) >= height:
         raise TensorError(
             f"pad is {pads} (left, right, top, bottom); reflection of {tuple(shape)} takes "

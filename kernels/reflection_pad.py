@@ -30,8 +30,7 @@ def reflection_pad2d(x: Tensor, pad: Pad) -> Tensor:
     Raises TensorError, with the shapes, for more.
     """
     left, right, top, bottom = pads = (pad,) * 4 if isinstance(pad, int) else pad
-    launch.check_picture(x, "reflection_pad2d")
-    launch.check_pads(x.shape, pads)
+    launch.check_pads(launch.check_picture(x, "reflection_pad2d"), pads)
     if not launch.has_kernels(x):
         return pad_reference(x, left, right, top, bottom)
     padded: Tensor = reflection_pad_op(x, left, right, top, bottom)
