@@ -8,6 +8,7 @@
     │   ├── UnknownModelError  its tensors match no network known here
     │   └── NewerFormatError   it was written by a later version of this project
     ├── BackendError           an inference backend is missing or refuses the model
+    ├── TensorError            a tensor of a shape, dtype or device that an operation cannot take
     ├── FrameError             frames of a shape, dtype or size that cannot be translated
     ├── VideoError             a video cannot be decoded or encoded
     └── OutputError            a result cannot be written where it was asked for
@@ -46,6 +47,10 @@ class NewerFormatError(ModelError):
 
 class BackendError(CycleGANError, RuntimeError):
     """An inference backend is missing or refuses the model."""
+
+
+class TensorError(CycleGANError, ValueError):
+    """A tensor of a shape, dtype or device that an operation cannot take."""
 
 
 class FrameError(CycleGANError, ValueError):

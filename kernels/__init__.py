@@ -1,6 +1,24 @@
-"""Instance norm and reflection padding: what a CycleGAN spends outside its convolutions."""
+"""What a CycleGAN does outside its convolutions: instance norm, padding, pixels in and out."""
 
-from cyclegan.kernels.instance_norm import Activation, finish, instance_norm
-from cyclegan.kernels.reflection_pad import reflection_pad2d
+from cyclegan.kernels.instance_norm import InstanceNormAct, instance_norm
+from cyclegan.kernels.pixels import (
+    frames_to_tensor,
+    tensor_to_frames,
+    tensor_to_yuv,
+    yuv_to_tensor,
+)
+from cyclegan.kernels.reference import Activation, finish
+from cyclegan.kernels.reflection_pad import ReflectionPad, reflection_pad2d
 
-__all__ = ["Activation", "finish", "instance_norm", "reflection_pad2d"]
+__all__ = [
+    "Activation",
+    "InstanceNormAct",
+    "ReflectionPad",
+    "finish",
+    "frames_to_tensor",
+    "instance_norm",
+    "reflection_pad2d",
+    "tensor_to_frames",
+    "tensor_to_yuv",
+    "yuv_to_tensor",
+]

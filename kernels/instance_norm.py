@@ -1,53 +1,39 @@
 """Instance norm with what follows it in a CycleGAN: activation, residual sum, reflection pad.
 
+Each of these does next to no arithmetic: time goes into moving activations through memory. With T
+the bytes of one activation, PyTorch's operators move about 5 T for norm and activation, 2 T more
+for a pad, and 4 T more where they fall out of the channels-last layout that convolutions run in.
+The least is 2 T: read once, write once. Two kernels move 3 T, since the first must read everything
+before the second can normalise anything:
+
+    in_stats        T      mean and M2 over H x W, in splits, so that a single image fills a GPU
+    in_apply       2 T     normalise, activate; pads as it writes          (+ T with a residual,
+                                                                            + T for z beside pad(z))
+    in_bwd_reduce  2 T     S1 = sum g, S2 = sum g x^                       (+ T writes dy, where a
+                                                                            residual wants it)
+    in_bwd_dx      3 T     dx = gamma rstd (g - S1 / HW - x^ S2 / HW)
+
+Backward recomputes x^ and the activation's sign from x; it keeps x, mean and rstd alone.
+
 N batch, C channels, H height, W width.
 """
 
-from typing import Literal, overload
+from collections.abc import Sequence
+from typing import Any, get_args
 
-import torch.nn.functional as F
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from cyclegan.kernels.reflection_pad import reflection_pad2d
+from cyclegan.errors import TensorError
+from cyclegan.kernels import launch
+from cyclegan.kernels.reference import Activation, finish, norm_reference
 
-Activation = Literal["none", "relu", "leaky_relu"]
+if launch.HAS_TRITON:
+    from cyclegan.kernels.instance_norm_ops import instance_norm_op
 
+ACTIVATIONS = get_args(Activation)
 
-@overload
-def finish(
-    z: Tensor,
-    activation: Activation = ...,
-    residual: Tensor | None = ...,
-    pad: int = ...,
-    unpadded: Literal[False] = ...,
-) -> Tensor: ...
-@overload
-def finish(
-    z: Tensor,
-    activation: Activation,
-    residual: Tensor | None,
-    pad: int,
-    unpadded: Literal[True],
-) -> tuple[Tensor, Tensor]: ...
-def finish(
-    z: Tensor,
-    activation: Activation = "none",
-    residual: Tensor | None = None,
-    pad: int = 0,
-    unpadded: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """What follows a norm: activation, then ``+ residual``, then reflection padding.
-
-    Returns the padded result, or with ``unpadded`` the pair (result, padded result).
-    """
-    if activation == "relu":
-        z = F.relu(z)
-    elif activation == "leaky_relu":
-        z = F.leaky_relu(z, 0.2)
-    if residual is not None:
-        z = z + residual
-    padded = reflection_pad2d(z, pad) if pad else z
-    return (z, padded) if unpadded else padded
+__all__ = ["Activation", "InstanceNormAct", "finish", "instance_norm"]
 
 
 def instance_norm(
@@ -60,10 +46,92 @@ def instance_norm(
     residual: Tensor | None = None,
     pad: int = 0,
     unpadded: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """Instance norm (Ulyanov et al. 2016) of ``x`` (N, C, H, W), then :func:`finish`.
+) -> Any:
+    """Instance norm (Ulyanov et al. 2016), then activation, ``+ residual``, reflection pad.
 
-    Biased variance over H and W; ``weight`` and ``bias`` (C) scale and shift when given.
+    ``x`` is floating, (N, C, H, W) with H W > 1; ``weight`` and ``bias`` (C) scale and shift when
+    given; ``residual`` has the shape of ``x``. Biased variance over H and W. Statistics are float32
+    for half precision, whatever autocast says.
+
+    Returns (N, C, H + 2 pad, W + 2 pad) in the dtype of ``x``, or with ``unpadded`` the pair of
+    (N, C, H, W) and that; with no pad both are one tensor. On a GPU the layout is that of ``x``:
+    channels-last or contiguous, and channels-last for other strides.
+
+    Raises TensorError, with the shapes, for anything else than this.
     """
-    z = F.instance_norm(x, weight=weight, bias=bias, eps=eps)
-    return finish(z, activation, residual, pad, unpadded)  # type: ignore[call-overload,no-any-return]
+    _check(x, weight, bias, activation, residual, pad)
+    if not launch.has_kernels(x):
+        return norm_reference(x, weight, bias, eps, activation, residual, pad, unpadded)
+    z, padded, _, _ = instance_norm_op(x, weight, bias, residual, eps, activation, pad, unpadded)
+    if pad == 0:
+        return (z, z) if unpadded else z
+    return (z, padded) if unpadded else padded
+
+
+class InstanceNormAct(nn.Module):
+    """:func:`instance_norm` as a module; with ``affine`` it owns ``weight`` and ``bias``."""
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        eps: float = 1e-5,
+        affine: bool = False,
+        activation: Activation = "none",
+        pad: int = 0,
+    ) -> None:
+        super().__init__()
+        self.weight: nn.Parameter | None
+        self.bias: nn.Parameter | None
+        self.eps, self.activation, self.pad = eps, activation, pad
+        self.register_parameter("weight", nn.Parameter(torch.ones(channels)) if affine else None)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(channels)) if affine else None)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) -> (N, C, H + 2 pad, W + 2 pad)."""
+        result: Tensor = instance_norm(
+            x,
+            self.weight,
+            self.bias,
+            eps=self.eps,
+            activation=self.activation,
+            residual=residual,
+            pad=self.pad,
+        )
+        return result
+
+
+def _check(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    activation: str,
+    residual: Tensor | None,
+    pad: int,
+) -> None:
+    shape = launch.check_picture(x, "instance_norm")
+    if not x.is_floating_point():
+        raise TensorError(f"instance_norm takes floating numbers, got {x.dtype}")
+    if shape[2] * shape[3] <= 1:
+        raise TensorError(
+            f"instance_norm needs more than one pixel a channel, got {tuple(shape)}: "
+            "with one, its variance is 0 and every result too"
+        )
+    if activation not in ACTIVATIONS:
+        raise TensorError(f"activation is {activation!r}; expected one of {ACTIVATIONS}")
+    if pad:
+        launch.check_pads(shape, (pad, pad, pad, pad))
+    if residual is not None:
+        _check_beside(x, "residual", residual, shape)
+    if weight is not None:
+        _check_beside(x, "weight", weight, (shape[1],))
+    if bias is not None:
+        _check_beside(x, "bias", bias, (shape[1],))
+
+
+def _check_beside(x: Tensor, name: str, tensor: Tensor, shape: Sequence[int]) -> None:
+    if tensor.shape != shape or tensor.device != x.device:
+        raise TensorError(
+            f"{name} is {tuple(tensor.shape)} on {tensor.device}; "
+            f"expected {tuple(shape)} on {x.device}, as x is {tuple(x.shape)}"
+        )

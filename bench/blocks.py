@@ -1,0 +1,80 @@
+"""Searches block sizes on this GPU and writes them to ``kernels/blocks.json``.
+
+    python -m bench.blocks
+
+Every size of ``bench/kernels.py`` is tried at batch 1 with each candidate, forward and backward
+together; the fastest is kept where it beats the default by more than 2 percent, which is more than
+two runs differ.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from bench.kernels import CASES, OPERATIONS, calls_of, milliseconds
+from bench.report import gpu_or_exit
+from cyclegan.kernels import launch
+
+MARGIN = 0.98
+Row = list[int]
+
+
+def candidates(channels: int, pixels: int) -> Iterator[Row]:
+    """[pixels, channels, share, warps] of tiles of 1,024 to 4,096 numbers, 64 to 1,024 programs."""
+    widths = [width for width in (8, 16, 32, 64, 128) if width <= channels]
+    for width, numbers, programs in itertools.product(widths, (1024, 2048, 4096), (64, 264, 528)):
+        height = min(numbers // width, pixels)
+        share = launch.cdiv(launch.cdiv(pixels * channels, width * programs), height) * height
+        yield [height, width, max(height, share), 8 if numbers == 4096 else 4]
+
+
+def fastest(rows: Iterable[Row], default: float, time_of: Callable[[Row], float]) -> Row | None:
+    """The row of least time, or None where none beats the default clearly."""
+    times = {tuple(row): time_of(row) for row in rows}
+    best = min(times, key=lambda row: times[row])
+    return list(best) if times[best] < MARGIN * default else None
+
+
+def write(path: Path, arch: str, found: dict[str, Row]) -> None:
+    """Puts rows into the table; those of other GPUs and sizes stay."""
+    table = json.loads(path.read_text())
+    table.setdefault(arch, {}).update(found)
+    lines = [
+        f" {json.dumps(name)}: {{\n"
+        + ",\n".join(f"  {json.dumps(k)}: {json.dumps(row)}" for k, row in sorted(rows.items()))
+        + "\n }"
+        for name, rows in sorted(table.items())
+    ]
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    fresh.replace(path)
+
+
+def main() -> None:
+    gpu_or_exit("blocks")
+    major, minor = torch.cuda.get_device_capability()
+    arch, path = f"sm_{major}{minor}", Path(launch.__file__).with_name("blocks.json")
+    for name, channels, height, width in CASES:
+        edge = launch.bucket(height * width)
+        row_key = launch.key(channels, edge, True, torch.float16)
+
+        def time_of(row: Row | None, case: tuple[int, ...] = (1, channels, height, width)) -> float:
+            rows = launch._table().setdefault(arch, {})
+            rows.pop(row_key, None)  # noqa: B023
+            if row is not None:
+                rows[row_key] = row  # noqa: B023
+            launch._blocks.cache_clear()
+            operation = OPERATIONS[name]  # noqa: B023
+            return sum(map(milliseconds, calls_of(operation.run, case, operation)))
+
+        best = fastest(candidates(channels, edge), time_of(None), time_of)
+        print(row_key, best or "default", flush=True)
+        if best:
+            write(path, arch, {row_key: best})
+
+
+if __name__ == "__main__":
+    main()

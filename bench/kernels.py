@@ -1,0 +1,233 @@
+"""Each fused operation and its backward against eager PyTorch, torch.compile and a copy's rate.
+
+A row's ``bytes`` are those that two kernels must move (see ``kernels/instance_norm.py``), so that
+its rate over a copy's says how far the kernels are from the memory's limit; other variants are held
+to the same bytes. Calls are captured in a CUDA graph that rotates among inputs of at least three
+times the L2 together: neither launches nor the cache flatter anyone.
+
+    python -m bench.kernels          # rows to bench/results/<gpu>/kernels.json and .md
+
+N batch, C channels, H height, W width; activations are float16, channels-last.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.report import Report, gpu_or_exit
+from cyclegan.kernels import instance_norm, launch, reflection_pad2d
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One fused group of the networks."""
+
+    run: Callable[[Tensor, Tensor], Any]
+    """From x and a residual to the result or results."""
+    forward: float
+    """Activations read and written forward, T each; borders of a pad are counted apart."""
+    backward: float
+    padded: tuple[int, int, int] = (0, 0, 0)
+    """Pad, and how many padded activations move forward and backward."""
+    residual: bool = False
+
+
+OPERATIONS = {
+    "norm relu": Operation(
+        run=lambda x, r: instance_norm(x, activation="relu"), forward=3, backward=5
+    ),
+    "norm leaky": Operation(
+        run=lambda x, r: instance_norm(x, activation="leaky_relu"), forward=3, backward=5
+    ),
+    "norm relu pad1": Operation(
+        run=lambda x, r: instance_norm(x, activation="relu", pad=1),
+        forward=2, backward=3, padded=(1, 1, 2),
+    ),
+    "norm relu pad3": Operation(
+        run=lambda x, r: instance_norm(x, activation="relu", pad=3),
+        forward=2, backward=3, padded=(3, 1, 2),
+    ),
+    "norm residual both": Operation(
+        run=lambda x, r: instance_norm(x, residual=r, pad=1, unpadded=True),
+        forward=4, backward=6, padded=(1, 1, 1), residual=True,
+    ),
+    "pad3": Operation(
+        run=lambda x, r: reflection_pad2d(x, 3), forward=1, backward=1, padded=(3, 1, 1)
+    ),
+}  # fmt: skip
+
+CASES = [
+    # 256x256, 512x512 and 1280x720 through the generator; 256x256 through the discriminator.
+    ("norm relu", 64, 256, 256), ("norm relu", 128, 128, 128), ("norm relu", 64, 512, 512),
+    ("norm relu", 64, 720, 1280), ("norm relu pad1", 256, 64, 64),
+    ("norm relu pad1", 256, 128, 128), ("norm relu pad1", 256, 180, 320),
+    ("norm relu pad3", 64, 256, 256), ("norm relu pad3", 64, 720, 1280),
+    ("norm residual both", 256, 64, 64), ("norm residual both", 256, 128, 128),
+    ("norm residual both", 256, 180, 320), ("norm leaky", 128, 64, 64),
+    ("norm leaky", 256, 32, 32), ("norm leaky", 512, 31, 31), ("pad3", 64, 720, 1280),
+]  # fmt: skip
+
+
+def declared_bytes(operation: Operation, shape: tuple[int, int, int, int], back: bool) -> int:
+    """What the kernels must move, in bytes of float16."""
+    n, c, h, w = shape
+    pad, forth, backwards = operation.padded
+    plain = n * c * h * w * (operation.backward if back else operation.forward)
+    framed = n * c * (h + 2 * pad) * (w + 2 * pad) * (backwards if back else forth)
+    return int(2 * (plain + framed))
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """The reference path, whatever the device: what PyTorch does by itself."""
+    launch.HAS_TRITON = False
+    try:
+        yield
+    finally:
+        launch.HAS_TRITON = True
+
+
+def milliseconds(calls: list[Call], repeats: int = 20) -> float:
+    """Median time of one call, from replays of a CUDA graph of all of them."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            for call in calls:
+                call()
+    torch.cuda.synchronize()  # the graph must not begin before its inputs are made
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side):
+        for call in calls:
+            call()
+    times = []
+    for _ in range(repeats + 3):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        graph.replay()
+        end.record()
+        end.synchronize()  # times are read on the host
+        times.append(start.elapsed_time(end) / len(calls))
+    return sorted(times[3:])[repeats // 2]
+
+
+def copy_rate(numbers: int = 1 << 29) -> float:
+    """Bytes per second of a device-to-device copy of ``numbers`` float16, read and written."""
+    source = torch.randn(numbers, device="cuda", dtype=torch.float16)
+    target = torch.empty_like(source)
+    return 4 * numbers / milliseconds([lambda: target.copy_(source)]) * 1e3
+
+
+def calls_of(
+    run: Callable[[Tensor, Tensor], Any], shape: tuple[int, int, int, int], operation: Operation
+) -> tuple[list[Call], list[Call]]:
+    """Forward and backward calls over inputs that together pass the L2 three times."""
+    cache = torch.cuda.get_device_properties(0).L2_cache_size
+    sets = 2 + 3 * cache // (2 * torch.Size(shape).numel())
+    forward: list[Call] = []
+    backward: list[Call] = []
+    for _ in range(min(sets, 256)):
+        x, residual = (
+            torch.randn(shape, device="cuda", dtype=torch.float16)
+            .to(memory_format=torch.channels_last)
+            .requires_grad_()
+            for _ in range(2)
+        )
+        forward.append(_forward(run, x, residual))
+        backward.append(_backward(run, x, residual, operation.residual))
+    return forward, backward
+
+
+def _forward(run: Callable[[Tensor, Tensor], Any], x: Tensor, residual: Tensor) -> Call:
+    def call() -> object:
+        with torch.no_grad():
+            return run(x, residual)
+
+    return call
+
+
+def _backward(
+    run: Callable[[Tensor, Tensor], Any], x: Tensor, residual: Tensor, both: bool
+) -> Call:
+    made: list[Any] = []  # built at the first call, on the stream that will be captured
+
+    def call() -> object:
+        if not made:
+            results = run(x, residual)
+            results = results if isinstance(results, tuple) else (results,)
+            made.extend([results, [torch.randn_like(r) for r in results]])
+        inputs = (x, residual) if both else (x,)
+        return torch.autograd.grad(made[0], inputs, made[1], retain_graph=True)
+
+    return call
+
+
+def variants(run: Callable[[Tensor, Tensor], Any]) -> dict[str, tuple[Callable[..., Any], bool]]:
+    """What is compared: a callable each, and whether the kernels are on while it runs."""
+    torch._dynamo.reset()
+    return {
+        "ours": (run, True),
+        "eager": (run, False),
+        "torch.compile": (torch.compile(run, fullgraph=True, dynamic=False), False),
+    }
+
+
+def measure(report: Report, deadline: float) -> None:
+    """All rows, each written as soon as it is measured; stops in time for the deadline."""
+    rate = copy_rate()
+    report.facts["copy_gb_per_s"] = round(rate / 1e9)
+    for batch in (1, 8):
+        for name, *sizes in CASES:
+            if time.monotonic() > deadline:
+                report.facts["kernels"] = "stopped at the time limit"
+                report.write()
+                return
+            shape = (batch, sizes[0], sizes[1], sizes[2])
+            for variant, (run, ours) in variants(OPERATIONS[name].run).items():
+                with either(ours):
+                    _measure_one(report, name, shape, variant, run, rate)
+
+
+def either(ours: bool) -> AbstractContextManager[None]:
+    """Our kernels, or PyTorch's operators."""
+    return nullcontext() if ours else without_kernels()
+
+
+def _measure_one(
+    report: Report,
+    name: str,
+    shape: tuple[int, int, int, int],
+    variant: str,
+    run: Callable[[Tensor, Tensor], Any],
+    rate: float,
+) -> None:
+    operation = OPERATIONS[name]
+    for direction, calls in zip(("forward", "backward"), calls_of(run, shape, operation)):
+        took = milliseconds(calls)
+        size = declared_bytes(operation, shape, direction == "backward")
+        report.add(
+            "kernels",
+            operation=name,
+            direction=direction,
+            shape="x".join(map(str, shape)),
+            variant=variant,
+            ms=round(took, 4),
+            mbytes=round(size / 1e6, 1),
+            of_copy_rate=round(size / took * 1e3 / rate, 3),
+        )
+
+
+def main() -> None:
+    report = gpu_or_exit("kernels")
+    measure(report, time.monotonic() + 3600)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Rows of a benchmark on one GPU: kept in one JSON and one Markdown file, written row by row."""
+
+import json
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).with_name("results")
+
+
+class Report:
+    """Facts about the machine, and tables of rows. Every added row is on disk before the next."""
+
+    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+        self.path, self.facts = path, facts
+        self.tables: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, table: str, **row: Any) -> None:
+        """One row; prints it as well."""
+        self.tables.setdefault(table, []).append(row)
+        print(table, *row.values(), flush=True)
+        self.write()
+
+    def write(self) -> None:
+        """Both files, each replaced whole."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"facts": self.facts, **self.tables}
+        _replace(self.path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+        _replace(self.path.with_suffix(".md"), self.markdown())
+
+    def markdown(self) -> str:
+        """Facts as a list, then every table."""
+        lines = [f"- {name}: {value}" for name, value in self.facts.items()]
+        for name, rows in self.tables.items():
+            lines += ["", f"## {name}", "", "| " + " | ".join(rows[0]) + " |"]
+            lines.append("|" + " --- |" * len(rows[0]))
+            lines += ["| " + " | ".join(str(v) for v in row.values()) + " |" for row in rows]
+        return "\n".join(lines) + "\n"
+
+
+def gpu_or_exit(name: str) -> Report:
+    """A report under ``results/<gpu>/``; ends the program where PyTorch sees no GPU."""
+    if not torch.cuda.is_available():
+        sys.exit(
+            "no CUDA GPU: torch.cuda.is_available() is false with "
+            f"PyTorch {torch.__version__}. This benchmark needs one; run it on a machine that has."
+        )
+    import triton
+
+    gpu = torch.cuda.get_device_name(0)
+    facts = {
+        "gpu": gpu,
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "python": platform.python_version(),
+        "l2_mbytes": torch.cuda.get_device_properties(0).L2_cache_size / 1e6,
+    }
+    folder = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
+    return Report(RESULTS / folder / name, facts)
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text)
+    fresh.replace(path)

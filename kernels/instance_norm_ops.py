@@ -1,0 +1,221 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+"""Instance norm as two registered operators, forward and backward, that torch.compile sees into.
+
+Each function is its own fake implementation: it allocates and launches, and never looks at values.
+On a CPU both compute the reference. Arguments as in ``instance_norm.py``.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import triton_op, wrap_triton
+from torch.utils.flop_counter import register_flop_formula
+
+from cyclegan.kernels import launch
+from cyclegan.kernels.instance_norm_triton import (
+    in_apply,
+    in_bwd_dx,
+    in_bwd_reduce,
+    in_merge,
+    in_stats,
+)
+from cyclegan.kernels.reference import (
+    moments_reference,
+    norm_backward_reference,
+    norm_forward_reference,
+)
+
+CODES = {"none": 0, "relu": 1, "leaky_relu": 2}
+
+
+@triton_op("cyclegan::instance_norm", mutates_args=())
+def instance_norm_op(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    eps: float,
+    activation: str,
+    pad: int,
+    unpadded: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(z, padded z, mean (N, C), rstd (N, C)); a z that is not asked for is empty."""
+    if not launch.has_kernels(x):
+        return norm_forward_reference(x, weight, bias, residual, eps, activation, pad, unpadded)  # type: ignore[arg-type]
+    x, last = launch.dense(x)
+    n, c, h, w = launch.sizes(x)
+    write_z = unpadded or pad == 0
+    none = x.new_empty(0)
+    z = launch.empty(x, h, w, last) if write_z else none
+    padded = launch.empty(x, h + 2 * pad, w + 2 * pad, last) if pad else none
+    mean = x.new_empty((n, c), dtype=torch.float32)
+    rstd = torch.empty_like(mean)
+    if x.numel() == 0:
+        return z, padded, mean, rstd
+    pixels = (h + 2 * pad) * (w + 2 * pad)
+    blocks = launch.blocks_for(x, h * w, last)
+    grid = (launch.cdiv(pixels, blocks.share), launch.cdiv(c, blocks.channels), n)
+    with launch.device_guard(x):
+        partial, splits, share = _stats(x, last)
+        wrap_triton(in_apply)[grid](
+            x, partial, x if weight is None else weight, x if bias is None else bias,
+            x if residual is None else launch.in_format(residual, last),
+            z if write_z else padded, padded if pad else z, mean, rstd,
+            h, w, blocks.share, splits, share, pad, eps,
+            C=c, P=blocks.pixels, BLOCK_C=blocks.channels, CHANNELS_LAST=last,
+            WEIGHT=weight is not None, BIAS=bias is not None, RESIDUAL=residual is not None,
+            ACTIVATION=CODES[activation], Z=write_z, PADDED=pad > 0, num_warps=blocks.warps,
+        )  # fmt: skip
+    return z, padded, mean, rstd
+
+
+def _stats(x: Tensor, last: bool) -> tuple[Tensor, int, int]:
+    """Moments of the splits of x: (partial, splits, pixels of a split)."""
+    n, c, h, w = launch.sizes(x)
+    blocks = launch.blocks_for(x, h * w, last)
+    splits, width = launch.cdiv(h * w, blocks.share), blocks.channels
+    partial = x.new_empty((n, splits, 2, c), dtype=torch.float32)
+    wrap_triton(in_stats)[(splits, launch.cdiv(c, width), n)](
+        x, partial, h * w, blocks.share,
+        C=c, P=blocks.pixels, BLOCK_C=width, CHANNELS_LAST=last, num_warps=blocks.warps,
+    )  # fmt: skip
+    if splits <= launch.INLINE_SPLITS:
+        return partial, splits, blocks.share
+    return _merge(partial, blocks.share, h * w, moments=True), 1, h * w
+
+
+def _merge(partial: Tensor, share: int, pixels: int, moments: bool) -> Tensor:
+    n, splits, _, c = partial.shape
+    merged = partial.new_empty((n, 1, 2, c))
+    width = min(16, launch.next_power_of_two(c))
+    wrap_triton(in_merge)[(launch.cdiv(c, width), n)](
+        partial, merged, splits, share, pixels, C=c, BLOCK_C=width, MOMENTS=moments, num_warps=2
+    )
+    return merged
+
+
+@triton_op("cyclegan::instance_norm_backward", mutates_args=())
+def instance_norm_backward_op(
+    dz: Tensor | None,
+    dpadded: Tensor | None,
+    x: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    activation: str,
+    pad: int,
+    whole: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(dx, sums (N, 2, C), dy): dy = dz + pad^T(dpadded) if ``whole``, else empty."""
+    if not launch.has_kernels(x):
+        dx, sums, dy = norm_backward_reference(
+            dz, dpadded, x, mean, rstd, weight, bias, activation, pad  # type: ignore[arg-type]
+        )  # fmt: skip
+        return dx, sums, dy if whole else x.new_empty(0)
+    x, last = launch.dense(x)
+    n, c, h, w = launch.sizes(x)
+    dx = launch.empty(x, h, w, last)
+    dy = launch.empty(x, h, w, last) if whole else x.new_empty(0)
+    sums = x.new_empty((n, 2, c), dtype=torch.float32)
+    if x.numel() == 0:
+        return dx, sums.zero_(), dy
+    dz = None if dz is None else launch.in_format(dz, last)
+    dpadded = None if dpadded is None else launch.in_format(dpadded, last)
+    blocks = launch.blocks_for(x, h * w, last)
+    splits, width = launch.cdiv(h * w, blocks.share), blocks.channels
+    grid = (splits, launch.cdiv(c, width), n)
+    partial = x.new_empty((n, splits, 2, c), dtype=torch.float32)
+    gamma, beta = x if weight is None else weight, x if bias is None else bias
+    with launch.device_guard(x):
+        wrap_triton(in_bwd_reduce)[grid](
+            x if dz is None else dz, x if dpadded is None else dpadded,
+            x, mean, rstd, gamma, beta, dy if whole else dx, partial, h, w, blocks.share, pad,
+            C=c, P=blocks.pixels, BLOCK_C=width, CHANNELS_LAST=last,
+            WEIGHT=weight is not None, BIAS=bias is not None, ACTIVATION=CODES[activation],
+            DZ=dz is not None, DPADDED=dpadded is not None, DY=whole, num_warps=blocks.warps,
+        )  # fmt: skip
+        if whole:  # the second pass reads one tensor instead of two
+            dz, dpadded = dy, None
+        if splits > launch.INLINE_SPLITS:
+            partial, splits = _merge(partial, blocks.share, h * w, moments=False), 1
+        wrap_triton(in_bwd_dx)[grid](
+            x if dz is None else dz, x if dpadded is None else dpadded,
+            x, mean, rstd, gamma, beta, partial, dx, sums, h, w, blocks.share, splits, pad,
+            C=c, P=blocks.pixels, BLOCK_C=width, CHANNELS_LAST=last,
+            WEIGHT=weight is not None, BIAS=bias is not None, ACTIVATION=CODES[activation],
+            DZ=dz is not None, DPADDED=dpadded is not None, num_warps=blocks.warps,
+        )  # fmt: skip
+    return dx, sums, dy
+
+
+def _keep_forward(ctx, inputs, output) -> None:
+    x, weight, bias, residual, ctx.eps, ctx.activation, ctx.pad, _ = inputs
+    ctx.residual = None if residual is None else residual.dtype
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, weight, bias, *output[2:])
+
+
+def _backward(ctx, dz, dpadded, dmean, drstd):
+    x, weight, bias, mean, rstd = ctx.saved_tensors
+    if dz is None and dpadded is None:
+        return (None,) * 8
+    dpadded = dpadded if ctx.pad else None
+    whole = ctx.residual is not None and dpadded is not None
+    dx, sums, dy = instance_norm_backward_op(
+        dz, dpadded, x, mean, rstd, weight, bias, ctx.eps, ctx.activation, ctx.pad, whole
+    )
+    return (
+        dx,
+        None if weight is None else sums[:, 1].sum(0).to(weight.dtype),
+        None if bias is None else sums[:, 0].sum(0).to(bias.dtype),
+        None if ctx.residual is None else (dy if whole else dz).to(ctx.residual),
+        *(None,) * 4,
+    )
+
+
+def _keep_backward(ctx, inputs, output) -> None:
+    *tensors, ctx.eps, ctx.activation, ctx.pad, ctx.whole = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors)
+
+
+def _backward_of_backward(ctx, d_dx, d_sums, d_dy):
+    """For gradient penalties: the reference's backward, differentiated; mean and rstd follow x."""
+    if torch.is_grad_enabled():
+        raise NotImplementedError("instance_norm has derivatives up to the second, not beyond")
+    if d_dx is d_sums is d_dy is None:
+        return (None,) * 11
+    dz, dpadded, x, mean, _, weight, bias = ctx.saved_tensors
+    wide: list[Any] = [
+        t if t is None else t.detach().to(mean.dtype) for t in (dz, dpadded, x, weight, bias)
+    ]
+    given = [t.requires_grad_() for t in wide if t is not None]
+    with torch.enable_grad():
+        moments = moments_reference(wide[2], ctx.eps)
+        outputs = norm_backward_reference(
+            wide[0], wide[1], wide[2], *moments, wide[3], wide[4], ctx.activation, ctx.pad
+        )
+        wanted = (d_dx, d_sums, d_dy if ctx.whole else None)
+        total = sum((y * dy).sum() for y, dy in zip(outputs, wanted) if dy is not None)
+    found = iter(torch.autograd.grad(total, given, allow_unused=True))
+    dz, dpadded, dx, dweight, dbias = (None if t is None else next(found) for t in wide)
+    return dz, dpadded, dx, None, None, dweight, dbias, *(None,) * 4
+
+
+instance_norm_op.register_autograd(_backward, setup_context=_keep_forward)
+instance_norm_backward_op.register_autograd(_backward_of_backward, setup_context=_keep_backward)
+
+
+@register_flop_formula(torch.ops.cyclegan.instance_norm)
+def _forward_flops(x_shape, *args, **kwargs) -> int:
+    """Two sums, then a difference, a product and what follows: about 8 an element."""
+    return 8 * torch.Size(x_shape).numel()
+
+
+@register_flop_formula(torch.ops.cyclegan.instance_norm_backward)
+def _backward_flops(dz_shape, dpadded_shape, x_shape, *args, **kwargs) -> int:
+    """x^ and g twice, two sums, and the combination: about 16 an element."""
+    return 16 * torch.Size(x_shape).numel()

@@ -1,0 +1,199 @@
+"""Where kernels run, and with which block sizes.
+
+Triton is optional: without it, and on a CPU, every operation here is its plain PyTorch reference.
+
+Block sizes are a checked-in table, not an autotuner's: the first frame of a stream must not wait
+for a search, and two runs must launch the same code. ``blocks.json`` holds what a search on a real
+GPU has found (``python -m bench.blocks`` writes it); what it does not list follows ``default``.
+Within a doubling of H x W everything stays the same, so that a compiled network with dynamic sizes
+is not compiled anew for each.
+
+N batch, C channels, H height, W width.
+"""
+
+import functools
+import importlib.util
+import json
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cyclegan.errors import TensorError
+
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Kernels run in Triton's interpreter, on CPU tensors: for tests, very slowly."""
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+"""What the kernels read and write; they always compute in float32."""
+
+PROGRAMS = 528
+"""Programs of one image above the L2: four for each of an H100's 132 multiprocessors."""
+L2_PIXELS = 1 << 16
+"""Up to this size a generator's activations at batch 1 stay in the L2, and launches cost most."""
+INLINE_SPLITS = 64
+"""Partial results a consumer merges by itself; more are first merged by a kernel of their own."""
+MAX_PIXELS = 1 << 30
+"""Pixels are counted in 32 bits, with room for the last, partly filled program."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """The tile of one program, and how much of an image it walks."""
+
+    pixels: int
+    """Height of the tile, a power of two."""
+    channels: int
+    """Width of the tile, a power of two; 1 for contiguous N, C, H, W."""
+    share: int
+    """Pixels that one program walks, a multiple of ``pixels``."""
+    warps: int = 4
+
+
+def bucket(pixels: int) -> int:
+    """The smallest power of two that is not below ``pixels``, and at least 256."""
+    edge = 256
+    while pixels > edge:
+        edge *= 2
+    return edge
+
+
+def default(channels: int, pixels: int, channels_last: bool) -> Blocks:
+    """Block sizes by reasoning: 16 elements a thread, 16 bytes an access, no processor idle.
+
+    Small images take narrow channel blocks (32 bytes, one sector), so that few splits of H x W make
+    enough programs and the merge of the splits needs no launch of its own.
+    """
+    small = pixels <= L2_PIXELS
+    width = min(16 if small else 64, next_power_of_two(channels)) if channels_last else 1
+    height = min(2048 // width, pixels)
+    programs = INLINE_SPLITS if small else max(1, PROGRAMS * width // channels)
+    return Blocks(
+        pixels=height, channels=width, share=max(height, _round_up(pixels, programs, height))
+    )
+
+
+@functools.cache
+def _table() -> dict[str, dict[str, list[int]]]:
+    table: dict[str, dict[str, list[int]]] = json.loads(
+        Path(__file__).with_name("blocks.json").read_text()
+    )
+    return table
+
+
+def key(channels: int, pixels: int, channels_last: bool, dtype: torch.dtype) -> str:
+    """The name of a row of ``blocks.json``."""
+    layout = "nhwc" if channels_last else "nchw"
+    return f"{str(dtype).removeprefix('torch.')}/{layout}/c{channels}/hw{pixels}"
+
+
+@functools.cache
+def _blocks(arch: str, channels: int, edge: int, last: bool, dtype: torch.dtype) -> Blocks:
+    row = _table().get(arch, {}).get(key(channels, edge, last, dtype))
+    if row is None:
+        return default(channels, edge, last)
+    pixels, width, share, warps = row
+    return Blocks(pixels=pixels, channels=width, share=share, warps=warps)
+
+
+def blocks_for(x: Tensor, pixels: int, channels_last: bool) -> Blocks:
+    """Block sizes for a tensor like ``x`` (N, C, H, W) over ``pixels`` pixels an image."""
+    return _blocks(_arch(x.device), int(x.shape[1]), bucket(pixels), channels_last, x.dtype)
+
+
+@functools.cache
+def _arch(device: torch.device) -> str:
+    if device.type != "cuda" or torch.version.hip:
+        return "any"
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+def has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
+    """Whether kernels run on this tensor: on a GPU, in ``dtypes`` or DTYPES, and not in an export.
+
+    An exported graph, ONNX or not, gets PyTorch's own operators whatever the device.
+    """
+    if not (x.is_cuda or INTERPRETED) or not HAS_TRITON:
+        return False
+    return x.dtype in (dtypes or DTYPES) and not torch.compiler.is_exporting()
+
+
+def device_guard(x: Tensor) -> AbstractContextManager[object]:
+    """Launches inside go to the GPU of ``x``, whichever is current."""
+    return torch.cuda.device_of(x) if x.is_cuda else nullcontext()  # type: ignore[no-untyped-call]
+
+
+def sizes(x: Tensor) -> tuple[int, int, int, int]:
+    """(N, C, H, W); C a number even where the others are symbols: kernels are built for it."""
+    n, c, h, w = x.shape
+    return n, int(c), h, w
+
+
+def dense(x: Tensor) -> tuple[Tensor, bool]:
+    """``x`` without holes in memory, and whether its channels come last.
+
+    Views and expanded tensors are copied, to channels-last.
+    """
+    if x.is_contiguous():
+        return x, False
+    return x.contiguous(memory_format=torch.channels_last), True
+
+
+def in_format(x: Tensor, channels_last: bool) -> Tensor:
+    """``x`` in the asked layout; itself where it is in that already."""
+    return x.contiguous(
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format
+    )
+
+
+def empty(x: Tensor, height: int, width: int, channels_last: bool) -> Tensor:
+    """An uninitialised tensor like ``x`` with another height and width."""
+    return torch.empty(
+        (x.shape[0], x.shape[1], height, width),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+    )
+
+
+def check_picture(x: Tensor, what: str) -> torch.Size:
+    """The shape; raises TensorError unless it is (N, C, H, W) of countable pixels."""
+    if x.dim() != 4:
+        raise TensorError(f"{what} takes (N, C, H, W), got {tuple(x.shape)}")
+    shape = x.shape
+    if shape[2] * shape[3] >= MAX_PIXELS:
+        raise TensorError(
+            f"{what} takes fewer than {MAX_PIXELS} pixels an image, got {tuple(shape)}; "
+            "cut the image into tiles"
+        )
+    return shape
+
+
+def check_pads(shape: Sequence[int], pads: tuple[int, int, int, int]) -> None:
+    """Raises TensorError where (left, right, top, bottom) reach beyond the picture's mirror."""
+    left, right, top, bottom = pads
+    height, width = shape[2], shape[3]
+    if min(pads) < 0 or max(left, right) >= width or max(top, bottom) >= height:
+        raise TensorError(
+            f"pad is {pads} (left, right, top, bottom); reflection of {tuple(shape)} takes "
+            f"0 to {width - 1} left and right, 0 to {height - 1} above and below"
+        )
+
+
+def _round_up(pixels: int, parts: int, multiple: int) -> int:
+    return cdiv(cdiv(pixels, parts), multiple) * multiple
+
+
+def cdiv(number: int, by: int) -> int:
+    """Division rounded up, of numbers or of symbols."""
+    return (number + by - 1) // by
+
+
+def next_power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()

@@ -1,0 +1,126 @@
+"""Broken kernels, broken one line at a time: the checks must notice each.
+
+A mutation replaces a piece of a kernel file's text; the file's kernels, built from that text, take
+the places of the real ones. Run by ``test_interpreted.py``: only the interpreter takes them so.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from checks import Case, blocks, check_norm, check_pad
+
+from cyclegan.kernels import (
+    instance_norm_ops,
+    instance_norm_triton,
+    launch,
+    reflection_pad_triton,
+)
+
+pytestmark = pytest.mark.skipif(not launch.INTERPRETED, reason="mutates kernels in the interpreter")
+
+
+def norm(**changes: object) -> Callable[[], None]:
+    return lambda: check_norm(Case(**changes))  # type: ignore[arg-type]
+
+
+def pad() -> None:
+    check_pad((1, 2, 4, 5), (2, 1, 1, 2))
+
+
+def large_image() -> None:
+    check_pad((1, 1, 13, 40), (2, 1, 1, 2))
+
+
+RESIDUAL = norm(residual=True, pad=1, unpadded=True)
+MUTATIONS = {
+    "a fixed eps": ("norm", "m2 / pixels + eps", "m2 / pixels + 1e-5", norm(eps=0.5)),
+    "eps outside the root": (
+        "norm", "tl.rsqrt(m2 / pixels + eps)", "1 / (tl.sqrt(m2 / pixels) + eps)", norm(eps=0.5)
+    ),
+    "unbiased variance": ("norm", "m2 / pixels + eps", "m2 / (pixels - 1) + eps", norm()),
+    "splits merged without their distance": (
+        "norm", "m2 += some_m2 + delta * delta", "m2 += some_m2 + 0 * delta", norm(
+            shape=(1, 1, 27, 20), mean=0.5
+        ),
+    ),
+    "rows merged without their distance": (
+        "norm", "tl.sum(m2 + apart * apart", "tl.sum(m2 + 0 * apart", norm()
+    ),
+    "the last tile's mask forgotten": (
+        "norm", "delta = tl.where(mask, x - mean, 0.0)", "delta = x - mean", norm(mean=3.0)
+    ),
+    "a wrong slope": ("norm", "tl.where(y > 0, y, y * SLOPE)",
+        "tl.where(y > 0, y, y * 0.1)", norm(activation="leaky_relu")),
+    "activation forgotten in backward": (
+        "norm", "dy = tl.where(y > 0, dy, 0.0)", "dy = dy", norm(activation="relu")
+    ),
+    "beta forgotten in backward's mask": (
+        "norm", "y = xhat * gamma[None, :] + beta[None, :]", "y = xhat * gamma[None, :]",
+        norm(activation="relu", affine=True),
+    ),
+    "sum of g x^ forgotten": (
+        "norm", " - xhat * (s2 / pixels)[None, :]", "", norm()
+    ),
+    "gamma forgotten in dx": ("norm", "(rstd * gamma)", "(rstd)", norm(affine=True)),
+    "residual forgotten": ("norm", "y += tl.load(residual_ptr", "y += 0 * tl.load(residual_ptr",
+        RESIDUAL),
+    "dz forgotten beside dpadded": (
+        "norm", "dy += tl.load(dz_ptr", "dy += 0 * tl.load(dz_ptr", RESIDUAL
+    ),
+    "z written over by the border": (
+        "norm", "mask & ((h >= 0) & (h < H)", "mask & ((h >= 1) & (h < H)", RESIDUAL
+    ),
+    "edge pixels repeated": (
+        "pad", "size - 1 - tl.abs(size - 1 - tl.abs(i))",
+        "tl.minimum(tl.maximum(i, 0), size - 1)", pad,
+    ),
+    "a corner missing in the gradient": (
+        "pad", "(h_valid & w_valid)", "(h_valid & w_valid & (row * column == 0))", pad
+    ),
+    "the far edge missing in the gradient": ("pad", "i >= size - 1 - after", "i >= size - after",
+        pad),
+    "an edge taken for the inside": ("pad", "w0 + P <= W - 1 - right", "w0 + P <= W", large_image),
+}  # fmt: skip
+FILES = {"norm": instance_norm_triton, "pad": reflection_pad_triton}
+
+
+def mutated(module: ModuleType, old: str, new: str, folder: Path) -> ModuleType:
+    """The kernels of a file with ``old`` replaced; operators, which follow them, are left out."""
+    text = Path(module.__file__ or "").read_text().split("@triton_op")[0]
+    assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {module.__name__}"
+    path = folder / "mutated.py"
+    path.write_text(text.replace(old, new))
+    spec = importlib.util.spec_from_file_location("mutated", path)
+    assert spec
+    assert spec.loader
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def replaced(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts these kernels wherever the real ones of the same name are used."""
+    for module in (instance_norm_ops, instance_norm_triton, reflection_pad_triton):
+        for name, kernel in vars(kernels).items():
+            if hasattr(kernel, "fn") and name in vars(module):
+                monkeypatch.setattr(module, name, kernel)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_broken_kernel_is_noticed(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, old, new, check = MUTATIONS[name]
+    torch.manual_seed(0)
+    tiles = (8, 2, 16) if check is not large_image else (4, 1, 16)
+    kernels = mutated(FILES[file], old, old, tmp_path)
+    with blocks(*tiles):
+        replaced(kernels, monkeypatch)
+        check()
+        replaced(mutated(FILES[file], old, new, tmp_path), monkeypatch)
+        with pytest.raises(AssertionError):
+            check()

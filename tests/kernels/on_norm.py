@@ -1,0 +1,123 @@
+"""Instance norm on the kernels. Run by ``test_interpreted.py``, and directly where a GPU is."""
+
+import pytest
+import torch
+from checks import DEVICE, TOLERANCE, Case, blocks, check_norm, normal, relative
+
+from cyclegan.kernels import instance_norm, launch
+
+CASES = {
+    "plain": Case(),
+    "relu then pad": Case(activation="relu", pad=2),
+    "residual, z and pad": Case(residual=True, pad=1, unpadded=True),
+    "residual": Case(residual=True),
+    "leaky, affine, half": Case(activation="leaky_relu", affine=True, dtype=torch.float16),
+    "everything": Case(activation="relu", affine=True, residual=True, pad=3, unpadded=True),
+    "half, pad, nchw": Case(activation="relu", pad=1, dtype=torch.float16, layout="nchw"),
+    "residual, nchw": Case(residual=True, pad=1, unpadded=True, layout="nchw"),
+    "two images": Case(shape=(2, 3, 5, 5), activation="relu"),
+    "large mean": Case(mean=1e3),
+    "large mean, half": Case(mean=1e3, std=30.0, dtype=torch.float16),
+    "large eps": Case(eps=0.5, activation="leaky_relu"),
+    "one channel": Case(shape=(1, 1, 9, 7)),
+    "one row": Case(shape=(1, 3, 1, 31)),
+    "two pixels": Case(shape=(1, 3, 2, 1), eps=0.1),
+    "wide": Case(shape=(1, 2, 2, 961), activation="relu"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_agrees_with_float64(name: str) -> None:
+    pixels = CASES[name].shape[2] * CASES[name].shape[3]
+    with blocks() if pixels < 100 else blocks(64, 2, 512):
+        check_norm(CASES[name])
+
+
+@pytest.mark.parametrize("channels", [3, 8, 48, 64, 256, 513])
+def test_any_number_of_channels_with_the_tables_blocks(channels: int) -> None:
+    check_norm(Case(shape=(1, channels, 7, 7), activation="relu"))
+
+
+@pytest.mark.skipif(launch.INTERPRETED, reason="the interpreter rounds bfloat16 wrongly")
+def test_bfloat16() -> None:
+    check_norm(Case(dtype=torch.bfloat16, activation="relu", pad=1))
+
+
+def test_many_splits_are_merged_by_a_kernel_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "INLINE_SPLITS", 2)
+    with blocks(8, 4, 8):
+        check_norm(Case(shape=(2, 3, 7, 5), activation="relu", affine=True, mean=50.0))
+
+
+def test_more_splits_than_are_merged_at_once() -> None:
+    with blocks(4, 4, 4):
+        check_norm(Case(shape=(1, 2, 13, 11), mean=100.0))
+
+
+def test_splits_do_not_change_the_result() -> None:
+    x = normal((1, 4, 9, 11), torch.float32) + 20
+    results = []
+    for share in (16, 48, 112):
+        with blocks(16, 4, share):
+            results.append(instance_norm(x, activation="relu"))
+    assert relative(results[0], results[2]) < 1e-5
+    assert relative(results[1], results[2]) < 1e-5
+
+
+def test_layouts_agree() -> None:
+    x = normal((2, 3, 6, 5), torch.float32)
+    with blocks():
+        ours = instance_norm(x, activation="relu", pad=1)
+        other = instance_norm(x.contiguous(), activation="relu", pad=1)
+    assert relative(ours, other) < 1e-6
+
+
+def test_views_and_expanded_inputs() -> None:
+    x = normal((1, 6, 6, 8), torch.float32)[:, ::2, :, 1:6]
+    assert relative(instance_norm(x), instance_norm(x.contiguous())) < 1e-6
+    shared = normal((1, 3, 4, 5), torch.float32).expand(2, 3, 4, 5)
+    assert relative(instance_norm(shared), instance_norm(shared.contiguous())) < 1e-6
+
+
+def test_constant_channels_are_zero_and_their_gradient_finite() -> None:
+    x = torch.full((1, 3, 4, 4), 7.5, device=DEVICE, requires_grad=True)
+    z = instance_norm(x)
+    (dx,) = torch.autograd.grad(z, x, torch.randn_like(z))
+    assert z.abs().max() == 0
+    assert dx.isfinite().all()
+
+
+def test_nan_is_passed_on() -> None:
+    x = normal((1, 2, 3, 3), torch.float32)
+    x[0, 1, 1, 1] = float("nan")
+    z = instance_norm(x, activation="relu")
+    assert z[0, 0].isfinite().all()
+    assert z[0, 1].isnan().all()
+
+
+def test_an_empty_batch_gives_an_empty_batch() -> None:
+    x = torch.empty(0, 3, 4, 5, device=DEVICE, requires_grad=True)
+    z, padded = instance_norm(x, activation="relu", pad=1, unpadded=True)
+    assert z.shape == (0, 3, 4, 5)
+    assert padded.shape == (0, 3, 6, 7)
+    assert torch.autograd.grad(padded.sum(), x)[0].shape == x.shape
+
+
+def test_second_derivatives_agree_with_float64() -> None:
+    x = normal((1, 2, 4, 5), torch.float32).requires_grad_()
+    true = x.detach().cpu().double().requires_grad_()
+    weights = torch.randn(1, 2, 4, 5)
+
+    def penalty(x: torch.Tensor) -> torch.Tensor:
+        z = (instance_norm(x, activation="leaky_relu") * weights.to(x)).sum()
+        (dx,) = torch.autograd.grad(z, x, create_graph=True)
+        return (dx**2).sum()
+
+    (found,) = torch.autograd.grad(penalty(x), x)
+    (wanted,) = torch.autograd.grad(penalty(true), true)
+    assert relative(found, wanted) < 10 * TOLERANCE[torch.float32]

@@ -1,0 +1,209 @@
+"""Compiles every kernel ahead of time, without a GPU, and reads what the compiler says of it.
+
+``python tests/kernels/test_aot.py`` writes ``registers.json``, the figures that the tests hold. A
+figure belongs to one version of Triton, whose compiler allocates registers.
+"""
+
+import json
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+triton = pytest.importorskip("triton")
+
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+
+from cyclegan.kernels import (  # noqa: E402
+    instance_norm_triton,
+    launch,
+    pixels_triton,
+    reflection_pad_triton,
+)
+
+CAPABILITIES = (80, 89, 90, 100, 120)
+REGISTERS = Path(__file__).with_name("registers.json")
+CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+
+MOST_REGISTERS = 168
+"""For versions of Triton without figures of their own: 3 blocks of 128 threads a multiprocessor."""
+NARROW_STORES = ("in_stats", "in_stats_large", "in_bwd_reduce_relu")
+"""These store sums alone, a few bytes a program."""
+
+FLAGS = {"WEIGHT": False, "BIAS": False, "CHANNELS_LAST": True}
+RELU, NONE = {"ACTIVATION": 1}, {"ACTIVATION": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One kernel with the flags of one place in the networks."""
+
+    kernel: Any
+    flags: dict[str, Any]
+    pixels: int = 0
+    """H x W that block sizes are chosen for; 0 for kernels without a table."""
+
+
+VARIANTS = {
+    "in_stats": Variant(kernel=instance_norm_triton.in_stats, flags={}, pixels=1 << 16),
+    "in_stats_large": Variant(kernel=instance_norm_triton.in_stats, flags={}, pixels=1 << 20),
+    "in_apply_relu": Variant(
+        kernel=instance_norm_triton.in_apply,
+        flags={**RELU, "RESIDUAL": False, "Z": True, "PADDED": False},
+        pixels=1 << 20,
+    ),
+    "in_apply_relu_pad": Variant(
+        kernel=instance_norm_triton.in_apply,
+        flags={**RELU, "RESIDUAL": False, "Z": False, "PADDED": True},
+        pixels=1 << 16,
+    ),
+    "in_apply_residual_both": Variant(
+        kernel=instance_norm_triton.in_apply,
+        flags={**NONE, "RESIDUAL": True, "Z": True, "PADDED": True},
+        pixels=1 << 16,
+    ),
+    "in_bwd_reduce_relu": Variant(
+        kernel=instance_norm_triton.in_bwd_reduce,
+        flags={**RELU, "DZ": True, "DPADDED": False, "DY": False},
+        pixels=1 << 20,
+    ),
+    "in_bwd_reduce_both": Variant(
+        kernel=instance_norm_triton.in_bwd_reduce,
+        flags={**NONE, "DZ": True, "DPADDED": True, "DY": True},
+        pixels=1 << 16,
+    ),
+    "in_bwd_dx_relu": Variant(
+        kernel=instance_norm_triton.in_bwd_dx,
+        flags={**RELU, "DZ": True, "DPADDED": False},
+        pixels=1 << 20,
+    ),
+    "in_bwd_dx_pad": Variant(
+        kernel=instance_norm_triton.in_bwd_dx,
+        flags={**RELU, "DZ": False, "DPADDED": True},
+        pixels=1 << 16,
+    ),
+    "pad_forward": Variant(kernel=reflection_pad_triton.pad_forward, flags={}, pixels=1 << 16),
+    "pad_backward": Variant(kernel=reflection_pad_triton.pad_backward, flags={}, pixels=1 << 16),
+    "unpack_frames": Variant(
+        kernel=pixels_triton.unpack_frames, flags={"BLOCK": pixels_triton.BLOCK}
+    ),
+    "pack_frames": Variant(kernel=pixels_triton.pack_frames, flags={"BLOCK": pixels_triton.BLOCK}),
+}
+"""Every kernel that promises 16 bytes an access, at 64 channels in half precision."""
+
+OTHERS = {
+    "in_merge": Variant(
+        kernel=instance_norm_triton.in_merge, flags={"BLOCK_C": 16, "MOMENTS": True}
+    ),
+    "unpack_yuv": Variant(
+        kernel=pixels_triton.unpack_yuv, flags={"SHIFT": 6, "P": pixels_triton.PIXELS}
+    ),
+    "pack_yuv": Variant(
+        kernel=pixels_triton.pack_yuv, flags={"SHIFT": 0, "P": pixels_triton.PIXELS}
+    ),
+    "in_stats_nchw": Variant(
+        kernel=instance_norm_triton.in_stats, flags={"CHANNELS_LAST": False}, pixels=1 << 16
+    ),
+}
+"""Small or narrow by nature: they must compile and keep to their registers."""
+
+FLOAT32 = {
+    "partial_ptr", "merged_ptr", "mean_ptr", "rstd_ptr", "sums_ptr", "weight_ptr", "bias_ptr",
+}  # fmt: skip
+FLOATS = {"eps", "kr", "kb", "y_black", "y_range", "c_zero", "c_range"}
+BYTES = {"frames_ptr", "y_ptr", "uv_ptr"}
+
+
+def compiled(variant: Variant, capability: int) -> Any:
+    """The compiled kernel, with ``asm["ptx"]`` and ``asm["cubin"]``."""
+    constants, warps = _constants(variant)
+    names = variant.kernel.arg_names
+    signature = {name: "constexpr" if name in constants else _type(variant, name) for name in names}
+    aligned = {
+        (i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if name.endswith("_ptr")
+    }
+    source = ASTSource(variant.kernel, signature, constants, aligned)
+    target = GPUTarget("cuda", capability, 32)
+    return triton.compile(source, target=target, options={"num_warps": warps})
+
+
+def _constants(variant: Variant) -> tuple[dict[str, Any], int]:
+    known = {"C": 64, **FLAGS, **variant.flags}
+    warps = 4
+    if variant.pixels:
+        blocks = launch.default(64, variant.pixels, known["CHANNELS_LAST"])
+        known |= {"P": blocks.pixels, "BLOCK_C": blocks.channels}
+        warps = blocks.warps
+    return {name: known[name] for name in variant.kernel.arg_names if name in known}, warps
+
+
+def _type(variant: Variant, name: str) -> str:
+    if name.endswith("_ptr"):
+        pad = variant.kernel in (
+            reflection_pad_triton.pad_forward,
+            reflection_pad_triton.pad_backward,
+        )
+        if name in FLOAT32:
+            return "*fp32"
+        if name in BYTES and not pad:
+            return "*u16" if variant.flags.get("SHIFT") else "*u8"
+        return "*fp16"
+    return "fp32" if name in FLOATS else "i32"
+
+
+def resources(cubin: bytes) -> dict[str, int]:
+    """Registers, stack and local bytes, as the disassembler of the toolkit reads them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        text = subprocess.run(
+            [CUOBJDUMP, "--dump-resource-usage", path], capture_output=True, text=True, check=True
+        ).stdout
+    return {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", text)}
+
+
+def wide(ptx: str) -> tuple[bool, bool]:
+    """Whether the kernel loads, and stores, 16 bytes at once."""
+
+    def has(kind: str) -> bool:
+        return re.search(rf"{kind}\.global\S*\.v(4\.b32|2\.b64|8\.b16)", ptx) is not None
+
+    return has("ld"), has("st")
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("name", VARIANTS | OTHERS)
+def test_keeps_to_its_registers_and_to_wide_accesses(name: str, capability: int) -> None:
+    kernel = compiled((VARIANTS | OTHERS)[name], capability)
+    used = resources(kernel.asm["cubin"])
+    assert used["STACK"] == used["LOCAL"] == 0, "spills, or an array in local memory"
+    committed = json.loads(REGISTERS.read_text())
+    limit = MOST_REGISTERS
+    if triton.__version__ == committed["triton"]:
+        limit = committed["registers"][name][str(capability)]
+    assert used["REG"] <= limit
+    if name in VARIANTS:
+        loads, stores = wide(kernel.asm["ptx"])
+        assert loads
+        assert stores or name in NARROW_STORES
+
+
+def main() -> None:
+    found = {
+        name: {
+            str(capability): resources(compiled(variant, capability).asm["cubin"])["REG"]
+            for capability in CAPABILITIES
+        }
+        for name, variant in (VARIANTS | OTHERS).items()
+    }
+    table = {"triton": triton.__version__, "registers": found}
+    REGISTERS.write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

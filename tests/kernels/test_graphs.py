@@ -1,0 +1,111 @@
+"""The networks under torch.compile, torch.export and ONNX export, and the kernels in a graph."""
+
+import importlib.util
+from collections import Counter
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from cyclegan.config import PatchConfig, ResnetConfig
+from cyclegan.kernels import launch
+from cyclegan.networks import PatchDiscriminator, ResnetGenerator
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def generator() -> ResnetGenerator:
+    torch.manual_seed(0)
+    return ResnetGenerator(ResnetConfig(width=4, blocks=1))
+
+
+def discriminator() -> PatchDiscriminator:
+    torch.manual_seed(0)
+    return PatchDiscriminator(PatchConfig(width=4))
+
+
+@pytest.mark.parametrize("build", [generator, discriminator])
+def test_compiles_without_a_graph_break_forward_and_backward(build: Any) -> None:
+    network = build().to(memory_format=torch.channels_last)
+    x = torch.randn(1, 3, 32, 32).to(memory_format=torch.channels_last)
+    compiled = torch.compile(network, fullgraph=True)
+    eager_loss, loss = network(x).square().mean(), compiled(x).square().mean()
+    assert torch.allclose(loss, eager_loss, rtol=1e-4)
+    wanted = torch.autograd.grad(eager_loss, list(network.parameters()))
+    found = torch.autograd.grad(loss, list(network.parameters()))
+    scale = max(float(g.abs().max()) for g in wanted)
+    for one, other in zip(found, wanted):
+        assert float((one - other).abs().max()) < 1e-3 * scale
+
+
+def _operators(program: torch.export.ExportedProgram) -> Counter[str]:
+    return Counter(str(n.target) for n in program.graph.nodes if n.op == "call_function")
+
+
+@pytest.mark.parametrize("build", [generator, discriminator])
+def test_export_sees_pytorchs_operators(build: Any) -> None:
+    found = _operators(torch.export.export(build().eval(), (torch.randn(1, 3, 32, 32),)))
+    assert not [name for name in found if not name.startswith("aten")]
+    assert found["aten.instance_norm.default"] == (3 if build is discriminator else 7)
+
+
+class _Claims(nn.Module):
+    """A network that says, while it is traced, whether the kernels would have taken it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 0 if launch.has_kernels(x) else x
+
+
+def test_an_export_never_takes_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "INTERPRETED", True)
+    monkeypatch.setattr(launch, "HAS_TRITON", True)
+    x = torch.randn(2, 3)
+    assert launch.has_kernels(x)
+    assert torch.equal(torch.export.export(_Claims(), (x,)).module()(x), x)
+
+
+def test_onnx_export_gives_standard_operators() -> None:
+    pytest.importorskip("onnxscript")
+    program = torch.onnx.export(
+        generator().eval(), (torch.randn(1, 3, 32, 32),), dynamo=True, verbose=False
+    )
+    assert program is not None
+    graph = program.model_proto.graph
+    found = Counter(node.op_type for node in graph.node)
+    assert {node.domain for node in graph.node} <= {"", "ai.onnx"}
+    assert found["InstanceNormalization"] == 7
+    modes = [a.s for n in graph.node if n.op_type == "Pad" for a in n.attribute if a.name == "mode"]
+    assert modes == [b"reflect"] * 4
+    assert found["Relu"] == 6
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+def test_a_traced_graph_holds_the_kernels_for_every_size_of_its_bucket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Traces what torch.compile sees on a GPU, on fake tensors of symbolic height and width."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    from cyclegan.kernels.instance_norm_ops import instance_norm_backward_op, instance_norm_op
+
+    monkeypatch.setattr(launch, "device_guard", lambda x: nullcontext())
+    monkeypatch.setattr(launch, "_arch", lambda device: "sm_90")
+
+    def both(x: torch.Tensor, dz: torch.Tensor, dpadded: torch.Tensor) -> tuple[Any, ...]:
+        x, dz, dpadded = (
+            torch.empty(t.shape, dtype=torch.half, device="cuda", memory_format=torch.channels_last)
+            for t in (x, dz, dpadded)
+        )
+        forward, backward = instance_norm_op._abstract_fn, instance_norm_backward_op._abstract_fn
+        z, padded, mean, rstd = forward(x, None, None, x, 1e-5, "relu", 1, True)
+        dx, _, dy = backward(dz, dpadded, x, mean, rstd, None, None, 1e-5, "relu", 1, True)
+        return z, padded, dx, dy
+
+    x, padded = torch.empty(2, 64, 180, 320), torch.empty(2, 64, 182, 322)
+    graph = make_fx(both, tracing_mode="symbolic")(x, x.clone(), padded)
+    kernels = [n for n in graph.graph.nodes if "triton_kernel_wrapper" in str(n.target)]
+    assert len(kernels) == 4, "statistics, apply, reduction, dx: and no layout copies beside them"
+    grids = [n.kwargs["grid"] for n in kernels]
+    assert all(isinstance(grid[0][0], torch.fx.Node) for grid in grids), "sizes were baked in"

@@ -1,0 +1,31 @@
+"""Every kernel, forward and backward, in Triton's interpreter: in a process of its own each.
+
+The interpreter must be chosen before the kernels are imported. The same files run on a GPU by
+``python -m pytest -o python_files="on_*.py" -o pythonpath=tests/kernels tests/kernels``.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.parametrize(
+    "file", ["on_norm.py", "on_pad.py", "on_pixels.py", "on_properties.py", "on_mutations.py"]
+)
+def test_kernels_in_the_interpreter(file: str) -> None:
+    root = HERE.parent.parent
+    command = [
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=3",
+        "-o", "python_files=on_*.py", "-o", f"pythonpath={HERE}", HERE / file,
+    ]  # fmt: skip
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout

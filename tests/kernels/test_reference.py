@@ -1,0 +1,231 @@
+"""The public functions without a GPU: PyTorch's own numbers, and an answer to every bad input."""
+
+import importlib.util
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cyclegan.errors import FrameError, TensorError
+from cyclegan.kernels import (
+    InstanceNormAct,
+    ReflectionPad,
+    frames_to_tensor,
+    instance_norm,
+    launch,
+    reflection_pad2d,
+    tensor_to_frames,
+    tensor_to_yuv,
+    yuv_to_tensor,
+)
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="operators need Triton"
+)
+X = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_numbers_are_pytorchs_own() -> None:
+    expected = F.instance_norm(X)
+    assert torch.equal(instance_norm(X), expected)
+    assert torch.equal(instance_norm(X, activation="relu"), F.relu(expected))
+    z, padded = instance_norm(X, activation="leaky_relu", residual=X, pad=2, unpadded=True)
+    assert torch.equal(z, F.leaky_relu(expected, 0.2) + X)
+    assert torch.equal(padded, F.pad(z, (2, 2, 2, 2), mode="reflect"))
+    assert torch.equal(reflection_pad2d(X, 2), F.pad(X, (2, 2, 2, 2), mode="reflect"))
+    assert torch.equal(reflection_pad2d(X, (5, 0, 1, 3)), F.pad(X, (5, 0, 1, 3), mode="reflect"))
+
+
+def test_modules() -> None:
+    norm = InstanceNormAct(3, affine=True, activation="relu", pad=1)
+    assert set(norm.state_dict()) == {"weight", "bias"}
+    assert not InstanceNormAct(3).state_dict()
+    assert torch.equal(norm(X), ReflectionPad(1)(F.relu(F.instance_norm(X))))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_gradient_is_right_in_every_layout(batch: int, layout: torch.memory_format) -> None:
+    """PyTorch's own is wrong for one image and a channels-last gradient."""
+    x = X[:batch].contiguous(memory_format=layout).requires_grad_()
+    true = x.detach().double().contiguous().requires_grad_()
+    g = torch.randn(x.shape).contiguous(memory_format=layout)
+    (found,) = torch.autograd.grad(instance_norm(x), x, g)
+    variance, mean = torch.var_mean(true, (2, 3), correction=0, keepdim=True)
+    (wanted,) = torch.autograd.grad((true - mean) / (variance + 1e-5).sqrt(), true, g.double())
+    assert torch.allclose(found.double(), wanted, atol=1e-5)
+
+
+BAD = {
+    "not four dimensions": (lambda: instance_norm(X[0]), r"\(3, 5, 6\)"),
+    "one pixel": (lambda: instance_norm(X[:, :, :1, :1]), r"\(2, 3, 1, 1\)"),
+    "integers": (lambda: instance_norm(X.long()), "int64"),
+    "pad as large as the picture": (lambda: instance_norm(X, pad=5), r"\(2, 3, 5, 6\)"),
+    "negative pad": (lambda: instance_norm(X, pad=-1), "-1"),
+    "residual of another shape": (lambda: instance_norm(X, residual=X[:1]), r"\(1, 3, 5, 6\)"),
+    "residual elsewhere": (lambda: instance_norm(X, residual=X.to("meta")), "meta"),
+    "weight of another size": (lambda: instance_norm(X, torch.ones(4)), r"weight is \(4,\)"),
+    "bias elsewhere": (lambda: instance_norm(X, None, torch.ones(3, device="meta")), "meta"),
+    "unknown activation": (lambda: instance_norm(X, activation="gelu"), "gelu"),  # type: ignore[arg-type]
+    "pad beyond the mirror": (lambda: reflection_pad2d(X, (6, 0, 0, 0)), r"\(6, 0, 0, 0\)"),
+    "pad without dimensions": (lambda: reflection_pad2d(X[0], 1), r"\(3, 5, 6\)"),
+    "too many pixels": (
+        lambda: reflection_pad2d(torch.empty(1, 1, 1 << 15, 1 << 15, device="meta"), 1),
+        r"\(1, 1, 32768, 32768\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_tensors_are_refused_with_their_shapes(name: str) -> None:
+    call, pattern = BAD[name]
+    with pytest.raises(TensorError, match=pattern):
+        call()
+
+
+def test_an_empty_batch_is_answered() -> None:
+    assert reflection_pad2d(X[:0], 1).shape == (0, 3, 7, 8)
+    assert instance_norm(X[:0], pad=1).shape == (0, 3, 7, 8)
+
+
+BAD_FRAMES: dict[str, Callable[[], object]] = {
+    "frames of floats": lambda: frames_to_tensor(torch.zeros(1, 4, 4, 3)),
+    "frames of four channels": lambda: frames_to_tensor(torch.zeros(1, 4, 4, 4).byte()),
+    "float64": lambda: frames_to_tensor(torch.zeros(1, 4, 4, 3).byte(), torch.float64),
+    "tensor of one channel": lambda: tensor_to_frames(X[:, :1]),
+    "tensor of integers": lambda: tensor_to_frames(X.long()),
+    "odd height": lambda: tensor_to_yuv(X),
+    "seven bits": lambda: tensor_to_yuv(X[:, :, :4], bits=7),  # type: ignore[arg-type]
+    "unknown matrix": lambda: tensor_to_yuv(X[:, :, :4], matrix="bt470"),  # type: ignore[arg-type]
+    "chroma of another depth": lambda: yuv_to_tensor(
+        torch.zeros(1, 4, 4).byte(), torch.zeros(1, 2, 2, 2, dtype=torch.uint16)
+    ),
+    "chroma of another size": lambda: yuv_to_tensor(
+        torch.zeros(1, 4, 4).byte(), torch.zeros(1, 4, 4, 2).byte()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FRAMES)
+def test_bad_frames_are_refused(name: str) -> None:
+    with pytest.raises(FrameError, match=r"expected|needs"):
+        BAD_FRAMES[name]()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_every_byte_survives_the_round_trip(dtype: torch.dtype) -> None:
+    frames = torch.arange(768).remainder(256).byte().view(1, 16, 16, 3)
+    x = frames_to_tensor(frames, dtype)
+    assert x.shape == (1, 3, 16, 16)
+    assert x.min() == -1
+    assert x.max() == 1
+    assert torch.equal(tensor_to_frames(x), frames)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "rgb", "codes"),
+    [
+        # 8-bit limited range of the colour bars of ITU-R BT.601 and BT.709: white, red, blue.
+        ("bt601", (1, 1, 1), (235, 128, 128)),
+        ("bt601", (1, 0, 0), (81, 90, 240)),
+        ("bt601", (0, 0, 1), (41, 240, 110)),
+        ("bt709", (1, 1, 1), (235, 128, 128)),
+        ("bt709", (1, 0, 0), (63, 102, 240)),
+        ("bt709", (0, 0, 1), (32, 240, 118)),
+    ],
+)
+def test_yuv_of_known_colours(
+    matrix: str, rgb: tuple[int, int, int], codes: tuple[int, int, int]
+) -> None:
+    x = (torch.tensor(rgb).float() * 2 - 1).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    y, uv = tensor_to_yuv(x, matrix=matrix)  # type: ignore[arg-type]
+    assert (y.unique().tolist(), uv.flatten().tolist()) == ([codes[0]], list(codes[1:]))
+    y10, uv10 = tensor_to_yuv(x, bits=10, matrix=matrix)  # type: ignore[arg-type]
+    for one, ten in zip((y, uv), (y10, uv10)):
+        assert ((ten.int() >> 6) - one.int() * 4).abs().max() <= 2
+        assert (ten.int() & 63).max() == 0
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("full_range", [False, True])
+def test_yuv_round_trip(bits: int, full_range: bool) -> None:
+    flat = torch.rand(4, 3, 3, 5, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    x = flat.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    y, uv = tensor_to_yuv(x, bits=bits, matrix="bt2020", full_range=full_range)  # type: ignore[arg-type]
+    back = yuv_to_tensor(y, uv, matrix="bt2020", full_range=full_range, dtype=torch.float32)
+    assert (back - x).abs().max() < 8 / (1 << bits)
+
+
+def test_nothing_of_triton_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package imports, and computes, where Triton is not installed."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'triton' else find(name, *a)\n"
+        "import torch, cyclegan.networks as n\n"
+        "from cyclegan.kernels import launch\n"
+        "assert not launch.HAS_TRITON\n"
+        "print(n.ResnetGenerator()(torch.zeros(1, 3, 16, 16)).shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "[1, 3, 16, 16]" in done.stdout
+
+
+def test_block_sizes_fill_a_gpu_and_change_only_where_a_size_doubles() -> None:
+    for channels, pixels in ((64, 1920 * 1080), (256, 4096), (128, 16384), (3, 65536), (513, 100)):
+        edge = launch.bucket(pixels)
+        chosen = launch.default(channels, edge, True)
+        assert pixels <= edge <= max(256, 2 * pixels)
+        assert chosen.share % chosen.pixels == 0
+        assert chosen.pixels * chosen.channels <= 2048
+        if pixels > 1 << 20:
+            programs = -(-channels // chosen.channels) * -(-pixels // chosen.share)
+            assert 264 <= programs <= 1056
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_operators_keep_their_contracts(layout: torch.memory_format) -> None:
+    x = X.contiguous(memory_format=layout).requires_grad_()
+    w, b = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
+    mean, rstd = torch.zeros(2, 3), torch.ones(2, 3)
+    padded = torch.randn(2, 3, 9, 10)
+    ops = torch.ops.cyclegan
+    for op, arguments in (
+        (ops.instance_norm.default, (x, w, b, x.detach().clone(), 1e-5, "relu", 2, True)),
+        (ops.instance_norm.default, (x, None, None, None, 1e-5, "none", 0, False)),
+        (
+            ops.instance_norm_backward.default,
+            (X, padded, X, mean, rstd, None, None, 1e-5, "relu", 2, True),
+        ),
+        (ops.reflection_pad.default, (x, 1, 2, 3, 4)),
+        (ops.reflection_pad_backward.default, (padded, 1, 2, 3, 1)),
+        (ops.frames_to_tensor.default, (torch.zeros(1, 4, 4, 3).byte(), torch.float16)),
+        (ops.tensor_to_frames.default, (X,)),
+    ):
+        result = torch.library.opcheck(op, arguments)
+        assert set(result.values()) == {"SUCCESS"}
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore")
+def test_derivatives_to_the_second() -> None:
+    def double(*shape: int) -> Tensor:
+        return torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+    def norm(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return torch.ops.cyclegan.instance_norm(*tensors, 1e-2, "leaky_relu", 2, True)[:2]  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    tensors = (double(1, 2, 3, 3), double(2), double(2), double(1, 2, 3, 3))
+    assert torch.autograd.gradcheck(norm, tensors)
+    assert torch.autograd.gradgradcheck(norm, tensors)
+    pad = torch.ops.cyclegan.reflection_pad
+    assert torch.autograd.gradcheck(lambda x: pad(x, 1, 2, 0, 1), (tensors[0],))
+    assert torch.autograd.gradgradcheck(lambda x: pad(x, 1, 2, 0, 1), (tensors[0],))
