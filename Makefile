@@ -4,8 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+RESULTS ?= bench/results/cpu.jsonl
 
-.PHONY: demo test check bench install clean
+.PHONY: demo test check bench gpu install clean
 
 demo: install  ## train, export, translate, score, report: runs/demo/report.html
 	$(BIN)/cyclegan demo
@@ -19,6 +20,14 @@ check: install  ## style, types, layers, package contents
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_package.py
+
+bench: install  ## this machine's engines and videos against what bounds them
+	$(BIN)/python -m bench.translate --output $(RESULTS)
+	$(BIN)/python -m bench.video --output $(RESULTS)
+	$(BIN)/python -m bench.video --memory --output $(RESULTS)
+
+gpu:  ## all that needs a GPU; PyTorch, Triton, NumPy and pytest are enough
+	$(PYTHON) -m bench.gpu
 
 install: $(VENV)/.installed
 
