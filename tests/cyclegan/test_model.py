@@ -113,3 +113,31 @@ def test_says_which_shape_does_not_fit():
     model = CycleGAN(CycleGANConfig(**TINY))
     with pytest.raises(DataError, match=r"\(1, 3, 30, 32\).*multiples of 4"):
         model.step(torch.zeros(1, 3, 30, 32), torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_both_halves_of_a_step_compile_without_a_graph_break():
+    model = CycleGAN(CycleGANConfig(**TINY))
+    real_a, real_b = torch.randn(2, 1, 3, 32, 32)
+    images = model.cycle(real_a, real_b)
+    fake_a, fake_b = images.fake_a.detach(), images.fake_b.detach()
+
+    def generators():
+        losses = model._generator_losses(model.cycle(real_a, real_b), real_a, real_b)
+        return sum(losses.values())
+
+    def discriminators():
+        loss_a = model._discriminator_loss(model.discriminator_a, real_a, fake_a)
+        return loss_a + model._discriminator_loss(model.discriminator_b, real_b, fake_b)
+
+    for half, networks in (
+        (generators, (model.generator_ab, model.generator_ba)),
+        (discriminators, (model.discriminator_a, model.discriminator_b)),
+    ):
+        weights = [tensor for network in networks for tensor in network.parameters()]
+        compiled = torch.compile(half, fullgraph=True, backend="aot_eager")
+        expected = torch.autograd.grad(half(), weights)
+        found = torch.autograd.grad(compiled(), weights)
+        scale = max(gradient.abs().max() for gradient in expected)
+        for one, other in zip(found, expected):
+            assert (one - other).abs().max() < 1e-3 * scale
