@@ -34,18 +34,22 @@ class AdversarialLoss:
         return 0.5 * (self.real(real_logits) + self.fake(fake_logits))
 
 
-def _mse(target: float) -> Objective:
-    return lambda logits: (logits - target).square().mean()
+def _towards(loss: Callable[[Tensor, Tensor], Tensor], target: float) -> Objective:
+    return lambda logits: loss(logits, torch.full_like(logits, target))
 
 
 ADVERSARIAL: dict[Adversarial, AdversarialLoss] = {
     # Mao et al. 2017
-    "lsgan": AdversarialLoss(real=_mse(1.0), fake=_mse(0.0), fool=_mse(1.0)),
-    # Goodfellow et al. 2014, the non-saturating form; softplus(-x) is -log(sigmoid(x))
+    "lsgan": AdversarialLoss(
+        real=_towards(F.mse_loss, 1.0),
+        fake=_towards(F.mse_loss, 0.0),
+        fool=_towards(F.mse_loss, 1.0),
+    ),
+    # Goodfellow et al. 2014, the non-saturating form
     "vanilla": AdversarialLoss(
-        real=lambda logits: F.softplus(-logits).mean(),
-        fake=lambda logits: F.softplus(logits).mean(),
-        fool=lambda logits: F.softplus(-logits).mean(),
+        real=_towards(F.binary_cross_entropy_with_logits, 1.0),
+        fake=_towards(F.binary_cross_entropy_with_logits, 0.0),
+        fool=_towards(F.binary_cross_entropy_with_logits, 1.0),
     ),
     # Arjovsky et al. 2017; to be used with gradient_penalty
     "wgangp": AdversarialLoss(
