@@ -146,7 +146,8 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[ModelInfo, dict[str, Tenso
         raise ModelError(f"no model file {path}")
     if not _is_safetensors(path):
         config, tensors = reference.read(path)
-        return _info(config, ("A", "B"), 0, tensors), tensors
+        domains = ("B",) if isinstance(config, DiscriminatorConfig) else ("A", "B")
+        return _info(config, domains, 0, tensors), tensors
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -180,7 +181,7 @@ def _info_from_metadata(path: Path, metadata: Mapping[str, str], file: Any) -> M
             )
         config = from_dict(_CONFIGS[kind], json.loads(metadata["config"]), "config.")
         domains = tuple(str(name) for name in json.loads(metadata["domains"]))
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: its metadata cannot be used: {error}") from error
     parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in list(file.keys()))
     return ModelInfo(config=config, domains=domains, format_version=version, parameters=parameters)

@@ -7,6 +7,7 @@ training half, and reports what goes wrong as one line on stderr and an exit sta
 import argparse
 import dataclasses
 import inspect as introspection
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,9 +22,6 @@ from cyclegan.shipped import DEFAULT, find_model
 
 Backend = Literal["auto", "openvino", "torch", "torch-compiled"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-Size = Annotated[
-    tuple[int, int] | None, arg(metavar="HEIGHT WIDTH", help="the one size that frames have")
-]
 Model = Annotated[str, arg(metavar="MODEL", help="a model file, or the name of a shipped model")]
 
 
@@ -83,11 +81,14 @@ def evaluate(
     from cyclegan.pictures import list_pictures, read_picture
 
     with Translator.open(find_model(model), backend=backend) as translator:
+        network: Any = translator.info.config
+        channels = (network.in_channels, network.out_channels)
         if unpaired:
-            fakes = (translator(read_picture(path)) for path in list_pictures(source))
-            scores: Any = distances(fakes, map(read_picture, list_pictures(truth)))
+            given = (read_picture(path, *channels[:1]) for path in list_pictures(source))
+            reals = (read_picture(path, *channels[1:]) for path in list_pictures(truth))
+            scores: Any = distances(map(translator, given), reals)
         else:
-            scores = evaluate_folders(translator, source, truth)
+            scores = evaluate_folders(translator, source, truth, channels)
     for item in dataclasses.fields(scores):
         print(f"{item.name:<22} {getattr(scores, item.name):.6g}")
 
@@ -95,24 +96,28 @@ def evaluate(
 def import_(
     source: Positional[Path],
     target: Positional[Path],
-    domains: tuple[str, str] = ("A", "B"),
+    domains: tuple[str, str] | None = None,
 ) -> None:
     """Turn a .pth of the public PyTorch CycleGAN into a .safetensors of ours.
 
     Args:
         source: such as latest_net_G_A.pth
         target: such as generator.safetensors
-        domains: names of what it translates from and to
+        domains: names of the domains that the whole CycleGAN translates between, A and B
     """
     from cyclegan.checkpoint import save_discriminator, save_generator
     from cyclegan.config import DiscriminatorConfig
     from cyclegan.reference import import_reference
 
     network: Any = import_reference(source)
+    a, b = domains or ("A", "B")
+    # G_A translates from A, and its D_A judges B.
+    if re.search("_net_[GD]_B", source.name):
+        a, b = b, a
     if isinstance(network.config, DiscriminatorConfig):
-        save_discriminator(target, network, domains[0])
+        save_discriminator(target, network, b)
     else:
-        save_generator(target, network, domains)
+        save_generator(target, network, (a, b))
     print(f"{target}: {network.config}")
 
 
@@ -129,17 +134,25 @@ def export(
         reference: write what the public PyTorch implementation loads
         half: float16 weights and arithmetic, for GPUs
     """
-    from cyclegan.checkpoint import load_generator
+    from cyclegan.checkpoint import load_discriminator, load_generator, read_info
 
-    generator = load_generator(find_model(model))
+    path = find_model(model)
     if reference:
         from cyclegan.reference import export_reference
 
-        export_reference(target, generator)
+        is_generator = read_info(path).is_generator
+        export_reference(target, (load_generator if is_generator else load_discriminator)(path))
     else:
         from cyclegan.engine.export import onnx_from_generator
 
-        onnx_from_generator(generator, target, precision="float16" if half else "float32")
+        generator = load_generator(path)
+        source, destination = read_info(path).domains
+        onnx_from_generator(
+            generator,
+            target,
+            precision="float16" if half else "float32",
+            domains=(source, destination),
+        )
     print(target)
 
 

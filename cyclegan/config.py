@@ -233,6 +233,8 @@ class TrainConfig:
     """Processes that read pictures; 0 reads them in the training process."""
     sample_every: int = 500
     """Steps between two pictures of the fixed samples."""
+    overwrite: bool = False
+    """Replace the run that is in the output folder already."""
     save_every: int = 5
     """Epochs between two saves of the networks; they are saved at the end in any case."""
 
@@ -249,6 +251,15 @@ class TrainConfig:
             _check(
                 channels in (1, 3), f"{name} is {channels}; pictures are read in 1 or 3 channels"
             )
+        _check(
+            self.minutes is None or self.minutes > 0,
+            f"minutes is {self.minutes}; expected more than 0",
+        )
+        multiple = self.model.generator.size_multiple
+        _check(
+            "crop" not in self.data.preprocess or self.data.crop_size % multiple == 0,
+            f"crop_size is {self.data.crop_size}; this generator takes multiples of {multiple}",
+        )
         _check(
             self.epochs + self.epochs_decay > 0,
             "epochs and epochs_decay are both 0; expected at least one epoch",

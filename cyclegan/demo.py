@@ -92,6 +92,7 @@ def run_demo(output: Path, *, minutes: float = 5.0, seed: int = 0) -> Path:
                 output=output / "train",
                 minutes=minutes,
                 sample_every=100,
+                overwrite=True,
                 workers=0,
             ),
             samples=(
@@ -115,7 +116,7 @@ def _translate_and_score(
         )
     with _stage("building the engine"):
         began = time.monotonic()
-        translator = Translator.open(output / "relief2satellite.onnx")
+        translator = Translator.open(training.generator_ab)
         open_seconds = time.monotonic() - began
     with translator:
         with _stage("scoring against the aligned truth"):

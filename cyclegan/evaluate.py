@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cyclegan.data import pictures_from_tensor, tensor_from_pictures
 from cyclegan.errors import BackendError, DataError
-from cyclegan.pictures import Picture, list_pictures, read_picture
+from cyclegan.pictures import Channels, Picture, list_pictures, read_picture
 
 Translate = Callable[[Picture], Picture]
 
@@ -183,12 +183,9 @@ def _moments(pictures: Sequence[Picture]) -> tuple[Any, Any]:
 def paired_folders(inputs: Path | str, truths: Path | str) -> list[tuple[Path, Path]]:
     """Pictures of two folders, paired by path within the folder; the suffix may differ.
 
-    Raises DataError if a folder has no pictures, or a picture has no partner.
+    Raises DataError if a folder has no pictures, two of one name, or a picture has no partner.
     """
-    found = [
-        {path.relative_to(home).with_suffix(""): path for path in list_pictures(home)}
-        for home in (Path(inputs), Path(truths))
-    ]
+    found = [_by_name(Path(home)) for home in (inputs, truths)]
     alone = sorted(
         str(found[0].get(name, found[1].get(name))) for name in set(found[0]) ^ set(found[1])
     )
@@ -200,14 +197,29 @@ def paired_folders(inputs: Path | str, truths: Path | str) -> list[tuple[Path, P
     return [(found[0][name], found[1][name]) for name in sorted(found[0])]
 
 
+def _by_name(home: Path) -> dict[Path, Path]:
+    named: dict[Path, Path] = {}
+    for path in list_pictures(home):
+        other = named.setdefault(path.relative_to(home).with_suffix(""), path)
+        if other != path:
+            raise DataError(f"{other} and {path} have one name; expected one picture of each name")
+    return named
+
+
 def evaluate_folders(
-    translate: Translate | nn.Module, inputs: Path | str, truths: Path | str
+    translate: Translate | nn.Module,
+    inputs: Path | str,
+    truths: Path | str,
+    channels: tuple[Channels, Channels] = (3, 3),
 ) -> Scores:
-    """Scores over the pictures of ``inputs`` against those of the same names in ``truths``."""
+    """Scores over the pictures of ``inputs`` against those of the same names in ``truths``.
+
+    ``channels`` are those that the pictures of each are read with.
+    """
     return evaluate_pairs(
         translate,
         (
-            (read_picture(given), read_picture(truth))
+            (read_picture(given, channels[0]), read_picture(truth, channels[1]))
             for given, truth in paired_folders(inputs, truths)
         ),
     )

@@ -89,7 +89,7 @@ def picture_from_image(image: Image.Image, channels: Channels = 3) -> Picture:
 
 
 def list_pictures(folder: Path | str) -> list[Path]:
-    """All pictures under ``folder``, recursively, sorted by path.
+    """All pictures under ``folder``, recursively, sorted by path, but for hidden ones.
 
     Raises DataError if the folder is missing, is no folder, or holds no picture.
     """
@@ -98,7 +98,7 @@ def list_pictures(folder: Path | str) -> list[Path]:
         got = "is a file" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {got}; expected a folder of pictures")
     found = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+        path for path in folder.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and path.is_file()
     )
     if not found:
         raise DataError(

@@ -29,7 +29,7 @@ from cyclegan.config import (
     ResnetConfig,
     UnetConfig,
 )
-from cyclegan.errors import ModelError, UnknownModelError
+from cyclegan.errors import ConfigError, ModelError, UnknownModelError
 from cyclegan.files import replacing
 from cyclegan.networks import (
     Discriminator,
@@ -62,7 +62,11 @@ def read(path: str | os.PathLike[str]) -> tuple[NetworkConfig, dict[str, Tensor]
     given = _cleaned(_state_dict(Path(path)))
     tried = []
     for propose in _PROPOSALS:
-        config = propose(given)
+        try:
+            config = propose(given)
+        except (ConfigError, IndexError, ValueError) as error:
+            tried.append(f"{propose.__name__.removeprefix('_propose_')}: {error}")
+            continue
         if config is None:
             continue
         wanted = {theirs: ours for ours, theirs in _keys(config)}

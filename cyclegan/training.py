@@ -72,7 +72,7 @@ def train(
     the first pictures of each folder are. Interrupted by Ctrl-C, the run saves its networks first.
 
     Raises DataError or ImageError for folders or pictures that cannot be used, and OutputError when
-    the run's folder cannot be written.
+    the run's folder cannot be written, or holds another run and ``config.overwrite`` is not set.
     """
     generator = config.model.generator
     data = UnpairedPictures(
@@ -164,12 +164,23 @@ class _Run:
         self.steps = 0
 
     def start(self) -> None:
+        """Claim the run's folder, which must hold no other run unless that may go."""
+        samples = self.config.output / "samples"
+        old = [self.log, *samples.glob("*.png")] if self.log.exists() else []
+        if old and not self.config.overwrite:
+            raise OutputError(
+                f"{self.config.output} holds a run already; choose another output, "
+                "or set overwrite to replace it"
+            )
+        pictures = self._translated()
+        for path in old:
+            path.unlink()
         with replacing(self.config.output / "config.toml") as temporary:
             temporary.write_text(tomli_w.dumps(_without_none(as_dict(self.config))))
         with replacing(self.log) as temporary:
             header = ["step", "seconds", *(item.name for item in fields(Losses))]
             temporary.write_text(",".join(header) + "\n")
-        self.sample()
+        self._write_samples(pictures)
 
     def record(self, losses: Losses, seconds: float) -> None:
         """Note one step's losses; write them, and a picture of the samples, when it is time."""
@@ -191,15 +202,25 @@ class _Run:
 
     def sample(self) -> None:
         """Write the samples as they are translated now, each beside what comes back of it."""
+        self._write_samples(self._translated())
+
+    def _translated(self) -> dict[str, Picture]:
+        generators = (self.model.generator_ab, self.model.generator_ba)
+        for generator in generators:
+            generator.eval()  # neither dropout nor the samples' statistics
         with torch.no_grad():
             images = self.model.cycle(*self.samples)
+        for generator in generators:
+            generator.train()
         real_a, real_b = self.samples
-        folder = self.config.output / "samples"
-        for name, columns in (
-            ("ab", (real_a, images.fake_b, images.rec_a)),
-            ("ba", (real_b, images.fake_a, images.rec_b)),
-        ):
-            write_picture(_grid(columns), folder / f"{self.steps:06d}_{name}.png")
+        return {
+            "ab": _grid((real_a, images.fake_b, images.rec_a)),
+            "ba": _grid((real_b, images.fake_a, images.rec_b)),
+        }
+
+    def _write_samples(self, pictures: dict[str, Picture]) -> None:
+        for name, picture in pictures.items():
+            write_picture(picture, self.config.output / "samples" / f"{self.steps:06d}_{name}.png")
 
     def save(self) -> None:
         """Write the networks, the rest of the log and a last picture of the samples."""

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from cyclegan import load_generator, save_generator
+from cyclegan.checkpoint import read_info
 from cyclegan.config import ResnetConfig
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator
 from cyclegan.pictures import read_picture
@@ -63,6 +64,29 @@ def test_a_discriminator_is_imported_too(tmp_path):
     assert cyclegan("import", tmp_path / "d.pth", tmp_path / "d.safetensors").returncode == 0
     result = cyclegan("inspect", tmp_path / "d.safetensors")
     assert "PatchConfig" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "domains"),
+    [
+        ("latest_net_G_A.pth", "horse -> zebra"),
+        ("latest_net_G_B.pth", "zebra -> horse"),
+        ("5_net_D_A.pth", "zebra"),
+        ("5_net_D_B.pth", "horse"),
+    ],
+)
+def test_domains_follow_the_public_names(name, domains, model, tmp_path):
+    network = PatchDiscriminator() if "_D_" in name else load_generator(model)
+    export_reference(tmp_path / name, network)
+    target = tmp_path / "imported.safetensors"
+    result = cyclegan("import", tmp_path / name, target, "--domains", "horse", "zebra")
+    assert result.returncode == 0, result.stderr
+    assert " -> ".join(read_info(target).domains) == domains
+
+
+def test_exported_graphs_keep_their_domains(model, tmp_path):
+    assert cyclegan("export", model, tmp_path / "g.onnx").returncode == 0
+    assert "horse -> zebra" in cyclegan("inspect", tmp_path / "g.onnx").stdout
 
 
 def test_inspect_knows_all_three_kinds(model, tmp_path):

@@ -206,6 +206,20 @@ def test_other_shapes_are_listed(tmp_path):
         import_reference(saved(state, tmp_path))
 
 
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"model.model.0.weight": (2, 3, 4, 4), "model.model.3.weight": (4, 3, 4, 4)},
+        {"model.1.weight": (3,), "model.10.conv_block.1.weight": (4, 4, 3, 3)},
+        {"model.0.weight": (4, 0, 4, 4), "model.2.weight": (1, 4, 4, 4)},
+    ],
+)
+def test_what_only_looks_like_a_network(shapes, tmp_path):
+    state = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    with pytest.raises(UnknownModelError, match=r"fits no network known here\. Tried"):
+        import_reference(saved(state, tmp_path))
+
+
 def test_unrelated_network(tmp_path):
     with pytest.raises(UnknownModelError, match=r"Its keys: fc\.weight, fc\.bias"):
         import_reference(

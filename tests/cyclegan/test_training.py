@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cyclegan import load_generator, train
@@ -84,6 +85,35 @@ def test_settings_are_kept_and_make_the_same_run(config, tmp_path):
     assert losses(config.output) == losses(tmp_path / "again")
 
 
+def test_a_run_does_not_replace_another_unless_told_to(config):
+    first = train(config, device="cpu", show_progress=False)
+    kept = first.generator_ab.read_bytes()
+    log = (config.output / "losses.csv").read_bytes()
+    with pytest.raises(OutputError, match="holds a run already; choose another output"):
+        train(config, device="cpu", show_progress=False)
+    assert first.generator_ab.read_bytes() == kept
+    assert (config.output / "losses.csv").read_bytes() == log
+    shorter = replaced(config, overwrite=True, epochs_decay=0)
+    train(shorter, device="cpu", show_progress=False)
+    assert first.generator_ab.read_bytes() != kept
+    assert not (config.output / "samples" / "000012_ab.png").exists()
+
+
+def test_samples_leave_the_networks_alone(config):
+    model = CycleGANConfig(
+        generator=ResnetConfig(width=4, blocks=1, norm="batch", dropout=True),
+        discriminator=TINY.discriminator,
+    )
+    often = replaced(config, model=model, sample_every=1)
+    seldom = replaced(often, sample_every=100, output=config.output.with_name("seldom"))
+    results = []
+    for each in (often, seldom):
+        torch.manual_seed(0)
+        result = train(each, device="cpu", show_progress=False)
+        results.append(load_generator(result.generator_ab).state_dict())
+    assert all(torch.equal(results[0][key], results[1][key]) for key in results[0])
+
+
 def test_a_budget_of_time_ends_the_run(config):
     began = time.monotonic()
     result = train(replaced(config, minutes=0.05, epochs=10_000), device="cpu", show_progress=False)
@@ -131,6 +161,17 @@ def test_output_that_cannot_be_written(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         train(replaced(config, output=tmp_path / "file" / "run"), show_progress=False)
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0])
+def test_no_time(config, minutes):
+    with pytest.raises(ConfigError, match="expected more than 0"):
+        replaced(config, minutes=minutes)
+
+
+def test_crops_that_the_generator_does_not_take(config):
+    with pytest.raises(ConfigError, match="crop_size is 30; this generator takes multiples of 4"):
+        replaced(config, data=replaced(config.data, crop_size=30))
 
 
 def test_channels_that_pictures_do_not_have(config):
