@@ -69,11 +69,12 @@ def default(channels: int, pixels: int, channels_last: bool) -> Blocks:
     """Block sizes by reasoning: 16 elements a thread, 16 bytes an access, no processor idle.
 
     Small images take narrow channel blocks (32 bytes, one sector), so that few splits of H x W make
-    enough programs and the merge of the splits needs no launch of its own.
+    enough programs and the merge of the splits needs no launch of its own. Narrower blocks than
+    that take 8 elements a thread: a gradient that gathers mirror images spills with 16.
     """
     small = pixels <= L2_PIXELS
     width = min(16 if small else 64, next_power_of_two(channels)) if channels_last else 1
-    height = min(2048 // width, pixels)
+    height = min((2048 if width >= 16 else 1024) // width, pixels)
     programs = INLINE_SPLITS if small else max(1, PROGRAMS * width // channels)
     return Blocks(
         pixels=height, channels=width, share=max(height, _round_up(pixels, programs, height))
