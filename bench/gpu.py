@@ -3,38 +3,45 @@
 Runs on a machine with nothing but PyTorch, Triton, NumPy, pytest and pytest-benchmark:
 
 1. the kernel tests on the GPU, all files at once;
-2. whole networks: forward and training step, in PyTorch's layouts and on our kernels;
+2. whole networks: forward in PyTorch's layouts and on our kernels, and the training step of all
+   four networks (``bench/steps.py``) in float32, and in bfloat16 on our kernels;
 3. each kernel against a copy's rate (``bench/kernels.py``), until the time is over.
 
 Results go to bench/results/<gpu>/gpu.json and gpu.md, row by row. Ends with status 1 where a test
 failed, after all has been measured.
 """
 
+import functools
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench import kernels
+from bench import kernels, steps
 from bench.report import Report, gpu_or_exit
-from cyclegan.networks import PatchDiscriminator, ResnetGenerator
+from cyclegan.networks import ResnetGenerator
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 540
 TEST_SECONDS = 180
 MODEL_SECONDS = 330
 """From the start: what is not measured by then makes room for the kernels."""
+ROW_SECONDS = 180
+"""Of one row, compilation included: the last may begin just before MODEL_SECONDS."""
 
 MODELS = [
     # (batch, height, width); the last two fill a GPU.
     (1, 256, 256), (16, 256, 256), (1, 512, 512), (1, 720, 1280),
 ]  # fmt: skip
+STEPS = [(1, 256, 256), (16, 256, 256)]
 VARIANTS = {
     # name: (layout, our kernels, a CUDA graph around it)
     "NCHW compiled": (torch.contiguous_format, False, False),
@@ -119,63 +126,80 @@ def forward_call(x: Tensor, layout: torch.memory_format) -> Callable[[], object]
     return call
 
 
-def step_call(x: Tensor, layout: torch.memory_format) -> Callable[[], object]:
-    """A generator's step against a discriminator in bfloat16: forward, backward, Adam."""
-    generator = ResnetGenerator().cuda().to(memory_format=layout)
-    judge = PatchDiscriminator().cuda().to(memory_format=layout).requires_grad_(False)
-    optimizer = torch.optim.Adam(generator.parameters(), 2e-4, fused=True, capturable=True)
-    x = x.to(memory_format=layout)
-
-    def loss_of(generator: nn.Module, judge: nn.Module, x: Tensor) -> Tensor:
-        with torch.autocast("cuda", torch.bfloat16):
-            fake = generator(x)
-            logits = judge(fake)
-        adversarial = F.mse_loss(logits.float(), torch.ones_like(logits, dtype=torch.float32))
-        return adversarial + 10 * F.l1_loss(fake.float(), x)
-
-    compiled = torch.compile(loss_of, fullgraph=True, dynamic=False)
-
-    def call() -> object:
-        optimizer.zero_grad(set_to_none=True)
-        loss = compiled(generator, judge, x)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return call
+def forward_row(
+    batch: int, height: int, width: int, layout: torch.memory_format, graph: bool
+) -> Callable[[], object]:
+    """A forward pass, ready to be timed."""
+    call = forward_call(torch.randn(batch, 3, height, width, device="cuda"), layout)
+    return graphed(call) if graph else call
 
 
-TASKS: dict[str, Callable[[Tensor, torch.memory_format], Callable[[], object]]] = {
-    "forward": forward_call,
-    "step": step_call,
-}
+def step_row(batch: int, size: int, variant: steps.Variant) -> Callable[[], object]:
+    """A training step of the paper's networks, ready to be timed."""
+    real_a, real_b = torch.rand(2, batch, 3, size, size, device="cuda") * 2 - 1
+    return steps.step_call(steps.new_model(variant, "cuda"), real_a, real_b, variant.compiled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure of whole networks."""
+
+    task: str
+    size: tuple[int, int, int]
+    variant: str
+    ours: bool
+    build: Callable[[], Callable[[], object]]
+
+
+def rows() -> Iterator[Row]:
+    """All that is to be measured, in order."""
+    for size in MODELS:
+        for name, (layout, ours, graph) in VARIANTS.items():
+            build: Any = functools.partial(forward_row, *size, layout, graph)
+            yield Row(task="forward", size=size, variant=name, ours=ours, build=build)
+    for name, variant in steps.VARIANTS.items():  # the slowest to compile last
+        for size in STEPS:
+            build = functools.partial(step_row, size[0], size[1], variant)
+            yield Row(task="step", size=size, variant=name, ours=variant.ours, build=build)
 
 
 def measure_models(report: Report, deadline: float) -> None:
-    """Frames per second of each task, size and variant; a variant that fails is a row too."""
-    for batch, height, width in MODELS:
-        for task, build in TASKS.items():
-            if task == "step" and (height, width) != (256, 256):
-                continue
-            for name, (layout, ours, graph) in VARIANTS.items():
-                if time.monotonic() > deadline:
-                    report.facts["models"] = "stopped at the time limit"
-                    return
-                row = {"task": task, "size": f"{batch}x{height}x{width}", "variant": name}
-                with kernels.either(ours):
-                    row |= _timed(build, torch.randn(batch, 3, height, width), layout, graph)
-                report.add("models", **row)
+    """Pictures per second of each task, size and variant; one that fails is a row too."""
+    for row in rows():
+        if time.monotonic() > deadline:
+            report.facts["models"] = "stopped at the time limit"
+            return
+        with kernels.either(row.ours), steps.without_tf32():
+            figures = _timed(row.build, row.size[0])
+        size = "x".join(map(str, row.size))
+        report.add("models", task=row.task, size=size, variant=row.variant, **figures)
 
 
-def _timed(build: Any, x: Tensor, layout: torch.memory_format, graph: bool) -> dict[str, Any]:
+def _timed(build: Callable[[], Callable[[], object]], pictures: int) -> dict[str, Any]:
     torch._dynamo.reset()
     torch.manual_seed(0)
     try:
-        call = build(x.cuda(), layout)
-        took = seconds_of(graphed(call) if graph else call)
+        with at_most(ROW_SECONDS):
+            took = seconds_of(build())
     except Exception as error:  # the other rows must not be lost with this one
-        return {"ms": "failed", "frames_per_s": f"{type(error).__name__}: {error}"[:200]}
-    return {"ms": round(1e3 * took, 3), "frames_per_s": round(len(x) / took, 1)}
+        return {"ms": None, "pictures_per_s": None, "error": kernels.brief(error)}
+    return {"ms": round(1e3 * took, 3), "pictures_per_s": round(pictures / took, 1), "error": ""}
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError in what takes longer, a compilation for example."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"stopped after {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def main() -> None:

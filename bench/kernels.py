@@ -7,9 +7,13 @@ times the L2 together: neither launches nor the cache flatter anyone.
 
     python -m bench.kernels          # rows to bench/results/<gpu>/kernels.json and .md
 
-N batch, C channels, H height, W width; activations are float16, channels-last.
+N batch, C channels, H height, W width; activations are float16, channels-last. Pixel conversions go
+one way, from frames to tensor or back.
 """
 
+import functools
+import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.pixels import PICTURES, PIXELS
 from bench.report import Report, gpu_or_exit
 from cyclegan.kernels import instance_norm, launch, reflection_pad2d
 
@@ -125,15 +130,19 @@ def copy_rate(numbers: int = 1 << 29) -> float:
     return 4 * numbers / milliseconds([lambda: target.copy_(source)]) * 1e3
 
 
+def sets_of(size: int) -> int:
+    """How many inputs of ``size`` bytes together pass the L2 three times; at most 256."""
+    cache = torch.cuda.get_device_properties(0).L2_cache_size
+    return int(min(2 + 3 * cache // size, 256))
+
+
 def calls_of(
     run: Callable[[Tensor, Tensor], Any], shape: tuple[int, int, int, int], operation: Operation
 ) -> tuple[list[Call], list[Call]]:
     """Forward and backward calls over inputs that together pass the L2 three times."""
-    cache = torch.cuda.get_device_properties(0).L2_cache_size
-    sets = 2 + 3 * cache // (2 * torch.Size(shape).numel())
     forward: list[Call] = []
     backward: list[Call] = []
-    for _ in range(min(sets, 256)):
+    for _ in range(sets_of(2 * torch.Size(shape).numel())):
         x, residual = (
             torch.randn(shape, device="cuda", dtype=torch.float16)
             .to(memory_format=torch.channels_last)
@@ -179,49 +188,98 @@ def variants(run: Callable[[Tensor, Tensor], Any]) -> dict[str, tuple[Callable[.
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One operation at one size: the rows of all its variants."""
+
+    operation: str
+    shape: tuple[int, ...]
+    run: Callable[..., Any]
+    directions: dict[str, tuple[int, Callable[[Callable[..., Any]], list[Call]]]]
+    """Name: (bytes that must move, the calls to be timed of a variant of ``run``)."""
+
+
+def cases(batch: int) -> Iterator[Case]:
+    """What is measured at this batch size."""
+    for name, *sizes in CASES:
+        yield _norm_case(name, (batch, sizes[0], sizes[1], sizes[2]))
+    for name, (height, width) in itertools.product(PIXELS, PICTURES):
+        yield _pixel_case(name, (batch, height, width))
+
+
+def _norm_case(name: str, shape: tuple[int, int, int, int]) -> Case:
+    operation = OPERATIONS[name]
+    return Case(
+        operation=name,
+        shape=shape,
+        run=operation.run,
+        directions={
+            "forward": (
+                declared_bytes(operation, shape, back=False),
+                lambda run: calls_of(run, shape, operation)[0],
+            ),
+            "backward": (
+                declared_bytes(operation, shape, back=True),
+                lambda run: calls_of(run, shape, operation)[1],
+            ),
+        },
+    )
+
+
+def _pixel_case(name: str, shape: tuple[int, int, int]) -> Case:
+    pixels = PIXELS[name]
+    size = int(pixels.bytes * math.prod(shape))
+
+    def calls(run: Callable[..., Any]) -> list[Call]:
+        given = [pixels.given(*shape, "cuda") for _ in range(sets_of(size))]
+        return [functools.partial(run, *tensors) for tensors in given]
+
+    return Case(operation=name, shape=shape, run=pixels.run, directions={"forward": (size, calls)})
+
+
 def measure(report: Report, deadline: float) -> None:
     """All rows, each written as soon as it is measured; stops in time for the deadline."""
     rate = copy_rate()
     report.facts["copy_gb_per_s"] = round(rate / 1e9)
-    for batch in (1, 8):
-        for name, *sizes in CASES:
-            if time.monotonic() > deadline:
-                report.facts["kernels"] = "stopped at the time limit"
-                report.write()
-                return
-            shape = (batch, sizes[0], sizes[1], sizes[2])
-            for variant, (run, ours) in variants(OPERATIONS[name].run).items():
-                with either(ours):
-                    _measure_one(report, name, shape, variant, run, rate)
+    for case in itertools.chain.from_iterable(cases(batch) for batch in (1, 8)):
+        if time.monotonic() > deadline:
+            report.facts["kernels"] = "stopped at the time limit"
+            report.write()
+            return
+        for variant, (run, ours) in variants(case.run).items():
+            with either(ours):
+                measure_one(report, case, variant, run, rate)
+
+
+def measure_one(
+    report: Report, case: Case, variant: str, run: Callable[..., Any], rate: float
+) -> None:
+    """A row for each direction; an error is written into its row, and the next is measured."""
+    for direction, (size, calls) in case.directions.items():
+        row: dict[str, Any] = {
+            "operation": case.operation,
+            "direction": direction,
+            "shape": "x".join(map(str, case.shape)),
+            "variant": variant,
+            "mbytes": round(size / 1e6, 1),
+        }
+        try:
+            took = milliseconds(calls(run))
+            row |= {"ms": round(took, 4), "of_copy_rate": round(size / took * 1e3 / rate, 3)}
+            row |= {"error": ""}
+        except Exception as error:  # the other rows must not be lost with this one
+            row |= {"ms": None, "of_copy_rate": None, "error": brief(error)}
+        report.add("kernels", **row)
+
+
+def brief(error: Exception) -> str:
+    """The error's type and message in one line of a table."""
+    return " ".join(f"{type(error).__name__}: {error}".replace("|", "/").split())[:200]
 
 
 def either(ours: bool) -> AbstractContextManager[None]:
     """Our kernels, or PyTorch's operators."""
     return nullcontext() if ours else without_kernels()
-
-
-def _measure_one(
-    report: Report,
-    name: str,
-    shape: tuple[int, int, int, int],
-    variant: str,
-    run: Callable[[Tensor, Tensor], Any],
-    rate: float,
-) -> None:
-    operation = OPERATIONS[name]
-    for direction, calls in zip(("forward", "backward"), calls_of(run, shape, operation)):
-        took = milliseconds(calls)
-        size = declared_bytes(operation, shape, direction == "backward")
-        report.add(
-            "kernels",
-            operation=name,
-            direction=direction,
-            shape="x".join(map(str, shape)),
-            variant=variant,
-            ms=round(took, 4),
-            mbytes=round(size / 1e6, 1),
-            of_copy_rate=round(size / took * 1e3 / rate, 3),
-        )
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from cyclegan.errors import TensorError
 from cyclegan.kernels import launch
-from cyclegan.kernels.reference import Activation, finish, norm_reference
+from cyclegan.kernels.reference import Activation, check_floating, finish, norm_reference
 
 if launch.HAS_TRITON:
     from cyclegan.kernels.instance_norm_ops import instance_norm_op
@@ -50,8 +50,8 @@ def instance_norm(
     """Instance norm (Ulyanov et al. 2016), then activation, ``+ residual``, reflection pad.
 
     ``x`` is floating, (N, C, H, W) with H W > 1; ``weight`` and ``bias`` (C) scale and shift when
-    given; ``residual`` has the shape of ``x``. Biased variance over H and W. Statistics are float32
-    for half precision, whatever autocast says.
+    given; ``residual`` has the shape of ``x``. They are floating, each in a dtype of its own.
+    Biased variance over H and W. Statistics are float32 for half precision, whatever autocast says.
 
     Returns (N, C, H + 2 pad, W + 2 pad) in the dtype of ``x``, or with ``unpadded`` the pair of
     (N, C, H, W) and that; with no pad both are one tensor. On a GPU the layout is that of ``x``:
@@ -110,8 +110,7 @@ def _check(
     pad: int,
 ) -> None:
     shape = launch.check_picture(x, "instance_norm")
-    if not x.is_floating_point():
-        raise TensorError(f"instance_norm takes floating numbers, got {x.dtype}")
+    check_floating("the input of instance_norm", x)
     if shape[2] * shape[3] <= 1:
         raise TensorError(
             f"instance_norm needs more than one pixel a channel, got {tuple(shape)}: "
@@ -123,6 +122,7 @@ def _check(
         launch.check_pads(shape, (pad, pad, pad, pad))
     if residual is not None:
         _check_beside(x, "residual", residual, shape)
+        check_floating("the residual", residual)
     if weight is not None:
         _check_beside(x, "weight", weight, (shape[1],))
     if bias is not None:

@@ -40,6 +40,8 @@ INLINE_SPLITS = 64
 """Partial results a consumer merges by itself; more are first merged by a kernel of their own."""
 MAX_PIXELS = 1 << 30
 """Pixels are counted in 32 bits, with room for the last, partly filled program."""
+MAX_GRID = (1 << 16) - 1
+"""Programs along a grid's second and third axis, where channels and images lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +69,12 @@ def default(channels: int, pixels: int, channels_last: bool) -> Blocks:
     """Block sizes by reasoning: 16 elements a thread, 16 bytes an access, no processor idle.
 
     Small images take narrow channel blocks (32 bytes, one sector), so that few splits of H x W make
-    enough programs and the merge of the splits needs no launch of its own.
+    enough programs and the merge of the splits needs no launch of its own. Narrower blocks than
+    that take 8 elements a thread: a gradient that gathers mirror images spills with 16.
     """
     small = pixels <= L2_PIXELS
     width = min(16 if small else 64, next_power_of_two(channels)) if channels_last else 1
-    height = min(2048 // width, pixels)
+    height = min((2048 if width >= 16 else 1024) // width, pixels)
     programs = INLINE_SPLITS if small else max(1, PROGRAMS * width // channels)
     return Blocks(
         pixels=height, channels=width, share=max(height, _round_up(pixels, programs, height))
@@ -172,17 +175,31 @@ def check_picture(x: Tensor, what: str) -> torch.Size:
             f"{what} takes fewer than {MAX_PIXELS} pixels an image, got {tuple(shape)}; "
             "cut the image into tiles"
         )
+    # Exported graphs run no kernels: their batch stays unbounded.
+    if not torch.compiler.is_exporting() and (shape[0] > MAX_GRID or shape[1] > MAX_GRID):
+        raise TensorError(
+            f"{what} takes at most {MAX_GRID} images and channels, got {tuple(shape)}; "
+            "cut the batch into smaller ones"
+        )
     return shape
 
 
 def check_pads(shape: Sequence[int], pads: tuple[int, int, int, int]) -> None:
-    """Raises TensorError where (left, right, top, bottom) reach beyond the picture's mirror."""
+    """Raises TensorError where (left, right, top, bottom) reach beyond the picture's mirror, or
+    where the padded picture has more pixels than can be counted.
+    """
     left, right, top, bottom = pads
     height, width = shape[2], shape[3]
     if min(pads) < 0 or max(left, right) >= width or max(top, bottom) >= height:
         raise TensorError(
             f"pad is {pads} (left, right, top, bottom); reflection of {tuple(shape)} takes "
             f"0 to {width - 1} left and right, 0 to {height - 1} above and below"
+        )
+    high, wide = height + top + bottom, width + left + right
+    if high * wide >= MAX_PIXELS:
+        raise TensorError(
+            f"pad {pads} (left, right, top, bottom) makes {tuple(shape)} {high}x{wide}; expected "
+            f"fewer than {MAX_PIXELS} pixels an image: cut the image into tiles"
         )
 
 

@@ -75,7 +75,7 @@ def yuv_to_tensor(
     if y.dtype not in (torch.uint8, torch.uint16) or y.dim() != 3:
         raise FrameError(f"luma is {_seen(y)}; expected uint8 or uint16 (N, H, W)")
     n, height, width = y.shape
-    _check_even(height, width)
+    _check_sizes(n, height, width)
     if uv.dtype != y.dtype or tuple(uv.shape) != (n, height // 2, width // 2, 2):
         raise FrameError(
             f"chroma is {_seen(uv)} beside luma {_seen(y)}; "
@@ -95,7 +95,7 @@ def tensor_to_yuv(
 ) -> tuple[Tensor, Tensor]:
     """(N, 3, H, W) in [-1, 1], H and W even -> planes of NV12 (``bits`` 8) or P010 (10)."""
     _check_tensor(x)
-    _check_even(*x.shape[2:])
+    _check_sizes(x.shape[0], x.shape[2], x.shape[3])
     if bits not in (8, 10):
         raise FrameError(f"bits is {bits}; expected 8 for NV12 or 10 for P010")
     coding, dtype = _coding(matrix, full_range, bits), torch.uint16 if bits == 10 else torch.uint8
@@ -129,6 +129,11 @@ def _check_dtype(dtype: torch.dtype) -> None:
         raise FrameError(f"dtype is {dtype}; expected one of {', '.join(map(str, launch.DTYPES))}")
 
 
-def _check_even(height: int, width: int) -> None:
+def _check_sizes(number: int, height: int, width: int) -> None:
     if height % 2 or width % 2:
         raise FrameError(f"pictures are {width}x{height}; YUV 4:2:0 needs even width and height")
+    if number > launch.MAX_GRID or height * width >= launch.MAX_PIXELS:
+        raise FrameError(
+            f"{number} pictures of {width}x{height}; expected at most {launch.MAX_GRID} of fewer "
+            f"than {launch.MAX_PIXELS} pixels: cut the batch, or the pictures, into smaller ones"
+        )

@@ -11,9 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cyclegan.errors import TensorError
+
 Activation = Literal["none", "relu", "leaky_relu"]
 SLOPE = 0.2
 """Of leaky_relu, for negative inputs (Isola et al. 2017)."""
+
+
+def check_floating(what: str, x: Tensor) -> None:
+    """Raises TensorError unless ``x`` holds floating numbers; looks at no values."""
+    if not x.is_floating_point():
+        raise TensorError(f"{what} is {x.dtype} {tuple(x.shape)}; expected floating numbers")
 
 
 def pad_reference(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
@@ -40,14 +48,17 @@ def finish(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """What follows a norm: activation, then ``+ residual``, then reflection padding.
 
-    Returns the padded result, or with ``unpadded`` the pair (result, padded result).
+    Returns the padded result, or with ``unpadded`` the pair (result, padded result), in the dtype
+    of ``z``. Raises TensorError for a residual that is not floating.
     """
     if activation == "relu":
         z = F.relu(z)
     elif activation == "leaky_relu":
         z = F.leaky_relu(z, SLOPE)
     if residual is not None:
-        z = z + residual
+        check_floating("the residual", residual)
+        # Of two floating dtypes PyTorch returns the wider, the kernels that of z.
+        z = z + residual if z.dtype == residual.dtype else (z + residual).to(z.dtype)
     padded = pad_reference(z, pad, pad, pad, pad) if pad else z
     return (z, padded) if unpadded else padded
 
@@ -63,6 +74,9 @@ def norm_reference(
     unpadded: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Instance norm of ``x`` and what follows it, in PyTorch's operators."""
+    if any(p is not None and p.dtype != x.dtype for p in (weight, bias)):
+        # PyTorch's own takes parameters in the dtype of x, or float32 ones beside half precision.
+        weight, bias = (None if p is None else p.to(_working(x)) for p in (weight, bias))
     z = F.instance_norm(x, weight=weight, bias=bias, eps=eps)
     one_on_cpu = x.shape[0] == 1 and x.device.type == "cpu"
     if one_on_cpu and z.requires_grad and not torch.compiler.is_compiling():

@@ -15,7 +15,7 @@ N batch, C channels, H height, W width.
 from torch import Tensor, nn
 
 from cyclegan.kernels import launch
-from cyclegan.kernels.reference import pad_reference
+from cyclegan.kernels.reference import check_floating, pad_reference
 
 if launch.HAS_TRITON:
     from cyclegan.kernels.reflection_pad_triton import reflection_pad_op
@@ -27,9 +27,10 @@ def reflection_pad2d(x: Tensor, pad: Pad) -> Tensor:
     """``x`` (N, C, H, W) mirrored beyond each side; edge pixels are not repeated.
 
     ``pad`` is one number of pixels, or (left, right, top, bottom); each at most its side less one.
-    Raises TensorError, with the shapes, for more.
+    Raises TensorError, with the shapes, for more, and for numbers that are not floating.
     """
     left, right, top, bottom = pads = (pad,) * 4 if isinstance(pad, int) else pad
+    check_floating("the input of reflection_pad2d", x)
     launch.check_pads(launch.check_picture(x, "reflection_pad2d"), pads)
     if not launch.has_kernels(x):
         return pad_reference(x, left, right, top, bottom)

@@ -4,11 +4,15 @@ import importlib
 import json
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from cyclegan.config import PatchConfig, ResnetConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,6 +69,96 @@ def test_declared_bytes_are_what_the_kernels_move(bench: Any) -> None:
         reads = 1 if name == "pad3" else 2 + operation.residual
         expected = 2 * (reads * x.numel() + written)
         assert kernels.declared_bytes(operation, shape, back=False) == expected
+
+
+def test_declared_bytes_of_pixels_are_what_goes_in_and_comes_out(bench: Any) -> None:
+    for pixels in bench("pixels").PIXELS.values():
+        given = pixels.given(2, 4, 6, "cpu")
+        made = pixels.run(*given)
+        tensors = [*given, *(made if isinstance(made, tuple) else (made,))]
+        assert sum(t.numel() * t.element_size() for t in tensors) == pixels.bytes * 2 * 4 * 6
+
+
+def test_a_variant_that_fails_is_a_row_and_the_others_follow(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = bench("kernels")
+    report = bench("report").Report(tmp_path / "kernels", {})
+    monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
+    monkeypatch.setattr(kernels, "sets_of", lambda size: 1)
+    monkeypatch.setattr(kernels, "milliseconds", lambda calls: float(calls[0]()))
+    nv12 = kernels.PIXELS["NV12 to tensor"]
+    on_cpu = replace(nv12, given=lambda n, h, w, device: nv12.given(n, h, w, "cpu"))
+    monkeypatch.setitem(kernels.PIXELS, "NV12 to tensor", on_cpu)
+    case = kernels._pixel_case("NV12 to tensor", (1, 4, 6))
+
+    def broken(*tensors: torch.Tensor) -> None:
+        raise RuntimeError("no | code\nfor this")
+
+    both = {"torch.compile": (broken, False), "ours": (lambda *tensors: 1, True)}
+    monkeypatch.setattr(kernels, "cases", lambda batch: [case] if batch == 1 else [])
+    monkeypatch.setattr(kernels, "variants", lambda run: both)
+    kernels.measure(report, float("inf"))
+    failed, after = json.loads((tmp_path / "kernels.json").read_text())["kernels"]
+    assert failed["error"] == "RuntimeError: no / code for this"
+    assert (failed["ms"], after["ms"], after["error"]) == (None, 1.0, "")
+
+
+SMALL: dict[str, Any] = {
+    "generator": ResnetConfig(width=4, blocks=1),
+    "discriminator": PatchConfig(width=4, layers=2),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_halves_are_the_step(bench: Any) -> None:
+    """The same losses and weights as the step that trains, after two steps."""
+    steps = bench("steps")
+    real_a, real_b = torch.rand(2, 1, 3, 32, 32) * 2 - 1
+    variant = steps.VARIANTS["float32 eager, no TF32"]
+    model, other = (steps.new_model(variant, "cpu", SMALL) for _ in range(2))
+    eager = steps.step_call(model, real_a, real_b, compiled=False)
+    compiled = steps.compiled_step(other, real_a, real_b, backend="aot_eager")
+    for _ in range(2):
+        losses, (generators, discriminators) = eager().as_floats(), compiled()
+    judged = losses.pop("discriminator_a") + losses.pop("discriminator_b")
+    assert float(generators) == pytest.approx(sum(losses.values()), rel=1e-4)
+    assert float(discriminators) == pytest.approx(judged, rel=1e-4)
+    assert all(loss > 0 for loss in losses.values()), "adversarial, cycle and identity"
+
+
+def test_tf32_is_off_inside_alone(bench: Any) -> None:
+    before = torch.backends.cudnn.allow_tf32
+    with bench("steps").without_tf32():
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+def test_a_row_that_fails_or_takes_too_long_is_kept_as_one(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = bench("gpu")
+    report = bench("report").Report(tmp_path / "gpu", {})
+    monkeypatch.setattr(gpu, "ROW_SECONDS", 0.05)
+    monkeypatch.setattr(gpu, "seconds_of", lambda call: call())
+    builds: list[Any] = [lambda: time.sleep(60), lambda: lambda: 1 / 0, lambda: lambda: 0.5]
+    rows = [
+        gpu.Row(task="step", size=(2, 8, 8), variant="any", ours=True, build=build)
+        for build in builds
+    ]
+    monkeypatch.setattr(gpu, "rows", lambda: iter(rows))
+    gpu.measure_models(report, float("inf"))
+    slow, wrong, good = json.loads((tmp_path / "gpu.json").read_text())["models"]
+    assert slow["error"].startswith("TimeoutError")
+    assert wrong["error"].startswith("ZeroDivisionError")
+    assert (good["pictures_per_s"], good["error"]) == (4.0, "")
+
+
+def test_steps_are_measured_at_256_in_every_variant(bench: Any) -> None:
+    found = [(row.size, row.variant) for row in bench("gpu").rows() if row.task == "step"]
+    sizes = ((1, 256, 256), (16, 256, 256))
+    assert found == [(size, name) for name in bench("steps").VARIANTS for size in sizes]
 
 
 def test_the_table_of_block_sizes_keeps_other_rows(bench: Any, tmp_path: Path) -> None:

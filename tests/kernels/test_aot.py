@@ -27,6 +27,8 @@ from cyclegan.kernels import (  # noqa: E402
 )
 
 CAPABILITIES = (80, 89, 90, 100, 120)
+FEWER = (80, 90)
+"""For the variants that must compile and not spill, no more."""
 REGISTERS = Path(__file__).with_name("registers.json")
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
@@ -47,6 +49,9 @@ class Variant:
     flags: dict[str, Any]
     pixels: int = 0
     """H x W that block sizes are chosen for; 0 for kernels without a table."""
+    channels: int = 64
+    dtype: str = "fp16"
+    """Of activations, as Triton spells it."""
 
 
 VARIANTS = {
@@ -112,6 +117,71 @@ OTHERS = {
 }
 """Small or narrow by nature: they must compile and keep to their registers."""
 
+
+def _apply(**changes: Any) -> Variant:
+    return _variant(
+        instance_norm_triton.in_apply,
+        {**RELU, "RESIDUAL": False, "Z": True, "PADDED": False},
+        changes,
+    )
+
+
+def _reduce(**changes: Any) -> Variant:
+    return _variant(
+        instance_norm_triton.in_bwd_reduce,
+        {**RELU, "DZ": True, "DPADDED": False, "DY": False},
+        changes,
+    )
+
+
+def _dx(**changes: Any) -> Variant:
+    return _variant(instance_norm_triton.in_bwd_dx, {**RELU, "DZ": True, "DPADDED": False}, changes)
+
+
+def _variant(kernel: Any, flags: dict[str, Any], changes: dict[str, Any]) -> Variant:
+    """Changes in capitals are the kernel's flags, others fields of Variant."""
+    fields = {name: value for name, value in changes.items() if name.islower()}
+    flags = flags | {name: value for name, value in changes.items() if name.isupper()}
+    return Variant(kernel=kernel, flags=flags, **{"pixels": 1 << 16, **fields})
+
+
+AFFINE = {"WEIGHT": True, "BIAS": True}
+LEAKY, NCHW = {"ACTIVATION": 2}, {"CHANNELS_LAST": False}
+BOTH = {"RESIDUAL": True, "PADDED": True}
+PADDED_GRADIENT = {"DZ": False, "DPADDED": True}
+
+LEGAL = {
+    "in_stats_c3": _variant(instance_norm_triton.in_stats, {}, {"channels": 3}),
+    "in_stats_c513_fp32": _variant(
+        instance_norm_triton.in_stats, {}, {"channels": 513, "dtype": "fp32"}
+    ),
+    "in_merge_sums": Variant(
+        kernel=instance_norm_triton.in_merge, flags={"BLOCK_C": 16, "MOMENTS": False}
+    ),
+    "in_apply_nchw_both": _apply(**NCHW, **BOTH),
+    "in_apply_c3_leaky": _apply(channels=3, **LEAKY),
+    "in_apply_c513_affine_both": _apply(channels=513, **AFFINE, **BOTH),
+    "in_apply_fp32_affine_both": _apply(dtype="fp32", **AFFINE, **BOTH),
+    "in_apply_bf16_affine_leaky": _apply(dtype="bf16", **AFFINE, **LEAKY, pixels=1 << 20),
+    "in_bwd_reduce_nchw": _reduce(**NCHW, DPADDED=True, DY=True),
+    "in_bwd_reduce_c3_pad": _reduce(channels=3, **PADDED_GRADIENT),
+    "in_bwd_reduce_c513_affine": _reduce(channels=513, **AFFINE, **LEAKY),
+    "in_bwd_reduce_fp32_both": _reduce(dtype="fp32", DPADDED=True, DY=True),
+    "in_bwd_reduce_bf16_pad": _reduce(dtype="bf16", **PADDED_GRADIENT, **AFFINE),
+    "in_bwd_dx_nchw_pad": _dx(**NCHW, **PADDED_GRADIENT),
+    "in_bwd_dx_c3_affine": _dx(channels=3, **AFFINE),
+    "in_bwd_dx_c513_pad": _dx(channels=513, **PADDED_GRADIENT),
+    "in_bwd_dx_fp32_affine_both": _dx(dtype="fp32", **AFFINE, DPADDED=True),
+    "in_bwd_dx_bf16_leaky": _dx(dtype="bf16", **LEAKY, pixels=1 << 20),
+    "pad_forward_nchw_fp32": _variant(
+        reflection_pad_triton.pad_forward, {**NCHW}, {"dtype": "fp32"}
+    ),
+    "pad_backward_c3_bf16": _variant(
+        reflection_pad_triton.pad_backward, {}, {"channels": 3, "dtype": "bf16"}
+    ),
+}
+"""What else the networks and the public functions can ask for."""
+
 FLOAT32 = {
     "partial_ptr", "merged_ptr", "mean_ptr", "rstd_ptr", "sums_ptr", "weight_ptr", "bias_ptr",
 }  # fmt: skip
@@ -133,10 +203,10 @@ def compiled(variant: Variant, capability: int) -> Any:
 
 
 def _constants(variant: Variant) -> tuple[dict[str, Any], int]:
-    known = {"C": 64, **FLAGS, **variant.flags}
+    known = {"C": variant.channels, **FLAGS, **variant.flags}
     warps = 4
     if variant.pixels:
-        blocks = launch.default(64, variant.pixels, known["CHANNELS_LAST"])
+        blocks = launch.default(variant.channels, variant.pixels, known["CHANNELS_LAST"])
         known |= {"P": blocks.pixels, "BLOCK_C": blocks.channels}
         warps = blocks.warps
     return {name: known[name] for name in variant.kernel.arg_names if name in known}, warps
@@ -152,7 +222,7 @@ def _type(variant: Variant, name: str) -> str:
             return "*fp32"
         if name in BYTES and not pad:
             return "*u16" if variant.flags.get("SHIFT") else "*u8"
-        return "*fp16"
+        return f"*{variant.dtype}"
     return "fp32" if name in FLOATS else "i32"
 
 
@@ -191,6 +261,13 @@ def test_keeps_to_its_registers_and_to_wide_accesses(name: str, capability: int)
         loads, stores = wide(kernel.asm["ptx"])
         assert loads
         assert stores or name in NARROW_STORES
+
+
+@pytest.mark.parametrize("capability", FEWER)
+@pytest.mark.parametrize("name", LEGAL)
+def test_compiles_without_spills(name: str, capability: int) -> None:
+    used = resources(compiled(LEGAL[name], capability).asm["cubin"])
+    assert used["STACK"] == used["LOCAL"] == 0, "spills, or an array in local memory"
 
 
 def main() -> None:

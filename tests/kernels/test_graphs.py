@@ -51,6 +51,14 @@ def test_export_sees_pytorchs_operators(build: Any) -> None:
     assert found["aten.instance_norm.default"] == (3 if build is discriminator else 7)
 
 
+def test_a_dynamic_batch_is_exported_without_bounds() -> None:
+    sizes = ({0: torch.export.Dim("batch", max=1 << 20)},)
+    x = torch.randn(2, 3, 16, 16)
+    program = torch.export.export(generator().eval(), (x,), dynamic_shapes=sizes)
+    assert program.module()(x[:1]).shape == (1, 3, 16, 16)
+    assert [bounds.upper for bounds in program.range_constraints.values()] == [1 << 20]
+
+
 class _Claims(nn.Module):
     """A network that says, while it is traced, whether the kernels would have taken it."""
 

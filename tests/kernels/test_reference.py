@@ -12,6 +12,7 @@ from cyclegan.errors import FrameError, TensorError
 from cyclegan.kernels import (
     InstanceNormAct,
     ReflectionPad,
+    finish,
     frames_to_tensor,
     instance_norm,
     launch,
@@ -38,6 +39,39 @@ def test_numbers_are_pytorchs_own() -> None:
     assert torch.equal(reflection_pad2d(X, (5, 0, 1, 3)), F.pad(X, (5, 0, 1, 3), mode="reflect"))
 
 
+FLOATS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize("beside", FLOATS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_result_has_the_dtype_of_x(dtype: torch.dtype, beside: torch.dtype) -> None:
+    x, residual = X.to(dtype), X.to(beside, copy=True).requires_grad_()
+    gamma = torch.ones(3, dtype=beside)
+    z, padded = instance_norm(
+        x, gamma, gamma - 1, activation="relu", residual=residual, pad=1, unpadded=True
+    )
+    assert z.dtype == padded.dtype == finish(x, residual=residual).dtype == dtype
+    wanted = F.relu(F.instance_norm(x.double())) + residual.double()
+    assert torch.allclose(z.double(), wanted, atol=0.05)
+    z.sum().backward()
+    assert residual.grad is not None
+    assert residual.grad.dtype == beside
+
+
+def test_one_dtype_is_not_converted() -> None:
+    traced = torch.export.export(_Finish(), (X, X)).graph.nodes
+    assert [str(n.target) for n in traced if n.op == "call_function"] == [
+        "aten.relu.default", "aten.add.Tensor", "aten.pad.default",
+    ]  # fmt: skip
+
+
+class _Finish(torch.nn.Module):
+    def forward(self, z: Tensor, residual: Tensor) -> Tensor:
+        finished = finish(z, "relu", residual)
+        assert isinstance(finished, Tensor)
+        return reflection_pad2d(finished, 1)
+
+
 def test_modules() -> None:
     norm = InstanceNormAct(3, affine=True, activation="relu", pad=1)
     assert set(norm.state_dict()) == {"weight", "bias"}
@@ -58,10 +92,35 @@ def test_the_gradient_is_right_in_every_layout(batch: int, layout: torch.memory_
     assert torch.allclose(found.double(), wanted, atol=1e-5)
 
 
+LONG = 1 << 15  # squared, one pixel too many to count
+
+
+def huge(*shape: int) -> Tensor:
+    """A tensor of any size, without memory."""
+    return torch.empty(shape, device="meta")
+
+
+def test_the_largest_sizes_are_taken() -> None:
+    x = huge(65535, 1, LONG - 1, LONG - 2)
+    assert reflection_pad2d(x, (1, 0, 0, 0)).shape[2:] == (LONG - 1, LONG - 1)
+
+
 BAD = {
     "not four dimensions": (lambda: instance_norm(X[0]), r"\(3, 5, 6\)"),
     "one pixel": (lambda: instance_norm(X[:, :, :1, :1]), r"\(2, 3, 1, 1\)"),
     "integers": (lambda: instance_norm(X.long()), "int64"),
+    "residual of integers": (
+        lambda: instance_norm(X, residual=X.int()),
+        r"residual is torch.int32 .*expected floating",
+    ),
+    "residual of integers after another norm": (
+        lambda: finish(X, residual=X.long()),
+        r"int64 .*expected floating",
+    ),
+    "pad of integers": (
+        lambda: reflection_pad2d(X.byte(), 1),
+        r"uint8 \(2, 3, 5, 6\); expected floating",
+    ),
     "pad as large as the picture": (lambda: instance_norm(X, pad=5), r"\(2, 3, 5, 6\)"),
     "negative pad": (lambda: instance_norm(X, pad=-1), "-1"),
     "residual of another shape": (lambda: instance_norm(X, residual=X[:1]), r"\(1, 3, 5, 6\)"),
@@ -75,6 +134,17 @@ BAD = {
         lambda: reflection_pad2d(torch.empty(1, 1, 1 << 15, 1 << 15, device="meta"), 1),
         r"\(1, 1, 32768, 32768\)",
     ),
+    "too many pixels with the pad": (
+        lambda: instance_norm(huge(1, 1, LONG - 1, LONG), pad=200),
+        "33167x33168; expected fewer",
+    ),
+    "too many pixels with one of four pads": (
+        lambda: reflection_pad2d(huge(1, 1, LONG - 1, LONG), (0, 0, 1, 0)),
+        "32768x32768",
+    ),
+    "too many images": (lambda: instance_norm(huge(65536, 1, 2, 2)), "65535 images"),
+    "too many images to pad": (lambda: reflection_pad2d(huge(65536, 1, 2, 2), 1), "65535 images"),
+    "too many channels": (lambda: reflection_pad2d(huge(1, 65536, 2, 2), 1), r"\(1, 65536, 2, 2\)"),
 }
 
 
@@ -97,6 +167,8 @@ BAD_FRAMES: dict[str, Callable[[], object]] = {
     "tensor of one channel": lambda: tensor_to_frames(X[:, :1]),
     "tensor of integers": lambda: tensor_to_frames(X.long()),
     "odd height": lambda: tensor_to_yuv(X),
+    "too many pictures": lambda: tensor_to_yuv(huge(65536, 3, 2, 2)),
+    "too many planes": lambda: yuv_to_tensor(huge(65536, 2, 2).byte(), huge(65536, 1, 1, 2).byte()),
     "seven bits": lambda: tensor_to_yuv(X[:, :, :4], bits=7),  # type: ignore[arg-type]
     "unknown matrix": lambda: tensor_to_yuv(X[:, :, :4], matrix="bt470"),  # type: ignore[arg-type]
     "chroma of another depth": lambda: yuv_to_tensor(
