@@ -198,3 +198,31 @@ def test_a_generator_of_one_channel_sees_grey(photo: Image.Image, tmp_path: Path
     )
     expected = 255 - np.asarray(photo.convert("L"))
     np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)
+
+
+def test_sources_are_never_written_over(
+    photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    names = ("a.png", "in/a.png")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        photo.save(folder / name)
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "hard.png").hardlink_to(folder / "a.png")
+    for source, target, message in [
+        (folder, folder, "is the source itself"),
+        (folder, tmp_path / "link", "is the source itself"),
+        (folder, folder / "out", "lies inside the source folder"),
+        (folder, tmp_path / "link" / "out", "lies inside the source folder"),
+        (folder, tmp_path, "is a source itself"),
+        (folder / "a.png", folder / "a.png", "is the source itself"),
+        (folder / "a.png", tmp_path / "hard.png", "is the source itself"),
+    ]:
+        with pytest.raises(OutputError, match=message):
+            translate_path(source, target, negatives)
+        assert sorted(p.name for p in folder.rglob("*")) == ["a.png", "a.png", "in"]
+        for name in names:
+            np.testing.assert_array_equal(pixels(folder / name), np.asarray(photo))
+    (tmp_path / "new").mkdir()
+    assert translate_path(folder, tmp_path / "new", negatives).pictures == 2  # type: ignore[union-attr]
