@@ -21,6 +21,7 @@ from cyclegan.engine.video import Progress, VideoStats, translate_video
 from cyclegan.errors import ImageError, OutputError
 from cyclegan.files import replacing
 from cyclegan.pictures import (
+    DAMAGE,
     SUFFIXES,
     Channels,
     list_pictures,
@@ -30,6 +31,8 @@ from cyclegan.pictures import (
 )
 
 _HOLD_ALPHA = frozenset({".png", ".tif", ".tiff", ".webp"})
+_ANIMATED = frozenset({"GIF", "PNG", "WEBP"})
+"""Formats whose further pictures are played one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +133,21 @@ def translate_folder(
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the content is a still picture, not a video or an animation."""
-    from PIL import Image, UnidentifiedImageError
+    """Whether the content is a still picture, not a video or an animation.
+
+    Several pictures in a file that are not played (pages, previews) are no animation. Where the
+    content does not tell, the name does.
+    """
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
             # Pillow knows an MPEG stream by its first bytes, but reads no pictures from it.
-            return image.format != "MPEG" and getattr(image, "n_frames", 1) == 1
-    except (OSError, UnidentifiedImageError):
+            animated = image.format in _ANIMATED and getattr(image, "is_animated", False)
+            return image.format != "MPEG" and not animated
+    except Image.DecompressionBombError:
+        return True  # Too large a one, as reading it will say.
+    except DAMAGE:
         return path.suffix.lower() in SUFFIXES
 
 

@@ -166,6 +166,38 @@ def test_paths_are_told_apart_by_content(
     assert stats.frames == len(frames)
 
 
+@pytest.mark.parametrize("format", ["mpo", "tiff"])
+def test_pages_and_previews_do_not_make_a_video(
+    format: str, photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    photo.save(source, format=format, save_all=True, append_images=[photo.rotate(90)])
+    with Image.open(source) as image:
+        assert (image.format or "").lower() == format
+        assert image.n_frames == 2  # type: ignore[attr-defined]
+        first = np.asarray(image.convert("RGB"))
+    translate_path(source, tmp_path / "out.png", negatives)
+    np.testing.assert_array_equal(pixels(tmp_path / "out.png"), 255 - first)
+
+
+@pytest.mark.parametrize("format", ["png", "webp", "gif"])
+def test_animations_are_no_pictures(format: str, photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "still", format=format)
+    photo.save(tmp_path / "film", format=format, save_all=True, append_images=[photo.rotate(90)])
+    assert is_picture(tmp_path / "still")
+    assert not is_picture(tmp_path / "film")
+
+
+def test_a_picture_of_absurd_size_is_an_error(
+    photo: Image.Image, negatives: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo.save(tmp_path / "in.dat", format="png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for translate in (translate_path, translate_image):
+        with pytest.raises(ImageError, match=r"in\.dat.*decompression bomb"):
+            translate(tmp_path / "in.dat", tmp_path / "out.png", negatives)
+
+
 def test_what_cannot_be_read_or_written_says_why(
     photo: Image.Image, negatives: Translator, tmp_path: Path
 ) -> None:
