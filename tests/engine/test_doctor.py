@@ -2,6 +2,7 @@ import dataclasses
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import openvino
 import pytest
@@ -50,7 +51,10 @@ def test_instruction_sets_follow_from_flags(
 def test_the_choice_follows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "cuda_available", lambda: True)
     assert doctor.choose_backend().backend == "torch"
-    assert doctor.choose_backend(needs_onnx=True).backend == "openvino"
+    choice = doctor.choose_backend(needs_onnx=True)
+    assert choice.backend == "openvino"
+    assert "an ONNX graph runs on OpenVINO only" in choice.reason
+    assert "no CUDA GPU" not in choice.reason
     monkeypatch.setattr(doctor, "cuda_available", lambda: False)
     assert doctor.choose_backend().backend == "openvino"
     gone = dataclasses.replace(BACKENDS["openvino"], why_missing=lambda: "not installed")
@@ -58,6 +62,30 @@ def test_the_choice_follows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> No
     assert doctor.choose_backend().backend == "torch"
     with pytest.raises(BackendError, match="pip install openvino"):
         doctor.choose_backend(needs_onnx=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a script for a POSIX shell")
+def test_gpus_without_memory_of_their_own_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\necho 'Gx, large, [N/A], 5.1, 12.1'\necho 'Hx, 80, 5.1, 9.0'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    gpus = doctor._gpus()
+    assert [(gpu.name, gpu.memory_mib) for gpu in gpus] == [("Gx, large", None), ("Hx", 80)]
+    assert gpus[0].compute_capability == "12.1"
+    console = Console(width=100, file=io.StringIO())
+    console.print(doctor.render(dataclasses.replace(doctor.diagnose(), gpus=gpus)))
+    assert "memory unknown" in console.file.getvalue()
+
+
+def test_a_device_that_openvino_cannot_open_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("the driver is broken")
+
+    monkeypatch.setattr(openvino, "Core", broken)
+    assert doctor._openvino_devices() == ()
 
 
 def test_it_is_shown_with_reasons_and_advice() -> None:
