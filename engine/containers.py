@@ -201,9 +201,13 @@ class VideoWriter:
             raise OutputError(
                 f"{path.suffix!r} is no video format that can be written; use .mp4, .mov or .mkv"
             ) from error
-        self._container.metadata.update(reader.metadata)
-        self._video = self._add_video(reader, encoder, quality)
-        self._copies = {stream: self._add_copy(stream) for stream in reader.copied}
+        try:
+            self._container.metadata.update(reader.metadata)
+            self._video = self._add_video(reader, encoder, quality)
+            self._copies = {stream: self._add_copy(stream) for stream in reader.copied}
+        except BaseException:
+            self.discard()
+            raise
         self.notes += [f"{_name(stream)} was left out" for stream in reader.left]
 
     def write(self, item: "Picture | Packet[Any]") -> None:
@@ -233,7 +237,13 @@ class VideoWriter:
     def _add_video(self, reader: VideoReader, encoder: str, quality: int) -> Any:
         import av
 
-        codec = av.Codec(encoder, "w")
+        try:
+            codec = av.Codec(encoder, "w")
+        except av.codec.codec.UnknownCodecError as error:
+            raise VideoError(
+                f"this FFmpeg has no encoder {encoder!r}; use libx264, or another of those that "
+                "`python -m av --codecs` lists"
+            ) from error
         if codec.canonical_name not in self._container.supported_codecs:
             raise OutputError(
                 f"{self._container.format.name} files cannot hold {codec.canonical_name} video; "

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cyclegan.config import ResnetConfig
+from cyclegan.engine.containers import VideoWriter
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
@@ -398,6 +399,31 @@ def test_targets_that_cannot_be_written_are_refused(
         translate_video(same, same, copies)
     assert same.read_bytes() == source.read_bytes()
     assert leftovers(tmp_path) == ["file", "same.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "suffix", "error"),
+    [("nope", ".mp4", VideoError), ("libx264", ".webm", OutputError)],
+)
+def test_an_encoder_that_cannot_be_used_is_named_and_leaves_no_file_open(
+    encoder: str,
+    suffix: str,
+    error: type[Exception],
+    clip: Clip,
+    copies: Translator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[str] = []
+    discard = VideoWriter.discard
+    monkeypatch.setattr(
+        VideoWriter, "discard", lambda self: (discard(self), closed.append("closed"))
+    )
+    source = clip("carphone_pristine")
+    with pytest.raises(error, match="'nope'" if encoder == "nope" else "cannot hold"):
+        translate_video(source, tmp_path / f"out{suffix}", copies, encoder=encoder)
+    assert closed == ["closed"]
+    assert leftovers(tmp_path) == []
 
 
 def test_an_engine_that_fails_stops_everything(clip: Clip, tmp_path: Path) -> None:
