@@ -129,9 +129,10 @@ def export(
         reference: write what the public PyTorch implementation loads
         half: float16 weights and arithmetic, for GPUs
     """
-    from cyclegan.checkpoint import load_generator
+    from cyclegan.checkpoint import load_generator, read_info
 
-    generator = load_generator(find_model(model))
+    path = find_model(model)
+    generator = load_generator(path)
     if reference:
         from cyclegan.reference import export_reference
 
@@ -139,7 +140,13 @@ def export(
     else:
         from cyclegan.engine.export import onnx_from_generator
 
-        onnx_from_generator(generator, target, precision="float16" if half else "float32")
+        source_domain, target_domain = read_info(path).domains
+        onnx_from_generator(
+            generator,
+            target,
+            precision="float16" if half else "float32",
+            domains=(source_domain, target_domain),
+        )
     print(target)
 
 

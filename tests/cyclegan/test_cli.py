@@ -72,6 +72,7 @@ def test_inspect_knows_all_three_kinds(model, tmp_path):
     assert cyclegan("export", model, tmp_path / "g.onnx").returncode == 0
     result = cyclegan("inspect", tmp_path / "g.onnx")
     assert "frame-to-frame ONNX graph" in result.stdout
+    assert "horse -> zebra" in result.stdout
     assert "width=4" in result.stdout
     export_reference(tmp_path / "net.pth", load_generator(model))
     result = cyclegan("inspect", tmp_path / "net.pth")
