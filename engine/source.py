@@ -4,9 +4,11 @@ Backends ask it for what they run on, a PyTorch module or an ONNX file; either i
 first asked for. A model whose graph is in the cache already is opened without PyTorch.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
+from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -92,7 +94,8 @@ class CheckpointSource:
 
     @cached_property
     def _key(self) -> Key:
-        return _export_key(file_digest(self._path))
+        with _readable(self._path):
+            return _export_key(file_digest(self._path))
 
     def generator(self) -> "Generator":
         from cyclegan.checkpoint import load_generator
@@ -154,8 +157,17 @@ def open_source(model: "str | os.PathLike[str] | Generator") -> Source:
 
 def _is_onnx(path: Path) -> bool:
     """ONNX is protobuf: field 1 (ir_version, a varint) comes first. Ours ends in .onnx, too."""
-    with path.open("rb") as file:
+    with _readable(path), path.open("rb") as file:
         return file.read(1) == b"\x08" or path.suffix.lower() == ".onnx"
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Says in our terms that the system does not let the model file be read."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _export_key(digest: str) -> Key:

@@ -229,6 +229,16 @@ def test_what_cannot_be_opened_says_why(model: Path, tmp_path: Path) -> None:
         Translator.open(tmp_path / "cut.safetensors")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that even root cannot read")
+def test_a_file_that_cannot_be_read_is_a_model_error(tmp_path: Path) -> None:
+    unreadable = tmp_path / "model.safetensors"
+    unreadable.symlink_to("/proc/self/mem")
+    with pytest.raises(ModelError, match=r"cannot read .*model\.safetensors: Input/output error"):
+        Translator.open(unreadable)
+    with pytest.raises(ModelError, match=r"cannot read .*model\.safetensors: Input/output error"):
+        _ = source.CheckpointSource(unreadable).info
+
+
 def test_a_closed_translator_refuses(model: Path, frames: np.ndarray) -> None:
     translator = Translator.open(model)
     translator.close()
