@@ -29,6 +29,12 @@ def model(tmp_path):
     return path
 
 
+def test_processes_of_tests_leave_the_users_cache_alone(cache):
+    code = "from cyclegan.engine.cache import cache_folder; print(cache_folder())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(cache)
+
+
 def test_overview_names_every_verb():
     result = cyclegan("--help")
     assert result.returncode == 0
