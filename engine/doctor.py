@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cyclegan
-from cyclegan.engine.cpu import cpu_cores, cpu_model, has_fast_bfloat16, instruction_sets
+from cyclegan.cpu import cpu_cores, cpu_model, has_fast_bfloat16, instruction_sets
 from cyclegan.engine.runners import BACKENDS
 from cyclegan.errors import BackendError
 

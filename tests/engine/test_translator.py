@@ -10,8 +10,8 @@ import torch
 
 import cyclegan
 from cyclegan.config import ResnetConfig, UnetConfig
+from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine import source
-from cyclegan.engine.cpu import has_fast_bfloat16
 from cyclegan.engine.export import onnx_from_generator
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.graph_info import read_graph_info
