@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import cyclegan
-from cyclegan.engine.cpu import cpu_cores, cpu_model, instruction_sets
+from cyclegan.cpu import cpu_cores, cpu_model, instruction_sets
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from cyclegan import losses
 from cyclegan.config import CycleGANConfig, GeneratorConfig, Precision
+from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.errors import DataError
 from cyclegan.image_pool import ImagePool
 from cyclegan.networks import discriminator_from_config, generator_from_config, initialise
@@ -224,7 +225,7 @@ def _is_bfloat16(precision: Precision, device: torch.device) -> bool:
         return precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    return has_fast_bfloat16()
 
 
 @contextmanager

@@ -34,8 +34,7 @@ SUFFIXES = frozenset(
     ".bmp .gif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()  # noqa: SIM905
 )
 
-# What Pillow's decoders are seen to raise for damaged files.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -44,6 +43,7 @@ _DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+"""What Pillow's decoders are seen to raise for damaged files."""
 
 
 def read_picture(path: Path | str, channels: Channels = 3) -> Picture:
@@ -60,7 +60,7 @@ def open_image(path: Path | str) -> Image.Image:
         with Image.open(path) as image:
             image.load()
             return _eight_bit(ImageOps.exif_transpose(image))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError(f"cannot read {path} as a picture: {error}") from error
 
 

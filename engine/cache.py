@@ -19,6 +19,7 @@ from cyclegan.files import replacing
 
 LAYOUT_VERSION = 1
 ENVIRONMENT_VARIABLE = "CYCLEGAN_CACHE"
+Key = Mapping[str, str | int | float | None]
 _log = logging.getLogger(__name__)
 
 
@@ -31,9 +32,7 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("cyclegan-engine", appauthor=False))
 
 
-def cached(
-    name: str, key: Mapping[str, str | int | float | None], build: Callable[[Path], object]
-) -> Path:
+def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
     """The file that ``build(path)`` writes for ``key``, from the cache if it is there.
 
     ``name`` is the file's name, as in ``model.onnx``. A file that is damaged or was built for
@@ -42,9 +41,7 @@ def cached(
     """
     from filelock import FileLock
 
-    note = {"layout": LAYOUT_VERSION, "name": name, **key}
-    digest = hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()
-    path = cache_folder() / digest[:2] / digest / name
+    path, note = _entry(name, key)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.parent / "lock")
@@ -62,10 +59,23 @@ def cached(
         lock.release()
 
 
+def find(name: str, key: Key) -> Path | None:
+    """The file that is in the cache for ``key``, or None; nothing is built or written."""
+    path, note = _entry(name, key)
+    return path if _usable(path, note) else None
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _entry(name: str, key: Key) -> tuple[Path, dict[str, object]]:
+    """Where the file for ``key`` stands, and the note on what it was built for."""
+    note: dict[str, object] = {"layout": LAYOUT_VERSION, "name": name, **key}
+    digest = hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / digest[:2] / digest / name, note
 
 
 def _build(path: Path, note: Mapping[str, object], build: Callable[[Path], object]) -> None:

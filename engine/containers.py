@@ -77,7 +77,7 @@ class VideoReader:
         self.layout: Layout | None = None
         """Known from the first frame on."""
         self._next_pts = 0
-        self._end_seconds = 0.0
+        self._end_seconds = self._video_end_seconds = 0.0
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -161,10 +161,12 @@ class VideoReader:
         if packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             self._end_seconds = max(self._end_seconds, end)
+            if packet.stream is self.video:
+                self._video_end_seconds = max(self._video_end_seconds, end)
 
     def _check_end(self, packets: int) -> None:
         """Note it if the file ends before it said it would."""
-        if packets < self.video.frames:
+        if packets < self.video.frames and self._video_ends_early():
             self.problems.append(f"it ends after {packets} of {self.video.frames} frames")
         elif self._container.duration and self._container.format.name.startswith(_STATED_DURATION):
             stated = self._container.duration / 1e6 + max(self._container.start_time or 0, 0) / 1e6
@@ -172,6 +174,14 @@ class VideoReader:
                 self.problems.append(
                     f"it ends after {self._end_seconds:.1f} of {stated:.1f} seconds"
                 )
+
+    def _video_ends_early(self) -> bool:
+        """Whether the frames end before the stated time; a trimmed clip also counts hidden ones."""
+        if self.video.duration is None:
+            return True
+        stated = float((self.video.duration + (self.video.start_time or 0)) * self.video.time_base)
+        frame = 1 / float(self.video.average_rate or 25)
+        return self._video_end_seconds < stated - 1.5 * frame
 
 
 class VideoWriter:
@@ -191,9 +201,13 @@ class VideoWriter:
             raise OutputError(
                 f"{path.suffix!r} is no video format that can be written; use .mp4, .mov or .mkv"
             ) from error
-        self._container.metadata.update(reader.metadata)
-        self._video = self._add_video(reader, encoder, quality)
-        self._copies = {stream: self._add_copy(stream) for stream in reader.copied}
+        try:
+            self._container.metadata.update(reader.metadata)
+            self._video = self._add_video(reader, encoder, quality)
+            self._copies = {stream: self._add_copy(stream) for stream in reader.copied}
+        except BaseException:
+            self.discard()
+            raise
         self.notes += [f"{_name(stream)} was left out" for stream in reader.left]
 
     def write(self, item: "Picture | Packet[Any]") -> None:
@@ -223,7 +237,13 @@ class VideoWriter:
     def _add_video(self, reader: VideoReader, encoder: str, quality: int) -> Any:
         import av
 
-        codec = av.Codec(encoder, "w")
+        try:
+            codec = av.Codec(encoder, "w")
+        except av.codec.codec.UnknownCodecError as error:
+            raise VideoError(
+                f"this FFmpeg has no encoder {encoder!r}; use libx264, or another of those that "
+                "`python -m av --codecs` lists"
+            ) from error
         if codec.canonical_name not in self._container.supported_codecs:
             raise OutputError(
                 f"{self._container.format.name} files cannot hold {codec.canonical_name} video; "

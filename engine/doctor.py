@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cyclegan
-from cyclegan.engine.cpu import cpu_cores, cpu_model, has_fast_bfloat16, instruction_sets
+from cyclegan.cpu import cpu_cores, cpu_model, has_fast_bfloat16, instruction_sets
 from cyclegan.engine.runners import BACKENDS
 from cyclegan.errors import BackendError
 
@@ -25,7 +25,8 @@ class Gpu:
     """An NVIDIA GPU, as its driver reports it."""
 
     name: str
-    memory_mib: int
+    memory_mib: int | None
+    """None where the GPU shares the system's memory."""
     driver: str
     compute_capability: str
 
@@ -70,9 +71,12 @@ def choose_backend(*, needs_onnx: bool = False) -> Choice:
         return Choice(backend="torch", reason="PyTorch sees a CUDA GPU")
     if BACKENDS["openvino"].why_missing() is None:
         kind = "in bfloat16" if has_fast_bfloat16() else "in float32"
-        return Choice(
-            backend="openvino", reason=f"no CUDA GPU; OpenVINO is fastest on CPUs, {kind}"
+        why = (
+            "an ONNX graph runs on OpenVINO only"
+            if needs_onnx
+            else "no CUDA GPU; OpenVINO is fastest on CPUs"
         )
+        return Choice(backend="openvino", reason=f"{why}, {kind}")
     if needs_onnx:
         raise BackendError("nothing here can run an ONNX file; pip install openvino")
     return Choice(backend="torch", reason="no CUDA GPU and no OpenVINO")
@@ -120,7 +124,7 @@ def render(diagnosis: Diagnosis) -> "RenderableType":
     for gpu in diagnosis.gpus:
         table.add_row(
             "GPU",
-            f"{gpu.name}, {gpu.memory_mib} MiB, compute capability {gpu.compute_capability}, "
+            f"{gpu.name}, {_memory(gpu)}, compute capability {gpu.compute_capability}, "
             f"driver {gpu.driver}",
         )
     if not diagnosis.gpus:
@@ -164,11 +168,20 @@ def _gpus() -> tuple[Gpu, ...]:
         )
     except (OSError, subprocess.SubprocessError):
         return ()
-    rows = [line.split(", ") for line in answer.stdout.splitlines()]
+    rows = [line.rsplit(", ", 3) for line in answer.stdout.splitlines()]
     return tuple(
-        Gpu(name=name, memory_mib=int(memory), driver=driver, compute_capability=capability)
-        for name, memory, driver, capability in rows
+        Gpu(
+            name=name,
+            memory_mib=int(memory) if memory.isdecimal() else None,
+            driver=driver,
+            compute_capability=capability,
+        )
+        for name, memory, driver, capability in (row for row in rows if len(row) == 4)
     )
+
+
+def _memory(gpu: Gpu) -> str:
+    return "memory unknown" if gpu.memory_mib is None else f"{gpu.memory_mib} MiB"
 
 
 def _version(distribution: str) -> str | None:
@@ -188,8 +201,11 @@ def _ffmpeg() -> str | None:
 def _openvino_devices() -> tuple[str, ...]:
     import openvino
 
-    core = openvino.Core()
-    return tuple(
-        f"{device} ({core.get_property(device, 'FULL_DEVICE_NAME')})"
-        for device in core.available_devices
-    )
+    try:
+        core = openvino.Core()
+        return tuple(
+            f"{device} ({core.get_property(device, 'FULL_DEVICE_NAME')})"
+            for device in core.available_devices
+        )
+    except RuntimeError:  # as a broken driver makes it raise
+        return ()

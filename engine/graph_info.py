@@ -51,7 +51,14 @@ class GraphInfo:
                 f"{path} is an ONNX file, but not a frame-to-frame graph: it lacks the metadata "
                 f"{_PREFIX}format_version; write it with `cyclegan export`"
             )
-        if (version := int(values["format_version"])) > FORMAT_VERSION:
+        try:
+            version = int(values["format_version"])
+        except ValueError as error:
+            raise ModelError(
+                f"{path} has graph format {values['format_version']!r}; expected a number; "
+                "export it again"
+            ) from error
+        if version > FORMAT_VERSION:
             raise NewerFormatError(
                 f"{path} has graph format {version}; this version reads up to {FORMAT_VERSION}; "
                 "install a newer cyclegan-engine"

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.engine.pipeline import run_pipeline
+from cyclegan.engine.targets import check_target, check_targets
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.engine.video import Progress, VideoStats, translate_video
 from cyclegan.errors import ImageError, OutputError
 from cyclegan.files import replacing
 from cyclegan.pictures import (
+    DAMAGE,
     SUFFIXES,
     Channels,
     list_pictures,
@@ -29,6 +31,8 @@ from cyclegan.pictures import (
 )
 
 _HOLD_ALPHA = frozenset({".png", ".tif", ".tiff", ".webp"})
+_ANIMATED = frozenset({"GIF", "PNG", "WEBP"})
+"""Formats whose further pictures are played one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +72,11 @@ def translate_image(
     source: str | os.PathLike[str], target: str | os.PathLike[str], translator: Translator
 ) -> None:
     """Translate one picture. Raises ImageError when it cannot be read, OutputError."""
-    target = Path(target)
-    _check_target(target)
+    source, target = Path(source), Path(target)
+    _check_suffix(target)
+    check_target(source, target)
     frame, alpha = read_image(
-        Path(source),
+        source,
         translator.info.config.in_channels,
         keep_alpha=target.suffix.lower() in _HOLD_ALPHA,
     )
@@ -89,10 +94,13 @@ def translate_folder(
     """Translate every picture below the folder ``source`` into the same place below ``target``.
 
     Names stay as they are. Reading, translation and writing overlap. Raises DataError for an empty
-    folder, ImageError for the first picture that cannot be read, unless ``skip_bad``; OutputError.
+    folder, ImageError for the first picture that cannot be read, unless ``skip_bad``; OutputError,
+    also where ``target`` is ``source`` or lies inside it.
     """
     source, target = Path(source), Path(target)
+    check_target(source, target)
     paths = list_pictures(source)
+    check_targets(paths, (target / path.relative_to(source) for path in paths))
     channels = translator.info.config.in_channels
     skipped: list[str] = []
     done = 0
@@ -125,14 +133,21 @@ def translate_folder(
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the content is a still picture, not a video or an animation."""
-    from PIL import Image, UnidentifiedImageError
+    """Whether the content is a still picture, not a video or an animation.
+
+    Several pictures in a file that are not played (pages, previews) are no animation. Where the
+    content does not tell, the name does.
+    """
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
             # Pillow knows an MPEG stream by its first bytes, but reads no pictures from it.
-            return image.format != "MPEG" and getattr(image, "n_frames", 1) == 1
-    except (OSError, UnidentifiedImageError):
+            animated = image.format in _ANIMATED and getattr(image, "is_animated", False)
+            return image.format != "MPEG" and not animated
+    except Image.DecompressionBombError:
+        return True  # Too large a one, as reading it will say.
+    except DAMAGE:
         return path.suffix.lower() in SUFFIXES
 
 
@@ -157,7 +172,7 @@ def write_image(path: Path, frame: Frames, alpha: NDArray[np.uint8] | None = Non
     """Write uint8 (H, W, 1 or 3), with transparency (H, W) if given. Raises OutputError."""
     from PIL import Image
 
-    _check_target(path)
+    _check_suffix(path)
     if alpha is None:
         write_picture(frame, path)
         return
@@ -167,7 +182,7 @@ def write_image(path: Path, frame: Frames, alpha: NDArray[np.uint8] | None = Non
         image.save(temporary)
 
 
-def _check_target(path: Path) -> None:
+def _check_suffix(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise OutputError(
             f"{path}: pictures are written as {', '.join(sorted(SUFFIXES))}, by the name's ending"

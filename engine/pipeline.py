@@ -4,6 +4,7 @@ The channels between them are bounded, so the memory in use does not depend on h
 are. An error in any stage, or an interrupt, stops all of them and is raised in the caller's thread.
 """
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -87,60 +88,115 @@ def run_pipeline(
     """``use(work(item))`` for all items of ``make``, in order, in overlapping stages.
 
     ``make`` is drawn from in one new thread, ``use`` called in another, ``work`` in this one.
-    At most ``capacity`` items wait between two stages. Raises the first error of any stage.
+    At most ``capacity`` items wait between two stages. Raises the first error of any stage, when
+    all of them have ended.
     """
-    made: Channel[T] = Channel(capacity)
-    done: Channel[U] = Channel(capacity)
-    errors: list[BaseException] = []
-    seconds = {"making": 0.0, "working": 0.0}
-
-    def stop(error: BaseException) -> None:
-        errors.append(error)
-        made.abort()
-        done.abort()
-
-    def making() -> None:
-        items = iter(make)
-        try:
-            while True:
-                start = time.perf_counter()
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return made.end()
-                finally:
-                    seconds["making"] += time.perf_counter() - start
-                made.put(item)
-        except StoppedError:
-            return None
-        except BaseException as error:
-            return stop(error)
-
-    def using() -> None:
-        try:
-            while True:
-                use(done.get())
-        except StoppedError:
-            pass
-        except BaseException as error:
-            stop(error)
-
-    threads = [threading.Thread(target=making), threading.Thread(target=using)]
+    stages: _Stages[T, U] = _Stages(capacity)
+    threads = (
+        _Stage(lambda: stages.make(make), stages.stop),
+        _Stage(lambda: stages.use(use), stages.stop),
+    )
     try:
         for thread in threads:
             thread.start()
-        while True:
-            item = made.get()
-            start = time.perf_counter()
-            result = work(item)
-            seconds["working"] += time.perf_counter() - start
-            done.put(result)
-    except StoppedError:
-        done.end()
+        stages.work(work)
     except BaseException as error:
-        stop(error)
+        stages.stop(error)
+    for thread in threads:
+        thread.wait()
     for thread in threads:
         thread.join()
-    if errors:
-        raise errors[0]
-    return StageSeconds(starved=made.get_seconds, blocked=done.put_seconds, **seconds)
+    if stages.errors:
+        raise stages.errors[0]
+    return stages.seconds()
+
+
+class _Stages(Generic[T, U]):
+    """What the three stages do and share."""
+
+    def __init__(self, capacity: int) -> None:
+        self._made: Channel[T] = Channel(capacity)
+        self._done: Channel[U] = Channel(capacity)
+        self._making = self._working = 0.0
+        self.errors: list[BaseException] = []
+
+    def stop(self, error: BaseException) -> None:
+        """Stop all stages because of ``error``."""
+        self.errors.append(error)
+        self._made.abort()
+        self._done.abort()
+
+    def make(self, items: Iterable[T]) -> None:
+        iterator = iter(items)
+        with contextlib.suppress(StoppedError):
+            while True:
+                start = time.perf_counter()
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return self._made.end()
+                finally:
+                    self._making += time.perf_counter() - start
+                self._made.put(item)
+
+    def work(self, work: Callable[[T], U]) -> None:
+        try:
+            while True:
+                item = self._made.get()
+                start = time.perf_counter()
+                result = work(item)
+                self._working += time.perf_counter() - start
+                self._done.put(result)
+        except StoppedError:
+            self._done.end()
+
+    def use(self, use: Callable[[U], None]) -> None:
+        with contextlib.suppress(StoppedError):
+            while True:
+                use(self._done.get())
+
+    def seconds(self) -> StageSeconds:
+        return StageSeconds(
+            making=self._making,
+            starved=self._made.get_seconds,
+            working=self._working,
+            blocked=self._done.put_seconds,
+        )
+
+
+class _Stage:
+    """A stage in a thread of its own, which can be waited for through interrupts."""
+
+    def __init__(self, run: Callable[[], None], stop: Callable[[BaseException], None]) -> None:
+        self._run, self._stop = run, stop
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._guarded)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when the stage has ended; an interrupt meanwhile stops all stages."""
+        # Not by Thread.join: interrupted, it can take a thread that runs for one that has ended.
+        while self._started and not self._ended.is_set():
+            try:
+                self._ended.wait()
+            except BaseException as error:
+                self._stop(error)
+
+    def join(self) -> None:
+        """Let go of the thread, which has nothing left to do."""
+        if self._started:
+            self._thread.join()
+
+    @property
+    def _started(self) -> bool:
+        return self._thread.ident is not None
+
+    def _guarded(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            self._stop(error)
+        finally:
+            self._ended.set()

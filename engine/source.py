@@ -4,19 +4,31 @@ Backends ask it for what they run on, a PyTorch module or an ONNX file; either i
 first asked for. A model whose graph is in the cache already is opened without PyTorch.
 """
 
+import contextlib
+import hashlib
 import importlib.metadata
 import os
-from functools import cached_property
+from collections.abc import Iterator
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import cyclegan
-from cyclegan.engine.cache import cached, file_digest
+from cyclegan.engine.cache import Key, cached, file_digest, find
 from cyclegan.engine.graph_info import FORMAT_VERSION, OPSET, GraphInfo, read_graph_info
 from cyclegan.errors import BackendError, ModelError
 
 if TYPE_CHECKING:
     from cyclegan.networks import Generator
+
+_PACKAGE = Path(cyclegan.__file__).parent
+_SHAPING = (
+    "networks.py",
+    "engine/export.py",
+    "engine/frame_graph.py",
+    "engine/graph_info.py",
+    *sorted(f"kernels/{path.name}" for path in (_PACKAGE / "kernels").glob("*.py")),
+)
 
 
 class Source(Protocol):
@@ -69,7 +81,21 @@ class CheckpointSource:
 
     @cached_property
     def info(self) -> GraphInfo:
-        return read_graph_info(self.onnx())
+        if graph := find("frames.onnx", self._key):  # readable without PyTorch
+            return read_graph_info(graph)
+        from cyclegan.checkpoint import read_info
+        from cyclegan.config import DiscriminatorConfig
+
+        info = read_info(self._path)
+        if isinstance(info.config, DiscriminatorConfig):
+            raise ModelError(f"{self.name} holds a discriminator; expected a generator")
+        source, target = info.domains
+        return GraphInfo(config=info.config, domains=(source, target))
+
+    @cached_property
+    def _key(self) -> Key:
+        with _readable(self._path):
+            return _export_key(file_digest(self._path))
 
     def generator(self) -> "Generator":
         from cyclegan.checkpoint import load_generator
@@ -81,15 +107,12 @@ class CheckpointSource:
 
     @cached_property
     def _onnx(self) -> Path:
-        return cached("frames.onnx", _export_key(file_digest(self._path)), self._export)
+        return cached("frames.onnx", self._key, self._export)
 
     def _export(self, path: Path) -> None:
-        from cyclegan.checkpoint import read_info
         from cyclegan.engine.export import onnx_from_generator
 
-        generator = self.generator()
-        source, target = read_info(self._path).domains
-        onnx_from_generator(generator, path, domains=(source, target))
+        onnx_from_generator(self.generator(), path, domains=self.info.domains)
 
 
 class GeneratorSource:
@@ -134,16 +157,35 @@ def open_source(model: "str | os.PathLike[str] | Generator") -> Source:
 
 def _is_onnx(path: Path) -> bool:
     """ONNX is protobuf: field 1 (ir_version, a varint) comes first. Ours ends in .onnx, too."""
-    with path.open("rb") as file:
+    with _readable(path), path.open("rb") as file:
         return file.read(1) == b"\x08" or path.suffix.lower() == ".onnx"
 
 
-def _export_key(digest: str) -> dict[str, str | int | float | None]:
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Says in our terms that the system does not let the model file be read."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _export_key(digest: str) -> Key:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxscript")}
     return {
         "weights": digest,
         "graph_format": FORMAT_VERSION,
         "opset": OPSET,
         "cyclegan": cyclegan.__version__,
+        "code": _code_digest(),
         **versions,
     }
+
+
+@cache
+def _code_digest() -> str:
+    """SHA-256 of the code that shapes a graph: it may change where the version does not."""
+    digest = hashlib.sha256()
+    for name in _SHAPING:
+        digest.update(_PACKAGE.joinpath(name).read_bytes())
+    return digest.hexdigest()

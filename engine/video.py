@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.containers import Picture, VideoReader, VideoWriter
 from cyclegan.engine.pipeline import StageSeconds, run_pipeline
+from cyclegan.engine.targets import check_target
 from cyclegan.engine.translator import Translation, Translator
-from cyclegan.errors import OutputError, VideoError
+from cyclegan.errors import VideoError
 from cyclegan.files import replacing
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ def translate_video(
     VideoError says so. Raises OutputError when ``target`` cannot be written.
     """
     source, target = Path(source), Path(target)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise OutputError(f"{target} is the source itself; give the result another name")
+    check_target(source, target)
     _check_channels(translator)
     with VideoReader(source) as reader, replacing(target) as temporary:
         stats = _Job(reader, translator, progress).run(temporary, encoder, quality)

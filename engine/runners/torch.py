@@ -8,7 +8,7 @@ import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from cyclegan.engine.cpu import has_fast_bfloat16
+from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Frames

@@ -11,13 +11,6 @@ from bench.harness import Timing, in_turns, record
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CYCLEGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def test_candidates_take_turns_and_warm_up() -> None:
     calls: list[str] = []
     timings = in_turns(

@@ -30,6 +30,12 @@ def model(tmp_path):
     return path
 
 
+def test_processes_of_tests_leave_the_users_cache_alone(cache):
+    code = "from cyclegan.engine.cache import cache_folder; print(cache_folder())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(cache)
+
+
 def test_overview_names_every_verb():
     result = cyclegan("--help")
     assert result.returncode == 0
@@ -96,6 +102,7 @@ def test_inspect_knows_all_three_kinds(model, tmp_path):
     assert cyclegan("export", model, tmp_path / "g.onnx").returncode == 0
     result = cyclegan("inspect", tmp_path / "g.onnx")
     assert "frame-to-frame ONNX graph" in result.stdout
+    assert "horse -> zebra" in result.stdout
     assert "width=4" in result.stdout
     export_reference(tmp_path / "net.pth", load_generator(model))
     result = cyclegan("inspect", tmp_path / "net.pth")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cyclegan import CycleGAN
+from cyclegan import CycleGAN, cpu
 from cyclegan.config import CycleGANConfig, PatchConfig, PixelConfig, ResnetConfig, UnetConfig
 from cyclegan.errors import DataError
 
@@ -141,3 +141,12 @@ def test_both_halves_of_a_step_compile_without_a_graph_break():
         scale = max(gradient.abs().max() for gradient in expected)
         for one, other in zip(found, expected):
             assert (one - other).abs().max() < 1e-3 * scale
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_bfloat16_where_the_cpu_computes_in_it(
+    fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {"amx_tile", "amx_bf16"} if fast else {"avx2", "avx512f"}
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags))
+    assert CycleGAN(CycleGANConfig(**TINY, precision="auto")).bfloat16 == fast

@@ -12,14 +12,6 @@ from cyclegan.engine.translator import Translator
 from cyclegan.networks import Generator, generator_from_config, initialise
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Graphs and engines of the tests go to a folder of their own, made new for each run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CYCLEGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="session")
 def clip() -> Callable[[str], Path]:
     """The path of a real clip by its name."""

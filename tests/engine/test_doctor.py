@@ -2,12 +2,14 @@ import dataclasses
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import openvino
 import pytest
 from rich.console import Console
 
-from cyclegan.engine import cpu, doctor
+from cyclegan import cpu
+from cyclegan.engine import doctor
 from cyclegan.engine.runners import BACKENDS
 from cyclegan.errors import BackendError
 
@@ -23,34 +25,13 @@ def test_the_diagnosis_is_of_this_machine() -> None:
     assert diagnosis.missing[diagnosis.choice.backend] is None
 
 
-def test_openvino_agrees_on_what_the_cpu_computes_in() -> None:
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    assert cpu.has_fast_bfloat16() == ("BF16" in able)
-
-
-@pytest.mark.parametrize(
-    ("flags", "names", "fast"),
-    [
-        ({"avx2"}, ("AVX2",), False),
-        ({"avx2", "avx512f"}, ("AVX512", "AVX2"), False),
-        ({"avx2", "avx512f", "avx512_bf16"}, ("AVX512-BF16", "AVX512", "AVX2"), True),
-        ({"amx_tile", "amx_bf16"}, ("AMX",), True),
-        ({"amx_tile"}, (), False),
-        (set(), (), False),
-    ],
-)
-def test_instruction_sets_follow_from_flags(
-    flags: set[str], names: tuple[str, ...], fast: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags))
-    assert cpu.instruction_sets() == names
-    assert cpu.has_fast_bfloat16() == fast
-
-
 def test_the_choice_follows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "cuda_available", lambda: True)
     assert doctor.choose_backend().backend == "torch"
-    assert doctor.choose_backend(needs_onnx=True).backend == "openvino"
+    choice = doctor.choose_backend(needs_onnx=True)
+    assert choice.backend == "openvino"
+    assert "an ONNX graph runs on OpenVINO only" in choice.reason
+    assert "no CUDA GPU" not in choice.reason
     monkeypatch.setattr(doctor, "cuda_available", lambda: False)
     assert doctor.choose_backend().backend == "openvino"
     gone = dataclasses.replace(BACKENDS["openvino"], why_missing=lambda: "not installed")
@@ -58,6 +39,30 @@ def test_the_choice_follows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> No
     assert doctor.choose_backend().backend == "torch"
     with pytest.raises(BackendError, match="pip install openvino"):
         doctor.choose_backend(needs_onnx=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a script for a POSIX shell")
+def test_gpus_without_memory_of_their_own_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\necho 'Gx, large, [N/A], 5.1, 12.1'\necho 'Hx, 80, 5.1, 9.0'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    gpus = doctor._gpus()
+    assert [(gpu.name, gpu.memory_mib) for gpu in gpus] == [("Gx, large", None), ("Hx", 80)]
+    assert gpus[0].compute_capability == "12.1"
+    console = Console(width=100, file=io.StringIO())
+    console.print(doctor.render(dataclasses.replace(doctor.diagnose(), gpus=gpus)))
+    assert "memory unknown" in console.file.getvalue()
+
+
+def test_a_device_that_openvino_cannot_open_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("the driver is broken")
+
+    monkeypatch.setattr(openvino, "Core", broken)
+    assert doctor._openvino_devices() == ()
 
 
 def test_it_is_shown_with_reasons_and_advice() -> None:

@@ -128,6 +128,10 @@ def test_files_that_are_not_ours_are_refused(graph: Path, tmp_path: Path) -> Non
     onnx.save(model, tmp_path / "newer.onnx")
     with pytest.raises(NewerFormatError, match="graph format 99"):
         read_graph_info(tmp_path / "newer.onnx")
+    newer.value = "first"
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(ModelError, match="graph format 'first'; expected a number"):
+        read_graph_info(tmp_path / "odd.onnx")
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
     with pytest.raises(ModelError, match="not a frame-to-frame graph"):

@@ -166,6 +166,38 @@ def test_paths_are_told_apart_by_content(
     assert stats.frames == len(frames)
 
 
+@pytest.mark.parametrize("format", ["mpo", "tiff"])
+def test_pages_and_previews_do_not_make_a_video(
+    format: str, photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    photo.save(source, format=format, save_all=True, append_images=[photo.rotate(90)])
+    with Image.open(source) as image:
+        assert (image.format or "").lower() == format
+        assert image.n_frames == 2  # type: ignore[attr-defined]
+        first = np.asarray(image.convert("RGB"))
+    translate_path(source, tmp_path / "out.png", negatives)
+    np.testing.assert_array_equal(pixels(tmp_path / "out.png"), 255 - first)
+
+
+@pytest.mark.parametrize("format", ["png", "webp", "gif"])
+def test_animations_are_no_pictures(format: str, photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "still", format=format)
+    photo.save(tmp_path / "film", format=format, save_all=True, append_images=[photo.rotate(90)])
+    assert is_picture(tmp_path / "still")
+    assert not is_picture(tmp_path / "film")
+
+
+def test_a_picture_of_absurd_size_is_an_error(
+    photo: Image.Image, negatives: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo.save(tmp_path / "in.dat", format="png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for translate in (translate_path, translate_image):
+        with pytest.raises(ImageError, match=r"in\.dat.*decompression bomb"):
+            translate(tmp_path / "in.dat", tmp_path / "out.png", negatives)
+
+
 def test_what_cannot_be_read_or_written_says_why(
     photo: Image.Image, negatives: Translator, tmp_path: Path
 ) -> None:
@@ -198,3 +230,31 @@ def test_a_generator_of_one_channel_sees_grey(photo: Image.Image, tmp_path: Path
     )
     expected = 255 - np.asarray(photo.convert("L"))
     np.testing.assert_array_equal(pixels(tmp_path / "out.png"), expected)
+
+
+def test_sources_are_never_written_over(
+    photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    names = ("a.png", "in/a.png")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        photo.save(folder / name)
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "hard.png").hardlink_to(folder / "a.png")
+    for source, target, message in [
+        (folder, folder, "is the source itself"),
+        (folder, tmp_path / "link", "is the source itself"),
+        (folder, folder / "out", "lies inside the source folder"),
+        (folder, tmp_path / "link" / "out", "lies inside the source folder"),
+        (folder, tmp_path, "is a source itself"),
+        (folder / "a.png", folder / "a.png", "is the source itself"),
+        (folder / "a.png", tmp_path / "hard.png", "is the source itself"),
+    ]:
+        with pytest.raises(OutputError, match=message):
+            translate_path(source, target, negatives)
+        assert sorted(p.name for p in folder.rglob("*")) == ["a.png", "a.png", "in"]
+        for name in names:
+            np.testing.assert_array_equal(pixels(folder / name), np.asarray(photo))
+    (tmp_path / "new").mkdir()
+    assert translate_path(folder, tmp_path / "new", negatives).pictures == 2  # type: ignore[union-attr]

@@ -1,3 +1,5 @@
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -76,6 +78,28 @@ def test_an_error_anywhere_stops_all_and_comes_out(stage: str, error: type[BaseE
             lambda n: fail_in("use", n) and None,
             capacity=2,
         )
+    assert threading.active_count() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals as POSIX does")
+def test_an_interrupt_while_the_last_stage_ends_waits_for_it() -> None:
+    """What ``use`` writes to is closed by the caller, who must not do so under its hands."""
+    used: list[int] = []
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def use(item: int) -> None:
+        if item == 0:
+            for _ in range(3):
+                time.sleep(0.1)  # All is made and worked on: the caller's thread waits for this.
+                signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(0.1)
+        used.append(item)
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(range(3), lambda n: n, use, capacity=5)
+    assert used == [0], "what follows an interrupt is dropped"
     assert threading.active_count() == before
 
 

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import threading
@@ -7,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+import cyclegan
 from cyclegan.config import ResnetConfig, UnetConfig
-from cyclegan.engine.cpu import has_fast_bfloat16
+from cyclegan.cpu import has_fast_bfloat16
+from cyclegan.engine import source
 from cyclegan.engine.export import onnx_from_generator
 from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.parity import compare, parity
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError, FrameError, ModelError
@@ -62,8 +66,8 @@ def test_models_are_files_of_three_kinds_or_generators(
 ) -> None:
     graph = onnx_from_generator(generator, tmp_path / "graph")
     expected = exact(generator, frames[:1])[0]
-    for source in (model, str(model), graph, generator):
-        with Translator.open(source, precision="float32") as translator:
+    for given in (model, str(model), graph, generator):
+        with Translator.open(given, precision="float32") as translator:
             assert compare(translator(frames[0]), expected).max_abs <= 1
     with pytest.raises(BackendError, match="is an ONNX graph"):
         Translator.open(graph, backend="torch")
@@ -78,6 +82,39 @@ def test_opening_again_compiles_nothing_and_needs_no_pytorch(model: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_pytorch_needs_no_graph(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    with Translator.open(model, backend="torch", size=(32, 32)) as translator:
+        assert translator.info.domains == ("phones", "cars")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_graph_is_exported_again_when_the_code_that_shapes_it_changes(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    package = shutil.copytree(Path(cyclegan.__file__).parent, tmp_path / "cyclegan")
+    monkeypatch.setattr(source, "_PACKAGE", package)
+
+    def graph() -> Path:
+        source._code_digest.cache_clear()
+        return source.open_source(model).onnx()
+
+    try:
+        first = graph()
+        assert read_graph_info(first).domains == ("phones", "cars")
+        assert graph() == first
+        for name in ("networks.py", "engine/frame_graph.py", "kernels/reference.py"):
+            before = graph()
+            with (package / name).open("a") as file:
+                file.write("# changed\n")
+            assert graph() != before
+    finally:
+        source._code_digest.cache_clear()
 
 
 @pytest.mark.parametrize("size", [(2, 3), (7, 90), (37, 61), (144, 174), (143, 175)])
@@ -190,6 +227,16 @@ def test_what_cannot_be_opened_says_why(model: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(model.read_bytes()[:500])
     with pytest.raises(ModelError):
         Translator.open(tmp_path / "cut.safetensors")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that even root cannot read")
+def test_a_file_that_cannot_be_read_is_a_model_error(tmp_path: Path) -> None:
+    unreadable = tmp_path / "model.safetensors"
+    unreadable.symlink_to("/proc/self/mem")
+    with pytest.raises(ModelError, match=r"cannot read .*model\.safetensors: Input/output error"):
+        Translator.open(unreadable)
+    with pytest.raises(ModelError, match=r"cannot read .*model\.safetensors: Input/output error"):
+        _ = source.CheckpointSource(unreadable).info
 
 
 def test_a_closed_translator_refuses(model: Path, frames: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cyclegan.config import ResnetConfig
+from cyclegan.engine.containers import VideoWriter
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
@@ -292,6 +293,48 @@ def test_a_truncated_video_leaves_a_partial_one_and_an_error(
     )
 
 
+def in_short_groups(path: Path, clip: Clip) -> None:
+    """A real clip with a key frame every 12 frames, and its index in front."""
+    options = {"g": "12", "bf": "2"}
+    with (
+        av.open(str(clip("carphone_pristine"))) as a,
+        av.open(str(path), "w", options={"movflags": "+faststart"}) as b,
+    ):
+        stream = b.add_stream("libx264", rate=a.streams.video[0].average_rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = 176, 144, "yuv420p"
+        for picture in a.decode(video=0):
+            b.mux(stream.encode(picture))
+        b.mux(stream.encode(None))
+
+
+def test_a_trimmed_clip_is_whole(clip: Clip, copies: Translator, tmp_path: Path) -> None:
+    whole, trimmed = tmp_path / "whole.mp4", tmp_path / "trimmed.mp4"
+    in_short_groups(whole, clip)
+    data = bytearray(whole.read_bytes())
+    # An edit list: size, "elst", version, entries, then the duration shown of the first.
+    at = data.index(b"elst") + 12
+    shown = int.from_bytes(data[at : at + 4], "big")
+    data[at : at + 4] = (shown // 2).to_bytes(4, "big")
+    trimmed.write_bytes(data)
+    with av.open(str(trimmed)) as container:
+        packets = sum(packet.size > 0 for packet in container.demux(video=0))
+        assert packets < container.streams.video[0].frames == 120
+    assert len(decoded(trimmed)) == 60
+    assert translate_video(trimmed, tmp_path / "out.mp4", copies).frames == 60
+    assert times(tmp_path / "out.mp4") == times(trimmed)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.98])
+def test_a_clip_cut_anywhere_is_not_whole(
+    share: float, clip: Clip, copies: Translator, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    in_short_groups(whole, clip)
+    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+    with pytest.raises(VideoError, match="is damaged"):
+        translate_video(cut, tmp_path / "out.mp4", copies)
+
+
 def test_damage_inside_is_told(clip: Clip, copies: Translator, tmp_path: Path) -> None:
     whole, bad = tmp_path / "whole.mkv", tmp_path / "bad.mkv"
     translate_video(clip("carphone_pristine"), whole, copies)
@@ -356,6 +399,31 @@ def test_targets_that_cannot_be_written_are_refused(
         translate_video(same, same, copies)
     assert same.read_bytes() == source.read_bytes()
     assert leftovers(tmp_path) == ["file", "same.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "suffix", "error"),
+    [("nope", ".mp4", VideoError), ("libx264", ".webm", OutputError)],
+)
+def test_an_encoder_that_cannot_be_used_is_named_and_leaves_no_file_open(
+    encoder: str,
+    suffix: str,
+    error: type[Exception],
+    clip: Clip,
+    copies: Translator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[str] = []
+    discard = VideoWriter.discard
+    monkeypatch.setattr(
+        VideoWriter, "discard", lambda self: (discard(self), closed.append("closed"))
+    )
+    source = clip("carphone_pristine")
+    with pytest.raises(error, match="'nope'" if encoder == "nope" else "cannot hold"):
+        translate_video(source, tmp_path / f"out{suffix}", copies, encoder=encoder)
+    assert closed == ["closed"]
+    assert leftovers(tmp_path) == []
 
 
 def test_an_engine_that_fails_stops_everything(clip: Clip, tmp_path: Path) -> None:

@@ -1,0 +1,24 @@
+"""Where results may go: never onto what they are made from."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cyclegan.errors import OutputError
+
+
+def check_target(source: Path, target: Path) -> None:
+    """Raises OutputError where ``target`` is ``source``, or lies inside the folder ``source``."""
+    if source.exists() and target.exists() and target.samefile(source):
+        raise OutputError(f"{target} is the source itself; give the result another name")
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise OutputError(
+            f"{target} lies inside the source folder {source}, where the next run would take "
+            "results for sources; write them outside of it"
+        )
+
+
+def check_targets(sources: Iterable[Path], targets: Iterable[Path]) -> None:
+    """Raises OutputError where one of ``targets`` is one of ``sources``, in whatever order."""
+    taken = {path.resolve() for path in sources}
+    if path := next((path for path in targets if path.resolve() in taken), None):
+        raise OutputError(f"{path} is a source itself; write the results into another folder")
