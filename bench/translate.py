@@ -19,6 +19,7 @@ import torch
 from bench.harness import figures, in_turns, record, table
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.parity import compare
+from cyclegan.engine.runners.openvino import shared_core
 from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
@@ -35,7 +36,7 @@ class BareOpenVINO:
     def __init__(self, onnx: Path, frame: Frames, precision: str) -> None:
         import openvino
 
-        core = openvino.Core()
+        core = shared_core()
         model = core.read_model(onnx)
         model.reshape([1, *frame.shape])
         hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}

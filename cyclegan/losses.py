@@ -67,13 +67,16 @@ ADVERSARIAL: dict[Adversarial, AdversarialLoss] = {
 
 
 def gradient_penalty(
-    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor
+    discriminator: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    rng: torch.Generator | None = None,
 ) -> Tensor:
     """How far the discriminator's slope is from 1 between real and fake (Gulrajani et al. 2017, 4).
 
-    ``real`` and ``fake`` are (N, C, H, W); one random point is taken between each two of them.
+    ``real`` and ``fake`` are (N, C, H, W); ``rng`` takes one point between each two of them.
     """
-    weight = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
+    weight = torch.rand(len(real), 1, 1, 1, generator=rng, device=real.device, dtype=real.dtype)
     between = torch.lerp(fake, real, weight).detach().requires_grad_()
     logits = discriminator(between)
     (slope,) = torch.autograd.grad(logits.sum(), between, create_graph=True)

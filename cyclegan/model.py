@@ -72,8 +72,9 @@ class Losses:
 class CycleGAN:
     """Two generators, two discriminators, their optimizers and image pools.
 
-    ``config`` says how they are made and trained; ``config.seed`` decides the initial weights and
-    which images the pools return. The networks live on ``device``.
+    ``config`` says how they are made and trained; ``config.seed`` decides the initial weights,
+    which images the pools return, and where the gradient penalty looks; dropout follows PyTorch's
+    global generator. The networks live on ``device``.
     """
 
     def __init__(self, config: CycleGANConfig, device: torch.device | str = "cpu") -> None:
@@ -99,6 +100,7 @@ class CycleGAN:
         pool_rng = random.Random(config.seed)
         self.pool_a = ImagePool(config.pool_size, pool_rng)
         self.pool_b = ImagePool(config.pool_size, pool_rng)
+        self.rng = torch.Generator(self.device).manual_seed(config.seed)
         self.adversarial = losses.ADVERSARIAL[config.adversarial]
 
     def step(self, real_a: Tensor, real_b: Tensor) -> Losses:
@@ -176,7 +178,7 @@ class CycleGAN:
             self._run(discriminator, real), self._run(discriminator, fake)
         )
         if self.config.adversarial == "wgangp":
-            penalty = losses.gradient_penalty(discriminator, real, fake)
+            penalty = losses.gradient_penalty(discriminator, real, fake, self.rng)
             loss = loss + self.config.lambda_gradient_penalty * penalty
         return loss
 

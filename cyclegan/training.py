@@ -96,8 +96,7 @@ def train(
                     run.save()
                 _show(progress, task, schedule)
         finally:
-            if run.steps:
-                run.save()
+            run.save()
     return TrainResult(
         steps=run.steps,
         seconds=schedule.seconds(),
@@ -161,7 +160,7 @@ class _Run:
         self.samples = tuple(batch.to(model.device) for batch in samples)
         self.log = config.output / "losses.csv"
         self.rows: list[list[object]] = []
-        self.steps = 0
+        self.steps = self.saved_at = 0
 
     def start(self) -> None:
         """Claim the run's folder, which must hold no other run unless that may go."""
@@ -224,6 +223,9 @@ class _Run:
 
     def save(self) -> None:
         """Write the networks, the rest of the log and a last picture of the samples."""
+        if self.saved_at == self.steps:
+            return
+        self.saved_at = self.steps
         model, folder = self.model, self.config.output
         save_generator(folder / "generator_ab.safetensors", model.generator_ab, ("A", "B"))
         save_generator(folder / "generator_ba.safetensors", model.generator_ba, ("B", "A"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import cyclegan
 from cyclegan.cpu import cpu_cores, cpu_model, has_fast_bfloat16, instruction_sets
 from cyclegan.engine.runners import BACKENDS
+from cyclegan.engine.runners.openvino import shared_core
 from cyclegan.errors import BackendError
 
 if TYPE_CHECKING:
@@ -199,10 +200,8 @@ def _ffmpeg() -> str | None:
 
 
 def _openvino_devices() -> tuple[str, ...]:
-    import openvino
-
     try:
-        core = openvino.Core()
+        core = shared_core()
         return tuple(
             f"{device} ({core.get_property(device, 'FULL_DEVICE_NAME')})"
             for device in core.available_devices

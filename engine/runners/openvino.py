@@ -3,6 +3,7 @@
 With a known frame size the graph is fixed to it; otherwise one compiled model takes every size.
 """
 
+import functools
 import importlib.util
 import io
 import platform
@@ -20,6 +21,19 @@ SLOTS = 2
 _HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
+@functools.cache
+def shared_core() -> Any:
+    """The one ``openvino.Core`` of this process.
+
+    A core gives the thread that loads it a stack for signals and takes it away when it goes. Of
+    several cores, the last to go can leave a stack that is gone already, and then the next signal,
+    such as Ctrl-C, ends in a segmentation fault (seen with OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def missing() -> str | None:
     """Why this backend cannot be used here, or None."""
     if importlib.util.find_spec("openvino") is None:
@@ -29,9 +43,7 @@ def missing() -> str | None:
 
 def open_runner(source: Source, settings: Settings) -> "OpenVINORunner":
     """A runner with ``source`` compiled, from the cache where it was compiled before."""
-    import openvino
-
-    core = openvino.Core()
+    core = shared_core()
     device = settings.device or "CPU"
     try:
         hints = _hints(core, device, settings.precision)

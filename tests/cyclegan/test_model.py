@@ -70,9 +70,10 @@ def test_architectures_and_channels(config):
     assert images.fake_b.dtype == torch.float32
 
 
-def test_the_seed_decides():
+@pytest.mark.parametrize("adversarial", ["lsgan", "wgangp"])
+def test_the_seed_decides(adversarial):
     def losses(seed):
-        model = CycleGAN(CycleGANConfig(**TINY, seed=seed))
+        model = CycleGAN(CycleGANConfig(**TINY, seed=seed, adversarial=adversarial))
         generator = torch.Generator().manual_seed(5)
         real_a, real_b = torch.randn(2, 1, 3, 32, 32, generator=generator)
         return [model.step(real_a, real_b).as_floats() for _ in range(2)]

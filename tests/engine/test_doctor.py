@@ -61,7 +61,7 @@ def test_a_device_that_openvino_cannot_open_is_no_failure(monkeypatch: pytest.Mo
     def broken() -> None:
         raise RuntimeError("the driver is broken")
 
-    monkeypatch.setattr(openvino, "Core", broken)
+    monkeypatch.setattr(doctor, "shared_core", broken)
     assert doctor._openvino_devices() == ()
 
 

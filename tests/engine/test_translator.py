@@ -254,3 +254,33 @@ def test_a_generator_in_training_is_left_alone(frames: np.ndarray) -> None:
         translator(frames[0])
     assert network.training
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_ctrl_c_works_when_translators_came_and_went() -> None:
+    """In a process of its own: OpenVINO leaves no thread a signal stack that is gone."""
+    code = """
+import gc, os, signal, time
+import numpy as np
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.doctor import diagnose
+from cyclegan.engine.translator import Translator
+from cyclegan.networks import ResnetGenerator
+
+generator = ResnetGenerator(ResnetConfig(width=4, blocks=1))
+first = Translator.open(generator, backend="openvino")
+second = Translator.open(generator, backend="openvino", precision="float32")
+diagnose()
+for translator in (first, second):
+    translator(np.zeros((16, 16, 3), np.uint8))
+    translator.close()
+del first, second, translator
+gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    command = [sys.executable, "-X", "faulthandler", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.stdout == "interrupted\n", result.stderr
