@@ -27,7 +27,7 @@ generators = st.one_of(
 @given(generator=generators, seed=st.integers(0, 9), learning_rate=st.floats(0, 1))
 def test_survives_toml(generator, seed, learning_rate):
     config = TrainConfig(
-        data=DataConfig(a=Path("one"), b=Path("two words")),
+        data=DataConfig(a=Path("one"), b=Path("two words"), load_size=600, crop_size=512),
         model=CycleGANConfig(
             generator=generator,
             discriminator=PixelConfig(),
