@@ -195,7 +195,8 @@ def test_smoothing_keeps_constants_and_passes_over_gaps() -> None:
 
 def test_a_chart_of_broken_losses_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("step,seconds,a\n1,1,nan\n2,2,inf\n")
-    write_report(Report(title="t", losses=tmp_path / "l.csv"), tmp_path / "report.html")
+    path = write_report(Report(title="t", losses=tmp_path / "l.csv"), tmp_path / "report.html")
+    assert "<svg" in path.read_text()
 
 
 def test_a_missing_part_leaves_the_old_report(tmp_path: Path) -> None:
