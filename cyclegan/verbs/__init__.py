@@ -1,0 +1,13 @@
+"""The verbs of the command line, one function each, and the types that they share.
+
+A verb imports what it needs when it runs, so that ``cyclegan doctor`` does not wait for PyTorch's
+training half.
+"""
+
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+Backend = Literal["auto", "openvino", "torch", "torch-compiled"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Model = Annotated[str, arg(metavar="MODEL", help="a model file, or the name of a shipped model")]

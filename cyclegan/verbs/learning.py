@@ -1,0 +1,96 @@
+"""Verbs that make a generator and score it: demo, train, evaluate."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import tyro
+from tyro.conf import Positional
+
+from cyclegan.config import TrainConfig, from_dict
+from cyclegan.errors import ConfigError
+from cyclegan.shipped import find_model
+from cyclegan.verbs import Backend, Model
+
+
+def demo(output: Path = Path("runs/demo"), minutes: float = 5.0, seed: int = 0) -> None:
+    """Train on built-in data, export, translate, score, and write a report.
+
+    Args:
+        output: folder of the run; the report is report.html in it
+        minutes: time to train for
+        seed: of the weights and of the crops
+    """
+    from cyclegan.demo import run_demo
+
+    report = run_demo(output, minutes=minutes, seed=seed)
+    print(f"report: {report}")
+
+
+def train(arguments: list[str]) -> None:
+    """Train on two folders of pictures; settings from flags, a TOML file, or both."""
+    files = argparse.ArgumentParser(add_help=False)
+    files.add_argument("--config", type=Path)
+    given, rest = files.parse_known_args(arguments)
+    config = tyro.cli(
+        TrainConfig,
+        prog="cyclegan train",
+        description="Train on two folders of pictures. --config FILE reads the settings from a "
+        "TOML file first, such as the config.toml that every run leaves; flags change them.",
+        args=rest,
+        default=_config_from_file(given.config) if given.config else tyro.MISSING_NONPROP,
+    )
+    from cyclegan.training import train as run
+
+    result = run(config)
+    for path, reason in result.skipped.items():
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    print(f"{result.steps} steps in {result.seconds:.0f} s, {len(result.skipped)} pictures skipped")
+    print(f"generators: {result.generator_ab} {result.generator_ba}")
+
+
+def evaluate(
+    model: Positional[Model],
+    source: Positional[Path],
+    truth: Positional[Path],
+    unpaired: bool = False,
+    backend: Backend = "auto",
+) -> None:
+    """Score a generator: pictures of SOURCE, translated, against those of TRUTH.
+
+    Args:
+        source: folder of pictures to translate
+        truth: folder of what they should become, under the same names
+        unpaired: TRUTH is a set of the target domain, of any names: FID and KID instead
+        backend: what runs the generator
+    """
+    from cyclegan.engine.translator import Translator
+    from cyclegan.evaluate import distances, evaluate_folders
+    from cyclegan.pictures import list_pictures, read_picture
+
+    with Translator.open(find_model(model), backend=backend) as translator:
+        network: Any = translator.info.config
+        channels = (network.in_channels, network.out_channels)
+        if unpaired:
+            given = (read_picture(path, *channels[:1]) for path in list_pictures(source))
+            reals = (read_picture(path, *channels[1:]) for path in list_pictures(truth))
+            scores: Any = distances(map(translator, given), reals)
+        else:
+            scores = evaluate_folders(translator, source, truth, channels)
+    for item in dataclasses.fields(scores):
+        print(f"{item.name:<22} {getattr(scores, item.name):.6g}")
+
+
+def _config_from_file(path: Path) -> TrainConfig:
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            config: TrainConfig = from_dict(TrainConfig, tomllib.load(file))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return config

@@ -1,0 +1,108 @@
+"""Verbs about model files: import, export, inspect."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from cyclegan.shipped import find_model
+from cyclegan.verbs import Model
+
+
+def import_(
+    source: Positional[Path],
+    target: Positional[Path],
+    domains: tuple[str, str] | None = None,
+) -> None:
+    """Turn a .pth of the public PyTorch CycleGAN into a .safetensors of ours.
+
+    Args:
+        source: such as latest_net_G_A.pth
+        target: such as generator.safetensors
+        domains: names of the domains that the whole CycleGAN translates between, A and B
+    """
+    from cyclegan.checkpoint import save_discriminator, save_generator
+    from cyclegan.config import DiscriminatorConfig
+    from cyclegan.reference import import_reference
+
+    network: Any = import_reference(source)
+    a, b = domains or ("A", "B")
+    # G_A translates from A, and its D_A judges B.
+    if re.search("_net_[GD]_B", source.name):
+        a, b = b, a
+    if isinstance(network.config, DiscriminatorConfig):
+        save_discriminator(target, network, b)
+    else:
+        save_generator(target, network, (a, b))
+    print(f"{target}: {network.config}")
+
+
+def export(
+    model: Positional[Model],
+    target: Positional[Path],
+    reference: bool = False,
+    half: bool = False,
+) -> None:
+    """Write a generator as a frame-to-frame ONNX graph, or as a .pth of the public CycleGAN.
+
+    Args:
+        target: such as generator.onnx, or latest_net_G_A.pth with --reference
+        reference: write what the public PyTorch implementation loads
+        half: float16 weights and arithmetic, for GPUs
+    """
+    from cyclegan.checkpoint import load_discriminator, load_generator, read_info
+
+    path = find_model(model)
+    if reference:
+        from cyclegan.reference import export_reference
+
+        is_generator = read_info(path).is_generator
+        export_reference(target, (load_generator if is_generator else load_discriminator)(path))
+    else:
+        from cyclegan.engine.export import onnx_from_generator
+
+        generator = load_generator(path)
+        source, destination = read_info(path).domains
+        onnx_from_generator(
+            generator,
+            target,
+            precision="float16" if half else "float32",
+            domains=(source, destination),
+        )
+    print(target)
+
+
+def inspect(model: Positional[Model]) -> None:
+    """Say what is in a model file: .safetensors, .pth or exported .onnx."""
+    path = find_model(model)
+    for name, value in _description(path).items():
+        print(f"{name:<14} {value}")
+
+
+def _description(path: Path) -> dict[str, object]:
+    if path.suffix == ".onnx":
+        from cyclegan.engine.graph_info import read_graph_info
+
+        graph = read_graph_info(path)
+        return {
+            "file": path,
+            "format": "frame-to-frame ONNX graph",
+            "network": graph.config,
+            "domains": " -> ".join(graph.domains),
+            "precision": graph.precision,
+            "size multiple": graph.config.size_multiple,
+            "weights": f"sha256 {graph.weights_sha256}",
+        }
+    from cyclegan.checkpoint import read_info
+
+    info = read_info(path)
+    ours = f"cyclegan-engine, version {info.format_version}"
+    return {
+        "file": path,
+        "format": ours if info.format_version else ".pth of the public CycleGAN",
+        "network": info.config,
+        "domains": " -> ".join(info.domains),
+        "parameters": f"{info.parameters:,}",
+        "size multiple": getattr(info.config, "size_multiple", "any"),
+    }
