@@ -7,7 +7,7 @@ it needs is imported when it is asked, so that a backend that is not installed c
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cyclegan.engine.runners import openvino, torch
+from cyclegan.engine.runners import openvino, tensorrt, torch
 from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Runner
@@ -28,6 +28,7 @@ class Backend:
 
 BACKENDS: dict[str, Backend] = {
     "openvino": Backend(open=openvino.open_runner, why_missing=openvino.missing),
+    "tensorrt": Backend(open=tensorrt.open_runner, why_missing=tensorrt.missing),
     "torch": Backend(open=torch.open_runner, why_missing=torch.missing),
     "torch-compiled": Backend(open=torch.open_compiled_runner, why_missing=torch.compiler_missing),
 }
