@@ -5,6 +5,7 @@ behind the network. What makes the CUDA calls is :mod:`cyclegan.engine.cuda`. Pl
 :mod:`cyclegan.engine.plan`.
 """
 
+import functools
 import threading
 import time
 from typing import Any
@@ -42,7 +43,11 @@ def open_runner(source: Source, settings: Settings) -> "TensorRTRunner":
     if plan is None:
         from cyclegan.engine.plan import plan_from_onnx
 
-        plan = plan_from_onnx(source.onnx(), settings=plan_settings(source.info, settings))
+        plan = plan_from_onnx(
+            source.onnx(),
+            settings=plan_settings(source.info, settings),
+            progress=functools.partial(_stop_unwanted, settings),
+        )
     return runner_of(plan, settings)
 
 
@@ -76,6 +81,11 @@ def plan_settings(info: GraphInfo, settings: Settings) -> PlanSettings:
         profile = Profile(least=least, best=best, most=most)  # type: ignore[arg-type]
     precision = "float16" if settings.precision == "auto" else settings.precision
     return PlanSettings(profile=profile, precision=precision)
+
+
+def _stop_unwanted(settings: Settings, done: int, announced: int | None) -> None:
+    if settings.unwanted is not None and settings.unwanted.is_set():
+        raise BackendError("the build was cancelled: its result is no longer wanted")
 
 
 def run_once(
