@@ -54,9 +54,9 @@ def audit_engine(information: str, precision: BodyPrecision) -> dict[str, int]:
     layers = json.loads(information).get("Layers", [])
     counts = Counter(
         str(output.get("Format/Datatype", "unknown"))
-        for layer in layers
-        if isinstance(layer, dict)
-        for output in layer.get("Outputs", [])
+        for entry in layers
+        if isinstance(entry, dict)
+        for output in entry.get("Outputs", [])
     )
     wanted = _INSPECTED.get(precision)
     if wanted and counts and not any(name in kind for kind in counts for name in wanted):

@@ -36,7 +36,7 @@ def limit_bytes() -> int:
     try:
         if (limit := float(text)) > 0:
             return int(limit * 1e9)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     raise ConfigError(f"{LIMIT_VARIABLE}={text!r}; expected the cache's limit in GB, such as 20")
 

@@ -136,8 +136,9 @@ def _timing_cache(tensorrt: TensorRT, config: Any, path: Path | None) -> Any:
     cache = config.create_timing_cache(known)
     config.set_timing_cache(cache, False)
     yield
+    cache = config.get_timing_cache()
     with replacing(path) as temporary:
-        temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
+        temporary.write_bytes(bytes(cache.serialize()))
 
 
 def _monitor(trt: Any, progress: Progress | None) -> Any:

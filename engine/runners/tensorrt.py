@@ -208,8 +208,8 @@ class TensorRTRunner:
         trt, log = self._tensorrt.trt, messages(self._tensorrt)
         with log.errors() as errors, self._cuda.current():
             refitter = trt.Refitter(self._engine, log.logger)
-            parser = trt.OnnxParserRefitter(refitter, log.logger)
-            done = parser.refit_from_bytes(graph) and refitter.refit_cuda_engine()
+            reader = trt.OnnxParserRefitter(refitter, log.logger)
+            done = reader.refit_from_bytes(graph) and refitter.refit_cuda_engine()
         if not done:
             raise BackendError(
                 f"the weights cannot be put in: {'; '.join(errors) or 'no reason given'}; was the "
