@@ -1,12 +1,14 @@
 """The little of CUDA that a runner needs, over PyCUDA and the driver's own library.
 
-PyCUDA gives contexts, page-locked memory, streams and events; stream capture, which it does not
-have, goes to the driver itself. The GPU's primary context is retained, the one that other libraries
-of this process use too: a second context could not share memory with them.
+PyCUDA owns what has to be given back: the context, memory and streams. The work, copies and waits
+and captures, goes to the driver itself, since PyCUDA knows no stream capture. The GPU's primary
+context is retained, the one that other libraries of this process use too: a second context could
+not share memory with them.
 """
 
 import contextlib
 import ctypes
+import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -51,9 +53,6 @@ class Cuda(Protocol):
     def copy_out(self, target: Frames, source: int, stream: int) -> None:
         """Start to copy device memory to contiguous host memory."""
 
-    def copy_on_device(self, target: int, source: int, size: int, stream: int) -> None:
-        """Start to copy ``size`` bytes within the device."""
-
     def synchronize(self, stream: int) -> None:
         """Wait until all that was given to ``stream`` has ended. Raises BackendError."""
 
@@ -90,7 +89,62 @@ def open_cuda(device: str | None = None) -> "PyCuda":
     return PyCuda(int(number or 0))
 
 
-class PyCuda:
+class DriverCuda:
+    """Copies, waits and captures, by calls of the driver within the current context."""
+
+    def copy_in(self, target: int, source: Frames, stream: int) -> None:
+        address = ctypes.c_void_p(source.ctypes.data)
+        _call("cuMemcpyHtoDAsync_v2", _pointer(target), address, _size(source), _handle(stream))
+
+    def copy_out(self, target: Frames, source: int, stream: int) -> None:
+        address = ctypes.c_void_p(target.ctypes.data)
+        _call("cuMemcpyDtoHAsync_v2", address, _pointer(source), _size(target), _handle(stream))
+
+    def synchronize(self, stream: int) -> None:
+        _call("cuStreamSynchronize", _handle(stream))
+
+    def wait_for(self, stream: int, other: int) -> None:
+        event = ctypes.c_void_p()
+        _call("cuEventCreate", ctypes.byref(event), _NO_TIMING)
+        try:
+            _call("cuEventRecord", event, _handle(other))
+            _call("cuStreamWaitEvent", _handle(stream), event, 0)
+        finally:
+            _call("cuEventDestroy_v2", event)  # the device keeps it until it has passed
+
+    def capture(self, stream: int, work: Callable[[], None]) -> Callable[[int], None]:
+        graph, runnable = ctypes.c_void_p(), ctypes.c_void_p()
+        _call("cuStreamBeginCapture_v2", _handle(stream), _THREAD_LOCAL)
+        try:
+            work()
+        except BaseException:
+            with contextlib.suppress(BackendError):  # what went wrong in ``work`` says more
+                _call("cuStreamEndCapture", _handle(stream), ctypes.byref(graph))
+            raise
+        _call("cuStreamEndCapture", _handle(stream), ctypes.byref(graph))
+        try:
+            flags = ctypes.c_ulonglong(0)
+            _call("cuGraphInstantiateWithFlags", ctypes.byref(runnable), graph, flags)
+        finally:
+            _call("cuGraphDestroy", graph)
+        return _Replay(runnable)
+
+
+class _Replay:
+    """A recorded graph, launched into a stream when called; it goes with its last reference."""
+
+    def __init__(self, runnable: ctypes.c_void_p) -> None:
+        self._runnable = runnable
+
+    def __call__(self, stream: int) -> None:
+        _call("cuGraphLaunch", self._runnable, _handle(stream))
+
+    def __del__(self) -> None:
+        with contextlib.suppress(BackendError, OSError):
+            _call("cuGraphExecDestroy", self._runnable)
+
+
+class PyCuda(DriverCuda):
     """:class:`Cuda` over PyCUDA."""
 
     def __init__(self, number: int) -> None:
@@ -109,9 +163,8 @@ class PyCuda:
             driver=f"CUDA {version // 1000}.{version % 1000 // 10}",
             compute_capability=".".join(map(str, device.compute_capability())),
         )
-        self._streams: dict[int, Any] = {}
-        self._memory: dict[int, Any] = {}
-        self._graphs: list[ctypes.c_void_p] = []
+        self._streams: list[Any] = []
+        self._memory: list[Any] = []
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -123,97 +176,61 @@ class PyCuda:
 
     def stream(self) -> int:
         with self.current():
-            stream = self._driver.Stream(_NON_BLOCKING)
-        self._streams[stream.handle] = stream
-        return int(stream.handle)
+            self._streams.append(self._driver.Stream(_NON_BLOCKING))
+        return int(self._streams[-1].handle)
 
     def allocate(self, size: int) -> int:
         with self.current():
             try:
-                memory = self._driver.mem_alloc(size)
+                self._memory.append(self._driver.mem_alloc(size))
             except self._driver.MemoryError as error:
-                free, total = self._driver.mem_get_info()
-                raise BackendError(
-                    f"the GPU's memory is full: {size >> 20} MiB asked for, {free >> 20} of "
-                    f"{total >> 20} MiB free; build for a smaller size or batch, or close what "
-                    "else uses the GPU"
-                ) from error
-        self._memory[int(memory)] = memory
-        return int(memory)
+                raise out_of_memory(size, *self._driver.mem_get_info()) from error
+        return int(self._memory[-1])
 
     def pinned(self, size: int) -> Frames:
         with self.current():
             memory: Frames = self._driver.pagelocked_empty(size, np.uint8)
         return memory
 
-    def copy_in(self, target: int, source: Frames, stream: int) -> None:
-        self._driver.memcpy_htod_async(target, source, self._streams[stream])
-
-    def copy_out(self, target: Frames, source: int, stream: int) -> None:
-        self._driver.memcpy_dtoh_async(target, source, self._streams[stream])
-
-    def copy_on_device(self, target: int, source: int, size: int, stream: int) -> None:
-        self._driver.memcpy_dtod_async(target, source, size, self._streams[stream])
-
-    def synchronize(self, stream: int) -> None:
-        try:
-            self._streams[stream].synchronize()
-        except self._driver.Error as error:
-            raise BackendError(f"the GPU failed on a batch: {error}") from error
-
-    def wait_for(self, stream: int, other: int) -> None:
-        event = ctypes.c_void_p()
-        library = _driver()
-        _check(library.cuEventCreate(ctypes.byref(event), _NO_TIMING), "cuEventCreate")
-        try:
-            _check(library.cuEventRecord(event, ctypes.c_void_p(other)), "cuEventRecord")
-            _check(
-                library.cuStreamWaitEvent(ctypes.c_void_p(stream), event, 0), "cuStreamWaitEvent"
-            )
-        finally:
-            library.cuEventDestroy_v2(event)  # the device keeps it until it has passed
-
-    def capture(self, stream: int, work: Callable[[], None]) -> Callable[[int], None]:
-        library, graph, runnable = _driver(), ctypes.c_void_p(), ctypes.c_void_p()
-        handle = ctypes.c_void_p(stream)
-        _check(library.cuStreamBeginCapture_v2(handle, _THREAD_LOCAL), "cuStreamBeginCapture")
-        try:
-            work()
-        finally:  # ends the capture when ``work`` raises, too
-            code = library.cuStreamEndCapture(handle, ctypes.byref(graph))
-        _check(code, "cuStreamEndCapture")
-        try:
-            code = library.cuGraphInstantiateWithFlags(
-                ctypes.byref(runnable), graph, ctypes.c_ulonglong(0)
-            )
-            _check(code, "cuGraphInstantiate")
-        finally:
-            library.cuGraphDestroy(graph)
-        self._graphs.append(runnable)
-
-        def replay(stream: int) -> None:
-            _check(library.cuGraphLaunch(runnable, ctypes.c_void_p(stream)), "cuGraphLaunch")
-
-        return replay
-
     def close(self) -> None:
         with self.current():
-            for graph in self._graphs:
-                _driver().cuGraphExecDestroy(graph)
-            for memory in self._memory.values():
-                memory.free()
-            self._graphs.clear()
             self._memory.clear()
             self._streams.clear()
-        with contextlib.suppress(self._driver.LogicError):  # as at the end of the process
-            self._context.detach()
+        self._context.detach()
 
 
-def _check(code: int, what: str) -> None:
+def out_of_memory(size: int, free: int, total: int) -> BackendError:
+    """The error of an allocation of ``size`` bytes that does not fit."""
+    return BackendError(
+        f"the GPU's memory is full: {size >> 20} MiB asked for, {free >> 20} of {total >> 20} MiB "
+        "free; build for a smaller size or batch, or close what else uses the GPU"
+    )
+
+
+def _call(function: str, *arguments: object) -> None:
+    """One call of the driver. Raises BackendError with the name of its error."""
+    library = _driver()
+    code = library[function](*arguments)
     if code:
-        raise BackendError(f"{what} failed with CUDA error {code}")
+        name = ctypes.c_char_p()
+        library["cuGetErrorName"](code, ctypes.byref(name))
+        said = name.value.decode() if name.value else f"error {code}"
+        raise BackendError(f"the GPU failed: {function} says {said}")
 
 
+def _pointer(address: int) -> ctypes.c_uint64:
+    return ctypes.c_uint64(address)
+
+
+def _handle(stream: int) -> ctypes.c_void_p:
+    return ctypes.c_void_p(stream)
+
+
+def _size(frames: Frames) -> ctypes.c_size_t:
+    return ctypes.c_size_t(frames.nbytes)
+
+
+@functools.cache
 def _driver() -> Any:
     """The driver's own library. Raises OSError where there is none."""
     return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

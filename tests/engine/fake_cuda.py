@@ -61,9 +61,6 @@ class FakeCuda:
     def copy_out(self, target: Frames, source: int, stream: int) -> None:
         self.give(stream, lambda: np.copyto(target, self.buffers[source][: target.size]))
 
-    def copy_on_device(self, target: int, source: int, size: int, stream: int) -> None:
-        raise AssertionError("not used")
-
     def synchronize(self, stream: int) -> None:
         assert self.depth > 0, "no context is current"
         queue, self.queues[stream] = self.queues[stream], []
