@@ -189,7 +189,13 @@ class PyCuda(DriverCuda):
 
     def pinned(self, size: int) -> Frames:
         with self.current():
-            memory: Frames = self._driver.pagelocked_empty(size, np.uint8)
+            try:
+                memory: Frames = self._driver.pagelocked_empty(size, np.uint8)
+            except self._driver.MemoryError as error:
+                raise BackendError(
+                    f"there are no {size >> 20} MiB of page-locked memory left; "
+                    "build for a smaller size or batch"
+                ) from error
         return memory
 
     def close(self) -> None:

@@ -62,7 +62,7 @@ def choose_backend(*, needs_onnx: bool = False) -> Choice:
     if BACKENDS["openvino"].why_missing() is None:
         kind = "in bfloat16" if has_fast_bfloat16() else "in float32"
         why = (
-            "an ONNX graph runs on OpenVINO only"
+            "of what auto takes, an ONNX graph runs on OpenVINO only"
             if needs_onnx
             else "no CUDA GPU; OpenVINO is fastest on CPUs"
         )

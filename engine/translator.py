@@ -8,7 +8,7 @@ right and at the bottom, and the result is cropped back.
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,10 +17,20 @@ from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
 from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames, Runner, Scheduler, Ticket
-from cyclegan.errors import FrameError
+from cyclegan.errors import BackendError, FrameError
 
 if TYPE_CHECKING:
+    from cyclegan.engine.device_arrays import DeviceFrames
     from cyclegan.networks import Generator
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """A runner that takes frames which are on the GPU already."""
+
+    def translate_on_device(self, frames: Any, stream: int = 0) -> "DeviceFrames":
+        """See :meth:`Translator.translate_on_device`."""
+
 
 SMALLEST = 8
 """Below this side the reflections inside a generator find nothing to mirror."""
@@ -132,6 +142,21 @@ class Translator:
         """The frames of a batch that was submitted, waiting for them. A batch is collected once."""
         parts = [self._scheduler.collect(ticket) for ticket in translation._tickets]
         return translation._finish(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def translate_on_device(self, frames: Any, *, stream: int = 0) -> "DeviceFrames":
+        """Translate frames that are in the GPU's memory; the result stays there. TensorRT only.
+
+        ``frames`` is uint8 (N, H, W, C), contiguous, of a size that the plan takes as it is, and
+        speaks ``__cuda_array_interface__`` or DLPack, as PyTorch's and CuPy's arrays do; so does
+        the result, which the next call overwrites. ``stream`` is the handle of the CUDA stream that
+        the frames are made in and the result is read in. Raises BackendError on other backends,
+        FrameError for other frames.
+        """
+        if not isinstance(self._runner, OnDevice):
+            raise BackendError(
+                f"{self.description} takes frames of the host alone; open with backend='tensorrt'"
+            )
+        return self._runner.translate_on_device(frames, stream)
 
     def cancel(self, translation: Translation) -> None:
         """Drop a batch: it can no longer be collected. Does not wait for it."""

@@ -31,9 +31,9 @@ class Backend:
 
 BACKENDS: dict[str, Backend] = {
     "openvino": Backend(open=openvino.open_runner, why_missing=openvino.missing),
-    "tensorrt": Backend(open=tensorrt.open_runner, why_missing=tensorrt.missing),
     "torch": Backend(open=torch.open_runner, why_missing=torch.missing),
     "torch-compiled": Backend(open=torch.open_compiled_runner, why_missing=torch.compiler_missing),
+    "tensorrt": Backend(open=tensorrt.open_runner, why_missing=tensorrt.missing),
 }
 
 

@@ -28,7 +28,10 @@ from cyclegan.errors import BackendError, ConfigError, FrameError
 SLOTS = 3
 """One batch is copied in, one computed, one copied out."""
 BATCH = 8
-ANY_SIZE = ((1, 64, 64), (1, 256, 256), (BATCH, 1088, 1920))
+"""Small frames in one batch, to fill the GPU."""
+BATCH_PIXELS = BATCH * 256 * 256
+"""Pixels beyond which larger batches would take memory and gain nothing."""
+ANY_SIZE = ((1, 64, 64), (1, 256, 256), (1, 1088, 1920))
 """Of plans that are built for a translator whose size is not known, in batch, height, width."""
 
 
@@ -73,7 +76,9 @@ def runner_of(plan: PlanFile, settings: Settings) -> "TensorRTRunner":
 def plan_settings(info: GraphInfo, settings: Settings) -> PlanSettings:
     """What to build for a translator that was opened with ``settings``."""
     if settings.size is not None:
-        profile = Profile.of(*settings.size, batch=BATCH)
+        height, width = settings.size
+        batch = min(BATCH, max(1, BATCH_PIXELS // (height * width)))
+        profile = Profile.of(height, width, batch=batch)
     else:
         multiple = info.config.size_multiple
         shapes = [(n, *(-(-side // multiple) * multiple for side in hw)) for n, *hw in ANY_SIZE]
@@ -172,7 +177,8 @@ class TensorRTRunner:
         self.max_batch = profile.most[0]
         channels = (info.config.in_channels, info.config.out_channels)
         self._slots = [Slot(cuda, engine, profile, channels) for _ in range(self.slots)]
-        self._on_device = Slot(cuda, engine, profile, channels)
+        self._on_device: Slot | None = None  # made when it is first asked for
+        self._channels = channels
         self._one_caller = threading.Lock()
         self.description = (
             f"{tensorrt.flavour} {tensorrt.version}, {cuda.gpu.name}, {info.precision}"
@@ -191,12 +197,15 @@ class TensorRTRunner:
         ``frames`` is a contiguous uint8 (N, H, W, C) array that speaks
         ``__cuda_array_interface__`` or DLPack, such as a PyTorch or CuPy array. The work follows
         what ``stream`` (a CUDA stream's handle) and the array's own stream were given, and what
-        ``stream`` is given later follows the work. The result is overwritten by the next call.
+        ``stream`` is given later follows the work. The result is overwritten by the next call
+        and gone when this is closed.
         Nothing is copied to the host, and the host does not wait. Raises FrameError.
         """
         view = device_view(frames, stream)
         _check_profile(self._profile, view.shape[:3])
         with self._one_caller:
+            if self._on_device is None:
+                self._on_device = Slot(self._cuda, self._engine, self._profile, self._channels)
             return self._on_device.translate(view, stream)
 
     def refit(self, graph: bytes) -> None:
@@ -217,10 +226,11 @@ class TensorRTRunner:
             )
 
     def close(self) -> None:
-        for slot in (*self._slots, self._on_device):
+        for slot in self._slots:
             slot.close()
-        self._slots = []
-        self._engine = None
+        if self._on_device is not None:
+            self._on_device.close()
+        self._slots, self._on_device, self._engine = [], None, None
         self._cuda.close()
 
 

@@ -150,7 +150,7 @@ def test_frames_on_the_device_stay_there_and_streams_are_ordered(
     runner: TensorRTRunner, cuda: FakeCuda, engine: FakeEngine
 ) -> None:
     given = DeviceArray(cuda, noise(2, 8, 8, 3), stream=7)
-    made = runner.translate_on_device(given, stream=9)
+    made = Translator(runner, INFO).translate_on_device(given, stream=9)
     own = next(iter(stream for stream, queue in cuda.queues.items() if queue))
     assert cuda.waits == [(own, 9), (own, 7), (9, own)]
     with cuda.current():
@@ -162,6 +162,11 @@ def test_frames_on_the_device_stay_there_and_streams_are_ordered(
     assert any(given.address in context.addresses.values() for context in engine.contexts)
     with pytest.raises(FrameError, match="outside"):
         runner.translate_on_device(DeviceArray(cuda, noise(1, 64, 8, 3)))
+
+
+def test_other_backends_take_no_frames_of_a_gpu(translator: Translator) -> None:
+    with pytest.raises(BackendError, match=r"frames of the host alone; .*tensorrt"):
+        translator.translate_on_device(noise(1, 8, 8, 3))
 
 
 def test_plans_that_cannot_run_here_say_why(
@@ -222,6 +227,8 @@ def test_what_is_built_for_a_translator() -> None:
     known = tensorrt.plan_settings(INFO, Settings(size=(64, 96)))
     assert str(known.profile) == "1x64x96,8x64x96,8x64x96"
     assert known.precision == "float16"
+    large = tensorrt.plan_settings(INFO, Settings(size=(720, 1280)))
+    assert large.profile.most == (1, 720, 1280)
     free = tensorrt.plan_settings(INFO, Settings(precision="bfloat16"))
-    assert free.profile.takes((8, 1080, 1920))
+    assert free.profile.takes((1, 1080, 1920))
     assert free.precision == "bfloat16"
