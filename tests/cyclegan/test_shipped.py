@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cyclegan import Translator, load_generator
-from cyclegan.demo import CROP, OURS, PAIRS, RIVAL, _scores
+from cyclegan.demo import CROP, PAIRS, _scores
+from cyclegan.demo_report import OURS, RIVAL
 from cyclegan.errors import ModelError
 from cyclegan.sample_data import evaluation_pairs
 from cyclegan.shipped import DEFAULT, FOLDER, find_model, names
