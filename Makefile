@@ -23,6 +23,7 @@ check: install  ## style, types, layers, package contents
 
 bench: install  ## this machine's engines and videos against what bounds them
 	$(BIN)/python -m bench.translate --output $(RESULTS)
+	$(BIN)/python -m bench.tensorrt --output $(RESULTS)
 	$(BIN)/python -m bench.video --output $(RESULTS)
 	$(BIN)/python -m bench.video --memory --output $(RESULTS)
 
