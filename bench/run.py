@@ -7,6 +7,7 @@ An interrupted run keeps the comparisons that it has finished.
 """
 
 import argparse
+import pkgutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     print(f"on {in_words(machine())}", file=sys.stderr)
     rows: list[Row] = []
     for name in given.suites or SUITES:
-        rows += run_suite(name, SUITES[name].load(), options, output)
+        rows += run_suite(name, pkgutil.resolve_name(SUITES[name].where), options, output)
     return rows
 
 

@@ -1,30 +1,55 @@
-"""The table of suites: where every benchmark registers.
+"""The tables where every benchmark registers: suites, gates, counts.
 
-A suite is ``module:function``, the function taking :class:`bench.suite.Options` and yielding
-comparisons; it is imported when it is run. To add one, write the function and add its line here.
+A suite is ``module:function``; the function takes :class:`bench.suite.Options` and yields
+comparisons, and is imported when it is run. To add one, write the function and add its line to
+SUITES. To have a ratio of it held on every change, add a line to GATES that names two candidates of
+a suite's first comparison (all gates together must stay well under a minute). What is counted, not
+timed, is a function that gives ``{name: count}``, and a line in COUNTS. After a new gate or count:
+``make bench-accept WHY=...``.
 """
 
-import pkgutil
 from dataclasses import dataclass
 
-from bench.suite import Suite
+from bench.gates import Gate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A row of the table."""
+    """A row of the table of suites."""
 
     where: str
     """``module:function``."""
     about: str
 
-    def load(self) -> Suite:
-        """The suite itself."""
-        suite: Suite = pkgutil.resolve_name(self.where)
-        return suite
-
 
 SUITES = {
     "translate": Entry(where="bench.translate:comparisons", about="our engines, uint8 to uint8"),
     "peers": Entry(where="bench.peers:comparisons", about="other ways to run the same generator"),
+    "load": Entry(where="bench.load:comparisons", about="start-up, and opening cached engines"),
+    "kernels": Entry(where="bench.norms:comparisons", about="fused operations on the CPU"),
 }
+
+GATES = {
+    "OpenVINO runner of bare OpenVINO": Gate(
+        where="bench.translate:engine_only", ours="openvino", reference="OpenVINO, bare"
+    ),
+    "OpenVINO runner of eager float32": Gate(
+        where="bench.translate:engine_only", ours="openvino", reference="PyTorch eager, float32"
+    ),
+    "video of the translator alone": Gate(
+        where="bench.clips:end_to_end", ours="end to end", reference="translator alone"
+    ),
+    "cached open of a bare import": Gate(
+        where="bench.load:opening", ours="Translator.open, cached", reference="OpenVINO import"
+    ),
+    "norm, activation, pad of PyTorch's operators": Gate(
+        where="bench.norms:gate", ours="ours", reference="PyTorch's operators"
+    ),
+}
+
+COUNTS = (
+    "bench.counts:registers",
+    "bench.counts:launches",
+    "bench.counts:graph_breaks",
+    "bench.counts:bytes_copied",
+)
