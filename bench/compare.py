@@ -18,7 +18,7 @@ from bench.card import Card, in_words, same
 from bench.gates import Measured, Values
 
 LEAST_BAND = 0.05
-"""Two hosts of one kind differ by this much without a change; one evening's noise is less."""
+"""At least: two hosts of one kind may differ by more than one evening on one of them shows."""
 SLOW_DOWN = 0.2
 """What must not go through: code that takes this much longer."""
 WIDEST_BAND = 0.117

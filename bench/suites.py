@@ -27,6 +27,7 @@ SUITES = {
     "peers": Entry(where="bench.peers:comparisons", about="other ways to run the same generator"),
     "load": Entry(where="bench.load:comparisons", about="start-up, and opening cached engines"),
     "kernels": Entry(where="bench.norms:comparisons", about="fused operations on the CPU"),
+    "scaling": Entry(where="bench.scaling:comparisons", about="cost over size, batch, threads"),
 }
 
 GATES = {

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from cyclegan.errors import CycleGANError
+from cyclegan.verbs.benchmarking import bench
 from cyclegan.verbs.learning import demo, evaluate, train
 from cyclegan.verbs.models import export, import_, inspect
 from cyclegan.verbs.running import doctor, translate
@@ -23,6 +24,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "translate": translate,
     "inspect": inspect,
     "doctor": doctor,
+    "bench": bench,
 }
 
 

@@ -76,7 +76,8 @@ def measure(
     """One result for each backend and batch size, as soon as it is there.
 
     ``size`` is height and width. ``seconds`` are spent on each, or more where a batch takes longer.
-    Frames are first compared with float32 PyTorch's. Raises ConfigError, ModelError.
+    Frames are first compared with float32 PyTorch's. A backend that is missing, or refuses the
+    model or the precision, is a result too. Raises ConfigError, ModelError.
     """
     if not batches or min(batches) < 1:
         raise ConfigError(f"batch sizes are {tuple(batches)}; expected numbers from 1 up")
@@ -96,7 +97,7 @@ def measure(
                 psnr = None if exact is None else compare(translator(frames[:1]), exact).psnr_db
                 for batch in sorted(set(batches)):
                     yield _speed(translator, frames[:batch], seconds, psnr)
-        except BackendError as error:
+        except (BackendError, ConfigError) as error:
             yield Absent(backend=backend, reason=str(error))
 
 

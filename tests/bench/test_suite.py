@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import peers, run, translate
+from bench import peers, pytest_json, run, scaling, translate
 from bench.limits import Work
 from bench.peers import Given, Peer, Ready
 from bench.suite import TINY, Comparison, Options, Pace, exponent, run_suite
@@ -134,3 +136,31 @@ def test_an_unknown_suite_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         run.main(["fast"])
     assert "no suite fast; there are" in capsys.readouterr().err
+
+
+def test_scaling_fits_an_exponent_to_every_scale(tmp_path: Path) -> None:
+    options = replace(TINY, sizes=((32, 32), (64, 64)), batches=(1, 4))
+    rows = run_suite("scaling", scaling.comparisons, options, tmp_path / "r.jsonl")
+    fits = {row["comparison"].split(",")[0]: row for row in rows if row["candidate"] == "fit"}
+    assert set(fits) == {"size", "batch", "length", "threads"}
+    # A tiny frame costs little beside the call, and a call never costs much more than its work.
+    assert -0.5 < fits["batch"]["exponent"] < 2
+    assert list(fits["length"]["steps"]) == ["4 to 8", "8 to 16", "16 to 32"]
+    names = [row["candidate"] for row in rows if row["comparison"].startswith("size")]
+    assert names == ["32x32", "64x64", "fit"]
+
+
+def test_results_are_read_by_pytest_benchmark(tmp_path: Path) -> None:
+    comparison = Comparison(name="x", candidates={"a": nothing, "b": nothing}, items=2)
+    rows = run_suite("s", lambda options: iter([comparison]), TINY, tmp_path / "r.jsonl")
+    files = [str(tmp_path / "r.jsonl"), str(tmp_path / "run.json")]
+    assert pytest_json.main(files) == 0
+    one = json.loads((tmp_path / "run.json").read_text())["benchmarks"][0]
+    assert (one["group"], one["stats"]["rounds"]) == ("s: x", TINY.turns)
+    assert one["stats"]["median"] == pytest.approx(rows[0]["p50_ms"] / 1e3)
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", files[1], "--csv"]
+    done = subprocess.run([*command, str(tmp_path / "t.csv")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "s: x, b" in (tmp_path / "t.csv").read_text()
+    (tmp_path / "r.jsonl").write_text("")
+    assert pytest_json.main(files) == 2
