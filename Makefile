@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SUITES ?=
-RESULTS ?= bench/results/cpu.jsonl
 
 .PHONY: demo test check bench bench-quick bench-accept bench-prove gpu install clean
 
@@ -22,12 +21,9 @@ check: install  ## style, types, layers, package contents
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_package.py
 
-bench: install  ## every suite, or SUITES="translate peers", into bench/results/<machine>.jsonl
+bench: install  ## every suite, or SUITES="translate peers", and the pages that they make
 	$(BIN)/python -m bench.run $(SUITES)
-ifndef SUITES
-	$(BIN)/python -m bench.video --output $(RESULTS)
-	$(BIN)/python -m bench.video --memory --output $(RESULTS)
-endif
+	$(BIN)/python -m bench.pages
 
 bench-quick: install  ## gates and counts against the committed baselines, on every change
 	$(BIN)/python -m bench.quick

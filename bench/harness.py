@@ -184,8 +184,8 @@ def table(title: str, timings: Mapping[str, Timing], unit: str = "frames/s") -> 
     for name, timing in timings.items():
         view.add_row(
             name,
-            f"{timing.rate:.2f}",
-            f"{1000 / timing.rate:.1f}",
+            f"{timing.rate:.4g}",
+            f"{1000 / timing.rate:.3g}",
             f"{ratio(timing, first).median:.3f}",
             f"{timing.spread:.2f}{' busy' if timing.busy else ''}",
         )

@@ -244,6 +244,7 @@ def compared(
             absent=absent,
             psnr_db={name: checked(name, one.once(), exact) for name, one in ready.items()},
             work=frame_work(generator, *size, batch=batch),
+            device=device(),
         )
 
 

@@ -2,10 +2,10 @@
 
 A suite is ``module:function``; the function takes :class:`bench.suite.Options` and yields
 comparisons, and is imported when it is run. To add one, write the function and add its line to
-SUITES. To have a ratio of it held on every change, add a line to GATES that names two candidates of
-a suite's first comparison (all gates together must stay well under a minute). What is counted, not
-timed, is a function that gives ``{name: count}``, and a line in COUNTS. After a new gate or count:
-``make bench-accept WHY=...``.
+SUITES; a benchmark that is a program of its own gets a line in PROGRAMS. To have a ratio held on
+every change, add a line to GATES that names two candidates of a suite's first comparison (all gates
+together must stay well under a minute). What is counted, not timed, is a function that gives
+``{name: count}``, and a line in COUNTS. After a new gate or count: ``make bench-accept WHY=...``.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,13 @@ SUITES = {
     "kernels": Entry(where="bench.norms:comparisons", about="fused operations on the CPU"),
     "scaling": Entry(where="bench.scaling:comparisons", about="cost over size, batch, threads"),
 }
+
+PROGRAMS = {
+    "video": ("bench.video",),
+    "video-memory": ("bench.video", "--memory"),
+}
+"""Benchmarks with a command line of their own: a module and arguments. They take ``--output FILE``
+and append to it by :func:`bench.harness.record`."""
 
 GATES = {
     "OpenVINO runner of bare OpenVINO": Gate(

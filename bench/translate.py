@@ -24,22 +24,16 @@ AIM_OF_BARE = 0.9
 AIM_OF_EAGER_WITH_AMX = 6.0
 """Times eager float32 PyTorch's rate, on a CPU with AMX."""
 
-ENGINES: tuple[tuple[str, Precision], ...] = (
-    ("openvino", "auto"),
-    ("openvino", "float32"),
-    ("torch", "auto"),
-    ("torch-compiled", "auto"),
-)
-"""Backends and precisions; one that the machine lacks is a row that says why."""
+OTHER_PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("float32",)}
+"""Beside the one that a backend takes by itself."""
 
 
 def engines() -> dict[str, Peer]:
-    """Eager float32 and bare OpenVINO, then ours."""
+    """Eager float32 and bare OpenVINO, then every backend of ours."""
     ours = {
-        f"{backend}, {precision}": Peer(
-            open=in_ours(backend, precision), missing=BACKENDS[backend].why_missing
-        )
-        for backend, precision in ENGINES
+        f"{name}, {precision}": Peer(open=in_ours(name, precision), missing=backend.why_missing)
+        for name, backend in BACKENDS.items()
+        for precision in ("auto", *OTHER_PRECISIONS.get(name, ()))
     }
     return {EAGER: PEERS[EAGER], BARE: PEERS[BARE], **ours}
 
