@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import compare, gates
-from bench.card import machine, slug
+from bench.machine import machine, slug
 from bench.compare import WIDEST_BAND, Baseline, Verdict, expected_from
 from bench.gates import QUICK, Gate, Values
 from bench.quick import BASELINES, counted, this_run
@@ -83,17 +83,22 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.why.strip():
         parser.error("say why: make bench-accept WHY='what changed, in a sentence'")
+    fresh = None if given.counts_only else gates_of(given.why, given.runs)
     write(BASELINES / "counts.json", this_run(machine(), {}, counted(), given.why))
-    if given.counts_only:
-        return 0
-    runs = measured_often(GATES, QUICK, given.runs)
-    if (share := busy_share(runs)) > MOST_BUSY:
-        print(f"refused: {share:.0%} of the values were disturbed; use a quiet machine")
-        return 1
-    fresh, path = baseline_from(runs, given.why), BASELINES / f"{slug(machine())}.json"
-    compare.show(changes(fresh, path), f"accepted, {given.runs} runs each")
-    write(path, fresh)
+    if fresh:
+        write(BASELINES / f"{slug(machine())}.json", fresh)
     return 0
+
+
+def gates_of(why: str, runs: int) -> Baseline:
+    """Measures all gates so often and shows what changes. Ends the program on a busy machine."""
+    found = measured_often(GATES, QUICK, runs)
+    if (share := busy_share(found)) > MOST_BUSY:
+        sys.exit(f"refused: {share:.0%} of the values were disturbed; use a quiet machine")
+    fresh = baseline_from(found, why)
+    rows = changes(fresh, BASELINES / f"{slug(machine())}.json")
+    compare.show(rows, f"accepted, {runs} runs each")
+    return fresh
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.card import Card, in_words, same
+from bench.machine import Card, in_words, same
 from bench.gates import Measured, Values
 
 LEAST_BAND = 0.05

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.card import Card, machine
+from bench.machine import Card, machine
 
 Call = Callable[[], object]
 Clock = Callable[[Call], float]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bench import charts
-from bench.card import in_words, slug
+from bench.machine import in_words, slug
 from bench.suite import Row
 from bench.suites import PROGRAMS, SUITES
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 
 from bench import compare
-from bench.card import machine
+from bench.machine import machine
 from bench.compare import SLOW_DOWN, Baseline, Verdict
 from bench.quick import baseline_of, judged
 from bench.suites import GATES

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bench import compare, gates
-from bench.card import Card, machine, slug
+from bench.machine import Card, machine, slug
 from bench.compare import Baseline, Expected, Verdict
 from bench.gates import QUICK, Gate, Values
 from bench.suite import Options

@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from bench.card import ROOT, in_words, machine, slug
+from bench.machine import ROOT, in_words, machine, slug
 from bench.suite import TINY, Options, Row, run_suite
 from bench.suites import PROGRAMS, SUITES
 

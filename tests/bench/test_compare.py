@@ -1,6 +1,7 @@
 """Gates and counts against a baseline: what fails, what passes, what does not judge."""
 
 import json
+import os
 import random
 import sys
 import types
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from bench import accept, compare, counts, gates, prove, quick
-from bench.card import machine, slug
+from bench import others as others_module
+from bench.machine import machine, slug
 from bench.compare import LEAST_BAND, SLOW_DOWN, WIDEST_BAND, Baseline, Expected, expected_from
 from bench.gates import QUICK, Gate, Measured, Values
 from bench.others import watching_others
@@ -77,6 +79,38 @@ def test_ten_unchanged_runs_pass_and_a_slow_down_of_a_fifth_is_caught(
     _, verdicts = quick.judged(GATE, baseline)
     assert prove.missed(verdicts, baseline) == []
     assert verdicts[0].says.startswith("FAIL: 1"), verdicts
+
+
+def test_accept_quick_and_prove_from_end_to_end(
+    simulate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The three commands, on a simulated machine and one count."""
+    now, counted = simulate(Machine(1)), {"launches": 5}
+    slower = lambda run, share: lambda count: run(count) * (1 + share)  # noqa: E731
+    monkeypatch.setattr(gates, "_slower", slower)
+    for module in (accept, quick, prove):
+        monkeypatch.setattr(module, "GATES", GATE)
+    for module in (accept, quick):
+        monkeypatch.setattr(module, "BASELINES", tmp_path)
+        monkeypatch.setattr(module, "counted", lambda: counted)
+    monkeypatch.setattr(quick.baseline_of, "__defaults__", (tmp_path,))
+    assert prove.main([]) == 2, "there is no baseline yet"
+    assert accept.main(["--why", "first"]) == 0
+    assert compare.read(tmp_path / f"{slug(HERE)}.json").why == "first"
+    assert quick.main(["--output", str(tmp_path / "run.json")]) == 0
+    assert list(compare.read(tmp_path / "run.json").gates) == list(GATE)
+    assert prove.main(["--runs", "2"]) == 0
+    assert "0 of 2 unchanged runs failed; the slow-down was missed by []" in capsys.readouterr().out
+    now.slow_down = SLOW_DOWN
+    assert quick.main([]) == 1
+    assert prove.main(["--runs", "1"]) == 1
+    now.slow_down, counted["launches"] = 0.0, 6
+    assert quick.main([]) == 1
+    assert "FAIL: more" in capsys.readouterr().out
+    now.bursts = 0.5
+    with pytest.raises(SystemExit, match="disturbed"):
+        accept.main(["--why", "on a busy machine"])
+    assert compare.read(tmp_path / f"{slug(HERE)}.json").why == "first", "what stood there stays"
 
 
 def test_a_busy_machine_is_marked_and_does_not_judge(simulate: Any) -> None:
@@ -277,12 +311,35 @@ def test_others_are_seen_at_work() -> None:
     if others.share is None:
         pytest.skip("this system does not tell")
     assert others.share > 0.5 / HERE["cores"]
-    with watching_others() as own:
-        end = time.perf_counter() + 1.2
-        while time.perf_counter() < end:
-            pass
-    assert own.share is not None
-    assert own.share < 1 - 0.5 / HERE["cores"], "our own work is not another's"
+
+
+@pytest.mark.parametrize("own", [0.0, 3.0])
+def test_our_own_work_is_not_anothers(
+    own: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine's account: of 4 seconds in a second on all its cores, ours are subtracted."""
+    hertz, cores = os.sysconf("SC_CLK_TCK"), HERE["cores"]
+    monkeypatch.setattr(others_module, "STAT", tmp_path / "stat")
+    monkeypatch.setattr(others_module, "_cpu_seconds", lambda who: used / 2)
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+
+    def account(seconds: int) -> None:
+        # user nice system idle iowait irq softirq steal guest; guests are in user already
+        columns = [seconds * hertz, 0, 0, 777 * seconds, 5 * seconds, 0, 0, 0, 999 * seconds]
+        total = " ".join(map(str, columns))
+        (tmp_path / "stat").write_text(f"cpu {total}\n" + f"cpu0 {total}\n" * cores + "intr 1\n")
+
+    now, used = 100.0, 50.0
+    account(10)
+    with watching_others() as others:
+        account(14)
+        now, used = 102.0, 50.0 + own
+    assert others.share == pytest.approx((4.0 - own) / (2.0 * cores))
+    assert others.busy == (others.share > others_module.MOST)
+    monkeypatch.setattr(others_module, "cpu_cores", lambda: cores + 1)
+    with watching_others() as others:
+        now += 5
+    assert others.share is None, "the account is of another machine than ours"
 
 
 def test_counts_are_what_the_network_is_made_of() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import card
+from bench import machine as machines
 from bench.harness import Timing, figures, in_turns, peak_memory, ratio, record
 from bench.limits import Limits, Work, frame_work, measure_limits
 from cyclegan.config import ResnetConfig
@@ -73,13 +73,13 @@ def test_results_are_appended_with_the_machine(tmp_path: Path) -> None:
 
 
 def test_a_machine_is_its_hardware_not_its_load() -> None:
-    here = card.machine()
+    here = machines.machine()
     later = here | {"load_average": 9.0, "clocks_mhz": {"cpu": 1.0}, "commit": "0" * 12}
-    assert card.same(here, later)
-    assert card.slug(here) == card.slug(later)
+    assert machines.same(here, later)
+    assert machines.slug(here) == machines.slug(later)
     for change in ({"cores": 999}, {"cpu": "8086"}, {"gpu": {"name": "a"}}):
-        assert not card.same(here, here | change)
-    assert "999 cores" in card.in_words(here | {"cores": 999})
+        assert not machines.same(here, here | change)
+    assert "999 cores" in machines.in_words(here | {"cores": 999})
 
 
 def test_work_of_a_frame_is_counted_by_hand() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench import charts, pages
-from bench.card import machine
+from bench.machine import machine
 
 
 def test_what_is_committed_is_what_the_results_say() -> None:
