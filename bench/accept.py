@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import compare, gates
-from bench.machine import machine, slug
 from bench.compare import WIDEST_BAND, Baseline, Verdict, expected_from
 from bench.gates import QUICK, Gate, Values
+from bench.machine import machine, slug
 from bench.quick import BASELINES, counted, this_run
 from bench.suite import Options
 from bench.suites import GATES

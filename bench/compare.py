@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.machine import Card, in_words, same
 from bench.gates import Measured, Values
+from bench.machine import Card, in_words, same
 
 LEAST_BAND = 0.05
 """At least: two hosts of one kind may differ by more than one evening on one of them shows."""

@@ -9,8 +9,8 @@ import argparse
 import sys
 
 from bench import compare
-from bench.machine import machine
 from bench.compare import SLOW_DOWN, Baseline, Verdict
+from bench.machine import machine
 from bench.quick import baseline_of, judged
 from bench.suites import GATES
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bench import compare, gates
-from bench.machine import Card, machine, slug
 from bench.compare import Baseline, Expected, Verdict
 from bench.gates import QUICK, Gate, Values
+from bench.machine import Card, machine, slug
 from bench.suite import Options
 from bench.suites import COUNTS, GATES
 

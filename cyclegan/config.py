@@ -228,6 +228,9 @@ class TrainConfig:
     """Epochs over which the learning rate then falls linearly to zero."""
     minutes: float | None = None
     """Stop after this long instead: half of it at the full learning rate, which then falls to 0."""
+    ema_decay: float = 0.999
+    """How much of itself the moving average of the generators' weights keeps at each step; 0 keeps
+    no average. The averages are what is saved for use, in files of their own."""
     batch_size: int = 1
     workers: int = 2
     """Processes that read pictures; 0 reads them in the training process."""
@@ -246,6 +249,7 @@ class TrainConfig:
             save_every=self.save_every,
         )
         _at_least(0, epochs=self.epochs, epochs_decay=self.epochs_decay, workers=self.workers)
+        _check(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; expected 0 to less than 1")
         for name in ("in_channels", "out_channels"):
             channels = getattr(self.model.generator, name)
             _check(

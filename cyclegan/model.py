@@ -136,12 +136,18 @@ class CycleGAN:
             discriminator_b=discriminator_b.detach(),
         )
 
-    def cycle(self, real_a: Tensor, real_b: Tensor) -> Images:
-        """Both pictures there and back again: float32 (N, C, H, W) in [-1, 1] on this device."""
-        fake_b = self._run(self.generator_ab, real_a)
-        rec_a = self._run(self.generator_ba, fake_b)
-        fake_a = self._run(self.generator_ba, real_b)
-        rec_b = self._run(self.generator_ab, fake_a)
+    def cycle(
+        self, real_a: Tensor, real_b: Tensor, generators: tuple[nn.Module, nn.Module] | None = None
+    ) -> Images:
+        """Both pictures there and back again: float32 (N, C, H, W) in [-1, 1] on this device.
+
+        ``generators``, A to B and B to A, are those that are being trained unless others are given.
+        """
+        ab, ba = generators or (self.generator_ab, self.generator_ba)
+        fake_b = self._run(ab, real_a)
+        rec_a = self._run(ba, fake_b)
+        fake_a = self._run(ba, real_b)
+        rec_b = self._run(ab, fake_a)
         return Images(fake_b=fake_b, rec_a=rec_a, fake_a=fake_a, rec_b=rec_b)
 
     def set_learning_rate(self, learning_rate: float) -> None:

@@ -4,6 +4,7 @@ The run's folder holds
 
     config.toml                  every setting, as it was resolved
     generator_ab.safetensors     and generator_ba, discriminator_a, discriminator_b
+    generator_ab_ema.safetensors and generator_ba_ema: means of the weights, which paint better
     losses.csv                   a line a step: step, seconds, the eight losses
     samples/000500_ab.png        fixed pictures of A, each beside fake_b and rec_a; _ba likewise
 """
@@ -37,6 +38,7 @@ from cyclegan.data import (
     plain,
     tensor_from_pictures,
 )
+from cyclegan.ema import averaged
 from cyclegan.errors import DataError, ImageError, OutputError
 from cyclegan.files import replacing
 from cyclegan.model import CycleGAN, Losses
@@ -53,6 +55,7 @@ class TrainResult:
     seconds: float
     """Time from the first step to the last save."""
     generator_ab: Path
+    """The generator to use: the moving average, unless ``ema_decay`` is 0."""
     generator_ba: Path
     skipped: dict[str, str]
     """Pictures that ``skip_bad`` passed over, with the reason."""
@@ -91,7 +94,9 @@ def train(
         try:
             for real_a, real_b in schedule.over(data):
                 model.set_learning_rate(config.model.learning_rate * schedule.factor())
-                run.record(model.step(real_a, real_b), schedule.seconds())
+                losses = model.step(real_a, real_b)
+                run.average()
+                run.record(losses, schedule.seconds())
                 if schedule.step % (config.save_every * schedule.steps_per_epoch) == 0:
                     run.save()
                 _show(progress, task, schedule)
@@ -100,8 +105,8 @@ def train(
     return TrainResult(
         steps=run.steps,
         seconds=schedule.seconds(),
-        generator_ab=config.output / "generator_ab.safetensors",
-        generator_ba=config.output / "generator_ba.safetensors",
+        generator_ab=run.path("generator_ab", averaged=config.ema_decay > 0),
+        generator_ba=run.path("generator_ba", averaged=config.ema_decay > 0),
         skipped=dict(data.bad),
     )
 
@@ -157,7 +162,10 @@ class _Run:
         self, config: TrainConfig, model: CycleGAN, samples: tuple[Tensor, Tensor]
     ) -> None:
         self.config, self.model = config, model
-        self.samples = tuple(batch.to(model.device) for batch in samples)
+        generators = (model.generator_ab, model.generator_ba)
+        decay = config.ema_decay
+        self.means = tuple(averaged(generator, decay) for generator in generators) if decay else ()
+        self.samples = samples[0].to(model.device), samples[1].to(model.device)
         self.log = config.output / "losses.csv"
         self.rows: list[list[object]] = []
         self.steps = self.saved_at = 0
@@ -180,6 +188,15 @@ class _Run:
             header = ["step", "seconds", *(item.name for item in fields(Losses))]
             temporary.write_text(",".join(header) + "\n")
         self._write_samples(pictures)
+
+    def path(self, network: str, *, averaged: bool = False) -> Path:
+        """Where a network is saved."""
+        return self.config.output / f"{network}{'_ema' if averaged else ''}.safetensors"
+
+    def average(self) -> None:
+        """Take the generators as they are now into their averages."""
+        for mean, name in zip(self.means, ("generator_ab", "generator_ba"), strict=False):
+            mean.update_parameters(getattr(self.model, name))
 
     def record(self, losses: Losses, seconds: float) -> None:
         """Note one step's losses; write them, and a picture of the samples, when it is time."""
@@ -204,18 +221,25 @@ class _Run:
         self._write_samples(self._translated())
 
     def _translated(self) -> dict[str, Picture]:
-        generators = (self.model.generator_ab, self.model.generator_ba)
-        for generator in generators:
+        trained = (self.model.generator_ab, self.model.generator_ba)
+        for generator in trained:
             generator.eval()  # neither dropout nor the samples' statistics
         with torch.no_grad():
-            images = self.model.cycle(*self.samples)
-        for generator in generators:
+            images = self.model.cycle(*self.samples, self._generators())
+        for generator in trained:
             generator.train()
         real_a, real_b = self.samples
         return {
             "ab": _grid((real_a, images.fake_b, images.rec_a)),
             "ba": _grid((real_b, images.fake_a, images.rec_b)),
         }
+
+    def _generators(self) -> tuple[Any, Any]:
+        """The generators to use, A to B and B to A."""
+        if self.means:
+            mean_ab, mean_ba = self.means
+            return mean_ab.module, mean_ba.module
+        return self.model.generator_ab, self.model.generator_ba
 
     def _write_samples(self, pictures: dict[str, Picture]) -> None:
         for name, picture in pictures.items():
@@ -226,11 +250,15 @@ class _Run:
         if self.saved_at == self.steps:
             return
         self.saved_at = self.steps
-        model, folder = self.model, self.config.output
-        save_generator(folder / "generator_ab.safetensors", model.generator_ab, ("A", "B"))
-        save_generator(folder / "generator_ba.safetensors", model.generator_ba, ("B", "A"))
-        save_discriminator(folder / "discriminator_a.safetensors", model.discriminator_a, "A")
-        save_discriminator(folder / "discriminator_b.safetensors", model.discriminator_b, "B")
+        model = self.model
+        save_generator(self.path("generator_ab"), model.generator_ab, ("A", "B"))
+        save_generator(self.path("generator_ba"), model.generator_ba, ("B", "A"))
+        save_discriminator(self.path("discriminator_a"), model.discriminator_a, "A")
+        save_discriminator(self.path("discriminator_b"), model.discriminator_b, "B")
+        if self.means:
+            mean_ab, mean_ba = self._generators()
+            save_generator(self.path("generator_ab", averaged=True), mean_ab, ("A", "B"))
+            save_generator(self.path("generator_ba", averaged=True), mean_ba, ("B", "A"))
         self.flush()
         self.sample()
 

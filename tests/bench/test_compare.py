@@ -14,9 +14,9 @@ import pytest
 
 from bench import accept, compare, counts, gates, prove, quick
 from bench import others as others_module
-from bench.machine import machine, slug
 from bench.compare import LEAST_BAND, SLOW_DOWN, WIDEST_BAND, Baseline, Expected, expected_from
 from bench.gates import QUICK, Gate, Measured, Values
+from bench.machine import machine, slug
 from bench.others import watching_others
 from bench.suite import TINY, Comparison, Options
 

@@ -217,3 +217,20 @@ def test_ctrl_c_saves(config, workers):
     assert process.returncode == 130, out + err
     assert load_generator(config.output / "generator_ab.safetensors")
     assert not list(config.output.glob(".*"))
+
+
+def test_the_average_is_what_is_offered_for_use(config):
+    result = train(replaced(config, ema_decay=0.9), device="cpu", show_progress=False)
+    assert result.generator_ab.name == "generator_ab_ema.safetensors"
+    means = load_generator(result.generator_ab).state_dict()
+    last = load_generator(config.output / "generator_ab.safetensors").state_dict()
+    assert means.keys() == last.keys()
+    assert any(not torch.equal(means[name], last[name]) for name in means)
+
+    result = train(
+        replaced(config, ema_decay=0.0, output=config.output / "plain"),
+        device="cpu",
+        show_progress=False,
+    )
+    assert result.generator_ab.name == "generator_ab.safetensors"
+    assert not list(result.generator_ab.parent.glob("*_ema*"))
