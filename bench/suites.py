@@ -47,6 +47,9 @@ GATES = {
     "video of the translator alone": Gate(
         where="bench.clips:end_to_end", ours="end to end", reference="translator alone"
     ),
+    "training step of a bare one": Gate(
+        where="bench.bare_step:comparison", ours="CycleGAN.step", reference="bare step"
+    ),
     "cached open of a bare import": Gate(
         where="bench.load:opening", ours="Translator.open, cached", reference="OpenVINO import"
     ),

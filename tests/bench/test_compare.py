@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import accept, compare, counts, gates, prove, quick
+from bench import accept, bare_step, compare, counts, gates, prove, quick
 from bench import others as others_module
 from bench.compare import LEAST_BAND, SLOW_DOWN, WIDEST_BAND, Baseline, Expected, expected_from
 from bench.gates import QUICK, Gate, Measured, Values
@@ -163,13 +163,23 @@ def test_every_registered_gate_can_be_measured() -> None:
         assert value.absent or value.value > 0, name
 
 
+def test_the_bare_step_is_the_training_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert next(bare_step.comparison(TINY)).candidates.keys() == {"CycleGAN.step", "bare step"}
+    monkeypatch.setattr(bare_step, "CYCLE", 10.1)
+    with pytest.raises(AssertionError, match="the steps differ"):
+        next(bare_step.comparison(TINY))
+
+
 def test_every_registered_suite_can_be_imported() -> None:
     import pkgutil
 
-    from bench.suites import SUITES
+    from bench.suites import COUNTS, GATES, PROGRAMS, SUITES
 
-    for name, entry in SUITES.items():
-        assert callable(pkgutil.resolve_name(entry.where)), name
+    for table in (SUITES, GATES):
+        for name, row in table.items():
+            assert callable(pkgutil.resolve_name(row.where)), name
+    for where in (*COUNTS, *(f"{module}:main" for module, *_ in PROGRAMS.values())):
+        assert callable(pkgutil.resolve_name(where)), where
 
 
 HERE: dict[str, Any] = machine()
