@@ -19,7 +19,10 @@ from cyclegan.errors import ConfigError
 Norm = Literal["instance", "batch", "none"]
 Adversarial = Literal["lsgan", "vanilla", "wgangp", "hinge"]
 Upsample = Literal["transposed", "resize"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Compile = Literal["auto", "off", "on", "cuda-graphs"]
+CycleLoss = Literal["l1", "l2"]
+Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
 T = TypeVar("T")
@@ -155,14 +158,25 @@ class CycleGANConfig:
     learning_rate: float = 2e-4
     beta1: float = 0.5
     beta2: float = 0.999
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     """``bfloat16``: convolutions under autocast; weights, statistics and losses stay float32.
-    ``auto``: bfloat16 where the machine multiplies it faster."""
+    ``float16``: the same, with the losses scaled so that small gradients survive. ``auto``: the
+    half that the machine multiplies faster, bfloat16 first, else float32."""
+    merged: bool = True
+    """Run what one network takes at one time in one batch; the numbers are the same but for
+    rounding. Batch norm and dropout, where samples interact or are drawn, keep calls apart."""
+    cycle_loss: CycleLoss = "l1"
+    init: Init = "normal"
+    """How convolutions' weights begin; ``normal`` is the paper's."""
+    init_gain: float = 0.02
+    """Standard deviation of ``normal``, gain of ``xavier`` and ``orthogonal``."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         _one_of(Adversarial, adversarial=self.adversarial)
         _one_of(Precision, precision=self.precision)
+        _one_of(CycleLoss, cycle_loss=self.cycle_loss)
+        _one_of(Init, init=self.init)
         _at_least(
             0,
             lambda_a=self.lambda_a,
@@ -173,6 +187,7 @@ class CycleGANConfig:
             learning_rate=self.learning_rate,
             beta1=self.beta1,
             beta2=self.beta2,
+            init_gain=self.init_gain,
         )
         for name in ("beta1", "beta2"):
             _check(
