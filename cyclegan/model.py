@@ -212,6 +212,11 @@ class CycleGAN:
         rec_b = self.phases.run(ab, fake_a)
         return Images(fake_b=fake_b, rec_a=rec_a, fake_a=fake_a, rec_b=rec_b)
 
+    @property
+    def learning_rate(self) -> float:
+        """In use now."""
+        return float(self.optimizer_generators.param_groups[0]["lr"])
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """Use ``learning_rate`` for all networks from the next step on."""
         for optimizer in self._optimizers:
@@ -219,13 +224,19 @@ class CycleGAN:
                 group["lr"] = learning_rate
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on but the learning rate's schedule and dropout's chance:
-        tensors and plain values, as they are, not copies."""
+        """Networks, optimizers and scaler, as tensors and plain values; not copies."""
         return {
             "networks": {name: getattr(self, name).state_dict() for name in NETWORKS},
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "scaler": self.scaler.state_dict(),
-            "pools": [self.pool_a.images, self.pool_b.images],
+        }
+
+    def chance(self) -> dict[str, Any]:
+        """What differs between processes: pools and generators of random numbers."""
+        return {
+            "pools": [
+                [image.cpu() for image in pool.images] for pool in (self.pool_a, self.pool_b)
+            ],
             "pool_rng": self.pool_rng.getstate(),
             "rng": self.rng.get_state(),
         }
@@ -237,6 +248,9 @@ class CycleGAN:
         for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         self.scaler.load_state_dict(state["scaler"])
+
+    def load_chance(self, state: dict[str, Any]) -> None:
+        """Go on with the pools and random numbers that ``chance`` gave."""
         for pool, images in zip((self.pool_a, self.pool_b), state["pools"], strict=True):
             pool.images = [image.to(self.device) for image in images]
         version, internal, following = state["pool_rng"]
