@@ -52,9 +52,12 @@ def train(arguments: list[str]) -> None:
 
     from cyclegan.training import train as run
 
-    if not int(os.environ.get("RANK", 0)):
+    talks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    if talks:
         print(tomli_w.dumps(as_dict(config)), flush=True)
     result = run(config, resume=given.resume is not None)
+    if not talks:
+        return
     for path, reason in result.skipped.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
     print(f"{result.steps} steps in {result.seconds:.0f} s, {len(result.skipped)} pictures skipped")
