@@ -106,8 +106,8 @@ def _translate_and_score(
     with translator:
         with _stage("scoring against the aligned truth"):
             translated = np.stack([translator(picture) for picture in relief])
-            scores = _scores(translator, relief, satellite)
-            back = _scores(load_generator(training.generator_ba), satellite, relief)
+            scores = score(translator, relief, satellite)
+            back = score(load_generator(training.generator_ba), satellite, relief)
             differences = parity(translator, generator, relief[:16])
         with _stage("translating a fly-over"):
             flyover = _translated_flyover(output, translator)
@@ -133,7 +133,11 @@ def _translate_and_score(
     )
 
 
-def _scores(translate: Translate | nn.Module, given: Picture, truth: Picture) -> dict[str, Scores]:
+def score(translate: Translate | nn.Module, given: Picture, truth: Picture) -> dict[str, Scores]:
+    """Scores of a translation of ``given``, and of the baselines, against ``truth``, by name.
+
+    ``given`` and ``truth`` are aligned uint8 pictures (N, H, W, 3).
+    """
     rows: dict[str, Translate | nn.Module] = {
         OURS: translate,
         **baselines(list(given), list(truth)),
