@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional
 
 from cyclegan.config import TrainConfig, as_dict, from_dict
-from cyclegan.errors import ConfigError
+from cyclegan.errors import ConfigError, OutputError
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Backend, Model
 
@@ -51,6 +51,7 @@ def train(arguments: list[str]) -> None:
     import tomli_w
 
     from cyclegan.training import train as run
+    from cyclegan.training_report import write_training_report
 
     talks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     if talks:
@@ -62,6 +63,10 @@ def train(arguments: list[str]) -> None:
         print(f"skipped {path}: {reason}", file=sys.stderr)
     print(f"{result.steps} steps in {result.seconds:.0f} s, {len(result.skipped)} pictures skipped")
     print(f"generators: {result.generator_ab} {result.generator_ba}")
+    try:
+        print(f"report: {write_training_report(config, result)}")
+    except OutputError as error:
+        print(f"no report: {error}", file=sys.stderr)
 
 
 def evaluate(

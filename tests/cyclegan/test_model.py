@@ -192,6 +192,14 @@ def test_pictures_of_two_sizes_are_merged_as_far_as_they_go():
     assert all(torch.tensor(list(losses.values())).isfinite())
 
 
+def test_squared_cycles():
+    real_a, real_b = torch.randn(2, 1, 3, 32, 32)
+    model = CycleGAN(CycleGANConfig(**TINY, precision="float32", cycle_loss="l2", lambda_a=3.0))
+    images = model.cycle(real_a, real_b)
+    expected = 3 * (images.rec_a - real_a).square().mean()
+    assert model.step(real_a, real_b).cycle_a.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("passes", [2, 3])
 def test_a_batch_in_passes_has_the_gradients_of_the_whole(passes):
     config = CycleGANConfig(**TINY, precision="float32", learning_rate=0.0, pool_size=0)

@@ -15,6 +15,7 @@ from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfi
 from cyclegan.errors import ConfigError
 from cyclegan.model import LOSSES
 from cyclegan.sample_data import evaluation_pairs, write_training_folders
+from cyclegan.training_report import write_training_report
 
 
 def events(folder):
@@ -98,6 +99,22 @@ def test_a_watched_run(config):
     best = config.output / "generator_ba_best.safetensors"
     assert read_info(best).domains == ("satellite", "relief")
     assert read_info(config.output / "discriminator_a.safetensors").domains == ("relief",)
+
+
+def test_the_page_of_a_run(config):
+    result = train(config, device="cpu", show_progress=False)
+    result = dataclasses.replace(result, alarms=("step 7: <something> looked wrong",))
+    page = write_training_report(config, result).read_text()
+    for part in (
+        "relief ↔ satellite",
+        "step 7: &lt;something&gt; looked wrong",
+        "goodness",
+        "<dt>model.generator.width</dt><dd>4</dd>",
+        "data:image/png;base64,",
+        "<svg",
+    ):
+        assert part in page, part
+    assert 'src="http' not in page
 
 
 def test_the_best_is_kept_and_what_comes_after_it_is_not(config, monkeypatch):
