@@ -71,21 +71,27 @@ def together(config, code, size=2):
 
 
 def test_two_processes_are_one_with_both_batches(config):
-    """Each takes every other sample; after two epochs, of two steps each, weights agree."""
+    """Each takes every other sample: after two epochs of two steps, gradients and weights agree.
+
+    Of five samples both leave out the fifth, which one process would take alone.
+    """
     code = "import sys; from cyclegan.cli import main; sys.exit(main())"
     first, second = together(config, code)
     assert "crop_size = 32" in first
     assert "4 steps" in first
     assert second == ""
-    one = dataclasses.replace(config, batch_size=2, output=config.output.with_name("one"))
-    # Five samples: two processes drop the fifth, one would take it alone.
-    data = dataclasses.replace(config.data)
-    steps = _steps_of_two(dataclasses.replace(one, data=data))
+    one = _steps_of_two(config)
     found = load_generator(config.output / "generator_ab.safetensors").state_dict()
-    for name, expected in steps.items():
+    for name, expected in one.generator_ab.state_dict().items():
         if name.endswith("weight"):
             torch.testing.assert_close(found[name], expected, atol=2e-5, rtol=0)
     state = load_checkpoint(config.output / "checkpoints")
+    for theirs, ours in zip(state["model"]["optimizers"], one.state()["optimizers"]):
+        gradients = [ours["state"][i]["exp_avg"] for i in ours["state"]]
+        scale = max(gradient.abs().max() for gradient in gradients)
+        for i, expected in enumerate(gradients):
+            off = (theirs["state"][i]["exp_avg"] - expected).abs().max()
+            assert off < 1e-3 * scale
     assert state["world_size"] == len(state["ranks"]) == 2
     assert not torch.equal(state["ranks"][0]["model"]["rng"], state["ranks"][1]["model"]["rng"])
 
@@ -94,7 +100,7 @@ def test_two_processes_are_one_with_both_batches(config):
 
 
 def _steps_of_two(config):
-    """generator_ab's weights after the full batches of each epoch, one process."""
+    """One process, after the full batches of two of each epoch."""
     from cyclegan.data import UnpairedPictures, batches
     from cyclegan.model import CycleGAN
     from cyclegan.schedule import FACTORS
@@ -105,7 +111,7 @@ def _steps_of_two(config):
         for real_a, real_b in batches(data, batch_size=2, workers=0, epoch=epoch):
             if len(real_a) == 2:
                 model.step(real_a, real_b)
-    return model.generator_ab.state_dict()
+    return model
 
 
 def test_settings_survive_being_handed_on(config):

@@ -145,6 +145,7 @@ def test_a_run_that_is_asked_to_stop_ends_its_step(config, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is handler
     assert [int(path.stem) for path in list_checkpoints(config.output / "checkpoints")] == [8]
     monkeypatch.undo()
+    torch.manual_seed(99)  # must not matter
     assert run(config, resume=True).steps == 24
     assert_same(config.output, whole(config))
 
@@ -266,7 +267,7 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_to_its_end(config, small_disk,
 def test_a_run_that_diverges_stops_and_keeps_what_was_good(config, monkeypatch):
     from cyclegan.model import CycleGAN
 
-    config = dataclasses.replace(config, checkpoint_minutes=0.0, log_every=1)
+    config = dataclasses.replace(config, checkpoint_minutes=0.0, log_every=50)
     step, count = CycleGAN.step, [0]
 
     def poisoned(self, *args, **kwargs):
