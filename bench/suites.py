@@ -32,6 +32,7 @@ SUITES = {
 
 PROGRAMS = {
     "tensorrt": ("bench.tensorrt",),
+    "train-step": ("bench.train_step",),
     "video": ("bench.video",),
     "video-memory": ("bench.video", "--memory"),
 }
