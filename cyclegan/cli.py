@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from cyclegan.errors import CycleGANError
+from cyclegan.verbs.benchmarking import bench
 from cyclegan.verbs.building import build
 from cyclegan.verbs.learning import demo, evaluate, train
 from cyclegan.verbs.models import export, import_, inspect
@@ -25,6 +26,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "translate": translate,
     "inspect": inspect,
     "doctor": doctor,
+    "bench": bench,
 }
 
 
