@@ -26,10 +26,11 @@ from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfi
 from cyclegan.data import tensor_from_pictures
 from cyclegan.engine.doctor import diagnose
 from cyclegan.engine.export import onnx_from_generator
+from cyclegan.engine.options import VideoStats
 from cyclegan.engine.parity import Parity, parity
 from cyclegan.engine.progress import progress_bar
 from cyclegan.engine.translator import Translator
-from cyclegan.engine.video import VideoStats, translate_video
+from cyclegan.engine.video import translate_video
 from cyclegan.evaluate import Scores, Translate, baselines, evaluate_pairs
 from cyclegan.pictures import Picture
 from cyclegan.report import Figure, Gallery, Report, ScoreTable, Table, Video, write_report

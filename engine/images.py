@@ -13,11 +13,12 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.engine.options import Progress, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
 from cyclegan.engine.targets import check_target, check_targets
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
-from cyclegan.engine.video import Progress, VideoStats, translate_video
+from cyclegan.engine.video import translate_video
 from cyclegan.errors import ImageError, OutputError
 from cyclegan.files import replacing
 from cyclegan.pictures import (
@@ -117,8 +118,8 @@ def translate_folder(
                 continue
             yield _Read(path.relative_to(source), frame, alpha)
 
-    def submit(item: _Read) -> tuple[_Read, Translation]:
-        return item, translator.submit(item.frame)
+    def submit(items: list[_Read]) -> list[tuple[_Read, Translation]]:
+        return [(item, translator.submit(item.frame)) for item in items]
 
     def write(item: tuple[_Read, Translation]) -> None:
         nonlocal done

@@ -56,7 +56,8 @@ class Translator:
         self.slots = runner.slots
         """Batches in flight before ``submit`` waits."""
         self.description = getattr(runner, "description", backend)
-        self._max_batch = runner.max_batch
+        self.max_batch = runner.max_batch
+        """Frames that the runner takes at once; larger batches are cut."""
         self._only_size = only_size
         self._scheduler = Scheduler(runner)
 
@@ -103,8 +104,8 @@ class Translator:
         batch = frames[None] if frames.ndim == 3 else frames
         height, width = batch.shape[1:3]
         padded = self._padded(batch)
-        chunks = range(0, len(padded), self._max_batch)
-        tickets = [self._scheduler.submit(padded[i : i + self._max_batch]) for i in chunks]
+        chunks = range(0, len(padded), self.max_batch)
+        tickets = [self._scheduler.submit(padded[i : i + self.max_batch]) for i in chunks]
         single = frames.ndim == 3
 
         def finish(translated: Frames) -> Frames:

@@ -1,0 +1,42 @@
+"""Frames that show source and translation together.
+
+H height, W width. Frames are uint8 (H, W, 3).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from cyclegan.engine.tickets import Frames
+
+Compare = Literal["none", "side", "wipe"]
+WIPE_SECONDS = 4.0
+"""From left to right and back."""
+
+Combine = Callable[[Frames, Frames, float], Frames]
+"""(source, translation, seconds) -> the frame that is shown."""
+
+
+def side(source: Frames, translation: Frames, seconds: float) -> Frames:
+    """The source at the left, (H, 2 W, 3)."""
+    return np.concatenate([source, translation], axis=1)
+
+
+def wipe(source: Frames, translation: Frames, seconds: float) -> Frames:
+    """The source left of a white line that moves to and fro."""
+    width = source.shape[1]
+    edge = round((0.5 - 0.5 * math.cos(2 * math.pi * seconds / WIPE_SECONDS)) * width)
+    shown = translation.copy()
+    shown[:, :edge] = source[:, :edge]
+    shown[:, max(edge - 1, 0) : edge + 1] = 255
+    return shown
+
+
+COMBINE: dict[Compare, tuple[Combine, int]] = {
+    "none": (lambda source, translation, seconds: translation, 1),
+    "side": (side, 2),
+    "wipe": (wipe, 1),
+}
+"""For each way to compare, how, and how many times as wide the result is."""
