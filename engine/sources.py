@@ -5,6 +5,7 @@ name                  as a source              as a target
 ====================  =======================  ==================================================
 ``-``                 standard input           standard output
 ``pictures/%05d.png`` numbered pictures        numbered pictures, each written whole or not at all
+``pictures/*.png``    pictures, by name
 ``/dev/video0``       a camera (Video4Linux2)
 ``rtsp://``, ...      a stream or a download   a stream
 ``/dev/null``                                  nothing is kept
@@ -28,8 +29,6 @@ _NUMBERED = re.compile(r"%0?\d*d")
 _CAMERA = re.compile(r"/dev/video\d+")
 DOWNLOADS = ("http", "https")
 """What ends by itself: FFmpeg asks for the rest when the connection is lost."""
-TIMEOUT_SECONDS = 10.0
-"""How long a camera or an address may say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +40,8 @@ class Retry:
     first_seconds: float = 0.5
     """Before the first attempt; every further one waits twice as long."""
     longest_seconds: float = 8.0
+    silence_seconds: float = 10.0
+    """That a camera or an address may say nothing, before it counts as gone."""
 
     def pause(self, attempt: int) -> float:
         """Seconds to wait before attempt 0, 1, ..."""
@@ -95,6 +96,7 @@ def input_from(
     """
     name, given = os.fspath(source), dict(options or {})
     form = CONTAINERS.get(form, form) if form else None
+    retry = retry or Retry()
     if form == "rawvideo" and (missing := {"video_size", "pixel_format"} - given.keys()):
         raise VideoError(
             f"raw pictures do not say what they are: give {' and '.join(sorted(missing))}, such as "
@@ -105,13 +107,31 @@ def input_from(
     if _CAMERA.fullmatch(name):
         form = form or "video4linux2"
         return Input(
-            name=name, url=name, format=form, options=given, endless=True, timeout=TIMEOUT_SECONDS
+            name=name,
+            url=name,
+            format=form,
+            options=given,
+            endless=True,
+            timeout=retry.silence_seconds,
         )
     if _ADDRESS.match(name):
-        return _address(name, form, given, retry or Retry())
+        return _address(name, form, given, retry)
     if _NUMBERED.search(name) and not Path(name).exists():
+        given = {"start_number": str(_first_number(Path(name)))} | given
+        return Input(name=name, url=name, format=form or "image2", options=given)
+    if "*" in name and not Path(name).exists():
+        given = {"pattern_type": "glob"} | given
         return Input(name=name, url=name, format=form or "image2", options=given)
     return Input(name=name, url=name, format=form, options=given)
+
+
+def _first_number(pattern: Path) -> int:
+    """The least number of which there is a picture, 0 if there is none."""
+    before, _, after = _NUMBERED.sub("\0", pattern.name, count=1).partition("\0")
+    numbers = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    names = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
+    found = (numbers.fullmatch(path.name) for path in names)
+    return min((int(match[1]) for match in found if match), default=0)
 
 
 def _address(name: str, form: str | None, given: dict[str, str], retry: Retry) -> Input:
@@ -126,13 +146,18 @@ def _address(name: str, form: str | None, given: dict[str, str], retry: Retry) -
             "reconnect_delay_max": str(int(retry.longest_seconds)),
         }
         return Input(
-            name=name, url=name, format=form, options=again | given, timeout=TIMEOUT_SECONDS
+            name=name, url=name, format=form, options=again | given, timeout=retry.silence_seconds
         )
     if scheme == "rtsp":
         # UDP, the default, loses packets without a word.
         given = {"rtsp_transport": "tcp"} | given
     return Input(
-        name=name, url=name, format=form, options=given, endless=True, timeout=TIMEOUT_SECONDS
+        name=name,
+        url=name,
+        format=form,
+        options=given,
+        endless=True,
+        timeout=retry.silence_seconds,
     )
 
 

@@ -44,7 +44,7 @@ def translate_video(
     written.
     """
     options, stop = options or VideoOptions(), stop or threading.Event()
-    opened = input_from(source, form=options.source_format, options=options.source_options)
+    opened = open_input(source, options)
     output = output_to(target, options.encoding.container)
     if opened.path and output.is_file:
         check_target(opened.path, Path(output.url))
@@ -55,6 +55,16 @@ def translate_video(
         if reader.problems:
             raise damaged(reader, stats.frames, place, output)
     return stats
+
+
+def open_input(source: AnyPath, options: VideoOptions) -> Input:
+    """What ``source`` means under ``options``. Raises VideoError."""
+    return input_from(
+        source,
+        form=options.source_format,
+        options=options.source_options,
+        retry=options.retry,
+    )
 
 
 def open_reader(source: Input, options: VideoOptions, stop: threading.Event) -> VideoReader:

@@ -1,0 +1,83 @@
+"""What the verb translate makes of its flags, and what it says at the end."""
+
+import contextlib
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from cyclegan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cyclegan.engine.images import ImageStats
+    from cyclegan.engine.options import VideoStats
+
+
+def size_from(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of "WIDTHxHEIGHT". Raises ConfigError."""
+    if text is None:
+        return None
+    if not (match := re.fullmatch(r"(\d+)x(\d+)", text)):
+        raise ConfigError(f"got the size {text!r}; expected WIDTHxHEIGHT, such as 640x360")
+    width, height = map(int, match.groups())
+    return height, width
+
+
+def settings_from(pairs: Sequence[str]) -> dict[str, str]:
+    """A dictionary of "name=value" strings. Raises ConfigError."""
+    for pair in pairs:
+        if "=" not in pair.strip("="):
+            raise ConfigError(f"got the source option {pair!r}; expected NAME=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+@contextlib.contextmanager
+def stopping_at_interrupt(source: str, live: bool) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, where that is how a run ends; the second interrupts."""
+    from cyclegan.engine.sources import input_from
+
+    stop = threading.Event()
+
+    def set_it(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if not (live or (source != "-" and input_from(source).endless)):
+        yield stop
+        return
+    before = signal.signal(signal.SIGINT, set_it)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def tell(target: str, stats: "ImageStats | VideoStats") -> None:
+    """The notes, to standard error; the summary too, where results go to standard output."""
+    from cyclegan.engine.options import VideoStats
+
+    out = sys.stderr if target == "-" else sys.stdout
+    if not isinstance(stats, VideoStats):
+        for message in stats.skipped:
+            print(f"skipped {message}", file=sys.stderr)
+        print(f"{target}: {stats.pictures} pictures, {len(stats.skipped)} skipped", file=out)
+        return
+    for note in stats.notes:
+        print(f"note: {note}", file=sys.stderr)
+    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in stats.stage_rates().items())
+    print(
+        f"{target}: {stats.frames} frames, {stats.frames_per_second:.1f} frames/s end to end "
+        f"({rates}; bound by {stats.bound_by}); first frame after "
+        f"{stats.first_frame_seconds:.2f} s",
+        file=out,
+    )
+    if stats.latency:
+        print(
+            f"live: latency {stats.latency.p50:.0f} ms (p50), {stats.latency.p95:.0f} ms (p95); "
+            f"{stats.dropped} late frames dropped",
+            file=out,
+        )
