@@ -5,6 +5,7 @@ H height, W width. Frames are uint8 (H, W, 3).
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -34,9 +35,17 @@ def wipe(source: Frames, translation: Frames, seconds: float) -> Frames:
     return shown
 
 
-COMBINE: dict[Compare, tuple[Combine, int]] = {
-    "none": (lambda source, translation, seconds: translation, 1),
-    "side": (side, 2),
-    "wipe": (wipe, 1),
+@dataclass(frozen=True)
+class Comparison:
+    """One way to compare."""
+
+    combine: Combine
+    widths: int = 1
+    """How many times as wide as the source the result is."""
+
+
+COMBINE: dict[Compare, Comparison] = {
+    "none": Comparison(lambda source, translation, seconds: translation),
+    "side": Comparison(side, 2),
+    "wipe": Comparison(wipe),
 }
-"""For each way to compare, how, and how many times as wide the result is."""

@@ -5,6 +5,7 @@ in the order of the source. Times stay the integers that the source has, in its 
 part that is cut out begins at zero.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,10 +64,13 @@ class VideoReader:
         self.attachments: list[Any] = [s for s in streams if s.type == "attachment"]
         kept = (self.video, *self.copied, *self.attachments)
         self.left: list[Stream] = [s for s in streams if s not in kept]
+        self.skipped = 0
+        """Frames at the beginning that are decoded and passed over."""
         self.problems: list[str] = []
         """What was damaged or missing, found while reading."""
         self.layout: Layout | None = None
         """Known from the first frame on."""
+        self._seen = 0
         self._size: tuple[int, int] | None = None
         self._next_pts = 0
         self._end_seconds = self._video_end_seconds = 0.0
@@ -108,11 +112,25 @@ class VideoReader:
 
     def items(self) -> Iterator["Picture | Packet[Any]"]:
         """Frames and packets to copy, in the source's order; ends early at damage."""
-        for item in self.raw_items():
-            yield item if not isinstance(item, Decoded) else item.picture()
+        for item in self._raw_items():
+            if not isinstance(item, Decoded):
+                yield item
+            elif self._seen > self.skipped:
+                yield item.picture()
 
-    def raw_items(self) -> Iterator["Decoded | Packet[Any]"]:
-        """The same, but that frames are decoded only: RGB is made of those that are asked for."""
+    def copies(self) -> Iterator["Packet[Any]"]:
+        """The packets to copy alone, in the source's order; ends early at damage."""
+        import av
+
+        self._seek()
+        if not self.copied:
+            return
+        with contextlib.suppress(av.FFmpegError, ValueError):
+            for packet in self._container.demux(*self.copied):
+                yield from self._copied(packet)
+
+    def _raw_items(self) -> Iterator["Decoded | Packet[Any]"]:
+        """The same, but that no RGB is made of the frames yet."""
         import av
 
         count = damaged = 0
@@ -205,6 +223,7 @@ class VideoReader:
 
     def _decoded(self, picture: "VideoFrame") -> "Decoded":
         self.layout = self.layout or self._layout(picture)
+        self._seen += 1
         shift = self._shift(self._base(picture))
         given = None if picture.pts is None else picture.pts - shift
         # Files without times (raw streams), or with times that stand still, count on.

@@ -2,10 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,10 +15,8 @@ from cyclegan.engine.layout import Picture
 from cyclegan.engine.live import latency_of, paced
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import StageSeconds, run_pipeline
-from cyclegan.engine.sources import Output
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
-from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import VideoError
 
 if TYPE_CHECKING:
@@ -30,6 +28,22 @@ class _Submitted:
     pictures: list[Picture]
     translation: Translation
     at: float
+
+
+class Writer(Protocol):
+    """Where frames and packets go."""
+
+    notes: list[str]
+    """What could not be taken along."""
+
+    def write(self, item: "Picture | Packet[Any]") -> None:
+        """Take a translated frame, or a packet of the source."""
+
+    def close(self) -> None:
+        """Everything was written."""
+
+    def discard(self) -> None:
+        """Something went wrong: let go."""
 
 
 class Job:
@@ -49,26 +63,18 @@ class Job:
         self._progress = progress or (lambda done, expected: None)
         self._show = show or (lambda frame, seconds: None)
         self._stop = stop
-        self._combine, self._widths = COMBINE[options.compare]
+        self._combine = COMBINE[options.compare].combine
         self._frames = 0
         self._begun = time.perf_counter()
         self._first_frame_seconds = self._collected_at = 0.0
         self._translate_seconds = self._encode_seconds = 0.0
         self._latencies: list[float] = []
 
-    def run(self, place: Output) -> VideoStats:
-        """Write the translated video to ``place``."""
+    def run(self, open_writer: Callable[[], Writer]) -> VideoStats:
+        """Write the translated video; the writer is opened when the first frame is known."""
         items = self._started()
         decoded = time.perf_counter() - self._begun
-        layout = self._reader.layout
-        assert layout is not None
-        self._writer = VideoWriter(
-            place,
-            self._reader,
-            self._options.encoding,
-            width=self._widths * layout.width,
-            live=self._options.live,
-        )
+        self._writer = open_writer()
         try:
             stages = self._run_stages(items)
             self._writer.close()
@@ -98,6 +104,8 @@ class Job:
             head.append(item)
             if isinstance(item, Picture):
                 return chain(head, items)
+        if self._reader.layout:  # An earlier run has translated them all.
+            return iter(head)
         problems = "".join(f"; {problem}" for problem in self._reader.problems)
         raise VideoError(f"{self._reader.name} has no frames that can be decoded{problems}")
 

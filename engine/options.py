@@ -9,6 +9,7 @@ from cyclegan.engine.layout import Part
 from cyclegan.engine.live import Latency
 from cyclegan.engine.sources import Retry
 from cyclegan.engine.tickets import Frames
+from cyclegan.errors import ConfigError
 
 Progress = Callable[[int, int | None], None]
 """Called with the frames done and the frames expected (None: unknown), from one other thread."""
@@ -27,12 +28,18 @@ class VideoOptions:
     """Show source and translation together."""
     live: bool = False
     """Late frames are dropped: the latest wins. A file is played at its own speed."""
+    resume: bool = False
+    """Work in segments, which an interrupted run leaves for the next one; see ``segments``."""
     source_format: str | None = None
     """FFmpeg's demuxer, where the source does not tell; y4m and raw are known too."""
     source_options: Mapping[str, str] = field(default_factory=dict)
     """For FFmpeg's demuxer, such as framerate and video_size."""
     retry: Retry = field(default_factory=Retry)
     """For cameras and streams that break off."""
+
+    def __post_init__(self) -> None:
+        if self.live and self.resume:
+            raise ConfigError("a live run cannot be resumed: give live or resume")
 
 
 @dataclass(frozen=True, kw_only=True)

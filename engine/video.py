@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from cyclegan.engine.comparison import COMBINE
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.job import Job
 from cyclegan.engine.live import EndlessReader
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
+from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint
 from cyclegan.engine.sources import AnyPath, Input, Output, input_from, output_to
 from cyclegan.engine.targets import check_target
 from cyclegan.engine.translator import Translator
-from cyclegan.errors import OutputError, VideoError
+from cyclegan.engine.writer import VideoWriter
+from cyclegan.errors import ConfigError, OutputError, VideoError
 from cyclegan.files import replacing
 
 
@@ -49,11 +52,49 @@ def translate_video(
     if opened.path and output.is_file:
         check_target(opened.path, Path(output.url))
     check_channels(translator)
+    if options.resume:
+        return _in_segments(opened, output, translator, options, progress, show, stop)
     with open_reader(opened, options, stop) as reader, placing(output) as place:
         job = Job(reader, translator, options, progress=progress, show=show, stop=stop)
-        stats = job.run(place)
+        stats = job.run(lambda: open_writer(place, reader, options))
         if reader.problems:
             raise damaged(reader, stats.frames, place, output)
+    return stats
+
+
+def _in_segments(
+    source: Input,
+    output: Output,
+    translator: Translator,
+    options: VideoOptions,
+    progress: Progress | None,
+    show: Show | None,
+    stop: threading.Event,
+) -> VideoStats:
+    """The same, through segments that outlive an interrupted run. Raises ConfigError too."""
+    if source.path is None or not output.is_file:
+        raise ConfigError(
+            f"cannot resume from {source.name} to {output.name}: both must be files, which can be "
+            "read again"
+        )
+    with (
+        VideoReader(source, options.part) as reader,
+        VideoReader(source, options.part) as sound,
+        VideoReader(source, options.part) as first,
+        placing(output) as place,
+    ):
+        segments = Segments(Path(output.url), fingerprint(first, translator, options))
+        reader.skipped = segments.frames
+
+        def open_segments() -> SegmentWriter:
+            sound.layout = reader.layout
+            return SegmentWriter(open_writer(place, sound, options), segments, sound)
+
+        job = Job(reader, translator, options, progress=progress, show=show, stop=stop)
+        stats = job.run(open_segments)
+        if reader.problems:
+            raise damaged(reader, stats.frames + reader.skipped, place, output)
+    segments.remove()
     return stats
 
 
@@ -74,6 +115,19 @@ def open_reader(source: Input, options: VideoOptions, stop: threading.Event) -> 
             source, options.part, live=options.live, retry=options.retry, stop=stop
         )
     return VideoReader(source, options.part, live=options.live)
+
+
+def open_writer(place: Output, reader: VideoReader, options: VideoOptions) -> VideoWriter:
+    """The writer for what ``reader`` gives, under ``options``. Raises OutputError, VideoError."""
+    assert reader.layout is not None
+    widths = COMBINE[options.compare].widths
+    return VideoWriter(
+        place,
+        reader,
+        options.encoding,
+        width=widths * reader.layout.width,
+        live=options.live,
+    )
 
 
 @contextlib.contextmanager

@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 
 _TURNS = ("mov", "mp4", "matroska", "webm")
 """Containers that can tell players to turn the pictures."""
+_SETTINGS = (
+    "width",
+    "height",
+    "pix_fmt",
+    "time_base",
+    "framerate",
+    "sample_aspect_ratio",
+    "colorspace",
+    "color_range",
+    "color_primaries",
+    "color_trc",
+    "flags",
+)
+"""Of a codec context, where they shape what it makes."""
 
 
 class VideoWriter:
@@ -81,30 +95,47 @@ class VideoWriter:
     def write(self, item: "Picture | Packet[Any]") -> None:
         """Encode a translated frame, or copy a packet of the source."""
         if isinstance(item, Picture):
-            self._container.mux(self.encode(item))
+            self._container.mux(self.encode(item, self._video))
         elif (stream := self._copies[item.stream]) is not None:
             item.stream = stream
             self._container.mux(item)
 
-    def encode(self, item: Picture) -> "list[Packet[Any]]":
-        """The packets that the encoder gives for one more frame."""
+    def encode(self, item: Picture, encoder: Any) -> "list[Packet[Any]]":
+        """The packets that ``encoder`` gives for one more frame."""
         if self._last_pts is not None:
             self._steps.add(item.pts - self._last_pts)
         self._last_pts = item.pts
         picture = picture_from_rgb(item.frame, self.chosen.pixel_format, self._colour)
         picture.pts, picture.time_base = item.pts, self._layout.time_base
         picture.duration = item.duration
-        packets: list[Packet[Any]] = self._video.encode(picture)
+        packets: list[Packet[Any]] = encoder.encode(picture)
         return packets
 
-    def flush(self) -> "list[Packet[Any]]":
-        """The packets that the encoder held back."""
-        packets: list[Packet[Any]] = self._video.encode(None)
-        return packets
+    def fresh_encoder(self) -> Any:
+        """A codec context with the same settings, for :meth:`encode`; see ``segments``."""
+        import av
+
+        own = self._video.codec_context
+        fresh: Any = av.CodecContext.create(self.chosen.encoder, "w")
+        for name in _SETTINGS:
+            if (value := getattr(own, name)) is not None:
+                setattr(fresh, name, value)
+        fresh.bit_rate = own.bit_rate or 0
+        fresh.options = dict(self.chosen.options)
+        return fresh
+
+    def mux(self, packet: "Packet[Any]") -> None:
+        """Write a packet of a fresh encoder, instead of frames."""
+        packet.stream = self._video
+        self._container.mux(packet)
 
     def close(self) -> None:
         """Write what the encoder holds back, and the end of the file."""
-        self._container.mux(self.flush())
+        self._container.mux(self._video.encode(None))
+        self.finish()
+
+    def finish(self) -> None:
+        """Write the end of the file."""
         self._container.close()
         if self._form in TIMELESS and self._steps and max(self._steps) > 1.5 * min(self._steps):
             self.notes.append(

@@ -1,17 +1,17 @@
 """Verbs that run a generator, and that say what runs it: translate, doctor."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, UseAppendAction, arg
 
 from cyclegan.shipped import DEFAULT, find_model
 from cyclegan.verbs import Backend, Model, Precision
 
 
 def translate(
-    source: Positional[str],
-    target: Positional[str],
+    source: Annotated[Positional[str], arg(metavar="SOURCE")],
+    target: Annotated[Positional[str], arg(metavar="TARGET")],
     model: Model = DEFAULT,
     backend: Backend = "auto",
     precision: Precision = "auto",
@@ -28,6 +28,7 @@ def translate(
     source_format: str | None = None,
     source_option: UseAppendAction[tuple[str, ...]] = (),
     live: bool = False,
+    resume: bool = False,
 ) -> None:
     """Translate a picture, a folder of pictures, a video, a camera or a stream.
 
@@ -51,6 +52,7 @@ def translate(
         source_format: how the source is to be read where it does not tell: y4m, raw, ...
         source_option: NAME=VALUE for FFmpeg's demuxer, such as framerate=25; may be given again
         live: drop frames that come too late, and play a file at its own speed
+        resume: work in segments, and go on after the last one that an interrupted run finished
     """
     from cyclegan.engine.encoding import Encoding
     from cyclegan.engine.images import translate_path
@@ -71,6 +73,7 @@ def translate(
         part=Part(start=start, end=end, size=size_from(size)),
         compare=compare,
         live=live,
+        resume=resume,
         source_format=source_format,
         source_options=settings_from(source_option),
     )
