@@ -7,20 +7,24 @@ cut begins anew. A frame that repeats the one before gets its translation again.
 It costs fidelity where light or content really change fast, and runs in PyTorch.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.engine.runners.ordered import OrderedRunner
-from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.engine.runners.torch import module_device_dtype
-from cyclegan.engine.source import Source
+from cyclegan.engine.source import Source, open_source
 from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
 from cyclegan.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from cyclegan.networks import Generator
 
 STEADINESS = 0.9
 DUPLICATE = 0.25
@@ -29,6 +33,23 @@ CUT = 28.0
 """Mean absolute difference in grey levels of thumbnails from which a new scene begins."""
 _THUMBNAIL = 16
 """Pixels of a frame in one of a thumbnail, across and down."""
+
+
+def open_stabilized(
+    model: "str | os.PathLike[str] | Generator",
+    *,
+    steadiness: float = STEADINESS,
+    precision: Precision = "auto",
+    device: str | None = None,
+) -> Translator:
+    """A translator of videos with ``steadiness`` in [0, 1); frames in the order of submission.
+
+    Raises ConfigError, ModelError; BackendError for generators without instance norm.
+    """
+    source = open_source(model)
+    settings = Settings(precision=precision, device=device)
+    runner = StabilizedRunner(source, settings, steadiness=steadiness)
+    return Translator(runner, source.info, "torch")
 
 
 class StabilizedRunner(OrderedRunner):

@@ -13,19 +13,23 @@ The last two need memory for a tile and differ from the untiled result: a small 
 statistics than a large one, later frames have others than the first.
 """
 
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from cyclegan.engine.runners.ordered import OrderedRunner
-from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.engine.runners.torch import module_device_dtype
-from cyclegan.engine.source import Source
+from cyclegan.engine.source import Source, open_source
 from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
 from cyclegan.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from cyclegan.networks import Generator
 
 Tiles = Literal["exact", "thumbnail", "frozen"]
 TILE = 512
@@ -34,6 +38,23 @@ OVERLAP = 96
 """Pixels that neighbouring tiles share; the one fades into the other there."""
 THUMBNAIL = 512
 """The longer side of a thumbnail in pixels."""
+
+
+def open_tiled(
+    model: "str | os.PathLike[str] | Generator",
+    mode: Tiles,
+    *,
+    tile: int = TILE,
+    precision: Precision = "auto",
+    device: str | None = None,
+) -> Translator:
+    """A translator that never has more than a part of a frame in the network.
+
+    Raises ConfigError, ModelError; BackendError for a generator that ``mode`` cannot take.
+    """
+    source = open_source(model)
+    settings = Settings(precision=precision, device=device)
+    return Translator(TiledRunner(source, settings, mode, tile=tile), source.info, "torch")
 
 
 class TiledRunner(OrderedRunner):

@@ -29,6 +29,9 @@ def translate(
     source_option: UseAppendAction[tuple[str, ...]] = (),
     live: bool = False,
     resume: bool = False,
+    stabilize: float | None = None,
+    tiles: Literal["exact", "thumbnail", "frozen"] | None = None,
+    preview: int | None = None,
 ) -> None:
     """Translate a picture, a folder of pictures, a video, a camera or a stream.
 
@@ -52,6 +55,10 @@ def translate(
         source_format: how the source is to be read where it does not tell: y4m, raw, ...
         source_option: NAME=VALUE for FFmpeg's demuxer, such as framerate=25; may be given again
         live: drop frames that come too late, and play a file at its own speed
+        stabilize: steadiness of colours over time, from 0 to below 1, such as 0.9
+        tiles: translate large frames in pieces: exact, or under the statistics of a thumbnail, or
+            of the first frame
+        preview: port of a page on this machine that shows the live picture; 0 takes a free one
         resume: work in segments, and go on after the last one that an interrupted run finished
     """
     from cyclegan.engine.encoding import Encoding
@@ -59,8 +66,18 @@ def translate(
     from cyclegan.engine.layout import Part
     from cyclegan.engine.options import VideoOptions
     from cyclegan.engine.progress import progress_bar
-    from cyclegan.engine.translator import Translator
-    from cyclegan.verbs.translating import settings_from, size_from, stopping_at_interrupt, tell
+    from cyclegan.errors import ConfigError
+    from cyclegan.verbs.translating import (
+        open_translator,
+        previewing,
+        settings_from,
+        size_from,
+        stopping_at_interrupt,
+        tell,
+    )
+
+    if resume and stabilize is not None:
+        raise ConfigError("a steadied run depends on all frames before: give it without --resume")
 
     options = VideoOptions(
         encoding=Encoding(
@@ -78,7 +95,14 @@ def translate(
         source_options=settings_from(source_option),
     )
     with (
-        Translator.open(find_model(model), backend=backend, precision=precision) as translator,
+        open_translator(
+            find_model(model),
+            backend=backend,
+            precision=precision,
+            stabilize=stabilize,
+            tiles=tiles,
+        ) as translator,
+        previewing(preview) as show,
         progress_bar(f"translating {Path(source).name}") as progress,
         stopping_at_interrupt(source, live) as stop,
     ):
@@ -89,6 +113,7 @@ def translate(
             skip_bad=skip_bad,
             options=options,
             progress=progress,
+            show=show,
             stop=stop,
         )
     tell(target, stats)

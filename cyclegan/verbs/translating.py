@@ -12,8 +12,38 @@ from typing import TYPE_CHECKING
 from cyclegan.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cyclegan.engine.images import ImageStats
-    from cyclegan.engine.options import VideoStats
+    from cyclegan.engine.options import Show, VideoStats
+    from cyclegan.engine.runners.settings import Precision
+    from cyclegan.engine.tiling import Tiles
+    from cyclegan.engine.translator import Translator
+
+
+def open_translator(
+    model: "str | Path",
+    *,
+    backend: str,
+    precision: "Precision",
+    stabilize: float | None,
+    tiles: "Tiles | None",
+) -> "Translator":
+    """The translator that the flags ask for. Raises ConfigError for flags that exclude another."""
+    from cyclegan.engine.stabilize import open_stabilized
+    from cyclegan.engine.tiling import open_tiled
+    from cyclegan.engine.translator import Translator
+
+    if stabilize is None and tiles is None:
+        return Translator.open(model, backend=backend, precision=precision)
+    if stabilize is not None and tiles is not None:
+        raise ConfigError("frames are steadied or tiled, not both: give --stabilize or --tiles")
+    if backend not in ("auto", "torch"):
+        raise ConfigError(f"--stabilize and --tiles run in PyTorch: leave out --backend {backend}")
+    if tiles is not None:
+        return open_tiled(model, tiles, precision=precision)
+    assert stabilize is not None
+    return open_stabilized(model, steadiness=stabilize, precision=precision)
 
 
 def size_from(text: str | None) -> tuple[int, int] | None:
@@ -54,6 +84,19 @@ def stopping_at_interrupt(source: str, live: bool) -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def previewing(port: int | None) -> Iterator["Show | None"]:
+    """What shows frames on a page at ``port``; None without one. Raises OutputError."""
+    if port is None:
+        yield None
+        return
+    from cyclegan.engine.preview import Preview
+
+    with Preview(port) as preview:
+        print(f"preview: {preview.address}", file=sys.stderr, flush=True)
+        yield preview.show
 
 
 def tell(target: str, stats: "ImageStats | VideoStats") -> None:
