@@ -1,4 +1,4 @@
-// Many frames through one translator: memory stays flat.
+// Many frames through one translator: memory stays flat. test_soak [FRAMES [KIBIBYTES]]
 #include <unistd.h>
 
 #include <fstream>
@@ -39,6 +39,7 @@ int main(int count, char **arguments) {
     translate(translator, frames);
     const long growth = resident_bytes() - before;
     printf("%d frames, %ld KiB more\n", frames, growth / 1024);
-    CHECK(growth < (1 << 20));
+    // A sanitizer keeps what was freed, and knows leaks better.
+    CHECK(growth < (count > 2 ? atol(arguments[2]) : 1024) * 1024);
     cyclegan_close(&translator);
 }
