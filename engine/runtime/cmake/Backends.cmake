@@ -23,7 +23,7 @@ if(CYCLEGAN_OPENVINO)
     find_package(OpenVINO QUIET COMPONENTS Runtime)
   endif()
   if(OpenVINO_FOUND)
-    cyclegan_backend(openvino openvino::runtime)
+    cyclegan_backend(openvino SOURCES src/openvino.cpp LIBRARIES openvino::runtime)
     list(APPEND backends "openvino ${OpenVINO_VERSION}")
   elseif(NOT CYCLEGAN_OPENVINO STREQUAL "AUTO")
     message(FATAL_ERROR "CYCLEGAN_OPENVINO is ON, and OpenVINO is not found: pip install openvino, "
@@ -34,7 +34,8 @@ endif()
 if(CYCLEGAN_TENSORRT)
   find_package(TensorRT QUIET)
   if(TensorRT_FOUND)
-    cyclegan_backend(tensorrt TensorRT::headers ${CMAKE_DL_LIBS})
+    cyclegan_backend(tensorrt SOURCES src/tensorrt.cpp src/cuda_driver.cpp
+                     LIBRARIES TensorRT::headers ${CMAKE_DL_LIBS} RPATH ${TensorRT_LIBRARY_DIR})
     list(APPEND backends "tensorrt ${TensorRT_VERSION} (${TensorRT_FLAVOUR})")
   elseif(NOT CYCLEGAN_TENSORRT STREQUAL "AUTO")
     message(FATAL_ERROR "CYCLEGAN_TENSORRT is ON, and its headers are not found: set TensorRT_ROOT "
