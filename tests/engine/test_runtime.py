@@ -1,5 +1,6 @@
 """The C library: built, tested, installed, used by other projects, and compared with Python."""
 
+import json
 import shlex
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import bench.runtime
 from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
 from cyclegan.kernels.pixels import tensor_to_yuv, yuv_to_tensor
@@ -151,6 +153,13 @@ def test_live_loop_shows_translated_frames(built: Path, graph: Path, frames: np.
     seen = [live.stdout[i : i + one] for i in range(0, len(live.stdout), one)]
     assert len(seen) == shown >= 1
     assert set(seen) <= set(paintings)
+
+
+def test_the_benchmark_runs(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--width", "4", "--blocks", "1", "--size", "32", "--turns", "1", "--frames", "8"]
+    result = bench.runtime.main([*small, "--library", str(library(built))])
+    assert set(result["timings"]) == {"bare OpenVINO", "Python translator", "C library"}
+    assert json.loads(capsys.readouterr().out)["of_bare"] == result["of_bare"] > 0
 
 
 def test_ctypes_example_reports(built: Path, tmp_path: Path) -> None:
