@@ -5,8 +5,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= bench/results/cpu.jsonl
+CLANG ?= clang
+FUZZ_SECONDS ?= 600
 
-.PHONY: demo test check bench gpu install clean
+.PHONY: demo test check bench gpu soak fuzz install clean
 
 demo: install  ## train, export, translate, score, report: runs/demo/report.html
 	$(BIN)/cyclegan demo
@@ -25,9 +27,26 @@ bench: install  ## this machine's engines and videos against what bounds them
 	$(BIN)/python -m bench.translate --output $(RESULTS)
 	$(BIN)/python -m bench.video --output $(RESULTS)
 	$(BIN)/python -m bench.video --memory --output $(RESULTS)
+	$(BIN)/python -m bench.runtime --output $(RESULTS)
 
 gpu:  ## all that needs a GPU; PyTorch, Triton, NumPy and pytest are enough
 	$(PYTHON) -m bench.gpu
+
+soak: install  ## the C library for long: memory, threads, closing
+	mkdir -p build
+	$(BIN)/cyclegan export relief2satellite build/soak.onnx
+	$(BIN)/cmake -S . -B build/runtime -DCYCLEGAN_TESTS=ON \
+	  -DPython3_EXECUTABLE=$(abspath $(BIN)/python)
+	$(BIN)/cmake --build build/runtime
+	CYCLEGAN_TEST_MODEL=build/soak.onnx build/runtime/bin/test_soak 20000
+	CYCLEGAN_TEST_MODEL=build/soak.onnx build/runtime/bin/test_flight 2000
+
+fuzz: install  ## everything in the C library that reads a file, under libFuzzer; needs Clang
+	CC=$(CLANG) CXX=$(CLANG:clang%=clang++%) $(BIN)/cmake -S . -B build/fuzz -DCMAKE_BUILD_TYPE=None \
+	  -DCYCLEGAN_OPENVINO=OFF -DCYCLEGAN_SANITIZE=fuzzer-no-link,address,undefined
+	$(BIN)/cmake --build build/fuzz --target fuzz_files
+	mkdir -p build/fuzz/corpus
+	build/fuzz/bin/fuzz_files -max_total_time=$(FUZZ_SECONDS) build/fuzz/corpus engine/runtime/fuzz/seeds
 
 install: $(VENV)/.installed
 
