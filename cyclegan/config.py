@@ -14,6 +14,7 @@ Adversarial = Literal["lsgan", "vanilla", "wgangp", "hinge"]
 Upsample = Literal["transposed", "resize"]
 Schedule = Literal["linear", "linear-2020", "step", "cosine", "plateau"]
 Compile = Literal["auto", "off", "on", "cuda-graphs"]
+Depth = Literal[8, 16]
 CycleLoss = Literal["l1", "l2"]
 Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -221,6 +222,8 @@ class DataConfig:
     """Where pictures are not scaled to a square; load_size is then the width."""
     crop_height: int | None = None
     """Where the crop is no square; crop_size is then the width."""
+    depth: Depth = 8
+    """Bits a channel that pictures are read with."""
     flip: bool = True
     """Mirror every other picture, at random."""
     skip_bad: bool = False
@@ -228,6 +231,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _one_of(Preprocess, preprocess=self.preprocess)
+        _one_of(Depth, depth=self.depth)
         _at_least(1, load_size=self.load_size, crop_size=self.crop_size)
         _at_least(1, load_height=self.loaded[0], crop_height=self.cropped[0])
         if self.preprocess in ("resize_and_crop", "scale_width_and_crop"):
@@ -334,11 +338,6 @@ class TrainConfig:
             "score_every needs pictures to score on; set data.test_a and data.test_b",
         )
         _check(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; expected 0 to less than 1")
-        for name in ("in_channels", "out_channels"):
-            channels = getattr(self.model.generator, name)
-            _check(
-                channels in (1, 3), f"{name} is {channels}; pictures are read in 1 or 3 channels"
-            )
         _check(
             self.minutes is None or self.minutes > 0,
             f"minutes is {self.minutes}; expected more than 0",
