@@ -21,7 +21,7 @@ from cyclegan.config import TrainConfig
 from cyclegan.data import pictures_from_tensor
 from cyclegan.errors import ConfigError, OutputError
 from cyclegan.files import replacing
-from cyclegan.model import LOSSES, Images, Losses
+from cyclegan.phases import LOSSES, Images, Losses
 from cyclegan.pictures import Picture, write_picture
 
 log = logging.getLogger(__name__)

@@ -106,8 +106,9 @@ def _deepened(array: Pixels, depth: Depth) -> Pixels:
     have, want = PEAKS[array.dtype.type], PEAKS[TYPES[depth]]
     if have == want:
         return array
-    scaled: Pixels = (array.astype(np.uint32) * want + have // 2) // have
-    return scaled.astype(TYPES[depth])
+    scaled = (array.astype(np.uint32) * want + have // 2) // have
+    deepened: Pixels = scaled.astype(TYPES[depth])
+    return deepened
 
 
 def _deep(path: Path, channels: Channels) -> Pixels:
