@@ -98,7 +98,9 @@ def _array(path: Path, channels: int, depth: Depth) -> Pixels:
         return _deepened(array, depth)
     if array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1):
         raise ImageError(f"{path} holds {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
-    return np.rint(array.astype(np.float64) * PEAKS[TYPES[depth]]).astype(TYPES[depth])
+    scaled = array.astype(np.float64) * PEAKS[TYPES[depth]]
+    rounded: Pixels = np.rint(scaled).astype(TYPES[depth])
+    return rounded
 
 
 def _deepened(array: Pixels, depth: Depth) -> Pixels:
