@@ -24,7 +24,7 @@ from cyclegan.config import (
     TrainConfig,
     as_dict,
 )
-from cyclegan.errors import ConfigError, DataError, DivergedError, OutputError
+from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError, OutputError
 from cyclegan.resume import list_checkpoints, load_checkpoint, save_checkpoint
 from cyclegan.sample_data import write_training_folders
 
@@ -179,6 +179,32 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path, damag
         assert load_checkpoint(tmp_path)["x"][0] == 2
     assert f"{newest} is damaged" in caplog.text
     assert f"going on from {before}" in caplog.text
+
+
+def test_a_picture_that_goes_away_under_the_run(config, tmp_path, monkeypatch):
+    """The run stops, names it, and keeps all it has; put back, the run goes on."""
+    from cyclegan.model import CycleGAN
+
+    a, b = write_training_folders(tmp_path / "changing", 6, 40)
+    data = dataclasses.replace(config.data, a=a, b=b)
+    config = dataclasses.replace(config, data=data, epochs=1, epochs_decay=1)
+    gone, away, step = a / "00002.png", tmp_path / "away.png", CycleGAN.step
+
+    def stepped(self, *args, **kwargs):
+        if gone.exists():
+            gone.rename(away)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(CycleGAN, "step", stepped)
+    with pytest.raises(ImageError, match=r"00002\.png"):
+        run(config)
+    monkeypatch.undo()
+    reached = int(list_checkpoints(config.output / "checkpoints")[0].stem)
+    lines = (config.output / "losses.csv").read_text().splitlines()
+    assert 1 <= reached < 12
+    assert int(lines[-1].split(",")[0]) == reached
+    away.rename(gone)
+    assert run(config, resume=True).steps == 12
 
 
 def test_nothing_to_go_on_from(config):
