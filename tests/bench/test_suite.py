@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import peers, pytest_json, run, scaling, translate
+from bench import peers, pytest_json, run, scaling, suite, translate
+from bench.harness import Timing
 from bench.limits import Work
 from bench.peers import Given, Peer, Ready
 from bench.suite import TINY, Comparison, Options, Pace, exponent, run_suite
@@ -36,16 +37,24 @@ def test_short_calls_are_repeated_to_fill_a_turn(tmp_path: Path) -> None:
     assert row["items"] == 4 * seen[-1] > 4
 
 
+def test_long_rounds_take_fewer_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = Comparison(name="x", candidates={"a": nothing, "b": nothing})
+    options = replace(TINY, turns=7)
+    assert len(suite.timed(comparison, options)["a"].seconds) == 7
+    monkeypatch.setattr(suite, "LONG_ROUND", 0.0)
+    assert len(suite.timed(comparison, options)["a"].seconds) == suite.FEW_TURNS
+
+
 def test_what_is_finished_is_kept_when_the_next_is_interrupted(tmp_path: Path) -> None:
     def stop(count: int) -> None:
         raise KeyboardInterrupt
 
-    def suite(options: Options) -> Iterator[Comparison]:
+    def two(options: Options) -> Iterator[Comparison]:
         yield Comparison(name="one", candidates={"a": nothing}, absent={"b": "no b here"})
         yield Comparison(name="two", candidates={"a": stop})
 
     with pytest.raises(KeyboardInterrupt):
-        run_suite("s", suite, TINY, tmp_path / "r.jsonl")
+        run_suite("s", two, TINY, tmp_path / "r.jsonl")
     measured, absent = lines(tmp_path / "r.jsonl")
     assert (measured["comparison"], measured["candidate"]) == ("one", "a")
     assert measured["p20_ms"] <= measured["p50_ms"] <= measured["p80_ms"]
@@ -57,8 +66,6 @@ def test_a_call_that_would_take_too_long_is_a_row_that_says_so() -> None:
     small = Comparison(name="s", candidates={"a": nothing}, work=Work(flops=1e9, bytes=1.0))
     large = replace(small, items=16, work=Work(flops=8e9, bytes=1.0))
     assert pace.too_long("a", large) is None, "nothing is known yet"
-    from bench.harness import Timing
-
     pace.note(small, {"a": Timing(seconds=(0.5,), items=4)})
     assert pace.too_long("a", small) is None
     reason = pace.too_long("a", large)
@@ -73,12 +80,9 @@ def test_exponents_of_power_laws_are_found(power: float, factor: float, scales: 
 
 
 def test_a_super_linear_step_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import suite as module
-    from bench.harness import Timing
-
     seconds = {"1": 1.0, "2": 2.0, "4": 8.0}
     timings = {name: Timing(seconds=(s, s), items=1) for name, s in seconds.items()}
-    monkeypatch.setattr(module, "timed", lambda *args, **kwargs: timings)
+    monkeypatch.setattr(suite, "timed", lambda *args, **kwargs: timings)
     scale = {name: float(name) for name in seconds}
     comparison = Comparison(name="x", candidates=dict.fromkeys(seconds, nothing), scale=scale)
     fit = run_suite("s", lambda options: iter([comparison]), TINY, tmp_path / "r.jsonl")[-1]
