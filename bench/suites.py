@@ -31,6 +31,7 @@ SUITES = {
 }
 
 PROGRAMS = {
+    "tensorrt": ("bench.tensorrt",),
     "video": ("bench.video",),
     "video-memory": ("bench.video", "--memory"),
 }
