@@ -4,9 +4,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CLANG ?= clang
+FUZZ_SECONDS ?= 600
 SUITES ?=
 
-.PHONY: demo test check bench bench-quick bench-accept bench-prove gpu install clean
+.PHONY: demo test check bench bench-quick bench-accept bench-prove gpu soak fuzz install clean
 
 demo: install  ## train, export, translate, score, report: runs/demo/report.html
 	$(BIN)/cyclegan demo
@@ -36,6 +38,22 @@ bench-prove: install  ## ten unchanged runs pass, code made 20 % slower does not
 
 gpu:  ## all that needs a GPU; PyTorch, Triton, NumPy and pytest are enough
 	$(PYTHON) -m bench.gpu
+
+soak: install  ## the C library for long: memory, threads, closing
+	mkdir -p build
+	$(BIN)/cyclegan export relief2satellite build/soak.onnx
+	$(BIN)/cmake -S . -B build/runtime -DCYCLEGAN_TESTS=ON \
+	  -DPython3_EXECUTABLE=$(abspath $(BIN)/python)
+	$(BIN)/cmake --build build/runtime
+	CYCLEGAN_TEST_MODEL=build/soak.onnx build/runtime/bin/test_soak 20000
+	CYCLEGAN_TEST_MODEL=build/soak.onnx build/runtime/bin/test_flight 2000
+
+fuzz: install  ## everything in the C library that reads a file, under libFuzzer; needs Clang
+	CC=$(CLANG) CXX=$(CLANG:clang%=clang++%) $(BIN)/cmake -S . -B build/fuzz -DCMAKE_BUILD_TYPE=None \
+	  -DCYCLEGAN_OPENVINO=OFF -DCYCLEGAN_SANITIZE=fuzzer-no-link,address,undefined
+	$(BIN)/cmake --build build/fuzz --target fuzz_files
+	mkdir -p build/fuzz/corpus
+	build/fuzz/bin/fuzz_files -max_total_time=$(FUZZ_SECONDS) build/fuzz/corpus engine/runtime/fuzz/seeds
 
 install: $(VENV)/.installed
 

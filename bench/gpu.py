@@ -140,7 +140,7 @@ def forward_row(
 def step_row(batch: int, size: int, variant: steps.Variant) -> Callable[[], object]:
     """A training step of the paper's networks, ready to be timed."""
     real_a, real_b = torch.rand(2, batch, 3, size, size, device="cuda") * 2 - 1
-    return steps.step_call(steps.new_model(variant, "cuda"), real_a, real_b, variant.compiled)
+    return steps.step_call(steps.new_model(variant, "cuda"), real_a, real_b)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,6 @@ from bench.harness import Clock, Timing, figures, host_seconds, in_turns, ratio,
 from bench.limits import Limits, Work, measure_limits
 from bench.others import Others, watching_others
 
-LONG_ROUND, FEW_TURNS = 20.0, 3
-"""Where a turn of all candidates takes so many seconds, so few turns must do."""
-
 Repeated = Callable[[int], object]
 """Does its work so many times over; whatever may overlap, overlaps."""
 
@@ -40,6 +37,8 @@ class Options:
     turns: int = 5
     seconds: float = 1.0
     """Least length of a turn: short calls are repeated to fill it."""
+    most_seconds: float = 40.0
+    """Of a comparison: after them, three turns of each candidate must do."""
     longest: float = 10.0
     """Seconds of a call that is expected to be too long to be repeated, and is left out."""
 
@@ -152,9 +151,14 @@ def timed(
     chosen = {n: run for n, run in comparison.candidates.items() if n not in (leave_out or {})}
     once = _turns(comparison, chosen, dict.fromkeys(chosen, 1), turns=1, warmup=1)
     counts = {n: max(1, math.ceil(options.seconds / first.median)) for n, first in once.items()}
-    long = sum(counts[name] * first.median for name, first in once.items()) > LONG_ROUND
-    turns = min(options.turns, FEW_TURNS) if long else options.turns
-    timings = _turns(comparison, chosen, counts, turns=turns, warmup=0)
+    timings = _turns(
+        comparison,
+        chosen,
+        counts,
+        turns=options.turns,
+        warmup=0,
+        most_seconds=options.most_seconds,
+    )
     return {n: replace(timing, peak_bytes=once[n].peak_bytes) for n, timing in timings.items()}
 
 
@@ -162,7 +166,7 @@ def _turns(
     comparison: Comparison,
     chosen: Mapping[str, Repeated],
     counts: Mapping[str, int],
-    **how: int,
+    **how: Any,
 ) -> dict[str, Timing]:
     return in_turns(
         {name: lambda run=run, count=counts[name]: run(count) for name, run in chosen.items()},  # type: ignore[misc]

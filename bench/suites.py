@@ -32,6 +32,8 @@ SUITES = {
 
 PROGRAMS = {
     "tensorrt": ("bench.tensorrt",),
+    "train-step": ("bench.train_step",),
+    "runtime": ("bench.runtime",),
     "video": ("bench.video",),
     "video-memory": ("bench.video", "--memory"),
 }

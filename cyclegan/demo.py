@@ -25,10 +25,11 @@ from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfi
 from cyclegan.data import tensor_from_pictures
 from cyclegan.demo_report import OURS, Conditions, Results, page_from_results
 from cyclegan.engine.export import onnx_from_generator
+from cyclegan.engine.options import VideoStats
 from cyclegan.engine.parity import parity
 from cyclegan.engine.progress import progress_bar
 from cyclegan.engine.translator import Translator
-from cyclegan.engine.video import VideoStats, translate_video
+from cyclegan.engine.video import translate_video
 from cyclegan.evaluate import Scores, Translate, baselines, evaluate_pairs
 from cyclegan.pictures import Picture
 from cyclegan.report import write_report

@@ -9,8 +9,8 @@ import numpy as np
 from cyclegan import sample_data
 from cyclegan.config import CycleGANConfig
 from cyclegan.engine.doctor import diagnose
+from cyclegan.engine.options import VideoStats
 from cyclegan.engine.parity import Parity
-from cyclegan.engine.video import VideoStats
 from cyclegan.evaluate import Scores
 from cyclegan.pictures import Picture
 from cyclegan.report import Figure, Gallery, Report, ScoreTable, Table, Video

@@ -106,6 +106,12 @@ class Translator:
         return cls(runner, source.info, backend, padded)
 
     @property
+    def max_batch(self) -> int:
+        """Frames that the runner takes at once; may grow while a better one is prepared. Larger
+        batches are cut."""
+        return self._runner.max_batch
+
+    @property
     def description(self) -> str:
         """What runs the generator, in words."""
         return getattr(self._runner, "description", self.backend)
@@ -127,7 +133,7 @@ class Translator:
         batch = frames[None] if frames.ndim == 3 else frames
         height, width = batch.shape[1:3]
         padded = self._padded(batch)
-        most = self._runner.max_batch  # may grow from one call to the next
+        most = self.max_batch
         chunks = range(0, len(padded), most)
         tickets = [self._scheduler.submit(padded[i : i + most]) for i in chunks]
         single = frames.ndim == 3
