@@ -151,6 +151,8 @@ def _steps(row: Row) -> str:
 
 def _plain_lines(row: Row) -> Iterator[str]:
     """A row of a program of its own: its ratios, then its timings."""
+    if "absent" in row:
+        yield f"Absent: {row['absent']}"
     aims = row.get("aims", {})
     for name, value in row.items():
         if isinstance(value, int | float):

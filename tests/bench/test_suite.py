@@ -167,3 +167,13 @@ def test_results_are_read_by_pytest_benchmark(tmp_path: Path) -> None:
     assert "s: x, b" in (tmp_path / "t.csv").read_text()
     (tmp_path / "r.jsonl").write_text("")
     assert pytest_json.main(files) == 2
+
+
+def test_a_program_that_fails_is_a_row_with_what_it_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.run_program("gone", ["bench.no_such_program"], tmp_path / "r.jsonl")
+    (row,) = lines(tmp_path / "r.jsonl")
+    assert row["benchmark"] == "gone"
+    assert "No module named" in row["absent"]
+    assert "No module named" in capsys.readouterr().err
