@@ -107,15 +107,22 @@ def test_engines_are_compared_with_each_other_and_with_the_limit(tmp_path: Path)
 def test_peers_that_cannot_run_here_are_rows(tmp_path: Path) -> None:
     few = {name: peers.PEERS[name] for name in (peers.EAGER, "ONNX Runtime, float32")}
     gone = Peer(open=peers._never, missing=peers.needs("no_such_module", "; get it"))
+
+    def fails(given: Given) -> Ready:
+        raise RuntimeError("no\ndriver")
+
     generator = peers.new_generator(TINY)
     rows = run_suite(
         "peers",
-        lambda options: peers.compared({**few, "gone": gone}, generator, (32, 32), 2),
+        lambda options: peers.compared(
+            {**few, "broken": Peer(open=fails), "gone": gone}, generator, (32, 32), 2
+        ),
         TINY,
         tmp_path / "r.jsonl",
     )
-    assert [row["candidate"] for row in rows] == [*few, "gone"]
-    assert rows[-1]["absent"] == "no_such_module is not installed; get it"
+    assert [row["candidate"] for row in rows] == [*few, "gone", "broken"]
+    assert rows[-2]["absent"] == "no_such_module is not installed; get it"
+    assert rows[-1]["absent"] == "RuntimeError: no driver"
     assert rows[1]["items"] == 2
 
 
