@@ -28,11 +28,6 @@ from cyclegan.engine.tickets import Frames
 
 __all__ = ["BareOpenVINO", "comparisons", "engine_only", "real_frame", "stream"]
 
-AIM_OF_BARE = 0.9
-"""Of the bare loop's rate, for our runner."""
-AIM_OF_EAGER_WITH_AMX = 6.0
-"""Times eager float32 PyTorch's rate, on a CPU with AMX."""
-
 OTHER_PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("float32",)}
 """Beside the one that a backend takes by itself."""
 
