@@ -205,6 +205,36 @@ def test_pkg_config(installed: Path, graph: Path, tmp_path: Path) -> None:
     assert must([program, graph]) == b"phones to cars\n"
 
 
+SHIPPED = (
+    "libopenvino.so.*",
+    "libopenvino_intel_cpu_plugin.so",
+    "libopenvino_onnx_frontend.so.*",
+    "libtbb.so.*",
+)
+"""What docs/embedding.md says that an application ships of OpenVINO."""
+
+
+def test_an_application_ships_a_handful_of_files(
+    installed: Path, graph: Path, tmp_path: Path
+) -> None:
+    document = (ROOT / "docs" / "embedding.md").read_text()
+    shutil.copytree(library(installed).parent, tmp_path, dirs_exist_ok=True, symlinks=True)
+    wheel = Path(must(["python", "-c", "import openvino; print(openvino.__path__[0])"]).decode())
+    libraries = Path(str(wheel).strip()) / "libs"
+    for pattern in SHIPPED:
+        (path,) = libraries.glob(pattern)
+        shutil.copy(path, tmp_path / "cyclegan")
+        assert pattern.removesuffix(".*") in document
+    program = tmp_path / "consumer"
+    source = RUNTIME / "tests" / "consumer" / "main.c"
+    flags = ["-I", installed / "include", "-L", tmp_path, "-lcyclegan", "-Wl,-rpath,$ORIGIN"]
+    must(["cc", source, "-o", program, *flags])
+    done = run([program, graph], LD_DEBUG="files")
+    assert done.stdout == b"phones to cars\n"
+    assert b"libopenvino_intel_cpu_plugin.so" in done.stderr
+    assert str(libraries).encode() not in done.stderr
+
+
 def exported(path: Path) -> set[str]:
     lines = must(["nm", "-D", "--defined-only", path]).decode().splitlines()
     return {line.split()[-1] for line in lines}
