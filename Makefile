@@ -4,11 +4,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-RESULTS ?= bench/results/cpu.jsonl
 CLANG ?= clang
 FUZZ_SECONDS ?= 600
+SUITES ?=
 
-.PHONY: demo test check bench gpu soak fuzz install clean
+.PHONY: demo test check bench bench-quick bench-accept bench-prove gpu soak fuzz install clean
 
 demo: install  ## train, export, translate, score, report: runs/demo/report.html
 	$(BIN)/cyclegan demo
@@ -23,11 +23,18 @@ check: install  ## style, types, layers, package contents
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_package.py
 
-bench: install  ## this machine's engines and videos against what bounds them
-	$(BIN)/python -m bench.translate --output $(RESULTS)
-	$(BIN)/python -m bench.video --output $(RESULTS)
-	$(BIN)/python -m bench.video --memory --output $(RESULTS)
-	$(BIN)/python -m bench.runtime --output $(RESULTS)
+bench: install  ## every suite, or SUITES="translate peers", and the pages that they make
+	$(BIN)/python -m bench.run $(SUITES)
+	$(BIN)/python -m bench.pages
+
+bench-quick: install  ## gates and counts against the committed baselines, on every change
+	$(BIN)/python -m bench.quick
+
+bench-accept: install  ## make this tree's values the baseline: WHY="what changed, in a sentence"
+	$(BIN)/python -m bench.accept --why "$(WHY)"
+
+bench-prove: install  ## ten unchanged runs pass, code made 20 % slower does not (quiet machine)
+	$(BIN)/python -m bench.prove
 
 gpu:  ## all that needs a GPU; PyTorch, Triton, NumPy and pytest are enough
 	$(PYTHON) -m bench.gpu

@@ -20,10 +20,12 @@ import torch
 from bench.harness import figures, in_turns, record, table
 from bench.translate import real_frame, stream
 from cyclegan.config import ResnetConfig
-from cyclegan.engine.containers import Picture, VideoReader, VideoWriter
+from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.layout import Picture
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
+from cyclegan.engine.writer import VideoWriter
 from cyclegan.networks import Generator, generator_from_config, initialise
 
 AIM_OF_TRANSLATOR = 0.85
@@ -65,7 +67,7 @@ def encode(source: Path, path: Path, pictures: list[Picture], frames: list[Frame
     """Write frames at the times of ``pictures``, as :func:`translate_video` would."""
     with VideoReader(source) as reader:
         next(item for item in reader.items() if isinstance(item, Picture))
-        writer = VideoWriter(path, reader, encoder="libx264", quality=18)
+        writer = VideoWriter(path, reader)
         for picture, frame in zip(pictures, frames):
             writer.write(Picture(frame=frame, pts=picture.pts, duration=picture.duration))
         writer.close()

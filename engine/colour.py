@@ -4,7 +4,7 @@ H height, W width. Codes are those of ITU-T H.273, as FFmpeg has them. A matrix 
 taken to be BT.709 from 720 lines up and BT.601 below, as players do, and the result is tagged so.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from cyclegan.engine.tickets import Frames
@@ -43,31 +43,52 @@ def colour_of(picture: "VideoFrame") -> Colour:
     )
 
 
-def rgb_from_picture(picture: "VideoFrame", colour: Colour) -> Frames:
-    """uint8 (H, W, 3) in [0, 255], full range, of a decoded picture."""
+def rgb_from_picture(
+    picture: "VideoFrame", colour: Colour, size: tuple[int, int] | None = None
+) -> Frames:
+    """uint8 (H, W, 3) in [0, 255], full range, of a decoded picture, scaled to ``size`` (H, W)."""
     tags = {}
     if not picture.format.is_rgb:
         tags = {"src_colorspace": colour.matrix, "src_color_range": colour.range}
+    height, width = size or (picture.height, picture.width)
     picture = picture.reformat(
-        format="rgb24", dst_color_range=FULL, interpolation=_exact(), threads=1, **tags
+        width,
+        height,
+        format="rgb24",
+        dst_color_range=FULL,
+        interpolation=_exact(),
+        threads=1,
+        **tags,
     )
     return cast(Frames, picture.to_ndarray())
 
 
 def picture_from_rgb(frame: Frames, pixel_format: str, colour: Colour) -> "VideoFrame":
-    """A picture in ``pixel_format``, tagged with ``colour``, of uint8 (H, W, 3) in [0, 255]."""
+    """A picture in ``pixel_format``, tagged with ``colour``, of uint8 (H, W, 3) in [0, 255].
+
+    For formats that are RGB themselves, ``colour`` is :func:`as_rgb` of the video's.
+    """
     from av import VideoFrame
 
-    picture = VideoFrame.from_ndarray(frame, format="rgb24").reformat(
-        format=pixel_format,
-        dst_colorspace=colour.matrix,
-        dst_color_range=colour.range,
-        interpolation=_exact(),
-        threads=1,
-    )
+    picture = VideoFrame.from_ndarray(frame, format="rgb24")
+    if colour.matrix != RGB:
+        picture = picture.reformat(
+            format=pixel_format,
+            dst_colorspace=colour.matrix,
+            dst_color_range=colour.range,
+            interpolation=_exact(),
+            threads=1,
+        )
+    elif pixel_format != "rgb24":
+        picture = picture.reformat(format=pixel_format, threads=1)
     picture.colorspace, picture.color_range = colour.matrix, colour.range
     picture.color_primaries, picture.color_trc = colour.primaries, colour.transfer
     return picture
+
+
+def as_rgb(colour: Colour) -> Colour:
+    """The tags of frames that are stored as RGB."""
+    return replace(colour, matrix=RGB, range=FULL)
 
 
 def _exact() -> int:

@@ -1,20 +1,21 @@
-"""Video files, read and written with PyAV.
+"""Videos, read with PyAV: from files, pipes, cameras and addresses.
 
 H height, W width. A reader yields decoded frames, and the packets of the streams that are copied,
-in the order of the file; a writer takes translated frames and those packets. Times stay the
-integers that the source has, in its own time base.
+in the order of the source. Times stay the integers that the source has, in its own time base; a
+part that is cut out begins at zero.
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclegan.engine.colour import Colour, colour_of, picture_from_rgb, rgb_from_picture
-from cyclegan.engine.tickets import Frames
-from cyclegan.errors import OutputError, VideoError
+from cyclegan.engine.colour import colour_of, rgb_from_picture
+from cyclegan.engine.layout import Layout, Part, Picture, display_matrix
+from cyclegan.engine.sources import AnyPath, Input, input_from
+from cyclegan.errors import VideoError
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -23,59 +24,54 @@ if TYPE_CHECKING:
 COPIED = ("audio", "subtitle")
 _STATED_DURATION = ("mov,mp4", "matroska")
 """Formats that state their duration; others have it guessed from what there is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A decoded frame."""
-
-    frame: Frames
-    """RGB, uint8 (H, W, 3)."""
-    pts: int
-    """Presentation time in units of the stream's time base."""
-    duration: int
-    """In the same unit; 0 if unknown."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """What all frames of a video have in common."""
-
-    width: int
-    height: int
-    time_base: Fraction
-    rate: Fraction
-    """Average frames per second, for the encoder's rate control."""
-    pixel_aspect: Fraction | None
-    rotation: int
-    """Degrees that players turn the pictures by."""
-    colour: Colour
+_SEEKABLE = ("mov,mp4", "matroska")
+"""Formats whose index is to be trusted."""
+_FASTEST_RATE = 1000
+"""Frames per second; sources that claim more are wrong about themselves."""
 
 
 class VideoReader:
-    """Decodes the best video stream of a file. Use it as a context manager."""
+    """Decodes the best video stream of a source. Use it as a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, source: Input | AnyPath, part: Part | None = None, *, live: bool = False
+    ) -> None:
+        """``live``: frames come as soon as they can, not as fast. Raises VideoError."""
         import av
 
+        self.source = source if isinstance(source, Input) else input_from(source)
+        self.part = part or Part()
+        self.name = self.source.name
         try:
-            self._container: Any = av.open(str(path))
-        except av.FFmpegError as error:
-            raise VideoError(f"cannot read {path} as a video: {error.strerror}") from error
+            self._container: Any = av.open(
+                self.source.url,
+                format=self.source.format,
+                options=dict(self.source.options),
+                timeout=self.source.timeout,
+            )
+        except (av.FFmpegError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise VideoError(f"cannot read {self.name} as a video: {why}") from error
         streams = self._container.streams
         if not streams.video:
             self._container.close()
-            raise VideoError(f"{path} has no video stream")
-        self.path = path
-        video: Any = streams.best("video")
-        video.thread_type = "AUTO"
+            raise VideoError(f"{self.name} has no video stream")
+        video: Any = streams.best("video") or streams.video[0]
+        # Decoding frame by frame in threads holds back as many frames as there are threads.
+        video.thread_type = "SLICE" if live else "AUTO"
         self.video = video
         self.copied: list[Stream] = [s for s in streams if s.type in COPIED]
-        self.left: list[Stream] = [s for s in streams if s not in (self.video, *self.copied)]
+        self.attachments: list[Any] = [s for s in streams if s.type == "attachment"]
+        kept = (self.video, *self.copied, *self.attachments)
+        self.left: list[Stream] = [s for s in streams if s not in kept]
+        self.skipped = 0
+        """Frames at the beginning that are decoded and passed over."""
         self.problems: list[str] = []
         """What was damaged or missing, found while reading."""
         self.layout: Layout | None = None
         """Known from the first frame on."""
+        self._seen = 0
+        self._size: tuple[int, int] | None = None
         self._next_pts = 0
         self._end_seconds = self._video_end_seconds = 0.0
 
@@ -87,74 +83,175 @@ class VideoReader:
 
     @property
     def expected_frames(self) -> int | None:
-        """How many frames the file says it has, or about as many; None if it does not."""
+        """How many frames the source says it has, or about as many; None if it does not."""
+        rate, stated = self.video.average_rate, self._container.duration
+        if self.part.start or self.part.end is not None:
+            end = self.part.end if not stated else min(self.part.end or 1e12, stated / 1e6)
+            return round((end - self.part.start) * rate) if end and rate else None
         if self.video.frames:
             return int(self.video.frames)
-        if self._container.duration and self.video.average_rate:
-            return round(float(self._container.duration / 1e6 * self.video.average_rate))
-        return None
+        return round(float(stated / 1e6 * rate)) if stated and rate else None
 
     @property
     def metadata(self) -> dict[str, str]:
         """The file's own: title, date, and the like."""
         return dict(self._container.metadata)
 
+    def chapters(self) -> list[Any]:
+        """PyAV's chapters, cut to the part that is read."""
+        cut = []
+        for chapter in self._container.chapters():
+            shift = self._shift(chapter["time_base"])
+            start, end = max(chapter["start"] - shift, 0), chapter["end"] - shift
+            if self.part.end is not None:
+                length = self.part.end - self.part.start
+                end = min(end, int(length / chapter["time_base"]))
+            if end > start:
+                cut.append({**chapter, "start": start, "end": end})
+        return cut
+
     def items(self) -> Iterator["Picture | Packet[Any]"]:
-        """Frames and packets to copy, in the file's order; ends early at damage (``problems``)."""
+        """Frames and packets to copy, in the source's order; ends early at damage."""
+        for item in self._raw_items():
+            if not isinstance(item, Decoded):
+                yield item
+            elif self._seen > self.skipped:
+                yield item.picture()
+
+    def copies(self) -> Iterator["Packet[Any]"]:
+        """The packets to copy alone, in the source's order; ends early at damage."""
         import av
 
-        packets = self._container.demux(self.video, *self.copied)
+        self._seek()
+        if not self.copied:
+            return
+        with contextlib.suppress(av.FFmpegError, ValueError):
+            for packet in self._container.demux(*self.copied):
+                yield from self._copied(packet)
+
+    def _raw_items(self) -> Iterator["Decoded | Packet[Any]"]:
+        """The same, but that no RGB is made of the frames yet."""
+        import av
+
         count = damaged = 0
+        done = False
+        self._seek()
         try:
-            for packet in packets:
+            for packet in self._container.demux(self.video, *self.copied):
                 self._note_end(packet)
                 if packet.stream is not self.video:
-                    if packet.pts is not None or packet.dts is not None:
-                        packet.dts = packet.pts if packet.dts is None else packet.dts
-                        yield packet
+                    if done and self._is_past(packet):
+                        break
+                    yield from self._copied(packet)
                     continue
                 count += packet.size > 0
                 damaged += bool(packet.is_corrupt)
+                if done:
+                    if not self.copied or self._is_past(packet):
+                        break
+                    continue
                 try:
                     decoded = packet.decode()
-                except av.FFmpegError:
+                except (av.FFmpegError, ValueError):
                     damaged += 1
                     continue
                 for picture in decoded:
-                    yield self._picture(picture)
-        except av.FFmpegError as error:
-            self.problems.append(f"reading stopped: {error.strerror}")
+                    if self._is_late(picture):
+                        done = True
+                    elif not self._is_early(picture):
+                        if problem := self._changes(picture):
+                            self.problems.append(problem)
+                            return
+                        yield self._decoded(picture)
+        except (av.FFmpegError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            self.problems.append(f"reading stopped: {why}")
         if damaged:
             self.problems.append(f"{damaged} packets are damaged")
-        self._check_end(count)
+        if not done and not self.part.start:
+            self._check_end(count)
 
-    def _picture(self, picture: "VideoFrame") -> Picture:
-        layout = self.layout = self.layout or self._layout(picture)
-        if (picture.width, picture.height) != (layout.width, layout.height):
-            raise VideoError(
-                f"{self.path}: frames change from {layout.width}x{layout.height} to "
-                f"{picture.width}x{picture.height}; cut the video there and translate the parts"
+    def _seek(self) -> None:
+        if self.part.start and self._container.format.name.startswith(_SEEKABLE):
+            # To the key frame before; what lies between is decoded and dropped.
+            self._container.seek(
+                int(self.part.start / self.video.time_base), stream=self.video, backward=True
             )
-        # Files without times (raw streams), or with times that stand still, count on.
-        pts = self._next_pts if picture.pts is None else max(picture.pts, self._next_pts)
-        duration = int(picture.duration or 0)
-        step = duration if picture.pts is None else 1
-        self._next_pts = pts + max(step, 1)
-        return Picture(
-            frame=rgb_from_picture(picture, colour_of(picture)), pts=pts, duration=duration
+
+    def _shift(self, time_base: Fraction) -> int:
+        return round(self.part.start / time_base) if self.part.start else 0
+
+    def _is_early(self, picture: "VideoFrame") -> bool:
+        return picture.pts is not None and picture.pts < self._shift(self._base(picture))
+
+    def _is_late(self, picture: "VideoFrame") -> bool:
+        if self.part.end is None or picture.pts is None:
+            return False
+        return picture.pts >= round(self.part.end / self._base(picture))
+
+    def _is_past(self, packet: "Packet[Any]") -> bool:
+        """So far behind the end that nothing before it can follow."""
+        when = packet.pts if packet.dts is None else packet.dts
+        return when is None or float(when * packet.time_base) > (self.part.end or 0) + 1
+
+    def _copied(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
+        if packet.pts is None and packet.dts is None:
+            return
+        packet.dts = packet.pts if packet.dts is None else packet.dts
+        if packet.pts is not None and (self.part.start or self.part.end is not None):
+            seconds = float(packet.pts * packet.time_base)
+            if not self.part.start <= seconds < (self.part.end or 1e12):
+                return
+            shift = self._shift(packet.time_base)
+            packet.pts -= shift
+            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        yield packet
+
+    def _base(self, picture: "VideoFrame") -> Fraction:
+        base: Fraction = picture.time_base or self.video.time_base
+        return base
+
+    def _changes(self, picture: "VideoFrame") -> str | None:
+        size = picture.width, picture.height
+        known = self._size = self._size or size
+        if size == known:
+            return None
+        return (
+            f"frames change from {known[0]}x{known[1]} to {picture.width}x{picture.height}; "
+            "cut the video there and translate the parts"
         )
+
+    def _decoded(self, picture: "VideoFrame") -> "Decoded":
+        self.layout = self.layout or self._layout(picture)
+        self._seen += 1
+        shift = self._shift(self._base(picture))
+        given = None if picture.pts is None else picture.pts - shift
+        # Files without times (raw streams), or with times that stand still, count on.
+        pts = self._next_pts if given is None else max(given, self._next_pts)
+        duration = int(picture.duration or 0)
+        step = duration if given is None else 1
+        self._next_pts = pts + max(step, 1)
+        return Decoded(picture, pts, duration, self.part.size)
 
     def _layout(self, picture: "VideoFrame") -> Layout:
         # Times may begin below zero.
-        self._next_pts = picture.pts if picture.pts is not None else 0
+        shift = self._shift(self._base(picture))
+        self._next_pts = picture.pts - shift if picture.pts is not None else 0
+        rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
+        height, width = self.part.size or (picture.height, picture.width)
+        aspect = self.video.sample_aspect_ratio
+        if self.part.size:
+            # The same shape on the screen.
+            aspect = (aspect or 1) * Fraction(picture.width * height, picture.height * width)
         return Layout(
-            width=picture.width,
-            height=picture.height,
-            time_base=picture.time_base or self.video.time_base,
-            rate=self.video.average_rate or self.video.guessed_rate or Fraction(25),
-            pixel_aspect=self.video.sample_aspect_ratio,
-            rotation=int(picture.rotation),
+            width=width,
+            height=height,
+            time_base=self._base(picture),
+            rate=rate if 0 < rate <= _FASTEST_RATE else Fraction(25),
+            pixel_aspect=aspect,
+            display_matrix=display_matrix(picture),
             colour=colour_of(picture),
+            format=picture.format,
         )
 
     def _note_end(self, packet: "Packet[Any]") -> None:
@@ -184,105 +281,17 @@ class VideoReader:
         return self._video_end_seconds < stated - 1.5 * frame
 
 
-class VideoWriter:
-    """Encodes frames and copies packets into a new file."""
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded frame of which no RGB picture was made yet."""
 
-    def __init__(self, path: Path, reader: VideoReader, *, encoder: str, quality: int) -> None:
-        import av
+    decoded: "VideoFrame"
+    pts: int
+    duration: int
+    size: tuple[int, int] | None
 
-        assert reader.layout is not None
-        self._layout = reader.layout
-        self.notes: list[str] = []
-        """Streams that could not be taken along."""
-        try:
-            options = {"movflags": "+faststart"} if path.suffix in (".mp4", ".mov", ".m4v") else {}
-            self._container: Any = av.open(str(path), "w", options=options)
-        except ValueError as error:
-            raise OutputError(
-                f"{path.suffix!r} is no video format that can be written; use .mp4, .mov or .mkv"
-            ) from error
-        try:
-            self._container.metadata.update(reader.metadata)
-            self._video = self._add_video(reader, encoder, quality)
-            self._copies = {stream: self._add_copy(stream) for stream in reader.copied}
-        except BaseException:
-            self.discard()
-            raise
-        self.notes += [f"{_name(stream)} was left out" for stream in reader.left]
-
-    def write(self, item: "Picture | Packet[Any]") -> None:
-        """Encode a translated frame, or copy a packet of the source."""
-        if isinstance(item, Picture):
-            self._write_picture(item)
-        elif (stream := self._copies[item.stream]) is not None:
-            item.stream = stream
-            self._container.mux(item)
-
-    def close(self) -> None:
-        """Write what the encoder holds back, and the end of the file."""
-        self._container.mux(self._video.encode(None))
-        self._container.close()
-
-    def discard(self) -> None:
-        """Let go of a file that nobody wants any more."""
-        with contextlib.suppress(Exception):
-            self._container.close()
-
-    def _write_picture(self, item: Picture) -> None:
-        picture = picture_from_rgb(item.frame, self._video.pix_fmt, self._layout.colour)
-        picture.pts, picture.time_base = item.pts, self._layout.time_base
-        picture.duration = item.duration
-        self._container.mux(self._video.encode(picture))
-
-    def _add_video(self, reader: VideoReader, encoder: str, quality: int) -> Any:
-        import av
-
-        try:
-            codec = av.Codec(encoder, "w")
-        except av.codec.codec.UnknownCodecError as error:
-            raise VideoError(
-                f"this FFmpeg has no encoder {encoder!r}; use libx264, or another of those that "
-                "`python -m av --codecs` lists"
-            ) from error
-        if codec.canonical_name not in self._container.supported_codecs:
-            raise OutputError(
-                f"{self._container.format.name} files cannot hold {codec.canonical_name} video; "
-                "use .mp4, .mov or .mkv"
-            )
-        layout = self._layout
-        stream = self._container.add_stream(
-            encoder, rate=layout.rate, options={"crf": str(quality)}
-        )
-        stream.width, stream.height = layout.width, layout.height
-        even = layout.width % 2 == layout.height % 2 == 0
-        stream.pix_fmt = "yuv420p" if even else "yuv444p"
-        context = stream.codec_context
-        context.time_base = stream.time_base = layout.time_base
-        if layout.pixel_aspect is not None:
-            context.sample_aspect_ratio = layout.pixel_aspect
-        context.colorspace, context.color_range = layout.colour.matrix, layout.colour.range
-        context.color_primaries = layout.colour.primaries
-        context.color_trc = layout.colour.transfer
-        if layout.rotation:
-            stream.set_display_rotation(layout.rotation)
-        stream.metadata.update(reader.video.metadata)
-        return stream
-
-    def _add_copy(self, stream: "Stream") -> Any:
-        """A stream like ``stream`` for its packets, or None (and a note) if the format has none."""
-        name = stream.codec_context.name if stream.codec_context else "unknown"
-        canonical = stream.codec_context.codec.canonical_name if stream.codec_context else name
-        if not {name, canonical} & self._container.supported_codecs:
-            self.notes.append(
-                f"{_name(stream)} ({name}) was left out: {self._container.format.name} files "
-                "cannot hold it; .mkv can"
-            )
-            return None
-        copy = self._container.add_stream_from_template(stream)
-        copy.metadata.update(stream.metadata)
-        copy.disposition = stream.disposition
-        return copy
-
-
-def _name(stream: "Stream") -> str:
-    return f"{stream.type} stream {stream.index}"
+    def picture(self) -> Picture:
+        """The frame as RGB."""
+        at = time.perf_counter()
+        frame = rgb_from_picture(self.decoded, colour_of(self.decoded), self.size)
+        return Picture(frame=frame, pts=self.pts, duration=self.duration, at=at)

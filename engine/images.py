@@ -5,6 +5,7 @@ transparency is kept aside and given to the result where its format can hold it 
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
 from cyclegan.engine.targets import check_target, check_targets
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
-from cyclegan.engine.video import Progress, VideoStats, translate_video
+from cyclegan.engine.video import open_input, translate_video
 from cyclegan.errors import ImageError, OutputError
 from cyclegan.files import replacing
 from cyclegan.pictures import (
@@ -50,22 +52,27 @@ def translate_path(
     translator: Translator,
     *,
     skip_bad: bool = False,
+    options: VideoOptions | None = None,
     progress: Progress | None = None,
+    show: Show | None = None,
+    stop: threading.Event | None = None,
 ) -> ImageStats | VideoStats:
     """Translate a picture, a folder of pictures or a video, whatever ``source`` is by its content.
 
     Raises as :func:`translate_image`, :func:`translate_folder` and
     :func:`~cyclegan.engine.video.translate_video` do.
     """
-    source = Path(source)
-    if source.is_dir():
-        return translate_folder(source, target, translator, skip_bad=skip_bad, progress=progress)
-    if not source.exists():
-        raise ImageError(f"there is no file or folder {source}")
-    if is_picture(source):
-        translate_image(source, target, translator)
+    path = open_input(source, options or VideoOptions()).path
+    if path and path.is_dir():
+        return translate_folder(path, target, translator, skip_bad=skip_bad, progress=progress)
+    if path and not path.exists():
+        raise ImageError(f"there is no file or folder {path}")
+    if path and is_picture(path):
+        translate_image(path, target, translator)
         return ImageStats(pictures=1, skipped=())
-    return translate_video(source, target, translator, progress=progress)
+    return translate_video(
+        source, target, translator, options, progress=progress, show=show, stop=stop
+    )
 
 
 def translate_image(
@@ -117,8 +124,8 @@ def translate_folder(
                 continue
             yield _Read(path.relative_to(source), frame, alpha)
 
-    def submit(item: _Read) -> tuple[_Read, Translation]:
-        return item, translator.submit(item.frame)
+    def submit(items: list[_Read]) -> list[tuple[_Read, Translation]]:
+        return [(item, translator.submit(item.frame)) for item in items]
 
     def write(item: tuple[_Read, Translation]) -> None:
         nonlocal done

@@ -1,7 +1,9 @@
 """Three stages that overlap: items are made, worked on and used up, each in a thread of its own.
 
 The channels between them are bounded, so the memory in use does not depend on how many items there
-are. An error in any stage, or an interrupt, stops all of them and is raised in the caller's thread.
+are. The middle stage is handed whatever waits for it, up to a limit, and never waits for more: what
+comes first is worked on at once, and batches form where the stage is the slowest. An error in any
+stage, or an interrupt, stops all of them and is raised in the caller's thread.
 """
 
 import contextlib
@@ -44,17 +46,33 @@ class Channel(Generic[T]):
             self._items.append(item)
             self._changed.notify_all()
 
+    def put_latest(self, item: T, is_late: Callable[[T], bool]) -> int:
+        """Send at once, dropping what waits and ``is_late`` by now; how many were dropped."""
+        with self._changed:
+            if self._aborted:
+                raise StoppedError
+            kept = deque(other for other in self._items if not is_late(other))
+            dropped = len(self._items) - len(kept)
+            self._items = kept
+            self._items.append(item)
+            self._changed.notify_all()
+            return dropped
+
     def get(self) -> T:
         """Receive, waiting for an item. Raises StoppedError when there will be none."""
+        return self.get_some(1)[0]
+
+    def get_some(self, most: int) -> list[T]:
+        """Receive what there is, from one item to ``most``, waiting only for the first."""
         start = time.perf_counter()
         with self._changed:
             self._changed.wait_for(lambda: self._aborted or self._ended or self._items)
             self.get_seconds += time.perf_counter() - start
             if self._aborted or not self._items:
                 raise StoppedError
-            item = self._items.popleft()
+            items = [self._items.popleft() for _ in range(min(most, len(self._items)))]
             self._changed.notify_all()
-            return item
+            return items
 
     def end(self) -> None:
         """Tell the receiver that nothing follows."""
@@ -80,18 +98,27 @@ class StageSeconds:
     working: float
     blocked: float
     """The middle stage waited for the last."""
+    dropped: int
+    """Items that came too late for the middle stage."""
 
 
 def run_pipeline(
-    make: Iterable[T], work: Callable[[T], U], use: Callable[[U], None], *, capacity: int
+    make: Iterable[T],
+    work: Callable[[list[T]], Iterable[U]],
+    use: Callable[[U], None],
+    *,
+    capacity: int,
+    most: int = 1,
+    is_late: Callable[[T], bool] | None = None,
 ) -> StageSeconds:
-    """``use(work(item))`` for all items of ``make``, in order, in overlapping stages.
+    """``use(result)`` for what ``work(items)`` gives for all items of ``make``, in order.
 
-    ``make`` is drawn from in one new thread, ``use`` called in another, ``work`` in this one.
-    At most ``capacity`` items wait between two stages. Raises the first error of any stage, when
-    all of them have ended.
+    ``make`` is drawn from in one new thread, ``use`` called in another, ``work`` in this one, with
+    one to ``most`` items at a time. At most ``capacity`` items wait between two stages. With
+    ``is_late``, a new item takes the place of those that wait for ``work`` and are late by then, so
+    that ``make`` never waits. Raises the first error of any stage, when all of them have ended.
     """
-    stages: _Stages[T, U] = _Stages(capacity)
+    stages: _Stages[T, U] = _Stages(capacity, most, is_late)
     threads = (
         _Stage(lambda: stages.make(make), stages.stop),
         _Stage(lambda: stages.use(use), stages.stop),
@@ -114,7 +141,9 @@ def run_pipeline(
 class _Stages(Generic[T, U]):
     """What the three stages do and share."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, most: int, is_late: Callable[[T], bool] | None) -> None:
+        self._most, self._is_late = most, is_late
+        self._dropped = 0
         self._made: Channel[T] = Channel(capacity)
         self._done: Channel[U] = Channel(capacity)
         self._making = self._working = 0.0
@@ -137,16 +166,20 @@ class _Stages(Generic[T, U]):
                     return self._made.end()
                 finally:
                     self._making += time.perf_counter() - start
-                self._made.put(item)
+                if self._is_late:
+                    self._dropped += self._made.put_latest(item, self._is_late)
+                else:
+                    self._made.put(item)
 
-    def work(self, work: Callable[[T], U]) -> None:
+    def work(self, work: Callable[[list[T]], Iterable[U]]) -> None:
         try:
             while True:
-                item = self._made.get()
+                items = self._made.get_some(self._most)
                 start = time.perf_counter()
-                result = work(item)
+                results = work(items)
                 self._working += time.perf_counter() - start
-                self._done.put(result)
+                for result in results:
+                    self._done.put(result)
         except StoppedError:
             self._done.end()
 
@@ -161,6 +194,7 @@ class _Stages(Generic[T, U]):
             starved=self._made.get_seconds,
             working=self._working,
             blocked=self._done.put_seconds,
+            dropped=self._dropped,
         )
 
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cyclegan.engine.video import Progress
+from cyclegan.engine.options import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -90,6 +90,17 @@ class TorchRunner:
             return translated
 
 
+def module_device_dtype(name: str, settings: Settings) -> tuple[Any, Any]:
+    """The torch device and dtype that ``settings`` mean. Raises BackendError."""
+    import torch
+
+    try:
+        device = torch.device(settings.device or _default_device())
+    except RuntimeError as error:
+        raise BackendError(f"PyTorch cannot load {name}: {error}") from error
+    return device, _dtype(device, settings.precision)
+
+
 def _default_device() -> str:
     import torch
 

@@ -1,4 +1,5 @@
 import importlib.metadata
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,8 +9,13 @@ import torch
 
 from cyclegan.checkpoint import save_generator
 from cyclegan.config import ResnetConfig
+from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.translator import Translator
 from cyclegan.networks import Generator, generator_from_config, initialise
+
+sys.path.append(str(Path(__file__).parent))  # for what these tests share
+
+from videos import Copies
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +57,9 @@ def translator(model: Path) -> Iterator[Translator]:
     """The small generator in float32, in the backend that this machine takes."""
     with Translator.open(model, precision="float32") as translator:
         yield translator
+
+
+@pytest.fixture
+def copies() -> Translator:
+    """A translator that gives back what it gets."""
+    return Translator(Copies(), GraphInfo(config=ResnetConfig()))

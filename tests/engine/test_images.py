@@ -15,9 +15,9 @@ from cyclegan.engine.images import (
     translate_path,
     write_image,
 )
+from cyclegan.engine.options import VideoStats
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
-from cyclegan.engine.video import VideoStats
 from cyclegan.errors import DataError, ImageError, OutputError
 
 

@@ -1,0 +1,88 @@
+"""How much steadier videos get by averaged statistics, and what that costs.
+
+    python -m bench.stability                    both clips, the shipped generator
+
+For each clip and steadiness: flicker after motion compensation (grey levels, and over that of the
+source), and fidelity: PSNR against the frames translated by themselves. Nothing here is timed.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.harness import record
+from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.layout import Part, Picture
+from cyclegan.engine.stabilize import open_stabilized
+from cyclegan.engine.tickets import Frames
+from cyclegan.flicker import flicker
+from cyclegan.sample_data import clip
+from cyclegan.shipped import DEFAULT, find_model
+
+CLIPS = {"bikes": (136, 320), "bigbuckbunny": (180, 320)}
+"""Names of the clips, and the height and width at which they are translated."""
+
+
+def frames_of(name: str, count: int) -> list[Frames]:
+    """The first frames of a clip."""
+    with VideoReader(clip(name), Part(size=CLIPS[name])) as reader:
+        pictures = (item for item in reader.items() if isinstance(item, Picture))
+        return [picture.frame for picture, _ in zip(pictures, range(count))]
+
+
+def translated(model: Path, frames: list[Frames], steadiness: float) -> list[Frames]:
+    """The frames, translated in order."""
+    with open_stabilized(model, steadiness=steadiness, precision="float32") as translator:
+        return [translator(frame) for frame in frames]
+
+
+def psnr_db(x: list[Frames], y: list[Frames]) -> float:
+    """Over all frames together."""
+    errors = [np.square(a.astype(float) - b).mean() for a, b in zip(x, y)]
+    return float(10 * np.log10(255**2 / max(np.mean(errors), 1e-9)))
+
+
+def measure(name: str, count: int, steadinesses: list[float]) -> dict[str, Any]:
+    """One clip at every steadiness; 0 is plain instance norm."""
+    model, frames = find_model(DEFAULT), frames_of(name, count)
+    plain = translated(model, frames, 0.0)
+    rows = []
+    for steadiness in [0.0, *steadinesses]:
+        made = translated(model, frames, steadiness) if steadiness else plain
+        score = flicker(zip(frames, made))
+        rows.append(
+            {
+                "steadiness": steadiness,
+                "flicker_of_source": score.source,
+                "flicker": score.translation,
+                "ratio": score.ratio,
+                "psnr_db_to_plain": psnr_db(made, plain) if steadiness else None,
+            }
+        )
+    height, width = CLIPS[name]
+    return {
+        "benchmark": "stability",
+        "settings": {"clip": name, "frames": len(frames), "size": f"{width}x{height}"},
+        "rows": rows,
+        "of_plain": {str(row["steadiness"]): row["flicker"] / rows[0]["flicker"] for row in rows},
+    }
+
+
+def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
+    """Measure and record the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", nargs="+", choices=list(CLIPS), default=list(CLIPS))
+    parser.add_argument("--frames", type=int, default=125)
+    parser.add_argument("--steadiness", nargs="+", type=float, default=[0.5, 0.8, 0.9, 0.95])
+    parser.add_argument("--output", type=Path, help="append the results to this file of JSON lines")
+    given = parser.parse_args(arguments)
+    results = [measure(name, given.frames, given.steadiness) for name in given.clips]
+    for result in results:
+        record(result, given.output)
+    return results
+
+
+if __name__ == "__main__":
+    main()

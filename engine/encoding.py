@@ -1,0 +1,226 @@
+"""How a result is encoded: container, encoder, quality and pixel format, with a default for each.
+
+A container is chosen by ``Encoding.container`` or the target's suffix, the encoder by the
+container, the quality by the encoder, and the pixel format by the source: its chroma and depth are
+kept where the encoder can.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cyclegan.errors import ConfigError, VideoError
+
+DEEP = 10
+"""Bits of a colour from which a source counts as deep; results then have 10."""
+
+CONTAINERS = {
+    "y4m": "yuv4mpegpipe",
+    "raw": "rawvideo",
+    "mkv": "matroska",
+    "ts": "mpegts",
+    "images": "image2",
+}
+"""Short names for FFmpeg's; any other name is taken to be one of FFmpeg's own."""
+
+TIMELESS = frozenset({"yuv4mpegpipe", "rawvideo", "image2"})
+"""Containers without times: every frame lasts as long as every other."""
+
+_ALSO_HOLD = {
+    "mpegts": frozenset({"h264", "hevc", "aac", "mp3", "ac3", "eac3", "opus", "dvb_subtitle"}),
+    "flv": frozenset({"h264", "aac"}),
+    "rtsp": frozenset({"h264", "hevc", "vp8", "vp9", "mpeg4", "aac", "opus"}),
+    "yuv4mpegpipe": frozenset({"rawvideo"}),
+}
+"""Codecs that a container can hold though its muxer does not list them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What a user may choose; "auto" and None leave it to the rules above."""
+
+    container: str = "auto"
+    """One of ``CONTAINERS`` or FFmpeg's name of a muxer."""
+    encoder: str = "auto"
+    """FFmpeg's name of an encoder."""
+    quality: int | None = None
+    """On the encoder's own scale, usually a constant rate factor: smaller is better."""
+    pixel_format: str = "auto"
+    """FFmpeg's name, such as yuv420p, yuv444p, yuv420p10le or rgb24."""
+    lossless: bool = False
+    """The file decodes to the very frames that were translated."""
+
+    def __post_init__(self) -> None:
+        if self.lossless and (self.quality is not None or self.pixel_format != "auto"):
+            raise ConfigError("lossless leaves nothing to choose: give no quality or pixel format")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """How one encoder of FFmpeg is told what we want."""
+
+    quality: tuple[str, int] | None = None
+    """The option that sets the quality, and what we set it to."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    live: Mapping[str, str] = field(default_factory=dict)
+    """For frames that must not wait inside the encoder."""
+    lossless: tuple[str, Mapping[str, str]] | None = None
+    """The pixel format and options under which it loses nothing of 8-bit RGB."""
+
+
+_X26_LIVE = {"tune": "zerolatency", "preset": "veryfast"}
+_NVENC = Encoder(quality=("cq", 19), options={"rc": "vbr"}, live={"tune": "ull", "delay": "0"})
+
+ENCODERS: dict[str, Encoder] = {
+    "libx264": Encoder(quality=("crf", 18), live=_X26_LIVE),
+    "libx264rgb": Encoder(quality=("crf", 18), live=_X26_LIVE, lossless=("rgb24", {"qp": "0"})),
+    "libx265": Encoder(
+        quality=("crf", 20),
+        options={"x265-params": "log-level=error"},
+        live=_X26_LIVE,
+        lossless=("gbrp", {"x265-params": "lossless=1:log-level=error"}),
+    ),
+    "libvpx-vp9": Encoder(
+        quality=("crf", 24),
+        options={"b": "0", "row-mt": "1", "cpu-used": "4"},
+        live={"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"},
+        lossless=("gbrp", {"lossless": "1"}),
+    ),
+    "libsvtav1": Encoder(quality=("crf", 28), options={"preset": "8"}),
+    "ffv1": Encoder(options={"level": "3"}, lossless=("bgr0", {})),
+    "png": Encoder(lossless=("rgb24", {})),
+    "mjpeg": Encoder(quality=("qscale", 2)),
+    "mpeg4": Encoder(quality=("qscale", 3)),
+    "rawvideo": Encoder(lossless=("rgb24", {})),
+    "h264_nvenc": _NVENC,
+    "hevc_nvenc": _NVENC,
+    "av1_nvenc": _NVENC,
+}
+"""Others can be named too, and then take no quality."""
+
+_DEFAULT = {
+    "webm": "libvpx-vp9",
+    "yuv4mpegpipe": "wrapped_avframe",
+    "rawvideo": "rawvideo",
+    "image2": "png",
+    "null": "wrapped_avframe",
+}
+_DEFAULT_LOSSLESS = {
+    "mp4": "libx264rgb",
+    "mov": "libx264rgb",
+    "webm": "libvpx-vp9",
+    "rawvideo": "rawvideo",
+    "image2": "png",
+}
+_BY_SUFFIX = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".bmp": "bmp", ".tif": "tiff", ".tiff": "tiff"}
+_FIXED_FORMAT = {"wrapped_avframe": "yuv420p", "rawvideo": "rgb24"}
+"""For encoders that take every pixel format, and so list none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What one result is encoded with."""
+
+    encoder: str
+    canonical: str
+    """Of its codec, as containers list them."""
+    options: dict[str, str]
+    pixel_format: str
+
+
+def choose(
+    encoding: Encoding, container: str, suffix: str, source_format: Any, *, even: bool, live: bool
+) -> Chosen:
+    """Fill the gaps of ``encoding`` for FFmpeg's muxer ``container`` and a target's ``suffix``.
+
+    ``source_format`` is PyAV's format of the source's pictures; ``even``: both sides are even.
+    Raises VideoError for an encoder that this FFmpeg does not have, that takes no quality, or that
+    cannot be lossless.
+    """
+    import av
+
+    name = _encoder_name(encoding, container, suffix)
+    try:
+        codec = av.Codec(name, "w")
+    except av.codec.codec.UnknownCodecError as error:
+        raise VideoError(
+            f"this FFmpeg has no encoder {name!r}; use libx264, or another of those that "
+            "`python -m av --codecs` lists"
+        ) from error
+    known = ENCODERS.get(name, Encoder())
+    formats = [entry.name for entry in codec.video_formats or ()]
+    options = dict(known.options) | (dict(known.live) if live else {})
+    if encoding.lossless:
+        if known.lossless is None:
+            raise VideoError(
+                f"{name} in {container} files cannot be lossless; .mkv takes ffv1, .mp4 and .mov "
+                "take libx264rgb"
+            )
+        pixel_format, more = known.lossless
+        return _chosen(name, codec, options | dict(more), pixel_format)
+    if encoding.quality is not None and known.quality is None:
+        raise VideoError(f"{name} has no quality to set; leave it out")
+    if known.quality is not None:
+        option, default = known.quality
+        options[option] = str(default if encoding.quality is None else encoding.quality)
+    pixel_format = encoding.pixel_format
+    if pixel_format == "auto":
+        pixel_format = _pixel_format(name, formats, source_format, even)
+    elif formats and pixel_format not in formats:
+        raise VideoError(f"{name} takes no {pixel_format}; it takes {', '.join(formats)}")
+    return _chosen(name, codec, options, pixel_format)
+
+
+def holds(container: str, listed: set[str], names: set[str]) -> bool:
+    """Whether ``container``, whose muxer lists these codecs, can hold one of ``names``."""
+    return container == "null" or bool(names & (listed | _ALSO_HOLD.get(container, frozenset())))
+
+
+def _chosen(name: str, codec: Any, options: dict[str, str], pixel_format: str) -> Chosen:
+    return Chosen(
+        encoder=name, canonical=codec.canonical_name, options=options, pixel_format=pixel_format
+    )
+
+
+def _encoder_name(encoding: Encoding, container: str, suffix: str) -> str:
+    if encoding.encoder != "auto":
+        # libx264 knows RGB under another name.
+        return "libx264rgb" if encoding == _LOSSLESS_X264 else encoding.encoder
+    if encoding.lossless:
+        return _DEFAULT_LOSSLESS.get(container, "ffv1")
+    if container == "image2" and suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    return _DEFAULT.get(container, "libx264")
+
+
+_LOSSLESS_X264 = Encoding(encoder="libx264", lossless=True)
+
+
+def _pixel_format(name: str, formats: Sequence[str], source: Any, even: bool) -> str:
+    """The nearest that the encoder has to the source's chroma and depth."""
+    if not formats:
+        return _FIXED_FORMAT.get(name, "yuv420p") if even else "yuv444p"
+    chroma = _chroma(source) if even else "444"
+    deep = max((part.bits for part in source.components), default=8) >= DEEP
+    wanted = [
+        f"{kind}{layout}p{bits}"
+        for bits in (("10le", "") if deep else ("", "10le"))
+        for kind in ("yuv", "yuvj")
+        for layout in (chroma, "444", "422", "420")
+    ]
+    if name == "mjpeg":
+        wanted = ["yuvj444p"]
+    if not even:
+        wanted = [entry for entry in wanted if "444" in entry]
+    return next((entry for entry in wanted if entry in formats), formats[0])
+
+
+def _chroma(source: Any) -> str:
+    """ "420", "422" or "444"; RGB is stored as 4:2:0, which every player takes."""
+    if source.is_rgb or source.has_palette or len(source.components) < 3:
+        return "420"
+    chroma = source.components[1]
+    across, down = source.width / chroma.width, source.height / chroma.height
+    if across < 1.5:
+        return "444" if down < 1.5 else "420"
+    return "422" if down < 1.5 else "420"

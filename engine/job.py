@@ -1,0 +1,176 @@
+"""One translation of a video: three stages that overlap, and what they count."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from cyclegan.engine.comparison import COMBINE
+from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.layout import Picture
+from cyclegan.engine.live import latency_of, paced
+from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
+from cyclegan.engine.pipeline import StageSeconds, run_pipeline
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translation, Translator
+from cyclegan.errors import VideoError
+
+if TYPE_CHECKING:
+    from av import Packet
+
+
+@dataclass(frozen=True)
+class _Submitted:
+    pictures: list[Picture]
+    translation: Translation
+    at: float
+
+
+class Writer(Protocol):
+    """Where frames and packets go."""
+
+    notes: list[str]
+    """What could not be taken along."""
+
+    def write(self, item: "Picture | Packet[Any]") -> None:
+        """Take a translated frame, or a packet of the source."""
+
+    def close(self) -> None:
+        """Everything was written."""
+
+    def discard(self) -> None:
+        """Something went wrong: let go."""
+
+
+class Job:
+    """One run: the three stages and what they count."""
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        translator: Translator,
+        options: VideoOptions,
+        *,
+        progress: Progress | None,
+        show: Show | None,
+        stop: threading.Event,
+    ) -> None:
+        self._reader, self._translator, self._options = reader, translator, options
+        self._progress = progress or (lambda done, expected: None)
+        self._show = show or (lambda frame, seconds: None)
+        self._stop = stop
+        self._combine = COMBINE[options.compare].combine
+        self._frames = 0
+        self._begun = time.perf_counter()
+        self._first_frame_seconds = self._collected_at = 0.0
+        self._translate_seconds = self._encode_seconds = 0.0
+        self._latencies: list[float] = []
+
+    def run(self, open_writer: Callable[[], Writer]) -> VideoStats:
+        """Write the translated video; the writer is opened when the first frame is known."""
+        items = self._started()
+        decoded = time.perf_counter() - self._begun
+        self._writer = open_writer()
+        try:
+            stages = self._run_stages(items)
+            self._writer.close()
+        except BaseException:
+            self._writer.discard()
+            raise
+        return self._stats(stages, decoded)
+
+    def _run_stages(self, items: "Iterator[Picture | Packet[Any]]") -> StageSeconds:
+        translator = self._translator
+        if self._options.live:
+            assert self._reader.layout is not None
+            if not self._reader.source.endless:
+                items = paced(items, self._reader.layout.time_base, self._stop)
+            return run_pipeline(items, self._submit, self._write, capacity=2, is_late=_is_picture)
+        # Room for all batches in flight, so that the translator, not the channel, holds them.
+        capacity = translator.slots + translator.max_batch + 3
+        return run_pipeline(
+            items, self._submit, self._write, capacity=capacity, most=translator.max_batch
+        )
+
+    def _started(self) -> "Iterator[Picture | Packet[Any]]":
+        """All items, with the first frame decoded already: the writer needs to know its layout."""
+        items = self._reader.items()
+        head = []
+        for item in items:
+            head.append(item)
+            if isinstance(item, Picture):
+                return chain(head, items)
+        if self._reader.layout:  # An earlier run has translated them all.
+            return iter(head)
+        problems = "".join(f"; {problem}" for problem in self._reader.problems)
+        raise VideoError(f"{self._reader.name} has no frames that can be decoded{problems}")
+
+    def _submit(self, items: "list[Picture | Packet[Any]]") -> "list[_Submitted | Packet[Any]]":
+        results: list[_Submitted | Packet[Any]] = []
+        pictures = []
+        for item in items:
+            if isinstance(item, Picture):
+                pictures.append(item)
+            else:
+                results.append(item)
+        if pictures:
+            start = time.perf_counter()
+            frames = [picture.frame for picture in pictures]
+            batch = np.stack(frames) if len(frames) > 1 else frames[0][None]
+            translation = self._translator.submit(batch)
+            if self._options.compare == "none":
+                pictures = [replace(picture, frame=picture.frame[:0]) for picture in pictures]
+            results.append(_Submitted(pictures, translation, start))
+        return results
+
+    def _write(self, item: "_Submitted | Packet[Any]") -> None:
+        if not isinstance(item, _Submitted):
+            self._writer.write(item)
+            return
+        frames = self._translator.collect(item.translation)
+        start = time.perf_counter()
+        self._translate_seconds += start - max(item.at, self._collected_at)
+        self._collected_at = start
+        for picture, frame in zip(item.pictures, frames):
+            self._write_one(picture, frame)
+        self._encode_seconds += time.perf_counter() - start
+
+    def _write_one(self, picture: Picture, frame: Frames) -> None:
+        assert self._reader.layout is not None
+        seconds = float(picture.pts * self._reader.layout.time_base)
+        frame = self._combine(picture.frame, frame, seconds)
+        self._writer.write(replace(picture, frame=frame))
+        now = time.perf_counter()
+        self._first_frame_seconds = self._first_frame_seconds or now - self._begun
+        if self._options.live:
+            self._latencies.append(now - picture.at)
+        self._frames += 1
+        self._show(frame, now - picture.at)
+        self._progress(self._frames, self._reader.expected_frames)
+
+    def _stats(self, stages: StageSeconds, decoded: float) -> VideoStats:
+        waits = {
+            "decode": stages.starved,
+            "translate": stages.working,
+            "encode": stages.blocked,
+        }
+        return VideoStats(
+            frames=self._frames,
+            seconds=time.perf_counter() - self._begun,
+            first_frame_seconds=self._first_frame_seconds,
+            decode_seconds=stages.making + decoded,
+            translate_seconds=self._translate_seconds,
+            encode_seconds=self._encode_seconds,
+            bound_by=max(waits, key=lambda stage: waits[stage]),
+            dropped=stages.dropped,
+            latency=latency_of(self._latencies),
+            notes=tuple(self._writer.notes),
+        )
+
+
+def _is_picture(item: "Picture | Packet[Any]") -> bool:
+    return isinstance(item, Picture)

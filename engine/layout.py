@@ -1,0 +1,78 @@
+"""What a video's frames are: one of them, what they have in common, and which of them are wanted.
+
+H height, W width.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cyclegan.engine.colour import Colour
+from cyclegan.engine.tickets import Frames
+from cyclegan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+_UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A decoded frame."""
+
+    frame: Frames
+    """RGB, uint8 (H, W, 3)."""
+    pts: int
+    """Presentation time in units of the stream's time base."""
+    duration: int
+    """In the same unit; 0 if unknown."""
+    at: float = 0.0
+    """When it was decoded, by ``time.perf_counter``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What all frames of a video have in common."""
+
+    width: int
+    height: int
+    time_base: Fraction
+    rate: Fraction
+    """Average frames per second, for the encoder's rate control."""
+    pixel_aspect: Fraction | None
+    display_matrix: tuple[int, ...] | None
+    """How players turn and mirror the pictures (nine numbers as FFmpeg has them); None: not."""
+    colour: Colour
+    format: Any
+    """PyAV's format of the decoded pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What of a video is read, and how large."""
+
+    start: float = 0.0
+    """Seconds from the time that the source calls zero."""
+    end: float | None = None
+    """Frames at this second and later are left out."""
+    size: tuple[int, int] | None = None
+    """(height, width) that frames are scaled to before they are translated."""
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or (self.end is not None and self.end <= self.start):
+            raise ConfigError(
+                f"got the part from {self.start} to {self.end} s; expected 0 <= start < end"
+            )
+        if self.size is not None and not all(1 <= side <= 32768 for side in self.size):
+            raise ConfigError(f"got the size {self.size}; expected sides of 1 to 32768 pixels")
+
+
+def display_matrix(picture: "VideoFrame") -> tuple[int, ...] | None:
+    """How players turn and mirror ``picture``; None: not at all."""
+    sides: list[Any] = list(picture.side_data)
+    found = next((side for side in sides if side.type.name == "DISPLAYMATRIX"), None)
+    matrix = tuple(np.frombuffer(bytes(found), np.int32).tolist()) if found else _UPRIGHT
+    return None if matrix == _UPRIGHT else matrix

@@ -1,0 +1,153 @@
+"""Sources that go on by themselves: cameras and streams, and files played as if they did.
+
+A source that breaks off is opened again, a bounded number of times, and its frames go on at the
+time that has passed meanwhile.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.layout import Layout, Part, Picture
+from cyclegan.engine.sources import Input, Retry
+from cyclegan.errors import ConfigError, VideoError
+
+if TYPE_CHECKING:
+    from av import Packet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Milliseconds from a frame's arrival to the end of its encoding."""
+
+    p50: float
+    p95: float
+
+
+def latency_of(seconds: list[float]) -> Latency | None:
+    """The percentiles of some latencies in seconds; None of none."""
+    if not seconds:
+        return None
+    ordered = sorted(seconds)
+    p50, p95 = (ordered[int(share * (len(ordered) - 1))] * 1000 for share in (0.5, 0.95))
+    return Latency(p50=p50, p95=p95)
+
+
+def paced(
+    items: "Iterator[Picture | Packet[Any]]", base: Fraction, stop: threading.Event
+) -> "Iterator[Picture | Packet[Any]]":
+    """The items of a file, each frame at its time, as a player would show it."""
+    begin: tuple[float, int] | None = None
+    for item in items:
+        if isinstance(item, Picture):
+            now = time.perf_counter()
+            begin = begin or (now, item.pts)
+            wait = begin[0] + float((item.pts - begin[1]) * base) - now
+            if wait > 0 and stop.wait(wait):
+                return
+            item = replace(item, at=time.perf_counter())
+        yield item
+
+
+class EndlessReader(VideoReader):
+    """Reads a camera or a stream until ``part.end``, ``stop``, or until it stays away.
+
+    Times begin at zero. Sound is left out: it would not survive a gap in step with the pictures.
+    """
+
+    def __init__(
+        self,
+        source: Input,
+        part: Part | None = None,
+        *,
+        live: bool = False,
+        retry: Retry | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Raises VideoError where it cannot be opened now, ConfigError for a ``part.start``."""
+        part = part or Part()
+        if part.start:
+            raise ConfigError(f"{source.name} begins when it is opened: a start cannot be chosen")
+        super().__init__(source, replace(part, end=None), live=live)
+        self._until = part.end
+        self._live = live
+        self._retry = retry or Retry()
+        self._stop = stop or threading.Event()
+        self.left += self.copied
+        self.copied = []
+
+    @property
+    def expected_frames(self) -> int | None:
+        """As many as the chosen end asks for; None without one."""
+        rate = self.video.average_rate
+        return round(self._until * float(rate)) if self._until and rate else None
+
+    def items(self) -> Iterator["Picture | Packet[Any]"]:
+        """Frames, through interruptions."""
+        current: VideoReader = self
+        moved = 0
+        while True:
+            arrived, first = time.perf_counter(), None
+            pictures = super().items() if current is self else current.items()
+            for item in pictures:
+                if not isinstance(item, Picture):
+                    continue
+                assert current.layout is not None
+                self.layout = self.layout or current.layout
+                first = item.pts if first is None else first
+                pts = round((item.pts - first) * current.layout.time_base / self._base_of_all())
+                picture = replace(item, pts=pts + moved)
+                if self._stop.is_set() or self._is_over(picture):
+                    return
+                yield picture
+                last, arrived = picture, time.perf_counter()
+            if self._stop.is_set() or (first is None and current is self):
+                return
+            found = self._again(current)
+            if found is None:
+                return
+            current = found
+            if first is not None:
+                moved = last.pts
+            moved += max(1, round((time.perf_counter() - arrived) / self._base_of_all()))
+
+    def _base_of_all(self) -> Fraction:
+        assert self.layout is not None
+        return self.layout.time_base
+
+    def _is_over(self, picture: Picture) -> bool:
+        return self._until is not None and picture.pts * self._base_of_all() >= self._until
+
+    def _again(self, gone: VideoReader) -> VideoReader | None:
+        """The source, opened again and of the same size; None if it stays away."""
+        why = "; ".join(gone.problems) or "it ended"
+        gone.problems.clear()
+        gone._container.close()
+        for attempt in range(self._retry.attempts):
+            if self._stop.wait(self._retry.pause(attempt)):
+                return None
+            try:
+                reader = VideoReader(self.source, self.part, live=self._live)
+            except VideoError as error:
+                why = str(error)
+                continue
+            if problem := _other_size(reader, self.layout):
+                self.problems.append(problem)
+                return None
+            return reader
+        self.problems.append(
+            f"it went away ({why}) and did not come back in {self._retry.attempts} attempts"
+        )
+        return None
+
+
+def _other_size(reader: VideoReader, layout: Layout | None) -> str | None:
+    assert layout is not None
+    size = reader.video.width, reader.video.height
+    if reader.part.size or size == (layout.width, layout.height):
+        return None
+    return f"it came back with frames of {size[0]}x{size[1]}, not {layout.width}x{layout.height}"

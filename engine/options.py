@@ -1,0 +1,80 @@
+"""How a video is translated, and what that took."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cyclegan.engine.comparison import Compare
+from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.layout import Part
+from cyclegan.engine.live import Latency
+from cyclegan.engine.sources import Retry
+from cyclegan.engine.tickets import Frames
+from cyclegan.errors import ConfigError
+
+Progress = Callable[[int, int | None], None]
+"""Called with the frames done and the frames expected (None: unknown), from one other thread."""
+
+Show = Callable[[Frames, float], None]
+"""Called with every frame that was written, and the seconds since it was decoded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """How a video is translated; the defaults keep everything."""
+
+    encoding: Encoding = field(default_factory=Encoding)
+    part: Part = field(default_factory=Part)
+    compare: Compare = "none"
+    """Show source and translation together."""
+    live: bool = False
+    """Late frames are dropped: the latest wins. A file is played at its own speed."""
+    resume: bool = False
+    """Work in segments, which an interrupted run leaves for the next one; see ``segments``."""
+    source_format: str | None = None
+    """FFmpeg's demuxer, where the source does not tell; y4m and raw are known too."""
+    source_options: Mapping[str, str] = field(default_factory=dict)
+    """For FFmpeg's demuxer, such as framerate and video_size."""
+    retry: Retry = field(default_factory=Retry)
+    """For cameras and streams that break off."""
+
+    def __post_init__(self) -> None:
+        if self.live and self.resume:
+            raise ConfigError("a live run cannot be resumed: give live or resume")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoStats:
+    """What a translation took."""
+
+    frames: int
+    seconds: float
+    first_frame_seconds: float
+    """From the start until the first frame was given to the encoder."""
+    decode_seconds: float
+    """Time that decoding and conversion to RGB were at work."""
+    translate_seconds: float
+    """Time with at least one frame in the translator; too high where encoding is the bottleneck."""
+    encode_seconds: float
+    """Time that conversion from RGB, encoding and writing were at work."""
+    bound_by: str
+    """The stage that the others waited for: decode, translate or encode."""
+    dropped: int
+    """Frames that came too late in live mode."""
+    latency: Latency | None
+    """In live mode."""
+    notes: tuple[str, ...]
+    """What of the source the result does not have, and why."""
+
+    @property
+    def frames_per_second(self) -> float:
+        """End to end."""
+        return self.frames / self.seconds
+
+    def stage_rates(self) -> dict[str, float]:
+        """Frames per second of each stage by itself."""
+        stages = {
+            "decode": self.decode_seconds,
+            "translate": self.translate_seconds,
+            "encode": self.encode_seconds,
+        }
+        return {name: self.frames / max(seconds, 1e-9) for name, seconds in stages.items()}

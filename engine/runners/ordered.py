@@ -1,0 +1,37 @@
+"""A runner in PyTorch that translates frames in order, in a thread of its own."""
+
+from abc import ABC, abstractmethod
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from cyclegan.engine.tickets import Frames
+from cyclegan.errors import BackendError
+
+
+class OrderedRunner(ABC):
+    """What follows in ``translate`` may depend on the frames before."""
+
+    slots = 2
+    max_batch = 1
+
+    def __init__(self) -> None:
+        # One worker: frames must be seen in the order in which they were submitted.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="translate")
+        self._results: list[Future[Frames] | None] = [None] * self.slots
+
+    @abstractmethod
+    def translate(self, frames: Frames) -> Frames:
+        """One frame, uint8 (1, H, W, C), to one that is not changed afterwards."""
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        self._results[slot] = self._worker.submit(self.translate, frames.copy())
+
+    def finish(self, slot: int) -> Frames:
+        future = self._results[slot]
+        assert future is not None, "finish without begin"
+        try:
+            return future.result().copy()
+        except RuntimeError as error:
+            raise BackendError(f"PyTorch failed on a frame: {error}") from error
+
+    def close(self) -> None:
+        self._worker.shutdown()

@@ -1,0 +1,186 @@
+"""A translation in segments: what an interrupted run has finished, the next one need not do again.
+
+Beside the target, in the folder ``.NAME.segments``, lie the packets of every ``LENGTH`` frames,
+each file whole or not there, encoded by themselves. When all are there, they are joined under the
+target's name and the folder goes. Segments do not depend on where a run began, so the result is
+that of a run without interruption: the same frames given to the same encoders at the same times.
+
+A later run uses them if source, settings and versions are the same and the translator still makes
+the same pixels of the first frame. Frames that are done are decoded again, but nothing else.
+"""
+
+import hashlib
+import heapq
+import json
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import cyclegan
+from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.layout import Picture
+from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.translator import Translator
+from cyclegan.engine.writer import VideoWriter
+from cyclegan.errors import VideoError
+from cyclegan.files import replacing
+
+if TYPE_CHECKING:
+    from av import Packet
+
+LENGTH = 250
+"""Frames of a segment."""
+
+
+def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptions) -> str:
+    """What must be the same for segments of an earlier run to be used; reads one frame.
+
+    Raises VideoError if there is none.
+    """
+    path = reader.source.path
+    assert path is not None
+    frame = next((item.frame for item in reader.items() if isinstance(item, Picture)), None)
+    if frame is None:
+        raise VideoError(f"{reader.name} has no frames that can be decoded")
+    state = path.stat()
+    facts = {
+        "source": [str(path.resolve()), state.st_size, state.st_mtime_ns],
+        "options": repr(options),
+        "first frame": hashlib.sha256(translator(frame).tobytes()).hexdigest(),
+        "length": LENGTH,
+        "version": cyclegan.__version__,
+        "ffmpeg": repr(_ffmpeg()),
+    }
+    return json.dumps(facts, indent=1)
+
+
+class Segments:
+    """The finished segments beside a target."""
+
+    def __init__(self, target: Path, facts: str) -> None:
+        """Segments of other ``facts`` are removed."""
+        self.folder = target.with_name(f".{target.name}.segments")
+        noted = self.folder / "facts.json"
+        if not noted.exists() or noted.read_text() != facts:
+            self.remove()
+            with replacing(noted) as temporary:
+                temporary.write_text(facts)
+        self.count = 0
+        while self._path(self.count).exists():
+            self.count += 1
+        self.frames = sum(len(self._load(number)["pts"]) for number in range(self.count))
+        """Frames in them."""
+
+    def add(self, packets: "list[Packet[Any]]") -> None:
+        """Keep the packets of the next segment. Raises OutputError."""
+        with replacing(self._path(self.count)) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                pts=np.array([packet.pts for packet in packets], np.int64),
+                dts=np.array([packet.dts for packet in packets], np.int64),
+                duration=np.array([packet.duration or 0 for packet in packets], np.int64),
+                key=np.array([packet.is_keyframe for packet in packets]),
+                size=np.array([packet.size for packet in packets]),
+                data=np.frombuffer(b"".join(map(bytes, packets)), np.uint8),
+            )
+        self.count += 1
+
+    def packets(self, base: Any) -> "Iterator[Packet[Any]]":
+        """All packets in the order of decoding, with times in units of ``base``."""
+        import av
+
+        shown: deque[int] = deque()
+        delay: int | None = None
+        for number in range(self.count):
+            segment = self._load(number)
+            if delay is None:
+                # How many packets an encoder sends ahead of the first one's time.
+                delay = int((segment["dts"] < segment["pts"].min()).sum())
+            shown.extend(sorted(segment["pts"].tolist()))
+            ends = segment["size"].cumsum()
+            for at, end in enumerate(ends):
+                packet = av.Packet(segment["data"][end - segment["size"][at] : end].tobytes())
+                packet.time_base = base
+                packet.pts, packet.duration = (
+                    int(segment["pts"][at]),
+                    int(segment["duration"][at]),
+                )
+                packet.is_keyframe = bool(segment["key"][at])
+                # Each encoder began anew; in one file the times of decoding must rise throughout.
+                early = number == 0 and at < delay
+                packet.dts = int(segment["dts"][at]) if early else shown.popleft()
+                yield packet
+
+    def remove(self) -> None:
+        """Nothing of them is needed any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06}.npz"
+
+    def _load(self, number: int) -> dict[str, Any]:
+        with np.load(self._path(number)) as file:
+            return dict(file)
+
+
+class SegmentWriter:
+    """Takes frames into segments, and joins them at the end with the packets that are copied."""
+
+    def __init__(self, final: VideoWriter, segments: Segments, sound: VideoReader) -> None:
+        """``final`` was opened for ``sound``, a reader of the same source of its own."""
+        self._final, self._segments, self._sound = final, segments, sound
+        self.notes = final.notes
+        if segments.frames:
+            self.notes.append(f"{segments.frames} frames are from an earlier run")
+        self._begin()
+
+    def write(self, item: "Picture | Packet[Any]") -> None:
+        """Take a frame; packets come from ``sound`` at the end."""
+        if not isinstance(item, Picture):
+            return
+        self._packets += self._final.encode(item, self._encoder)
+        self._frames += 1
+        if self._frames == LENGTH:
+            self._end()
+            self._begin()
+
+    def close(self) -> None:
+        """Finish the last segment and write the file."""
+        if self._frames:
+            self._end()
+        base = self._encoder.time_base
+        streams = (self._segments.packets(base), self._sound.copies())
+        for packet in heapq.merge(*streams, key=_seconds):
+            if packet.stream is None:
+                self._final.mux(packet)
+            else:
+                self._final.write(packet)
+        self._final.finish()
+
+    def discard(self) -> None:
+        """Let go of the file; finished segments stay."""
+        self._final.discard()
+
+    def _begin(self) -> None:
+        self._encoder = self._final.fresh_encoder()
+        self._packets: list[Packet[Any]] = []
+        self._frames = 0
+
+    def _end(self) -> None:
+        self._packets += self._encoder.encode(None)
+        self._segments.add(self._packets)
+
+
+def _seconds(packet: "Packet[Any]") -> float:
+    when = packet.pts if packet.dts is None else packet.dts
+    return float((when or 0) * packet.time_base)
+
+
+def _ffmpeg() -> dict[str, Any]:
+    import av
+
+    return dict(av.library_versions)

@@ -1,0 +1,183 @@
+"""What can be translated and where results can go: files, sequences, pipes, cameras, addresses.
+
+====================  =======================  ==================================================
+name                  as a source              as a target
+====================  =======================  ==================================================
+``-``                 standard input           standard output
+``pictures/%05d.png`` numbered pictures        numbered pictures, each written whole or not at all
+``pictures/*.png``    pictures, by name
+``/dev/video0``       a camera (Video4Linux2)
+``rtsp://``, ...      a stream or a download   a stream
+``/dev/null``                                  nothing is kept
+anything else         a file                   a file, which appears when it is whole
+====================  =======================  ==================================================
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cyclegan.engine.encoding import CONTAINERS
+from cyclegan.errors import OutputError, VideoError
+
+AnyPath = str | os.PathLike[str]
+
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+_NUMBERED = re.compile(r"%0?\d*d")
+_CAMERA = re.compile(r"/dev/video\d+")
+DOWNLOADS = ("http", "https")
+"""What ends by itself: FFmpeg asks for the rest when the connection is lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How often, and how fast, a source that went away is asked again."""
+
+    attempts: int = 6
+    """In a row, without a frame in between."""
+    first_seconds: float = 0.5
+    """Before the first attempt; every further one waits twice as long."""
+    longest_seconds: float = 8.0
+    silence_seconds: float = 10.0
+    """That a camera or an address may say nothing, before it counts as gone."""
+
+    def pause(self, attempt: int) -> float:
+        """Seconds to wait before attempt 0, 1, ..."""
+        return float(min(self.first_seconds * 2**attempt, self.longest_seconds))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """A source, as FFmpeg is asked for it."""
+
+    name: str
+    """What messages call it."""
+    url: str
+    format: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    endless: bool = False
+    """A camera or stream: it goes on while we do, and is opened again when it breaks off."""
+    timeout: float | None = None
+    """Seconds of silence that are an error."""
+
+    @property
+    def path(self) -> Path | None:
+        """Of a file; None for all else."""
+        plain = self.format is None and not _ADDRESS.match(self.url) and self.url != "pipe:0"
+        return Path(self.url) if plain else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A target, as FFmpeg is asked for it."""
+
+    name: str
+    url: str
+    format: str | None = None
+    """FFmpeg's muxer; None: by the suffix."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    is_file: bool = False
+    """Written under a temporary name first."""
+
+
+def input_from(
+    source: AnyPath,
+    *,
+    form: str | None = None,
+    options: Mapping[str, str] | None = None,
+    retry: Retry | None = None,
+) -> Input:
+    """How to open ``source``; ``form`` and ``options`` are FFmpeg's demuxer and its options.
+
+    Raw pictures on standard input need ``form="raw"`` and the options ``video_size``,
+    ``pixel_format`` and ``framerate``. Raises VideoError where they are missing.
+    """
+    name, given = os.fspath(source), dict(options or {})
+    form = CONTAINERS.get(form, form) if form else None
+    retry = retry or Retry()
+    if form == "rawvideo" and (missing := {"video_size", "pixel_format"} - given.keys()):
+        raise VideoError(
+            f"raw pictures do not say what they are: give {' and '.join(sorted(missing))}, such as "
+            "video_size=640x360, pixel_format=rgb24, framerate=25"
+        )
+    if name == "-":
+        return Input(name="standard input", url="pipe:0", format=form, options=given)
+    if _CAMERA.fullmatch(name):
+        form = form or "video4linux2"
+        return Input(
+            name=name,
+            url=name,
+            format=form,
+            options=given,
+            endless=True,
+            timeout=retry.silence_seconds,
+        )
+    if _ADDRESS.match(name):
+        return _address(name, form, given, retry)
+    if _NUMBERED.search(name) and not Path(name).exists():
+        given = {"start_number": str(_first_number(Path(name)))} | given
+        return Input(name=name, url=name, format=form or "image2", options=given)
+    if "*" in name and not Path(name).exists():
+        given = {"pattern_type": "glob"} | given
+        return Input(name=name, url=name, format=form or "image2", options=given)
+    return Input(name=name, url=name, format=form, options=given)
+
+
+def _first_number(pattern: Path) -> int:
+    """The least number of which there is a picture, 0 if there is none."""
+    before, _, after = _NUMBERED.sub("\0", pattern.name, count=1).partition("\0")
+    numbers = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    names = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
+    found = (numbers.fullmatch(path.name) for path in names)
+    return min((int(match[1]) for match in found if match), default=0)
+
+
+def _address(name: str, form: str | None, given: dict[str, str], retry: Retry) -> Input:
+    scheme = name.partition("://")[0].lower()
+    if scheme == "file":
+        return Input(name=name, url=name, format=form, options=given)
+    if scheme in DOWNLOADS:
+        again = {
+            "reconnect": "1",
+            "reconnect_on_network_error": "1",
+            "reconnect_max_retries": str(retry.attempts),
+            "reconnect_delay_max": str(int(retry.longest_seconds)),
+        }
+        return Input(
+            name=name, url=name, format=form, options=again | given, timeout=retry.silence_seconds
+        )
+    if scheme == "rtsp":
+        # UDP, the default, loses packets without a word.
+        given = {"rtsp_transport": "tcp"} | given
+    return Input(
+        name=name,
+        url=name,
+        format=form,
+        options=given,
+        endless=True,
+        timeout=retry.silence_seconds,
+    )
+
+
+def output_to(target: AnyPath, container: str = "auto") -> Output:
+    """How to write ``target``. Raises OutputError where its container must be named and is not."""
+    name = os.fspath(target)
+    form = None if container == "auto" else CONTAINERS.get(container, container)
+    if name == "-":
+        if form is None:
+            raise OutputError(
+                "standard output has no suffix that tells the container; name one: y4m, raw, mkv, "
+                "ts or another that needs no way back"
+            )
+        return Output(name="standard output", url="pipe:1", format=form)
+    if name == os.devnull:
+        return Output(name=name, url=name, format="null")
+    if _ADDRESS.match(name):
+        scheme = name.partition("://")[0].lower()
+        guessed = {"rtsp": "rtsp", "rtmp": "flv"}.get(scheme, "mpegts")
+        return Output(name=name, url=name, format=form or guessed)
+    if _NUMBERED.search(name):
+        return Output(name=name, url=name, format="image2", options={"atomic_writing": "1"})
+    return Output(name=name, url=name, format=form, is_file=True)

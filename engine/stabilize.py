@@ -1,0 +1,125 @@
+"""Steady videos: the statistics of instance norm are averaged over time.
+
+H height, W width, C channels. Every frame's statistics move the output's colours a little; averaged
+over the frames of a scene (exponentially, with ``steadiness`` for what was) they move less. A scene
+cut begins anew. A frame that repeats the one before gets its translation again.
+
+It costs fidelity where light or content really change fast, and runs in PyTorch.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.engine.runners.ordered import OrderedRunner
+from cyclegan.engine.runners.settings import Precision, Settings
+from cyclegan.engine.runners.torch import module_device_dtype
+from cyclegan.engine.source import Source, open_source
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
+from cyclegan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cyclegan.networks import Generator
+
+STEADINESS = 0.9
+DUPLICATE = 0.25
+"""Mean absolute difference in grey levels up to which a frame repeats the one before."""
+CUT = 28.0
+"""Mean absolute difference in grey levels of thumbnails from which a new scene begins."""
+_THUMBNAIL = 16
+"""Pixels of a frame in one of a thumbnail, across and down."""
+
+
+def open_stabilized(
+    model: "str | os.PathLike[str] | Generator",
+    *,
+    steadiness: float = STEADINESS,
+    precision: Precision = "auto",
+    device: str | None = None,
+) -> Translator:
+    """A translator of videos with ``steadiness`` in [0, 1); frames in the order of submission.
+
+    Raises ConfigError, ModelError; BackendError for generators without instance norm.
+    """
+    source = open_source(model)
+    settings = Settings(precision=precision, device=device)
+    runner = StabilizedRunner(source, settings, steadiness=steadiness)
+    return Translator(runner, source.info, "torch")
+
+
+class StabilizedRunner(OrderedRunner):
+    """A generator whose frames are translated in order, each with some memory of those before."""
+
+    def __init__(
+        self, source: Source, settings: Settings, *, steadiness: float = STEADINESS
+    ) -> None:
+        """Raises ConfigError for a steadiness outside [0, 1), BackendError."""
+        import torch
+
+        from cyclegan.engine.frame_graph import FrameToFrame
+        from cyclegan.engine.statistics import with_statistics
+
+        super().__init__()
+        if not 0 <= steadiness < 1:
+            raise ConfigError(f"got the steadiness {steadiness}; expected 0 <= steadiness < 1")
+        self._device, dtype = module_device_dtype(source.name, settings)
+        generator, self._statistics = with_statistics(source.generator())
+        network = FrameToFrame(generator.to(dtype), dtype).eval()
+        self._network: Any = network.to(
+            device=self._device,
+            memory_format=torch.channels_last,  # type: ignore[call-overload]
+        )
+        self._share = 1 - steadiness
+        self.description = f"PyTorch, {self._device}, {dtype}, steadiness {steadiness:g}"
+        self._seen: Frames | None = None
+        self._made: Frames | None = None
+        self.cuts = self.duplicates = 0
+
+    def translate(self, frames: Frames) -> Frames:
+        """With the memory of the frames before."""
+        seen, self._seen = self._seen, frames
+        if seen is None or seen.shape != frames.shape or _is_cut(seen, frames):
+            self.cuts += seen is not None
+            self._statistics.forget()
+        elif self._made is not None and _difference(seen, frames) <= DUPLICATE:
+            self._seen = seen  # Slow fades must not pass as repetitions for ever.
+            self.duplicates += 1
+            return self._made
+        self._statistics.share = self._share
+        self._statistics.begin()
+        self._made = self._run(frames)
+        return self._made
+
+    def _run(self, frames: Frames) -> Frames:
+        import torch
+
+        with torch.inference_mode():
+            batch: Tensor = torch.from_numpy(frames).to(self._device)
+            # The copy back is where this thread waits for the device.
+            made: Frames = self._network(batch).cpu().contiguous().numpy()
+            return made
+
+
+def _is_cut(before: Frames, after: Frames) -> bool:
+    return _difference(_thumbnail(before), _thumbnail(after)) > CUT
+
+
+def _difference(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """Mean absolute difference."""
+    return float(np.abs(x.astype(np.int16) - y).mean())
+
+
+def _thumbnail(frames: Frames) -> NDArray[np.int16]:
+    """Means over squares of uint8 (1, H, W, C): motion counts little, another scene much."""
+    _, height, width, channels = frames.shape
+    side = min(_THUMBNAIL, height, width)
+    rows, columns = height // side, width // side
+    cut = frames[0, : rows * side, : columns * side]
+    squares = cut.reshape(rows, side, columns, side, channels)
+    means: NDArray[np.int16] = squares.mean((1, 3)).round().astype(np.int16)
+    return means

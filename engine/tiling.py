@@ -1,0 +1,175 @@
+"""Frames too large for memory, in pieces, with instance-norm statistics that are right.
+
+N batch, H height, W width, C channels.
+
+=============  ==============================================================================
+``exact``      layer by layer over bands of rows: the untiled result to rounding; for residual
+               generators
+``thumbnail``  one pass over overlapping tiles, under the statistics of the frame made small
+``frozen``     the same, under the statistics of the first frame, taken exactly where that can be
+=============  ==============================================================================
+
+The last two need memory for a tile and differ from the untiled result: a small picture has other
+statistics than a large one, later frames have others than the first.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cyclegan.engine.runners.ordered import OrderedRunner
+from cyclegan.engine.runners.settings import Precision, Settings
+from cyclegan.engine.runners.torch import module_device_dtype
+from cyclegan.engine.source import Source, open_source
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
+from cyclegan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cyclegan.networks import Generator
+
+Tiles = Literal["exact", "thumbnail", "frozen"]
+TILE = 512
+"""Height and width of a tile in pixels."""
+OVERLAP = 96
+"""Pixels that neighbouring tiles share; the one fades into the other there."""
+THUMBNAIL = 512
+"""The longer side of a thumbnail in pixels."""
+
+
+def open_tiled(
+    model: "str | os.PathLike[str] | Generator",
+    mode: Tiles,
+    *,
+    tile: int = TILE,
+    precision: Precision = "auto",
+    device: str | None = None,
+) -> Translator:
+    """A translator that never has more than a part of a frame in the network.
+
+    Raises ConfigError, ModelError; BackendError for a generator that ``mode`` cannot take.
+    """
+    source = open_source(model)
+    settings = Settings(precision=precision, device=device)
+    return Translator(TiledRunner(source, settings, mode, tile=tile), source.info, "torch")
+
+
+class TiledRunner(OrderedRunner):
+    """A generator that sees no more of a frame at once than it has memory for."""
+
+    def __init__(
+        self, source: Source, settings: Settings, mode: Tiles, *, tile: int = TILE
+    ) -> None:
+        """Raises ConfigError for a tile that its overlaps fill, BackendError."""
+        super().__init__()
+        from cyclegan.engine.bands import BandedResnet
+        from cyclegan.engine.statistics import with_statistics
+
+        self._multiple = source.info.config.size_multiple
+        if tile < 2 * OVERLAP or tile % self._multiple:
+            raise ConfigError(
+                f"got tiles of {tile} pixels; expected at least {2 * OVERLAP}, and a multiple of "
+                f"{self._multiple}"
+            )
+        self._mode, self._tile = mode, tile
+        self._device, self._dtype = module_device_dtype(source.name, settings)
+        generator: Any = source.generator().to(self._dtype).to(self._device)
+        residual = type(generator).__name__ == "ResnetGenerator"
+        self._banded = BandedResnet(generator) if mode == "exact" or residual else None
+        if mode != "exact":
+            self._generator, self._statistics = with_statistics(generator)
+        self._frozen: tuple[int, ...] | None = None
+        """The size of the frames whose statistics are kept."""
+        self.description = f"PyTorch, {self._device}, {self._dtype}, {mode} tiles"
+
+    def translate(self, frames: Frames) -> Frames:
+        """By the mode's own way."""
+        import torch
+
+        with torch.inference_mode():
+            if self._mode == "exact":
+                assert self._banded is not None
+                return self._frames(self._banded(self._tensor(frames)))
+            if self._mode == "thumbnail" or self._frozen != frames.shape:
+                self._measure(frames)
+                self._frozen = frames.shape
+            return self._from_tiles(frames)
+
+    def _measure(self, frames: Frames) -> None:
+        """Take and keep the statistics of a whole frame."""
+        self._statistics.forget()
+        self._statistics.begin()
+        if self._mode == "frozen" and self._banded is not None:
+            self._banded(self._tensor(frames))
+            self._statistics.keep(self._banded.moments)
+        else:
+            self._statistics.share = 1.0
+            self._generator(self._thumbnail(frames))
+        self._statistics.share = 0.0
+
+    def _thumbnail(self, frames: Frames) -> "Tensor":
+        import torch.nn.functional as F
+
+        _, height, width, _ = frames.shape
+        scale = min(1.0, THUMBNAIL / max(height, width))
+        size = [
+            max(round(side * scale / self._multiple), 1) * self._multiple
+            for side in (height, width)
+        ]
+        whole = self._tensor(frames).float()
+        small = F.interpolate(whole, size, mode="bilinear", antialias=True)
+        return small.to(self._dtype)
+
+    def _from_tiles(self, frames: Frames) -> Frames:
+        _, height, width, _ = frames.shape
+        total = np.zeros((height, width, 3), np.float32)
+        weights = np.zeros((height, width, 1), np.float32)
+        for top, rows in _places(height, self._tile, self._multiple):
+            for left, columns in _places(width, self._tile, self._multiple):
+                high, wide = len(rows), len(columns)
+                piece = frames[:, top : top + high, left : left + wide]
+                self._statistics.begin()
+                made = self._frames(self._generator(self._tensor(piece)))[0]
+                weight = (rows[:, None] * columns[None])[..., None]
+                total[top : top + high, left : left + wide] += weight * made
+                weights[top : top + high, left : left + wide] += weight
+        blended: Frames = np.rint(total / weights).astype(np.uint8)[None]
+        return blended
+
+    def _tensor(self, frames: Frames) -> "Tensor":
+        import torch
+
+        x = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device)
+        return x.permute(0, 3, 1, 2).to(self._dtype) / 127.5 - 1
+
+    def _frames(self, y: "Tensor") -> Frames:
+        import torch
+
+        y = ((y.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        frames: Frames = y.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+        return frames
+
+
+def _places(length: int, tile: int, multiple: int) -> list[tuple[int, Any]]:
+    """Where tiles begin along a side, and the weight of each of their pixels, float32."""
+    if length <= tile:
+        return [(0, np.ones(length, np.float32))]
+    count = -(-(length - OVERLAP) // (tile - OVERLAP))
+    starts = [round(n * (length - tile) / (count - 1) / multiple) * multiple for n in range(count)]
+    starts[-1] = length - tile
+    # The outer third saw mirrored surroundings and is dropped; in the middle third they cross over.
+    third = OVERLAP // 3
+    middle = (np.arange(third, dtype=np.float32) + 1) / (third + 1)
+    ramp = np.concatenate([np.zeros(third), middle, np.ones(OVERLAP - 2 * third)])
+    places = []
+    for start in starts:
+        weight = np.ones(tile, np.float32)
+        if start > 0:
+            weight[:OVERLAP] = ramp
+        if start < length - tile:
+            weight[-OVERLAP:] = ramp[::-1]
+        places.append((start, weight))
+    return places

@@ -1,0 +1,233 @@
+"""Videos, written with PyAV: to files, pipes and addresses.
+
+H height, W width. A writer takes translated frames and the packets that are copied. What the
+container cannot hold is left out, and said in ``notes``.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclegan.engine.colour import as_rgb, picture_from_rgb
+from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.encoding import TIMELESS, Chosen, Encoding, choose, holds
+from cyclegan.engine.layout import Picture
+from cyclegan.engine.sources import Output, output_to
+from cyclegan.errors import OutputError, VideoError
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.stream import Stream
+
+_TURNS = ("mov", "mp4", "matroska", "webm")
+"""Containers that can tell players to turn the pictures."""
+_SETTINGS = (
+    "width",
+    "height",
+    "pix_fmt",
+    "time_base",
+    "framerate",
+    "sample_aspect_ratio",
+    "colorspace",
+    "color_range",
+    "color_primaries",
+    "color_trc",
+    "flags",
+)
+"""Of a codec context, where they shape what it makes."""
+
+
+class VideoWriter:
+    """Encodes frames and copies packets into a new file, pipe or stream."""
+
+    def __init__(
+        self,
+        target: Output | Path,
+        reader: VideoReader,
+        encoding: Encoding | None = None,
+        *,
+        width: int | None = None,
+        live: bool = False,
+    ) -> None:
+        """Frames are as ``reader`` lays them out, but ``width`` wide where that is given.
+
+        Raises OutputError where nothing can be written there, or the container cannot hold the
+        codec; VideoError for an encoder that is not to be had or refuses its settings.
+        """
+        import av
+
+        assert reader.layout is not None
+        output = target if isinstance(target, Output) else output_to(target)
+        self._layout = reader.layout
+        self._width = width or reader.layout.width
+        self._live = live
+        self.notes: list[str] = []
+        """What could not be taken along."""
+        try:
+            self._container: Any = av.open(
+                output.url, "w", format=output.format, options=_options(output)
+            )
+        except (av.FFmpegError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise OutputError(f"cannot write {output.name}: {why}") from error
+        self._form: str = self._container.format.name
+        try:
+            self._container.metadata.update(reader.metadata)
+            self._video = self._add_video(reader, encoding or Encoding(), Path(output.name).suffix)
+            self._copies = {stream: self._add_copy(stream) for stream in reader.copied}
+            self._add_attachments(reader)
+            self._add_chapters(reader)
+            self._container.start_encoding()
+        except (av.FFmpegError, ValueError) as error:
+            self.discard()
+            why = getattr(error, "strerror", None) or error
+            raise VideoError(
+                f"{self.chosen.encoder} refuses {self._width}x{self._layout.height} frames in "
+                f"{self.chosen.pixel_format}, or {self._form} files refuse its result: {why}"
+            ) from error
+        except BaseException:
+            self.discard()
+            raise
+        self.notes += [f"{_name(stream)} was left out" for stream in reader.left]
+        self._steps: set[int] = set()
+        self._last_pts: int | None = None
+
+    def write(self, item: "Picture | Packet[Any]") -> None:
+        """Encode a translated frame, or copy a packet of the source."""
+        if isinstance(item, Picture):
+            self._container.mux(self.encode(item, self._video))
+        elif (stream := self._copies[item.stream]) is not None:
+            item.stream = stream
+            self._container.mux(item)
+
+    def encode(self, item: Picture, encoder: Any) -> "list[Packet[Any]]":
+        """The packets that ``encoder`` gives for one more frame."""
+        if self._last_pts is not None:
+            self._steps.add(item.pts - self._last_pts)
+        self._last_pts = item.pts
+        picture = picture_from_rgb(item.frame, self.chosen.pixel_format, self._colour)
+        picture.pts, picture.time_base = item.pts, self._layout.time_base
+        picture.duration = item.duration
+        packets: list[Packet[Any]] = encoder.encode(picture)
+        return packets
+
+    def fresh_encoder(self) -> Any:
+        """A codec context with the same settings, for :meth:`encode`; see ``segments``."""
+        import av
+
+        own = self._video.codec_context
+        fresh: Any = av.CodecContext.create(self.chosen.encoder, "w")
+        for name in _SETTINGS:
+            if (value := getattr(own, name)) is not None:
+                setattr(fresh, name, value)
+        fresh.bit_rate = own.bit_rate or 0
+        fresh.options = dict(self.chosen.options)
+        return fresh
+
+    def mux(self, packet: "Packet[Any]") -> None:
+        """Write a packet of a fresh encoder, instead of frames."""
+        packet.stream = self._video
+        self._container.mux(packet)
+
+    def close(self) -> None:
+        """Write what the encoder holds back, and the end of the file."""
+        self._container.mux(self._video.encode(None))
+        self.finish()
+
+    def finish(self) -> None:
+        """Write the end of the file."""
+        self._container.close()
+        if self._form in TIMELESS and self._steps and max(self._steps) > 1.5 * min(self._steps):
+            self.notes.append(
+                f"the times of the frames vary, and {self._form} has none: they were taken to come "
+                f"at {float(self._layout.rate):.3f} frames/s"
+            )
+
+    def discard(self) -> None:
+        """Let go of a file that nobody wants any more."""
+        with contextlib.suppress(Exception):
+            self._container.close()
+
+    def _add_video(self, reader: VideoReader, encoding: Encoding, suffix: str) -> Any:
+        layout = self._layout
+        even = self._width % 2 == layout.height % 2 == 0
+        self.chosen: Chosen = choose(
+            encoding, self._form, suffix.lower(), layout.format, even=even, live=self._live
+        )
+        chosen = self.chosen
+        if not holds(
+            self._form, self._container.supported_codecs, {chosen.encoder, chosen.canonical}
+        ):
+            raise OutputError(
+                f"{self._form} files cannot hold {chosen.canonical} video; use .mp4, .mov or .mkv"
+            )
+        stream = self._container.add_stream(
+            chosen.encoder, rate=layout.rate, options=chosen.options
+        )
+        stream.width, stream.height = self._width, layout.height
+        stream.pix_fmt = chosen.pixel_format
+        is_rgb = stream.codec_context.format.is_rgb
+        self._colour = as_rgb(layout.colour) if is_rgb else layout.colour
+        self._describe(stream)
+        stream.metadata.update(reader.video.metadata)
+        return stream
+
+    def _describe(self, stream: Any) -> None:
+        """Times, shape of pixels, colours and rotation, as the source has them."""
+        layout, context = self._layout, stream.codec_context
+        base = 1 / layout.rate if self._form in TIMELESS else layout.time_base
+        context.time_base = stream.time_base = base
+        if layout.pixel_aspect is not None:
+            context.sample_aspect_ratio = layout.pixel_aspect
+        context.colorspace, context.color_range = self._colour.matrix, self._colour.range
+        context.color_primaries = self._colour.primaries
+        context.color_trc = self._colour.transfer
+        if layout.display_matrix and self._form in _TURNS:
+            stream.set_display_matrix(layout.display_matrix)
+        elif layout.display_matrix:
+            self.notes.append(f"{self._form} cannot say how the pictures are turned; .mp4 can")
+
+    def _add_copy(self, stream: "Stream") -> Any:
+        """A stream like ``stream`` for its packets, or None (and a note) if the format has none."""
+        name = stream.codec_context.name if stream.codec_context else "unknown"
+        canonical = stream.codec_context.codec.canonical_name if stream.codec_context else name
+        if self._form == "null":
+            return None
+        if not holds(self._form, self._container.supported_codecs, {name, canonical}):
+            self.notes.append(
+                f"{_name(stream)} ({name}) was left out: {self._form} files cannot hold it; "
+                ".mkv can"
+            )
+            return None
+        copy = self._container.add_stream_from_template(stream)
+        copy.metadata.update(stream.metadata)
+        copy.disposition = stream.disposition
+        return copy
+
+    def _add_attachments(self, reader: VideoReader) -> None:
+        for stream in reader.attachments:
+            if self._form == "matroska" and stream.mimetype:
+                name = stream.metadata.get("filename", "attachment")
+                self._container.add_attachment(name, stream.mimetype, stream.data)
+            else:
+                self.notes.append(f"{_name(stream)} was left out; .mkv can hold it")
+
+    def _add_chapters(self, reader: VideoReader) -> None:
+        chapters = reader.chapters()
+        if chapters and self._form in _TURNS:
+            self._container.set_chapters(chapters)
+        elif chapters:
+            self.notes.append(
+                f"{len(chapters)} chapters were left out; .mp4 and .mkv can hold them"
+            )
+
+
+def _options(output: Output) -> dict[str, str]:
+    options = dict(output.options)
+    if output.is_file and Path(output.url).suffix.lower() in (".mp4", ".mov", ".m4v"):
+        options["movflags"] = "+faststart"
+    return options
+
+
+def _name(stream: "Stream") -> str:
+    return f"{stream.type} stream {stream.index}"

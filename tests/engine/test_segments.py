@@ -1,0 +1,156 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from videos import Copies, decoded, leftovers, smooth, times, write_video
+
+from cyclegan.config import ResnetConfig
+from cyclegan.engine import segments
+from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.layout import Part
+from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
+from cyclegan.engine.video import translate_video
+from cyclegan.errors import BackendError, ConfigError, VideoError
+
+Clip = Callable[[str], Path]
+RESUME = VideoOptions(resume=True)
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "LENGTH", 16)
+
+
+class Negatives(Copies):
+    def begin(self, slot: int, frames: Frames) -> None:
+        super().begin(slot, 255 - frames)
+
+
+def translator(runner: Copies) -> Translator:
+    return Translator(runner, GraphInfo(config=ResnetConfig()))
+
+
+def piece(clip: Clip, path: Path, seconds: float) -> Path:
+    """The beginning of a real clip with its sound."""
+    with av.open(str(clip("bigbuckbunny"))) as a, av.open(str(path), "w") as b:
+        streams = {s: b.add_stream_from_template(s) for s in (*a.streams.video, *a.streams.audio)}
+        for packet in a.demux():
+            if packet.dts is not None and packet.dts * packet.time_base < seconds:
+                packet.stream = streams[packet.stream]
+                b.mux(packet)
+    return path
+
+
+# Without loss, so that equal packets mean equal frames: libx264 may decide otherwise when it runs
+# again, if rarely.
+@pytest.mark.parametrize(("suffix", "fail_at"), [(".mp4", 20), (".mkv", 42), (".mkv", 46)])
+def test_a_resumed_run_ends_like_one_without_interruption(
+    suffix: str, fail_at: int, clip: Clip, tmp_path: Path
+) -> None:
+    source = piece(clip, tmp_path / "in.mp4", 1.8)
+    part, encoding = Part(size=(90, 160)), Encoding(lossless=True)
+    options = VideoOptions(resume=True, part=part, encoding=encoding)
+    whole, target = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
+    plain = translator(Copies())
+    count = translate_video(source, whole, plain, options).frames
+    assert count == len(decoded(source)) > 44
+    with pytest.raises(BackendError, match="the device is gone"):
+        translate_video(source, target, translator(Copies(fail_at=fail_at)), options)
+    assert not target.exists()
+    assert (tmp_path / f".out{suffix}.segments").is_dir()
+    again = Copies()
+    stats = translate_video(source, target, translator(again), options)
+    earlier = (fail_at - 2) // 16 * 16
+    assert stats.frames == count - earlier
+    assert again.count == count - earlier + 1, "one more to compare the first frame"
+    assert f"{earlier} frames are from an earlier run" in stats.notes
+    with av.open(str(target)) as a, av.open(str(whole)) as b:
+        for one, other in zip(a.demux(), b.demux(), strict=True):
+            assert (one.stream_index, one.pts, one.dts) == (
+                other.stream_index,
+                other.pts,
+                other.dts,
+            )
+    for one, other in zip(decoded(target), decoded(whole), strict=True):
+        assert (one.to_ndarray(format="rgb24") == other.to_ndarray(format="rgb24")).all()
+    assert times(target) == times(source)
+    assert leftovers(tmp_path) == sorted(["in.mp4", whole.name, target.name])
+
+
+def test_segments_keep_sound_and_picture_as_one_pass_does(clip: Clip, tmp_path: Path) -> None:
+    source = piece(clip, tmp_path / "in.mp4", 1.8)
+    part = Part(size=(90, 160))
+    plain = translator(Copies())
+    translate_video(source, tmp_path / "a.mp4", plain, VideoOptions(part=part))
+    translate_video(source, tmp_path / "b.mp4", plain, VideoOptions(part=part, resume=True))
+
+    def sound(path: Path) -> list[tuple[int | None, bytes]]:
+        with av.open(str(path)) as container:
+            return [(p.pts, bytes(p)) for p in container.demux(audio=0) if p.size]
+
+    assert sound(tmp_path / "a.mp4") == sound(tmp_path / "b.mp4")
+    assert times(tmp_path / "a.mp4") == times(tmp_path / "b.mp4") == times(source)
+    for one, other in zip(decoded(tmp_path / "a.mp4"), decoded(tmp_path / "b.mp4"), strict=True):
+        difference = one.to_ndarray(format="rgb24").astype(int) - other.to_ndarray(format="rgb24")
+        assert np.abs(difference).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mkv"])
+def test_uneven_times_pass_through_segments(suffix: str, tmp_path: Path) -> None:
+    uneven = np.cumsum(np.random.default_rng(0).integers(10, 300, 40)).tolist()
+    source = write_video(tmp_path / "in.mkv", smooth(40), uneven)
+    translate_video(source, tmp_path / f"out{suffix}", translator(Copies()), RESUME)
+    assert times(tmp_path / f"out{suffix}") == times(source)
+
+
+def test_a_run_that_stopped_after_its_last_segment_is_joined_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(32))
+    with monkeypatch.context() as patch:
+        patch.setattr(segments.SegmentWriter, "close", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            translate_video(source, tmp_path / "out.mp4", translator(Copies()), RESUME)
+    again = Copies()
+    stats = translate_video(source, tmp_path / "out.mp4", translator(again), RESUME)
+    assert (stats.frames, again.count) == (0, 1)
+    assert len(decoded(tmp_path / "out.mp4")) == 32
+
+
+@pytest.mark.parametrize("change", ["source", "settings", "generator"])
+def test_segments_of_another_job_are_not_used(change: str, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(40))
+    with pytest.raises(BackendError):
+        translate_video(source, tmp_path / "out.mp4", translator(Copies(fail_at=30)), RESUME)
+    runner, options = Copies(), RESUME
+    if change == "source":
+        write_video(source, smooth(41)[1:])
+    elif change == "settings":
+        options = VideoOptions(resume=True, encoding=Encoding(quality=30))
+    else:
+        runner = Negatives()
+    stats = translate_video(source, tmp_path / "out.mp4", translator(runner), options)
+    assert stats.frames == 40
+    assert leftovers(tmp_path) == ["in.mp4", "out.mp4"]
+
+
+def test_a_damaged_source_is_told_when_resumed_too(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(60, 320, 240))
+    data = source.read_bytes()
+    source.write_bytes(data[: int(len(data) * 0.7)])
+    with pytest.raises(VideoError, match=r"is damaged.*out\.partial\.mp4"):
+        translate_video(source, tmp_path / "out.mp4", translator(Copies()), RESUME)
+    assert not (tmp_path / "out.mp4").exists()
+    assert len(decoded(tmp_path / "out.partial.mp4")) > 10
+
+
+def test_only_files_can_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="both must be files"):
+        translate_video("-", tmp_path / "out.mp4", translator(Copies()), RESUME)
+    with pytest.raises(ConfigError, match="live or resume"):
+        VideoOptions(live=True, resume=True)

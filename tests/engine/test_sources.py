@@ -1,0 +1,318 @@
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from videos import Copies, decoded, leftovers, smooth, times, write_video
+
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.images import translate_path
+from cyclegan.engine.layout import Part
+from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.sources import Retry, input_from, output_to
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
+from cyclegan.engine.video import translate_video
+from cyclegan.errors import ConfigError, OutputError, VideoError
+
+Clip = Callable[[str], Path]
+QUICK = Retry(attempts=3, first_seconds=0.05, silence_seconds=2)
+
+
+class Slow(Copies):
+    """Takes its time for every frame."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def finish(self, slot: int) -> Frames:
+        time.sleep(self.seconds)
+        return super().finish(slot)
+
+
+def rgb(path: Path) -> np.ndarray:
+    return np.stack([picture.to_ndarray(format="rgb24") for picture in decoded(path)])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_names_tell_what_they_are() -> None:
+    assert input_from("-", form="y4m").url == "pipe:0"
+    assert input_from("-", form="y4m").format == "yuv4mpegpipe"
+    assert input_from("/dev/video3").format == "video4linux2"
+    assert input_from("/dev/video3").endless
+    assert input_from("rtsp://camera/1").options["rtsp_transport"] == "tcp"
+    assert input_from("udp://0.0.0.0:5000").endless
+    assert not input_from("https://host/clip.mp4").endless
+    assert input_from("file:///clip.mp4").endless is False
+    assert input_from("p/%04d.png").format == "image2"
+    assert input_from("clip.mp4").path == Path("clip.mp4")
+    assert input_from("-").path is None
+    assert output_to("-", "y4m").format == "yuv4mpegpipe"
+    assert output_to("/dev/null").format == "null"
+    assert output_to("rtmp://host/live").format == "flv"
+    assert output_to("out.mp4").is_file
+    assert not output_to("o/%d.png").is_file
+    with pytest.raises(OutputError, match="name one: y4m"):
+        output_to("-")
+    with pytest.raises(VideoError, match="give pixel_format and video_size"):
+        input_from("-", form="raw")
+
+
+def test_pauses_grow_and_are_bounded() -> None:
+    retry = Retry(first_seconds=0.5, longest_seconds=3)
+    assert [retry.pause(n) for n in range(5)] == [0.5, 1, 2, 3, 3]
+
+
+def test_a_camera_that_is_not_there_is_an_error_at_once(copies: Translator, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="cannot read /dev/video99"):
+        translate_path("/dev/video99", tmp_path / "out.mp4", copies)
+    assert leftovers(tmp_path) == []
+
+
+def test_raw_pictures_come_in_and_go_out(copies: Translator, tmp_path: Path) -> None:
+    frames = np.stack(smooth(4, 46, 38))
+    (tmp_path / "in.rgb").write_bytes(frames.tobytes())
+    options = VideoOptions(
+        source_format="raw",
+        source_options={"video_size": "46x38", "pixel_format": "rgb24", "framerate": "10"},
+        encoding=Encoding(container="raw"),
+    )
+    translate_path(tmp_path / "in.rgb", tmp_path / "out.rgb", copies, options=options)
+    assert (tmp_path / "out.rgb").read_bytes() == frames.tobytes()
+
+
+def test_y4m_keeps_rate_and_colours_and_says_what_it_cannot_hold(
+    copies: Translator, tmp_path: Path
+) -> None:
+    uneven = [0, 40, 80, 300, 340]
+    source = write_video(tmp_path / "in.mp4", smooth(5), uneven, pix_fmt="yuv420p", matrix=6)
+    (note,) = translate_video(source, tmp_path / "out.y4m", copies).notes
+    assert "the times of the frames vary" in note
+    assert np.abs(rgb(tmp_path / "out.y4m").astype(int) - np.stack(smooth(5))).mean() < 4
+    assert len(set(np.diff([float(t) for t in times(tmp_path / "out.y4m")]).round(6))) == 1
+
+
+def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_path: Path) -> None:
+    frames = smooth(5)
+    (tmp_path / "in").mkdir()
+    for number, frame in enumerate(frames, 7):
+        av.VideoFrame.from_ndarray(frame, format="rgb24").save(tmp_path / f"in/a{number:03}.png")
+    options = VideoOptions(source_options={"framerate": "10"})
+    stats = translate_path(tmp_path / "in/a%03d.png", tmp_path / "v.mp4", copies, options=options)
+    assert stats.frames == 5  # type: ignore[union-attr]
+    assert times(tmp_path / "v.mp4") == [Fraction(n, 10) for n in range(5)]
+    translate_path(tmp_path / "in/*.png", tmp_path / "out%02d.png", copies)
+    for number, frame in enumerate(frames, 1):
+        assert (rgb(tmp_path / f"out{number:02}.png")[0] == frame).all()
+    translate_path(tmp_path / "v.mp4", tmp_path / "q%d.jpg", copies)
+    assert len(list(tmp_path.glob("q*.jpg"))) == 5
+
+
+class Dropping(BaseHTTPRequestHandler):
+    """Serves one file, and hangs up in the middle of the first answer."""
+
+    data = b""
+    hung_up = False
+
+    def do_GET(self) -> None:
+        begin = int((self.headers["Range"] or "bytes=0-").split("=")[1].split("-")[0])
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(self.data) - begin))
+        self.send_header("Content-Range", f"bytes {begin}-{len(self.data) - 1}/{len(self.data)}")
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+        if not type(self).hung_up:
+            type(self).hung_up = True
+            self.wfile.write(self.data[begin : len(self.data) // 2])
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.wfile.write(self.data[begin:])
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_download_that_breaks_off_goes_on(clip: Clip, copies: Translator, tmp_path: Path) -> None:
+    source = tmp_path / "clip.mkv"
+    with av.open(str(clip("bikes"))) as a, av.open(str(source), "w") as b:
+        stream = b.add_stream_from_template(a.streams.video[0])
+        for packet in a.demux(video=0):
+            if packet.dts is not None and packet.dts * packet.time_base < 2:
+                packet.stream = stream
+                b.mux(packet)
+    Dropping.data, Dropping.hung_up = source.read_bytes(), False
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dropping) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            address = f"http://127.0.0.1:{server.server_port}/clip.mkv"
+            options = VideoOptions(retry=QUICK, part=Part(size=(68, 160)))
+            stats = translate_path(address, tmp_path / "out.mp4", copies, options=options)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert Dropping.hung_up
+    assert stats.frames == len(decoded(source)) > 40  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> bytes:
+    """Ten frames as a transport stream."""
+    path = write_video(tmp_path / "ten.ts", smooth(10), [n * 100 for n in range(10)])
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+def serve(data: bytes, connections: int) -> Iterator[int]:
+    """A server that sends ``data`` to so many callers, one after the other, and then is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def run() -> None:
+            for _ in range(connections):
+                caller, _ = server.accept()
+                with caller:
+                    caller.sendall(data)
+            server.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join()
+
+
+def test_a_stream_that_comes_back_goes_on_and_one_that_stays_away_is_an_error(
+    stream: bytes, copies: Translator, tmp_path: Path
+) -> None:
+    for port in serve(stream, 2):
+        options = VideoOptions(retry=QUICK)
+        with pytest.raises(VideoError, match=r"did not come back in 3 attempts.*The 20 frames"):
+            translate_path(f"tcp://127.0.0.1:{port}", tmp_path / "out.mkv", copies, options=options)
+    seen = [float(t) for t in times(tmp_path / "out.partial.mkv")]
+    assert len(seen) == 20
+    assert seen[0] == 0
+    steps = np.diff(seen)
+    assert (steps > 0).all()
+    assert np.allclose(np.delete(steps, 9), 0.1, atol=0.002)
+    assert leftovers(tmp_path) == ["out.partial.mkv"]
+
+
+def test_an_end_or_a_stop_finishes_a_stream_in_good_order(
+    stream: bytes, copies: Translator, tmp_path: Path
+) -> None:
+    for port in serve(stream, 1):
+        options = VideoOptions(retry=QUICK, part=Part(end=0.55))
+        stats = translate_video(f"tcp://127.0.0.1:{port}", tmp_path / "a.mp4", copies, options)
+        assert stats.frames == 6
+    stop = threading.Event()
+    for port in serve(stream, 1):
+        stats = translate_video(
+            f"tcp://127.0.0.1:{port}",
+            tmp_path / "b.mp4",
+            copies,
+            VideoOptions(retry=QUICK),
+            stop=stop,
+            progress=lambda done, expected: stop.set() if done == 3 else None,
+        )
+    assert 3 <= stats.frames <= 10
+    assert len(decoded(tmp_path / "b.mp4")) == stats.frames
+    with pytest.raises(ConfigError, match="a start cannot be chosen"):
+        translate_video(
+            "tcp://127.0.0.1:1", tmp_path / "c.mp4", copies, VideoOptions(part=Part(start=1))
+        )
+
+
+def test_a_network_stream_is_read_as_it_comes(copies: Translator, tmp_path: Path) -> None:
+    address = f"udp://127.0.0.1:{free_port()}"
+    over = threading.Event()
+
+    def send() -> None:
+        # As a camera would: over and over, with a key frame in every second.
+        while not over.is_set():
+            try:
+                with av.open(address, "w", format="mpegts") as sender:
+                    out = sender.add_stream("libx264", rate=50, options={"tune": "zerolatency"})
+                    out.width, out.height, out.pix_fmt = 64, 48, "yuv420p"
+                    out.codec_context.gop_size = 10
+                    for number in range(500):
+                        frame = av.VideoFrame.from_ndarray(smooth(1)[0], format="rgb24")
+                        frame.pts = number
+                        sender.mux(out.encode(frame))
+                        if over.wait(0.01):
+                            break
+            except (av.FFmpegError, OSError):
+                over.wait(0.05)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        options = VideoOptions(part=Part(end=0.6), retry=Retry())
+        stats = translate_video(address, tmp_path / "out.mp4", copies, options)
+    finally:
+        over.set()
+        thread.join(20)
+    assert not thread.is_alive()
+    assert 10 < stats.frames <= 30
+    shown = rgb(tmp_path / "out.mp4")[-1].astype(int)
+    assert np.abs(shown - smooth(1)[0]).mean() < 8
+
+
+def test_live_drops_late_frames_and_keeps_the_times_of_the_others(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(40), [n * 20 for n in range(40)])
+    with Translator(Slow(0.05), GraphInfo(config=ResnetConfig())) as translator:
+        stats = translate_video(source, tmp_path / "out.mp4", translator, VideoOptions(live=True))
+    assert stats.frames + stats.dropped == 40
+    assert stats.dropped > 10
+    assert stats.latency is not None
+    assert stats.latency.p95 < 600, "frames that wait are replaced, not queued"
+    assert set(times(tmp_path / "out.mp4")) <= set(times(source))
+
+
+def test_live_keeps_up_at_a_rate_that_the_engine_sustains(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(12), [n * 100 for n in range(12)])
+    with Translator(Slow(0.02), GraphInfo(config=ResnetConfig())) as translator:
+        begin = time.perf_counter()
+        stats = translate_video(source, "/dev/null", translator, VideoOptions(live=True))
+    assert time.perf_counter() - begin > 1.0, "a file is played at its own speed"
+    assert (stats.frames, stats.dropped) == (12, 0)
+    assert stats.latency is not None
+    assert stats.latency.p95 < 250
+
+
+def test_the_command_line_works_in_a_pipe(model: Path, clip: Clip, tmp_path: Path) -> None:
+    """y4m in, y4m out, as FFmpeg would give and take it; nothing else on standard output."""
+    frames = smooth(3, 32, 24)
+    source = write_video(tmp_path / "in.mp4", frames, pix_fmt="yuv420p")
+    with Translator(Copies(), GraphInfo(config=ResnetConfig())) as copies:
+        translate_video(source, tmp_path / "in.y4m", copies)
+    command = [sys.executable, "-m", "cyclegan.cli", "translate", "-", "-", "--model", str(model)]
+    flags = ["--source-format", "y4m", "--container", "y4m", "--compare", "side"]
+    with (tmp_path / "in.y4m").open("rb") as given:
+        done = subprocess.run(
+            [*command, *flags], stdin=given, capture_output=True, timeout=100, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert b"3 frames" in done.stderr
+    (tmp_path / "out.y4m").write_bytes(done.stdout)
+    seen = rgb(tmp_path / "out.y4m")
+    assert seen.shape == (3, 24, 64, 3)
+    assert np.abs(seen[:, :, :32].astype(int) - np.stack(frames)).mean() < 4
+    assert np.abs(seen[:, :, :32].astype(int) - seen[:, :, 32:]).mean() > 8

@@ -1,0 +1,105 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.layout import Part, Picture
+from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.source import GeneratorSource
+from cyclegan.engine.stabilize import StabilizedRunner
+from cyclegan.engine.translator import Translator
+from cyclegan.errors import BackendError, ConfigError
+from cyclegan.flicker import flicker
+from cyclegan.networks import Generator, generator_from_config, initialise
+
+Clip = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def network() -> Generator:
+    torch.manual_seed(0)
+    generator = generator_from_config(ResnetConfig(width=4, blocks=2))
+    initialise(generator, gain=0.1)
+    return generator.eval()
+
+
+@pytest.fixture(scope="module")
+def scene(clip: Clip) -> list[np.ndarray]:
+    """Frames 20 to 40 of a real clip, small; frame 30 begins another scene."""
+    with VideoReader(clip("bikes"), Part(size=(136, 320), end=1.6)) as reader:
+        return [item.frame for item in reader.items() if isinstance(item, Picture)][20:]
+
+
+def opened(network: Generator, steadiness: float) -> tuple[Translator, StabilizedRunner]:
+    source = GeneratorSource(network)
+    runner = StabilizedRunner(source, Settings(precision="float32"), steadiness=steadiness)
+    return Translator(runner, source.info, "torch"), runner
+
+
+def plain(network: Generator, frames: list[np.ndarray]) -> list[np.ndarray]:
+    with Translator.open(network, backend="torch", precision="float32") as translator:
+        return [translator(frame) for frame in frames]
+
+
+def test_no_steadiness_changes_nothing(network: Generator, scene: list[np.ndarray]) -> None:
+    translator, runner = opened(network, 0.0)
+    with translator:
+        for frame, expected in zip(scene, plain(network, scene)):
+            assert np.abs(translator(frame).astype(int) - expected).max() <= 1
+    assert (runner.cuts, runner.duplicates) == (1, 0)
+
+
+def test_steadiness_lowers_flicker_and_a_cut_begins_anew(
+    network: Generator, scene: list[np.ndarray]
+) -> None:
+    # Light that comes and goes: what instance norm turns into flicker of everything else.
+    lit = [scene[number].copy() for number in (4, 16) for _ in range(6)]
+    for number, frame in enumerate(lit):
+        frame[:40, :80] = np.minimum(frame[:40, :80].astype(int) + 90 * (number % 2), 255)
+    free = plain(network, lit)
+    translator, runner = opened(network, 0.9)
+    with translator:
+        steady = [translator(frame) for frame in lit]
+    assert runner.cuts == 1
+
+    def rest(frames: list[np.ndarray]) -> list[np.ndarray]:
+        return [frame[90:] for frame in frames]
+
+    loose = flicker(zip(rest(lit), rest(free)))
+    held = flicker(zip(rest(lit), rest(steady)))
+    assert held.source == loose.source == 0
+    assert held.translation < 0.4 * loose.translation
+    for first in (0, 6):
+        assert np.abs(steady[first].astype(int) - free[first]).max() <= 1
+
+
+def test_a_repeated_frame_is_not_translated_again(
+    network: Generator, scene: list[np.ndarray]
+) -> None:
+    translator, runner = opened(network, 0.9)
+    with translator:
+        first = translator(scene[0])
+        again = translator(scene[0].copy())
+        again[:] = 0  # the caller's own
+        third = translator(scene[0])
+    assert (third == first).all()
+    assert runner.duplicates == 2
+
+
+def test_frames_of_another_size_begin_anew(network: Generator, scene: list[np.ndarray]) -> None:
+    translator, _ = opened(network, 0.9)
+    small = np.ascontiguousarray(scene[1][:64, :64])
+    with translator:
+        translator(scene[0])
+        assert np.abs(translator(small).astype(int) - plain(network, [small])[0]).max() <= 1
+
+
+def test_what_cannot_be_steadied_is_refused() -> None:
+    with pytest.raises(ConfigError, match="0 <= steadiness < 1"):
+        opened(generator_from_config(ResnetConfig(width=4, blocks=1)), 1.0)
+    with pytest.raises(BackendError, match="no instance norm"):
+        opened(generator_from_config(ResnetConfig(width=4, blocks=1, norm="batch")), 0.5)

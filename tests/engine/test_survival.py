@@ -1,0 +1,305 @@
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from videos import decoded, smooth, times, write_video
+
+from cyclegan.engine.comparison import wipe
+from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.layout import Part
+from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.translator import Translator
+from cyclegan.engine.video import translate_video
+from cyclegan.errors import ConfigError, OutputError, VideoError
+
+Clip = Callable[[str], Path]
+
+
+def encoded(**settings: object) -> VideoOptions:
+    return VideoOptions(encoding=Encoding(**settings))  # type: ignore[arg-type]
+
+
+def rgb(path: Path) -> np.ndarray:
+    return np.stack([picture.to_ndarray(format="rgb24") for picture in decoded(path)])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        (-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30),  # mirrored left to right
+        (0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30),  # turned and mirrored
+        (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30),  # turned
+    ],
+)
+def test_turns_and_mirrors_stay(
+    matrix: tuple[int, ...], suffix: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2), matrix_of_display=matrix)
+    target = tmp_path / f"out{suffix}"
+    assert translate_video(source, target, copies).notes == ()
+    for path in (source, target):
+        (side,) = [s for s in decoded(path)[0].side_data if s.type.name == "DISPLAYMATRIX"]
+        assert tuple(np.frombuffer(bytes(side), np.int32)) == matrix
+
+
+def test_a_container_that_cannot_turn_pictures_says_so(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2), rotation=90)
+    (note,) = translate_video(source, tmp_path / "out.ts", copies).notes
+    assert "turned" in note
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_ten_bits_stay_ten(suffix: str, copies: Translator, tmp_path: Path) -> None:
+    tags = {"matrix": 9, "span": 1, "primaries": 9, "transfer": 14}
+    source = write_video(tmp_path / "in.mp4", smooth(3), pix_fmt="yuv422p10le", **tags)
+    translate_video(source, tmp_path / f"out{suffix}", copies)
+    before, after = decoded(source), decoded(tmp_path / f"out{suffix}")
+    assert {picture.format.name for picture in after} == {"yuv422p10le"}
+    for old, new in zip(before, after):
+        # Frames pass through the engine in 8 bits: half a step of four is lost, and coding.
+        difference = old.to_ndarray().astype(int) - new.to_ndarray()
+        assert np.abs(difference).mean() < 4
+    translate_video(source, tmp_path / "eight.mp4", copies, encoded(pixel_format="yuv420p"))
+    assert decoded(tmp_path / "eight.mp4")[0].format.name == "yuv420p"
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv", "out.webm", "%03d.png"])
+def test_lossless_files_hold_the_very_frames(name: str, copies: Translator, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 38, 46, 3), np.uint8)
+    (tmp_path / "in").mkdir()
+    for number, frame in enumerate(noise, 1):
+        av.VideoFrame.from_ndarray(frame, format="rgb24").save(tmp_path / f"in/{number:03}.png")
+    assert (rgb(tmp_path / "in/001.png")[0] == noise[0]).all()
+    target = tmp_path / name
+    stats = translate_video(tmp_path / "in/%03d.png", target, copies, encoded(lossless=True))
+    assert stats.frames == 3
+    if "%" in name:
+        assert [rgb(tmp_path / f"{n:03}.png").tolist() for n in (1, 2, 3)] == [
+            [frame.tolist()] for frame in noise
+        ]
+    else:
+        np.testing.assert_array_equal(rgb(target), noise)
+
+
+def test_lossless_leaves_nothing_to_choose() -> None:
+    with pytest.raises(ConfigError, match="nothing to choose"):
+        Encoding(lossless=True, quality=3)
+
+
+@pytest.mark.parametrize("source_kind", ["even", "odd"])
+def test_webm_is_vp9_with_the_same_times(
+    source_kind: str, copies: Translator, tmp_path: Path
+) -> None:
+    size = (64, 48) if source_kind == "even" else (45, 37)
+    uneven = [540, 581, 600, 930, 1660]
+    source = write_video(tmp_path / "in.mkv", smooth(5, *size), uneven)
+    assert translate_video(source, tmp_path / "out.webm", copies).notes == ()
+    assert times(tmp_path / "out.webm") == times(source)
+    with av.open(str(tmp_path / "out.webm")) as container:
+        video = container.streams.video[0]
+        assert (video.codec_context.name, video.width, video.height) == ("libvpx-vp9", *size) or (
+            video.codec_context.codec.canonical_name,
+            video.width,
+            video.height,
+        ) == ("vp9", *size)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "codec", "pixels"),
+    [
+        ("out.mkv", {"encoder": "ffv1"}, "ffv1", "yuv444p"),
+        ("out.mp4", {"encoder": "libx265", "quality": 30}, "hevc", "yuv444p"),
+        ("out.mp4", {"encoder": "libsvtav1"}, "av1", "yuv420p"),
+        ("out.mov", {"encoder": "prores_ks"}, "prores", "yuv444p12le"),  # as its decoder has it
+        ("out.avi", {"encoder": "mpeg4"}, "mpeg4", "yuv420p"),
+        ("out.bin", {"container": "mkv", "pixel_format": "yuv420p"}, "h264", "yuv420p"),
+        ("out.ts", {}, "h264", "yuv444p"),
+        ("out.mkv", {"encoder": "mjpeg"}, "mjpeg", "yuvj444p"),
+    ],
+)
+def test_encoder_container_and_pixels_can_be_chosen(
+    name: str, settings: dict[str, str], codec: str, pixels: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(4, 96, 80))
+    assert translate_video(source, tmp_path / name, copies, encoded(**settings)).frames == 4
+    with av.open(str(tmp_path / name)) as container:
+        video = container.streams.video[0]
+        assert video.codec_context.codec.canonical_name == codec
+        assert video.pix_fmt == pixels
+    back = rgb(tmp_path / name)
+    assert len(back) == 4
+    assert np.abs(back[0].astype(int) - smooth(1, 96, 80)[0]).mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pixel_format": "bgr24"}, "libx264 takes no bgr24; it takes yuv420p"),
+        ({"encoder": "prores_ks", "quality": 3}, "no quality to set"),
+        ({"encoder": "mpeg4", "lossless": True}, "cannot be lossless"),
+    ],
+)
+def test_what_an_encoder_cannot_do_is_told(
+    settings: dict[str, object], message: str, clip: Clip, copies: Translator, tmp_path: Path
+) -> None:
+    with pytest.raises(VideoError, match=message):
+        translate_video(
+            clip("carphone_pristine"), tmp_path / "out.mov", copies, encoded(**settings)
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def with_extras(path: Path, frames: int = 50) -> Path:
+    """A video with chapters, titles, languages and an attached font."""
+    silent = write_video(path.with_suffix(".mp4"), smooth(frames))
+    with av.open(str(silent)) as a, av.open(str(path), "w") as b:
+        stream = b.add_stream_from_template(a.streams.video[0])
+        stream.metadata["language"] = "nld"
+        b.metadata["title"] = "A walk"
+        b.add_attachment("letters.ttf", "font/ttf", b"not much of a font")
+        milli = Fraction(1, 1000)
+        b.set_chapters(
+            [
+                {"id": 1, "start": 0, "end": 800, "time_base": milli, "metadata": {"title": "Go"}},
+                {"id": 2, "start": 800, "end": 2000, "time_base": milli, "metadata": {}},
+            ]
+        )
+        for packet in a.demux():
+            if packet.dts is not None:
+                packet.stream = stream
+                b.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_chapters_titles_and_attachments_stay(
+    suffix: str, copies: Translator, tmp_path: Path
+) -> None:
+    source, target = with_extras(tmp_path / "in.mkv"), tmp_path / f"out{suffix}"
+    notes = translate_video(source, target, copies).notes
+    with av.open(str(target)) as container:
+        assert container.metadata["title"] == "A walk"
+        assert container.streams.video[0].language == "nld"
+        marks = [
+            (float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]))
+            for c in container.chapters()
+        ]
+        assert marks[0] == (0, 0.8)
+        assert marks[1] == (0.8, pytest.approx(2.0, abs=0.04))  # .mp4 ends them with the frames
+        assert container.chapters()[0]["metadata"]["title"] == "Go"
+        if suffix == ".mkv":
+            (font,) = [s for s in container.streams if s.type == "attachment"]
+            assert (font.mimetype, font.data) == ("font/ttf", b"not much of a font")
+            assert notes == ()
+        else:
+            assert ["attachment stream" in note for note in notes] == [True]
+
+
+def test_a_part_is_cut_exactly_and_begins_at_zero(
+    clip: Clip, copies: Translator, tmp_path: Path
+) -> None:
+    source, target = clip("bigbuckbunny"), tmp_path / "out.mp4"
+    options = VideoOptions(part=Part(start=2.0, end=3.0, size=(90, 160)))
+    stats = translate_video(source, target, copies, options)
+    expected = [t - 2 for t in times(source) if 2 <= t < 3]
+    assert stats.frames == len(expected) == 25
+    assert times(target) == expected
+    picture = decoded(target)[0]
+    assert (picture.width, picture.height) == (160, 90)
+    before = next(p for p in decoded(source) if p.pts * p.time_base >= 2)
+    small = before.reformat(160, 90, "rgb24").to_ndarray().astype(float)
+    assert np.abs(small - picture.to_ndarray(format="rgb24")).mean() < 6
+    with av.open(str(target)) as container:
+        sound = [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.size]
+        assert 0 <= sound[0] < 0.03
+        assert 0.95 < sound[-1] < 1
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_a_part_is_the_same_with_and_without_an_index(
+    suffix: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / f"in{suffix}", smooth(60))
+    assert len(times(source)) == 60
+    stats = translate_video(
+        source,
+        tmp_path / "out.mkv",
+        copies,
+        VideoOptions(part=Part(start=float(times(source)[20]), end=float(times(source)[30]))),
+    )
+    assert stats.frames == 10
+
+
+@pytest.mark.parametrize(
+    "part", [{"start": -1}, {"start": 2, "end": 1}, {"end": 0}, {"size": (0, 4)}]
+)
+def test_parts_that_cannot_be_are_refused(part: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        Part(**part)  # type: ignore[arg-type]
+
+
+def test_another_size_keeps_the_shape_on_the_screen(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2, 64, 48))
+    options = VideoOptions(part=Part(size=(48, 48)))
+    translate_video(source, tmp_path / "out.mp4", copies, options)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
+def test_source_and_translation_can_be_seen_together(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(5))
+    translate_video(source, tmp_path / "out.mp4", copies, VideoOptions(compare="side"))
+    for picture in rgb(tmp_path / "out.mp4"):
+        assert picture.shape == (48, 128, 3)
+        assert np.abs(picture[:, :64].astype(int) - picture[:, 64:]).mean() < 3
+    before, after = np.zeros((4, 100, 3), np.uint8), np.full((4, 100, 3), 9, np.uint8)
+    assert (wipe(before, after, 0.0)[:, 1:] == 9).all()
+    assert (wipe(before, after, 2.0)[:, :99] == 0).all()
+    middle = wipe(before, after, 1.0)[0, :, 0]
+    assert (middle[:48] == 0).all()
+    assert (middle[52:] == 9).all()
+
+
+def test_palette_pictures_and_absurd_rates_are_translated(
+    copies: Translator, tmp_path: Path
+) -> None:
+    frames = smooth(3)
+    path = tmp_path / "palette.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=90_000)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "pal8"
+        for number, frame in enumerate(frames):
+            indices = (frame[..., 0] // 16).astype(np.uint8)
+            palette = np.zeros((256, 4), np.uint8)
+            palette[:16] = [[255, n * 16, 255 - n * 16, n * 4] for n in range(16)]
+            picture = av.VideoFrame.from_ndarray((indices, palette), format="pal8")
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    stats = translate_video(path, tmp_path / "out.mkv", copies)
+    assert stats.frames == 3
+    seen, expected = rgb(tmp_path / "out.mkv")[0], rgb(path)[0]
+    assert len(np.unique(expected.reshape(-1, 3), axis=0)) > 5
+    assert np.abs(seen.astype(int) - expected).mean() < 12
+
+
+def test_webm_without_room_for_the_sound_says_so(
+    clip: Clip, copies: Translator, tmp_path: Path
+) -> None:
+    options = VideoOptions(part=Part(end=0.2, size=(36, 64)))
+    (note,) = translate_video(clip("bigbuckbunny"), tmp_path / "out.webm", copies, options).notes
+    assert "aac" in note
+    assert ".mkv can" in note
+
+
+def test_codecs_that_a_container_cannot_hold_are_refused(
+    clip: Clip, copies: Translator, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match="cannot hold ffv1"):
+        translate_video(
+            clip("carphone_pristine"), tmp_path / "out.webm", copies, encoded(encoder="ffv1")
+        )

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyclegan.config import ResnetConfig, UnetConfig
+from cyclegan.engine import tiling
+from cyclegan.engine.bands import BandedResnet
+from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.source import GeneratorSource
+from cyclegan.engine.tiling import OVERLAP, TiledRunner
+from cyclegan.engine.translator import Translator
+from cyclegan.errors import BackendError, ConfigError
+from cyclegan.networks import Generator, generator_from_config, initialise
+
+
+def network(**settings: object) -> Generator:
+    torch.manual_seed(0)
+    generator = generator_from_config(ResnetConfig(width=4, blocks=2, **settings))  # type: ignore
+    initialise(generator, gain=0.2)
+    return generator.eval()
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    """Dark at the left, coloured at the right: every piece of it has other statistics."""
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / 9) * x, np.cos(y / 7) * y, np.sin((x + y) / 5) * (x - y)]
+    noise = np.random.default_rng(0).normal(0, 12, (height, width, 3))
+    return (
+        (np.stack(waves, -1) * 0.5 + 100 + noise + x[..., None] / 4).clip(0, 255).astype(np.uint8)
+    )
+
+
+def opened(generator: Generator, mode: tiling.Tiles, tile: int = 192) -> Translator:
+    source = GeneratorSource(generator)
+    runner = TiledRunner(source, Settings(precision="float32"), mode, tile=tile)
+    return Translator(runner, source.info, "torch")
+
+
+def untiled(generator: Generator, frame: np.ndarray) -> np.ndarray:
+    with Translator.open(generator, backend="torch", precision="float32") as translator:
+        return translator(frame)
+
+
+@given(
+    height=st.integers(2, 20).map(lambda n: 4 * n),
+    width=st.integers(2, 12).map(lambda n: 4 * n),
+    band=st.integers(1, 40),
+    upsample=st.sampled_from(["transposed", "resize"]),
+    norm=st.sampled_from(["instance", "batch", "none"]),
+)
+def test_bands_give_what_the_whole_gives(
+    height: int, width: int, band: int, upsample: str, norm: str
+) -> None:
+    generator = network(upsample=upsample, norm=norm)
+    x = torch.randn(1, 3, height, width).clamp(-1, 1)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            BandedResnet(generator, band)(x), generator(x), atol=1e-4, rtol=1e-3
+        )
+
+
+def test_exact_tiles_are_equal_to_rounding() -> None:
+    generator, frame = network(), picture(150, 214)  # no multiples of 4
+    with opened(generator, "exact") as translator:
+        difference = translator(frame).astype(int) - untiled(generator, frame)
+    assert np.abs(difference).max() <= 1
+    assert (difference != 0).mean() < 0.001
+
+
+@pytest.fixture(scope="module")
+def wide() -> tuple[Generator, np.ndarray, np.ndarray]:
+    generator, frame = network(), picture(320, 560)
+    return generator, frame, untiled(generator, frame)
+
+
+def psnr(x: np.ndarray, y: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(np.square(x.astype(float) - y).mean(), 1e-9)))
+
+
+def naive(generator: Generator, frame: np.ndarray, tile: int) -> np.ndarray:
+    """Each tile under its own statistics, as it should not be done."""
+    made = np.zeros_like(frame)
+    for top in range(0, frame.shape[0], tile):
+        for left in range(0, frame.shape[1], tile):
+            piece = frame[top : top + tile, left : left + tile]
+            made[top : top + tile, left : left + tile] = untiled(generator, piece)
+    return made
+
+
+def test_frozen_tiles_are_near_and_without_seams(
+    wide: tuple[Generator, np.ndarray, np.ndarray],
+) -> None:
+    generator, frame, expected = wide
+    with opened(generator, "frozen") as translator:
+        made = translator(frame)
+        again = translator(255 - frame)
+    assert psnr(made, expected) > 45, "under its own statistics, tiles differ at their edges alone"
+    assert psnr(made, expected) > psnr(naive(generator, frame, 192), expected) + 15
+    assert psnr(again, untiled(generator, 255 - frame)) < 45, "the first frame's were kept"
+
+
+def test_thumbnail_tiles_beat_naive_ones(wide: tuple[Generator, np.ndarray, np.ndarray]) -> None:
+    generator, frame, expected = wide
+    with opened(generator, "thumbnail") as translator:
+        made = translator(frame)
+        small = translator(frame[:100, :120])
+    assert psnr(made, expected) > psnr(naive(generator, frame, 192), expected) + 3
+    # A frame no larger than its thumbnail, in one tile, is exact.
+    assert np.abs(small.astype(int) - untiled(generator, frame[:100, :120])).max() <= 1
+
+
+def test_u_nets_take_thumbnails_but_no_bands() -> None:
+    torch.manual_seed(0)
+    generator = generator_from_config(UnetConfig(width=4, depth=5))
+    frame = picture(64, 64)
+    with opened(generator, "thumbnail") as translator:
+        difference = translator(frame).astype(int) - untiled(generator, frame)
+    assert np.abs(difference).max() <= 1
+    with pytest.raises(BackendError, match="cannot be computed band by band"):
+        opened(generator, "exact")
+
+
+def test_tiles_that_their_overlaps_fill_are_refused() -> None:
+    with pytest.raises(ConfigError, match="expected at least"):
+        opened(network(), "frozen", tile=OVERLAP)
+
+
+@given(length=st.integers(2, 300).map(lambda n: 4 * n))
+def test_tiles_cover_all_with_weights_above_zero(length: int) -> None:
+    total = np.zeros(length)
+    for start, weight in tiling._places(length, 200, 4):
+        assert start % 4 == 0
+        total[start : start + len(weight)] += weight
+    assert total.min() > 0.009
