@@ -1,5 +1,6 @@
 """The C library: built, tested, installed, used by other projects, and compared with Python."""
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -11,6 +12,11 @@ import pytest
 import torch
 
 import bench.runtime
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.cache import Note, write_note
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.plan_file import PLAN_FORMAT
+from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
 from cyclegan.kernels.pixels import tensor_to_yuv, yuv_to_tensor
@@ -285,6 +291,26 @@ def test_a_backend_that_cannot_be_loaded_is_an_error(
     shutil.copytree(library(installed).parent, folder, symlinks=True)
     break_it(folder / "cyclegan" / "libcyclegan-openvino.so")
     example = [RUNTIME / "examples" / "translate.py", folder / "libcyclegan.so", graph]
+    done = run(["python", *example, "photo.npy", "painting.npy"])
+    assert done.returncode == 1
+    assert reason in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [(b"a plan", "the backend tensorrt cannot be loaded"), (b"A plan", "its SHA-256 is")],
+)
+def test_the_note_of_a_plan_is_read_as_python_writes_it(
+    plan: bytes, reason: str, installed: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "phones.plan"
+    path.write_bytes(plan)
+    key = PlanSettings(profile=Profile.of(64, 64)).as_key()
+    built = {"format": PLAN_FORMAT, "flavour": "tensorrt", "version": "11.1.0.106"}
+    facts = {"graph": GraphInfo(config=ResnetConfig(width=4)).to_metadata()}
+    digest = hashlib.sha256(b"a plan").hexdigest()
+    write_note(path, Note(key={**built, **key}, sha256=digest, facts=facts))
+    example = [RUNTIME / "examples" / "translate.py", library(installed), path]
     done = run(["python", *example, "photo.npy", "painting.npy"])
     assert done.returncode == 1
     assert reason in done.stderr.decode()
