@@ -16,7 +16,8 @@ import numpy as np
 
 from bench.c_library import ROOT, CTranslator, built_library
 from bench.harness import figures, in_turns, record, table
-from bench.translate import BareOpenVINO, real_frame, stream
+from bench.peers import BareOpenVINO
+from bench.translate import real_frame, stream
 from bench.video import small_or_paper
 from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
@@ -34,7 +35,7 @@ def measure(
     batch = [frame] * frames
     with Translator.open(onnx, backend="openvino", size=(size, size)) as python:
         precision = python.description.rpartition(" ")[2]
-        bare = BareOpenVINO(onnx, frame, precision)
+        bare = BareOpenVINO(onnx, frame[None], precision)
         ours = CTranslator(library, onnx, (size, size), precision)
         assert np.array_equal(ours.stream(batch[:3]), python(frame)), "the pictures differ"
         timings = in_turns(

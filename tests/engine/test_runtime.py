@@ -1,5 +1,6 @@
 """The C library: built, tested, installed, used by other projects, and compared with Python."""
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -11,6 +12,11 @@ import pytest
 import torch
 
 import bench.runtime
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.cache import Note, write_note
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.plan_file import PLAN_FORMAT
+from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
 from cyclegan.kernels.pixels import tensor_to_yuv, yuv_to_tensor
@@ -205,6 +211,36 @@ def test_pkg_config(installed: Path, graph: Path, tmp_path: Path) -> None:
     assert must([program, graph]) == b"phones to cars\n"
 
 
+SHIPPED = (
+    "libopenvino.so.*",
+    "libopenvino_intel_cpu_plugin.so",
+    "libopenvino_onnx_frontend.so.*",
+    "libtbb.so.*",
+)
+"""What docs/embedding.md says that an application ships of OpenVINO."""
+
+
+def test_an_application_ships_a_handful_of_files(
+    installed: Path, graph: Path, tmp_path: Path
+) -> None:
+    document = (ROOT / "docs" / "embedding.md").read_text()
+    shutil.copytree(library(installed).parent, tmp_path, dirs_exist_ok=True, symlinks=True)
+    wheel = Path(must(["python", "-c", "import openvino; print(openvino.__path__[0])"]).decode())
+    libraries = Path(str(wheel).strip()) / "libs"
+    for pattern in SHIPPED:
+        (path,) = libraries.glob(pattern)
+        shutil.copy(path, tmp_path / "cyclegan")
+        assert pattern.removesuffix(".*") in document
+    program = tmp_path / "consumer"
+    source = RUNTIME / "tests" / "consumer" / "main.c"
+    flags = ["-I", installed / "include", "-L", tmp_path, "-lcyclegan", "-Wl,-rpath,$ORIGIN"]
+    must(["cc", source, "-o", program, *flags])
+    done = run([program, graph], LD_DEBUG="files")
+    assert done.stdout == b"phones to cars\n"
+    assert b"libopenvino_intel_cpu_plugin.so" in done.stderr
+    assert str(libraries).encode() not in done.stderr
+
+
 def exported(path: Path) -> set[str]:
     lines = must(["nm", "-D", "--defined-only", path]).decode().splitlines()
     return {line.split()[-1] for line in lines}
@@ -255,6 +291,26 @@ def test_a_backend_that_cannot_be_loaded_is_an_error(
     shutil.copytree(library(installed).parent, folder, symlinks=True)
     break_it(folder / "cyclegan" / "libcyclegan-openvino.so")
     example = [RUNTIME / "examples" / "translate.py", folder / "libcyclegan.so", graph]
+    done = run(["python", *example, "photo.npy", "painting.npy"])
+    assert done.returncode == 1
+    assert reason in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [(b"a plan", "the backend tensorrt cannot be loaded"), (b"A plan", "its SHA-256 is")],
+)
+def test_the_note_of_a_plan_is_read_as_python_writes_it(
+    plan: bytes, reason: str, installed: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "phones.plan"
+    path.write_bytes(plan)
+    key = PlanSettings(profile=Profile.of(64, 64)).as_key()
+    built = {"format": PLAN_FORMAT, "flavour": "tensorrt", "version": "11.1.0.106"}
+    facts = {"graph": GraphInfo(config=ResnetConfig(width=4)).to_metadata()}
+    digest = hashlib.sha256(b"a plan").hexdigest()
+    write_note(path, Note(key={**built, **key}, sha256=digest, facts=facts))
+    example = [RUNTIME / "examples" / "translate.py", library(installed), path]
     done = run(["python", *example, "photo.npy", "painting.npy"])
     assert done.returncode == 1
     assert reason in done.stderr.decode()

@@ -68,12 +68,7 @@ void Translator::translate(const cyclegan_frame &source, const cyclegan_frame &t
     begin(slot, source);
     {
         Lock lock(mutex_);
-        try {
-            wait_until(lock, [&] { return slots_[slot].state == State::Finished; });
-        } catch (...) {
-            slots_[slot].cancelled = true;
-            throw;
-        }
+        wait_until(lock, [&] { return slots_[slot].state == State::Finished; });
         slots_[slot].state = State::Reading;
     }
     read(slot, target);

@@ -1,5 +1,6 @@
 // Frames in flight: order, slots, threads, and closing while all of that goes on.
 #include <atomic>
+#include <chrono>
 #include <cyclegan/cyclegan.hpp>
 #include <thread>
 #include <vector>
@@ -140,6 +141,28 @@ void test_close_in_flight(int rounds) {
     }
 }
 
+// The thread that reads a large frame is inside for long enough to be met there.
+void test_close_while_a_frame_is_read() {
+    constexpr int kSide = 2048;
+    cyclegan_translator *translator = opened(1);
+    std::vector<uint8_t> luma(kSide * kSide), chroma(kSide * kSide / 2);
+    cyclegan_frame frame = rgb_frame(luma.data(), kSide, kSide);
+    frame.format = CYCLEGAN_NV12;
+    frame.data[1] = chroma.data();
+    frame.stride[0] = frame.stride[1] = kSide;
+    std::atomic<bool> ready{false};
+    std::thread reading([&, copy = translator] {
+        cyclegan_ticket ticket;
+        ready = true;
+        const cyclegan_status status = cyclegan_submit(copy, &frame, &ticket);
+        CHECK(status == CYCLEGAN_OK || status == CYCLEGAN_ERROR_HANDLE);
+    });
+    while (!ready) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    cyclegan_close(&translator);
+    reading.join();
+}
+
 void test_cpp_layer() {
     cyclegan::Settings settings;
     settings.threads = 1;
@@ -179,5 +202,6 @@ int main(int count, char **arguments) {
     test_timeout();
     test_threads(frames);
     test_close_in_flight(3);
+    test_close_while_a_frame_is_read();
     test_cpp_layer();
 }
