@@ -8,7 +8,6 @@ our OpenVINO runner against a bare OpenVINO loop on the same ONNX file (aim: at 
 against PyTorch, eager in float32 and compiled in the precision that the CPU is fastest in.
 """
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from bench.harness import figures, in_turns, record, table
+from bench.options import parser_for
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.parity import compare
 from cyclegan.engine.runners.openvino import shared_core
@@ -125,14 +125,10 @@ def measure(
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure, print a table and record the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--blocks", type=int, default=9)
-    parser.add_argument("--size", type=int, default=256)
+    parser = parser_for(__doc__, turns=5)
+    parser.add_argument("--size", type=int, default=256, help="height and width of frames")
     parser.add_argument("--frames", type=int, default=16, help="in each turn")
-    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--no-compiled", action="store_true", help="leave torch.compile out")
-    parser.add_argument("--output", type=Path, help="append the result to this file of JSON lines")
     given = parser.parse_args(arguments)
     result = measure(
         width=given.width,
