@@ -309,7 +309,7 @@ def test_the_command_line_works_in_a_pipe(model: Path, clip: Clip, tmp_path: Pat
     flags = ["--source-format", "y4m", "--container", "y4m", "--compare", "side"]
     with (tmp_path / "in.y4m").open("rb") as given:
         done = subprocess.run(
-            [*command, *flags], stdin=given, capture_output=True, timeout=100, check=False
+            [*command, *flags], stdin=given, capture_output=True, timeout=300, check=False
         )
     assert done.returncode == 0, done.stderr
     assert b"3 frames" in done.stderr
