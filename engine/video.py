@@ -134,15 +134,21 @@ def open_writer(place: Output, reader: VideoReader, options: VideoOptions) -> Vi
 
 @contextlib.contextmanager
 def placing(output: Output) -> Iterator[Output]:
-    """``output`` under a temporary name, if it is a file. Raises OutputError."""
-    if output.is_file:
-        with replacing(output.url) as temporary:
-            yield replace(output, url=str(temporary))
-        return
+    """``output`` under a temporary name, if it is a file. Raises OutputError, VideoError."""
+    import av
+
     try:
+        if output.is_file:
+            with replacing(output.url) as temporary:
+                yield replace(output, url=str(temporary))
+            return
         if output.format == "image2":
             Path(output.url).parent.mkdir(parents=True, exist_ok=True)
         yield output
+    except ValueError as error:
+        if not isinstance(error, av.FFmpegError):
+            raise
+        raise VideoError(f"FFmpeg cannot write {output.name}: {error.strerror}") from error
     except OSError as error:
         if isinstance(error, OutputError):
             raise
