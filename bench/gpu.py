@@ -5,7 +5,8 @@ Runs on a machine with nothing but PyTorch, Triton, NumPy, pytest and pytest-ben
 1. the kernel tests on the GPU, all files at once;
 2. whole networks: forward in PyTorch's layouts and on our kernels, and the training step of all
    four networks (``bench/steps.py``) in float32, and in bfloat16 on our kernels;
-3. each kernel against a copy's rate (``bench/kernels.py``), until the time is over.
+3. TensorRT, where one is installed (``bench/tensorrt.py``);
+4. each kernel against a copy's rate (``bench/kernels.py``), until the time is over.
 
 Results go to bench/results/<gpu>/gpu.json and gpu.md, row by row. Ends with status 1 where a test
 failed, after all has been measured.
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 
 from bench import kernels, steps
+from bench import tensorrt as trt
 from bench.report import Report, gpu_or_exit
 from cyclegan.networks import ResnetGenerator
 
@@ -36,6 +38,7 @@ MODEL_SECONDS = 330
 """From the start: what is not measured by then makes room for the kernels."""
 ROW_SECONDS = 180
 """Of one row, compilation included: the last may begin just before MODEL_SECONDS."""
+TENSORRT_SECONDS = 90
 
 MODELS = [
     # (batch, height, width); the last two fill a GPU.
@@ -137,7 +140,7 @@ def forward_row(
 def step_row(batch: int, size: int, variant: steps.Variant) -> Callable[[], object]:
     """A training step of the paper's networks, ready to be timed."""
     real_a, real_b = torch.rand(2, batch, 3, size, size, device="cuda") * 2 - 1
-    return steps.step_call(steps.new_model(variant, "cuda"), real_a, real_b, variant.compiled)
+    return steps.step_call(steps.new_model(variant, "cuda"), real_a, real_b)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +178,15 @@ def measure_models(report: Report, deadline: float) -> None:
         report.add("models", task=row.task, size=size, variant=row.variant, **figures)
 
 
+def measure_tensorrt(report: Report) -> None:
+    """Plans, as far as a TensorRT is here; what is not here, or fails, is a row too."""
+    try:
+        with at_most(TENSORRT_SECONDS):
+            trt.measure(report)
+    except Exception as error:  # the kernels' rows must not be lost with it
+        trt.add(report, "all", f"stopped: {kernels.brief(error)}")
+
+
 def _timed(build: Callable[[], Callable[[], object]], pictures: int) -> dict[str, Any]:
     torch._dynamo.reset()
     torch.manual_seed(0)
@@ -207,6 +219,7 @@ def main() -> None:
     report = gpu_or_exit("gpu")
     passed = finish_tests(report, start_tests())
     measure_models(report, start + MODEL_SECONDS)
+    measure_tensorrt(report)
     kernels.measure(report, start + SECONDS - 20)
     report.write()
     print(report.path.with_suffix(".md"), f"{time.monotonic() - start:.0f} s")

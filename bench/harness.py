@@ -1,22 +1,31 @@
 """What benchmarks share: fair turns, robust figures, and where results go.
 
-Candidates run in turns (A B C, A B C, ...), so that a machine that slows down slows them all; a
-candidate's figure is the median of its turns, and a ratio that of medians.
+Candidates run in turns (A B C, A B C, ...), so that a machine that slows down slows them all. A
+candidate's figure is the median of its turns; a ratio is the median of the ratios of each turn, so
+that what both met in the same moment cancels.
 """
 
 import json
 import os
-import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cyclegan
-from cyclegan.cpu import cpu_cores, cpu_model, instruction_sets
+import numpy as np
+
+from bench.machine import Card, machine
+
+Call = Callable[[], object]
+Clock = Callable[[Call], float]
+"""Seconds that a call takes."""
+
+BUSY = 1.25
+"""p80 over p20 of a candidate's turns: above it, others were using the machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +35,12 @@ class Timing:
     seconds: tuple[float, ...]
     items: int
     """Frames, steps, or whatever is counted, in each turn."""
+    peak_bytes: int | None = None
+    """Most memory of the process (of the GPU, for what runs there) while it warmed up."""
+
+    def quantile(self, share: float) -> float:
+        """Seconds of a turn that ``share`` of the turns did not exceed."""
+        return float(np.quantile(self.seconds, share))
 
     @property
     def median(self) -> float:
@@ -39,51 +54,124 @@ class Timing:
 
     @property
     def spread(self) -> float:
-        """Slowest turn over fastest: far above 1, others were using the machine."""
-        return max(self.seconds) / min(self.seconds)
+        """The turn at 80 % over that at 20 %: 1 on a quiet machine."""
+        return self.quantile(0.8) / self.quantile(0.2)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the turns differ by more than a quiet machine's do."""
+        return self.spread > BUSY
+
+
+def host_seconds(run: Call) -> float:
+    """Wall time of a call that has ended when it returns."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def cuda_seconds(run: Call) -> float:
+    """Time between two CUDA events around a call, on the current stream; it may be asynchronous."""
+    import torch
+
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()  # begin with an idle GPU
+    start.record()
+    run()
+    end.record()
+    end.synchronize()  # the time is read on the host
+    return float(start.elapsed_time(end)) / 1e3
 
 
 def in_turns(
-    candidates: Mapping[str, Callable[[], object]], *, turns: int, items: int, warmup: int = 1
+    candidates: Mapping[str, Call],
+    *,
+    turns: int,
+    items: int | Mapping[str, int],
+    warmup: int = 1,
+    clock: Clock = host_seconds,
 ) -> dict[str, Timing]:
-    """Time every candidate ``turns`` times, after ``warmup`` turns that do not count."""
+    """Time every candidate ``turns`` times, after ``warmup`` turns that do not count.
+
+    ``items`` are those of a turn, where they differ by candidate.
+    """
+    counts = items if isinstance(items, Mapping) else dict.fromkeys(candidates, items)
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    peaks: dict[str, int | None] = dict.fromkeys(candidates)
     for turn in range(warmup + turns):
         for name, run in candidates.items():
-            start = time.perf_counter()
-            run()
             if turn >= warmup:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: Timing(seconds=tuple(taken), items=items) for name, taken in seconds.items()}
-
-
-def machine() -> dict[str, Any]:
-    """Where a figure was measured."""
+                seconds[name].append(clock(run))
+                continue
+            with peak_memory(on_gpu=clock is cuda_seconds) as peak:
+                clock(run)
+            peaks[name] = peak.bytes
     return {
-        "cpu": cpu_model(),
-        "cores": cpu_cores(),
-        "instruction_sets": list(instruction_sets()),
-        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "cyclegan": cyclegan.__version__,
+        name: Timing(seconds=tuple(taken), items=counts[name], peak_bytes=peaks[name])
+        for name, taken in seconds.items()
     }
 
 
-def record(result: Mapping[str, Any], path: Path | None) -> None:
+def ratio(ours: Timing, other: Timing) -> Timing:
+    """How many times as fast ``ours`` is, turn by turn: the "seconds" of the result are ratios."""
+    share = ours.items / other.items
+    by_turn = (share * theirs / mine for mine, theirs in zip(ours.seconds, other.seconds))
+    return Timing(seconds=tuple(by_turn), items=1)
+
+
+@dataclass
+class Peak:
+    """Filled in when the block of :func:`peak_memory` ends."""
+
+    bytes: int | None = None
+
+
+@contextmanager
+def peak_memory(*, on_gpu: bool = False) -> Iterator[Peak]:
+    """The most bytes in use during the block, by the process or on the GPU; None if unknown."""
+    peak = Peak()
+    if on_gpu:
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        yield peak
+        peak.bytes = int(torch.cuda.max_memory_allocated())
+        return
+    known = _reset_resident_peak()
+    yield peak
+    peak.bytes = _resident_peak() if known else None
+
+
+def _reset_resident_peak() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _resident_peak() -> int | None:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kib = next((line.split()[1] for line in lines if line.startswith("VmHWM")), None)
+    return None if kib is None else int(kib) * 1024
+
+
+def record(result: Mapping[str, Any], path: Path | None, card: Card | None = None) -> None:
     """Append ``result``, with machine and time, as a JSON line to ``path`` or standard output."""
     stamped = {
         **result,
-        "machine": machine(),
+        "machine": card or machine(),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     line = json.dumps(stamped) + "\n"
     if path is None:
         sys.stdout.write(line)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(line)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())  # what was measured survives whatever comes next
 
 
 def table(title: str, timings: Mapping[str, Timing], unit: str = "frames/s") -> None:
@@ -96,14 +184,25 @@ def table(title: str, timings: Mapping[str, Timing], unit: str = "frames/s") -> 
     for name, timing in timings.items():
         view.add_row(
             name,
-            f"{timing.rate:.2f}",
-            f"{1000 / timing.rate:.1f}",
-            f"{timing.rate / first.rate:.3f}",
-            f"{timing.spread:.2f}",
+            f"{timing.rate:.4g}",
+            f"{1000 / timing.rate:.3g}",
+            f"{ratio(timing, first).median:.3f}",
+            f"{timing.spread:.2f}{' busy' if timing.busy else ''}",
         )
     Console(stderr=True).print(view)
 
 
 def figures(timings: Mapping[str, Timing]) -> dict[str, Any]:
-    """Timings as plain values for :func:`record`."""
-    return {name: {**asdict(timing), "per_second": timing.rate} for name, timing in timings.items()}
+    """Timings as plain values for :func:`record`; milliseconds are of one item."""
+    return {
+        name: {
+            "seconds": list(timing.seconds),
+            "items": timing.items,
+            "per_second": timing.rate,
+            **{f"p{q}_ms": 1e3 * timing.quantile(q / 100) / timing.items for q in (20, 50, 80)},
+            "spread": timing.spread,
+            "busy": timing.busy,
+            "peak_bytes": timing.peak_bytes,
+        }
+        for name, timing in timings.items()
+    }

@@ -4,10 +4,13 @@ import json
 import platform
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from bench.machine import machine
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -51,9 +54,13 @@ def gpu_or_exit(name: str) -> Report:
         )
     import triton
 
-    gpu = torch.cuda.get_device_name(0)
+    gpu, card = torch.cuda.get_device_name(0), machine()
     facts = {
         "gpu": gpu,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "commit": card["commit"],
+        "driver": (card["gpu"] or {}).get("driver"),
+        "clocks_mhz": card["clocks_mhz"],
         "torch": torch.__version__,
         "triton": triton.__version__,
         "python": platform.python_version(),

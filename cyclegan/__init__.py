@@ -22,6 +22,7 @@ _HOME = {
     "load_generator": "checkpoint",
     "onnx_from_generator": "engine.export",
     "parity": "engine.parity",
+    "plan_from_onnx": "engine.plan",
     "save_generator": "checkpoint",
     "train": "training",
     "translate_video": "engine.video",

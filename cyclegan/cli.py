@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from cyclegan.errors import CycleGANError
+from cyclegan.verbs.benchmarking import bench
+from cyclegan.verbs.building import build
 from cyclegan.verbs.learning import demo, evaluate, train
 from cyclegan.verbs.models import export, import_, inspect
 from cyclegan.verbs.running import doctor, translate
@@ -20,9 +22,11 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "import": import_,
     "export": export,
+    "build": build,
     "translate": translate,
     "inspect": inspect,
     "doctor": doctor,
+    "bench": bench,
 }
 
 

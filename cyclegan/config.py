@@ -1,28 +1,23 @@
-"""Settings: frozen, keyword-only dataclasses, validated when they are made.
+"""Settings: frozen, keyword-only dataclasses, validated when they are made."""
 
-``as_dict`` and ``from_dict`` turn them into plain values and back, which is how they travel in
-TOML files and in the metadata of model files. A network's configuration names its class in the
-key ``kind``.
-"""
-
-import dataclasses
-import difflib
-import types
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 from cyclegan.errors import ConfigError
+from cyclegan.plain_values import as_dict as as_dict
+from cyclegan.plain_values import from_dict as from_dict
 
 Norm = Literal["instance", "batch", "none"]
 Adversarial = Literal["lsgan", "vanilla", "wgangp", "hinge"]
 Upsample = Literal["transposed", "resize"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Schedule = Literal["linear", "linear-2020", "step", "cosine", "plateau"]
+Compile = Literal["auto", "off", "on", "cuda-graphs"]
+CycleLoss = Literal["l1", "l2"]
+Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
-
-T = TypeVar("T")
 
 
 def _check(holds: bool, message: str) -> None:
@@ -33,6 +28,11 @@ def _check(holds: bool, message: str) -> None:
 def _at_least(smallest: float, **settings: float) -> None:
     for name, value in settings.items():
         _check(value >= smallest, f"{name} is {value}; expected at least {smallest}")
+
+
+def _size(size: tuple[int, int]) -> str:
+    height, width = size
+    return str(width) if height == width else f"{width}x{height}"
 
 
 def _one_of(choices: Any, **settings: object) -> None:
@@ -155,14 +155,25 @@ class CycleGANConfig:
     learning_rate: float = 2e-4
     beta1: float = 0.5
     beta2: float = 0.999
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     """``bfloat16``: convolutions under autocast; weights, statistics and losses stay float32.
-    ``auto``: bfloat16 where the machine multiplies it faster."""
+    ``float16``: the same, with the losses scaled so that small gradients survive. ``auto``: the
+    half that the machine multiplies faster, bfloat16 first, else float32."""
+    merged: bool = True
+    """Run what one network takes at one time in one batch; the numbers are the same but for
+    rounding. Batch norm and dropout, where samples interact or are drawn, keep calls apart."""
+    cycle_loss: CycleLoss = "l1"
+    init: Init = "normal"
+    """How convolutions' weights begin; ``normal`` is the paper's."""
+    init_gain: float = 0.02
+    """Standard deviation of ``normal``, gain of ``xavier`` and ``orthogonal``."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         _one_of(Adversarial, adversarial=self.adversarial)
         _one_of(Precision, precision=self.precision)
+        _one_of(CycleLoss, cycle_loss=self.cycle_loss)
+        _one_of(Init, init=self.init)
         _at_least(
             0,
             lambda_a=self.lambda_a,
@@ -173,6 +184,7 @@ class CycleGANConfig:
             learning_rate=self.learning_rate,
             beta1=self.beta1,
             beta2=self.beta2,
+            init_gain=self.init_gain,
         )
         for name in ("beta1", "beta2"):
             _check(
@@ -192,13 +204,23 @@ class DataConfig:
     """Two sets of pictures and how a training sample is cut from each."""
 
     a: Path
-    """Folder of domain A, searched recursively."""
+    """Domain A: a folder, searched recursively, a list of pictures (.txt, one a line), a video."""
     b: Path
-    """Folder of domain B, searched recursively."""
+    """Domain B, likewise."""
+    name_a: str = "A"
+    """What domain A is called in the models that are saved."""
+    name_b: str = "B"
+    test_a: Path | None = None
+    """Pictures to score the generators on, never trained on; pairs where all names agree."""
+    test_b: Path | None = None
     preprocess: Preprocess = "resize_and_crop"
     load_size: int = 286
     """Pixels that a picture is scaled to before the crop."""
     crop_size: int = 256
+    load_height: int | None = None
+    """Where pictures are not scaled to a square; load_size is then the width."""
+    crop_height: int | None = None
+    """Where the crop is no square; crop_size is then the width."""
     flip: bool = True
     """Mirror every other picture, at random."""
     skip_bad: bool = False
@@ -207,11 +229,34 @@ class DataConfig:
     def __post_init__(self) -> None:
         _one_of(Preprocess, preprocess=self.preprocess)
         _at_least(1, load_size=self.load_size, crop_size=self.crop_size)
+        _at_least(1, load_height=self.loaded[0], crop_height=self.cropped[0])
         if self.preprocess in ("resize_and_crop", "scale_width_and_crop"):
             _check(
                 self.crop_size <= self.load_size,
                 f"crop_size is {self.crop_size}, expected at most load_size {self.load_size}",
             )
+        if self.preprocess == "resize_and_crop":
+            _check(
+                self.cropped[0] <= self.loaded[0],
+                f"the crop is {self.cropped[0]} high, expected at most the {self.loaded[0]} that "
+                "pictures are scaled to",
+            )
+        _check(
+            (self.test_a is None) == (self.test_b is None),
+            "test_a and test_b go together; one of them is not set",
+        )
+
+    @property
+    def loaded(self) -> tuple[int, int]:
+        """(height, width) that ``resize_and_crop`` scales to."""
+        height = self.load_size if self.load_height is None else self.load_height
+        return height, self.load_size
+
+    @property
+    def cropped(self) -> tuple[int, int]:
+        """(height, width) of a crop."""
+        height = self.crop_size if self.crop_height is None else self.crop_height
+        return height, self.crop_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,9 +271,23 @@ class TrainConfig:
     """Epochs at the full learning rate."""
     epochs_decay: int = 100
     """Epochs over which the learning rate then falls linearly to zero."""
+    schedule: Schedule = "linear"
+    """How the learning rate falls: ``linear``; ``linear-2020``, one epoch earlier, as the public
+    implementation had it until July 2025; ``step``, by 10 every ``step_epochs``; ``cosine``, to 0
+    over all epochs; ``plateau``, by 5 when the generators' loss of an epoch stays for 5 epochs."""
+    step_epochs: int = 50
     minutes: float | None = None
     """Stop after this long instead: half of it at the full learning rate, which then falls to 0."""
+    ema_decay: float = 0.999
+    """How much of itself the moving average of the generators' weights keeps at each step; 0 keeps
+    no average. The averages are what is saved for use, in files of their own."""
     batch_size: int = 1
+    """Pictures of each domain in a step of one process."""
+    passes: int = 1
+    """Parts in which a batch goes through the networks, for batches that do not fit the memory."""
+    compile: Compile = "auto"
+    """``auto`` compiles the step where the run is long enough to earn back the minutes that takes;
+    ``cuda-graphs`` compiles it for replay without the host's launches, on a GPU."""
     workers: int = 2
     """Processes that read pictures; 0 reads them in the training process."""
     sample_every: int = 500
@@ -237,6 +296,17 @@ class TrainConfig:
     """Replace the run that is in the output folder already."""
     save_every: int = 5
     """Epochs between two saves of the networks; they are saved at the end in any case."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between two checkpoints, from which a run can go on exactly; one is also written at
+    the end, and when the run is stopped."""
+    checkpoints: int = 2
+    """How many of the newest checkpoints are kept; 0 writes none."""
+    log_every: int = 50
+    """Steps between two readings of the losses, which make a GPU wait."""
+    tensorboard: bool = False
+    """Write losses and samples for TensorBoard too; needs the extra ``watch``."""
+    score_every: int = 0
+    """Epochs between two scorings on the test pictures; the best generators are kept. 0: never."""
 
     def __post_init__(self) -> None:
         _at_least(
@@ -244,8 +314,26 @@ class TrainConfig:
             batch_size=self.batch_size,
             sample_every=self.sample_every,
             save_every=self.save_every,
+            step_epochs=self.step_epochs,
+            passes=self.passes,
+            log_every=self.log_every,
         )
-        _at_least(0, epochs=self.epochs, epochs_decay=self.epochs_decay, workers=self.workers)
+        _at_least(
+            0,
+            epochs=self.epochs,
+            epochs_decay=self.epochs_decay,
+            workers=self.workers,
+            checkpoint_minutes=self.checkpoint_minutes,
+            checkpoints=self.checkpoints,
+            score_every=self.score_every,
+        )
+        _one_of(Schedule, schedule=self.schedule)
+        _one_of(Compile, compile=self.compile)
+        _check(
+            not self.score_every or self.data.test_a is not None,
+            "score_every needs pictures to score on; set data.test_a and data.test_b",
+        )
+        _check(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; expected 0 to less than 1")
         for name in ("in_channels", "out_channels"):
             channels = getattr(self.model.generator, name)
             _check(
@@ -257,76 +345,12 @@ class TrainConfig:
         )
         multiple = self.model.generator.size_multiple
         _check(
-            "crop" not in self.data.preprocess or self.data.crop_size % multiple == 0,
-            f"crop_size is {self.data.crop_size}; this generator takes multiples of {multiple}",
+            "crop" not in self.data.preprocess
+            or not any(side % multiple for side in self.data.cropped),
+            f"crop_size is {_size(self.data.cropped)}; "
+            f"this generator takes multiples of {multiple}",
         )
         _check(
             self.epochs + self.epochs_decay > 0,
             "epochs and epochs_decay are both 0; expected at least one epoch",
         )
-
-
-def as_dict(config: Any) -> dict[str, Any]:
-    """A configuration as plain values: strings, numbers, booleans and dictionaries of them."""
-    values: dict[str, Any] = {"kind": config.kind} if hasattr(config, "kind") else {}
-    for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
-        if dataclasses.is_dataclass(value):
-            value = as_dict(value)
-        values[item.name] = str(value) if isinstance(value, Path) else value
-    return values
-
-
-def from_dict(cls: Any, values: Mapping[str, Any], where: str = "") -> Any:
-    """The configuration of class ``cls`` from plain values.
-
-    ``cls`` is a dataclass, or a union of dataclasses told apart by ``kind``. Raises ConfigError for
-    an unknown or missing key, naming the nearest known one, and for a value of the wrong type.
-    """
-    if isinstance(cls, types.UnionType):
-        return _from_tagged(cls, values, where)
-    hints = typing.get_type_hints(cls)
-    known = {item.name: item for item in dataclasses.fields(cls)}
-    given: dict[str, Any] = {}
-    for key, value in values.items():
-        if key == "kind" and hasattr(cls, "kind"):
-            continue
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-            raise ConfigError(f"unknown setting {where}{key}{hint}")
-        given[key] = _converted(hints[key], value, f"{where}{key}")
-    try:
-        return cls(**given)
-    except TypeError as error:
-        raise ConfigError(f"{where or cls.__name__}: {error}") from error
-
-
-def _from_tagged(union: types.UnionType, values: Mapping[str, Any], where: str) -> Any:
-    classes = {member.kind: member for member in typing.get_args(union)}
-    kind = values.get("kind", next(iter(classes)))
-    if kind not in classes:
-        raise ConfigError(
-            f"{where}kind is {kind!r}; expected one of {', '.join(map(repr, classes))}"
-        )
-    return from_dict(classes[kind], values, where)
-
-
-def _converted(hint: Any, value: Any, where: str) -> Any:
-    if types.NoneType in typing.get_args(hint):
-        if value is None:
-            return None
-        (hint,) = (member for member in typing.get_args(hint) if member is not types.NoneType)
-    if dataclasses.is_dataclass(hint) or isinstance(hint, types.UnionType):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} is {value!r}; expected a table of settings")
-        return from_dict(hint, value, f"{where}.")
-    if hint is Path:
-        value = Path(value) if isinstance(value, str) else value
-    if typing.get_origin(hint) is Literal:
-        return value
-    if hint is float and type(value) is int:
-        value = float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"{where} is {value!r}; expected {hint.__name__}")
-    return value

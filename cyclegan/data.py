@@ -22,9 +22,9 @@ height. Where nothing is cropped, sides are rounded to multiples of what the net
 """
 
 import dataclasses
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,22 +33,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cyclegan.config import DataConfig, Preprocess
+from cyclegan.cpu import cpu_cores
+from cyclegan.distributed import ALONE, World
 from cyclegan.errors import CycleGANError, DataError, ImageError
-from cyclegan.pictures import Channels, Picture, list_pictures, read_picture
+from cyclegan.pictures import Channels, Picture
+from cyclegan.sources import Item, list_items, read_item
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
 
 def _square(size: Size, config: DataConfig) -> Size:
-    return config.load_size, config.load_size
+    return config.loaded
 
 
 def _to_width(size: Size, config: DataConfig) -> Size:
     height, width = size
-    if width == config.load_size and height >= config.crop_size:
+    if width == config.load_size and height >= config.cropped[0]:
         return size
-    return int(max(config.load_size * height / width, config.crop_size)), config.load_size
+    return int(max(config.load_size * height / width, config.cropped[0])), config.load_size
 
 
 def _as_it_is(size: Size, config: DataConfig) -> Size:
@@ -77,43 +80,51 @@ def scale(picture: Picture, config: DataConfig, multiple: int = 4) -> Picture:
     return resized.reshape(height, width, picture.shape[2])
 
 
-def _room(picture: Picture, config: DataConfig, path: Path) -> Size:
+def _room(picture: Picture, config: DataConfig, path: Item) -> Size:
     """How far down and right the crop may start."""
     height, width = picture.shape[:2]
-    if min(height, width) < config.crop_size:
+    high, wide = config.cropped
+    if height < high or width < wide:
+        crop = str(wide) if high == wide else f"{wide}x{high}"
         raise ImageError(
-            f"{path} is {width}x{height} pixels, smaller than crop_size {config.crop_size}; "
+            f"{path} is {width}x{height} pixels, smaller than crop_size {crop}; "
             "lower crop_size or choose preprocess 'resize_and_crop'"
         )
-    return height - config.crop_size, width - config.crop_size
+    return height - high, width - wide
+
+
+def _cut(picture: Picture, top: int, left: int, config: DataConfig) -> Picture:
+    high, wide = config.cropped
+    return picture[top : top + high, left : left + wide]
 
 
 def augmented(
-    path: Path,
+    path: Item,
     config: DataConfig,
     rng: np.random.Generator,
     channels: Channels = 3,
     multiple: int = 4,
 ) -> Picture:
     """The picture at ``path``, scaled, randomly cropped and mirrored: uint8 (H, W, C)."""
-    picture = scale(read_picture(path, channels), config, multiple)
+    picture = scale(read_item(path, channels), config, multiple)
     if config.preprocess in _CROPPED:
         down, right = _room(picture, config, path)
         top, left = rng.integers(down + 1), rng.integers(right + 1)
-        picture = picture[top : top + config.crop_size, left : left + config.crop_size]
+        picture = _cut(picture, int(top), int(left), config)
     if config.flip and rng.random() < 0.5:
         picture = picture[:, ::-1]
     return picture
 
 
-def plain(path: Path, config: DataConfig, channels: Channels = 3, multiple: int = 4) -> Picture:
+def plain(path: Item, config: DataConfig, channels: Channels = 3, multiple: int = 4) -> Picture:
     """The picture at ``path`` as a network sees it when tested, without chance: uint8 (H, W, C)."""
     if config.preprocess in _CROPPED:
-        config = dataclasses.replace(config, load_size=config.crop_size)
-    picture = scale(read_picture(path, channels), config, multiple)
+        height, width = config.cropped
+        config = dataclasses.replace(config, load_size=width, load_height=height)
+    picture = scale(read_item(path, channels), config, multiple)
     if config.preprocess in _CROPPED:
         top, left = (room // 2 for room in _room(picture, config, path))
-        picture = picture[top : top + config.crop_size, left : left + config.crop_size]
+        picture = _cut(picture, top, left, config)
     return picture
 
 
@@ -160,7 +171,7 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
     ) -> None:
         self.config, self.seed, self.multiple = config, seed, multiple
         self.channels_a, self.channels_b = channels_a, channels_b
-        self.paths_a, self.paths_b = list_pictures(config.a), list_pictures(config.b)
+        self.paths_a, self.paths_b = list_items(config.a), list_items(config.b)
         self.bad: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -189,7 +200,7 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
 
     def _good(
         self,
-        paths: list[Path],
+        paths: Sequence[Item],
         which: int,
         rng: np.random.Generator,
         channels: Channels,
@@ -208,21 +219,33 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
 
 
 def batches(
-    dataset: UnpairedPictures, *, batch_size: int, workers: int, epoch: int, first: int = 0
+    dataset: UnpairedPictures,
+    *,
+    batch_size: int,
+    workers: int,
+    epoch: int,
+    first: int = 0,
+    world: World = ALONE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of ``epoch`` from number ``first`` on: (real_a, real_b), float32 (N, C, H, W).
 
-    The last batch may be smaller. ``workers`` processes read ahead; 0 reads in this one. Raises
-    ImageError for a picture that cannot be used, unless ``skip_bad``, and DataError if a batch
-    would mix sizes.
+    The last batch may be smaller. ``workers`` processes read ahead, at most one a core; 0 reads in
+    this one. Of several processes in a ``world`` each takes every n-th sample, all equally many.
+    Raises ImageError for a picture that cannot be used, unless ``skip_bad``, and DataError if a
+    batch would mix sizes.
     """
-    order = dataset.order(epoch)[first * batch_size :]
+    order = dataset.order(epoch)
+    order = order[world.rank : len(order) // world.size * world.size : world.size]
+    order = order[first * batch_size :]
     loader = DataLoader(
         dataset,
         batch_size,
         sampler=[(epoch, index) for index in order],
-        num_workers=workers,
+        num_workers=min(workers, cpu_cores()),
+        worker_init_fn=_leave_signals_to_the_parent,
         collate_fn=list,
+        # Its workers' seeds, which nothing uses, shall not move the generator that dropout uses.
+        generator=torch.Generator(),
     )
     for samples in loader:
         for sample in samples:
@@ -233,6 +256,12 @@ def batches(
             _batch([sample.real_a for sample in samples]),
             _batch([sample.real_b for sample in samples]),
         )
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; the training process ends its workers itself."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _batch(pictures: list[Picture]) -> Tensor:

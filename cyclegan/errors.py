@@ -7,6 +7,7 @@
     ├── ModelError             a model file cannot be used
     │   ├── UnknownModelError  its tensors match no network known here
     │   └── NewerFormatError   it was written by a later version of this project
+    ├── DivergedError          a training run has come to numbers that nothing can be learned from
     ├── BackendError           an inference backend is missing or refuses the model
     ├── TensorError            a tensor of a shape, dtype or device that an operation cannot take
     ├── FrameError             frames of a shape, dtype or size that cannot be translated
@@ -43,6 +44,10 @@ class UnknownModelError(ModelError):
 
 class NewerFormatError(ModelError):
     """A model file was written by a later version of this project."""
+
+
+class DivergedError(CycleGANError, ArithmeticError):
+    """A training run has come to numbers that nothing can be learned from."""
 
 
 class BackendError(CycleGANError, RuntimeError):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan.config import Adversarial
+from cyclegan.config import Adversarial, CycleLoss
 
 Objective = Callable[[Tensor], Tensor]
 """From logits (N, 1, H', W') to a scalar."""
@@ -84,9 +84,9 @@ def gradient_penalty(
     return excess.square().mean()
 
 
-def cycle(reconstructed: Tensor, real: Tensor) -> Tensor:
-    """Mean absolute difference between a picture and what comes back of it (paper, equation 2)."""
-    return F.l1_loss(reconstructed, real)
+CYCLE: dict[CycleLoss, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss}
+"""Mean difference, absolute or squared, between a picture and what comes back of it (paper,
+equation 2, which takes the absolute one)."""
 
 
 def identity(unchanged: Tensor, real: Tensor) -> Tensor:

@@ -8,23 +8,26 @@ implementation calls generator_ab ``G_A``, and the discriminator that judges **B
 """
 
 import dataclasses
-import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from cyclegan import losses
+from cyclegan.compiling import CompiledPhase
 from cyclegan.config import CycleGANConfig, GeneratorConfig, Precision
 from cyclegan.cpu import has_fast_bfloat16
+from cyclegan.distributed import ALONE, World
 from cyclegan.errors import DataError
 from cyclegan.image_pool import ImagePool
 from cyclegan.networks import discriminator_from_config, generator_from_config, initialise
+from cyclegan.phases import GENERATOR_LOSSES, Made, Phases
 
 Network = TypeVar("Network", bound=nn.Module)
+Part = tuple[float, Tensor, Tensor]
+"""Pictures of A and of B that go through the networks at once, and their share of the batch."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,11 +65,17 @@ class Losses:
     discriminator_b: Tensor
     """(``D_A``)"""
 
+    def stacked(self) -> Tensor:
+        """(8,) on the device, in the order of the fields."""
+        return torch.stack([getattr(self, item.name) for item in dataclasses.fields(self)])
+
     def as_floats(self) -> dict[str, float]:
         """The losses by name; waits for the device."""
-        names = [item.name for item in dataclasses.fields(self)]
-        values = torch.stack([getattr(self, name) for name in names])
-        return dict(zip(names, values.tolist()))  # the one wait of a step
+        return dict(zip(LOSSES, self.stacked().tolist()))
+
+
+NETWORKS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
+LOSSES = tuple(item.name for item in dataclasses.fields(Losses))
 
 
 class CycleGAN:
@@ -74,13 +83,16 @@ class CycleGAN:
 
     ``config`` says how they are made and trained; ``config.seed`` decides the initial weights,
     which images the pools return, and where the gradient penalty looks; dropout follows PyTorch's
-    global generator. The networks live on ``device``.
+    global generator. The networks live on ``device``. In a ``world`` of several processes
+    gradients are averaged over all, and each has pools of its own.
     """
 
-    def __init__(self, config: CycleGANConfig, device: torch.device | str = "cpu") -> None:
-        self.config = config
+    def __init__(
+        self, config: CycleGANConfig, device: torch.device | str = "cpu", world: World = ALONE
+    ) -> None:
+        self.config, self.world = config, world
         self.device = torch.device(device)
-        self.bfloat16 = _is_bfloat16(config.precision, self.device)
+        self.dtype = _dtype(config.precision, self.device)
         ba = _reversed(config.generator)
         judge = config.discriminator
         with torch.random.fork_rng(devices=[]):
@@ -97,106 +109,172 @@ class CycleGAN:
             )
         self.optimizer_generators = self._adam(self.generator_ab, self.generator_ba)
         self.optimizer_discriminators = self._adam(self.discriminator_a, self.discriminator_b)
-        pool_rng = random.Random(config.seed)
-        self.pool_a = ImagePool(config.pool_size, pool_rng)
-        self.pool_b = ImagePool(config.pool_size, pool_rng)
-        self.rng = torch.Generator(self.device).manual_seed(config.seed)
-        self.adversarial = losses.ADVERSARIAL[config.adversarial]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.pool_rng = random.Random(config.seed + world.rank)
+        self.pool_a = ImagePool(config.pool_size, self.pool_rng)
+        self.pool_b = ImagePool(config.pool_size, self.pool_rng)
+        self.rng = torch.Generator(self.device).manual_seed(config.seed + world.rank)
+        self.phases = Phases(
+            config=config,
+            device=self.device,
+            dtype=self.dtype,
+            **{name: getattr(self, name) for name in NETWORKS},
+            rng=self.rng,
+        )
+        self._cuda_graphs = False
+        self._generator_phase: Callable[..., Made] = self.phases.generators
+        self._discriminator_phase: Callable[..., Tensor] = self.phases.discriminators
 
-    def step(self, real_a: Tensor, real_b: Tensor) -> Losses:
+    def compile(self, *, cuda_graphs: bool = False, **options: Any) -> None:
+        """Run both phases through ``torch.compile``, each one graph, from the next step on.
+
+        ``cuda_graphs`` has a GPU replay them without the host's launches. ``options`` are
+        torch.compile's own. The gradient penalty of ``wgangp``, a derivative of a
+        derivative, stays eager. Where compilation fails, steps go on eager, with a warning.
+        """
+        self._cuda_graphs = cuda_graphs
+        if cuda_graphs:
+            options["mode"] = "reduce-overhead"
+        self._generator_phase = CompiledPhase(self.phases.generators, **options)
+        if self.config.adversarial != "wgangp":
+            self._discriminator_phase = CompiledPhase(self.phases.discriminators, **options)
+
+    def step(self, real_a: Tensor, real_b: Tensor, passes: int = 1) -> Losses:
         """One update of the generators, then one of the discriminators.
 
-        ``real_a`` and ``real_b`` are float32 (N, C, H, W) in [-1, 1], on any device. Raises
-        DataError when their shapes do not fit the networks.
+        ``real_a`` and ``real_b`` are float32 (N, C, H, W) in [-1, 1], on any device. They go
+        through the networks in ``passes`` parts, whose gradients add up to those of the whole: for
+        batches that do not fit the memory. Raises DataError when shapes do not fit the networks.
         """
-        real_a, real_b = self._on_device(real_a), self._on_device(real_b)
+        parts = _parts(self._on_device(real_a), self._on_device(real_b), passes)
+        if self._cuda_graphs:
+            # What they gave last time is used up.
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
-        images = self.cycle(real_a, real_b)
-        with _frozen(self.discriminator_a, self.discriminator_b):
-            generator_losses = self._generator_losses(images, real_a, real_b)
-            self.optimizer_generators.zero_grad()
-            torch.stack(list(generator_losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-            self.optimizer_generators.step()
+        self.optimizer_generators.zero_grad()
+        generator_losses, fakes = self._generator_gradients(parts)
+        self._update(self.optimizer_generators)
 
         # Both judge what the generators made before this step's update.
         self.optimizer_discriminators.zero_grad()
-        discriminator_b = self._discriminator_loss(
-            self.discriminator_b, real_b, self.pool_b.query(images.fake_b.detach())
-        )
-        discriminator_b.backward()  # type: ignore[no-untyped-call]
-        discriminator_a = self._discriminator_loss(
-            self.discriminator_a, real_a, self.pool_a.query(images.fake_a.detach())
-        )
-        discriminator_a.backward()  # type: ignore[no-untyped-call]
-        self.optimizer_discriminators.step()
+        discriminator_losses = self._discriminator_gradients(parts, fakes)
+        self._update(self.optimizer_discriminators)
+        self.scaler.update()
 
+        named = dict(zip(GENERATOR_LOSSES, generator_losses.unbind()))
         return Losses(
-            **{name: loss.detach() for name, loss in generator_losses.items()},
-            discriminator_a=discriminator_a.detach(),
-            discriminator_b=discriminator_b.detach(),
+            **named,
+            discriminator_a=discriminator_losses[0],
+            discriminator_b=discriminator_losses[1],
         )
 
-    def cycle(self, real_a: Tensor, real_b: Tensor) -> Images:
-        """Both pictures there and back again: float32 (N, C, H, W) in [-1, 1] on this device."""
-        fake_b = self._run(self.generator_ab, real_a)
-        rec_a = self._run(self.generator_ba, fake_b)
-        fake_a = self._run(self.generator_ba, real_b)
-        rec_b = self._run(self.generator_ab, fake_a)
+    def _generator_gradients(
+        self, parts: Sequence[Part]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """The generators' losses (6,), and what they painted: (fake_a, fake_b) of each part."""
+        losses, fakes = [], []
+        with _frozen(self.discriminator_a, self.discriminator_b):
+            for share, real_a, real_b in parts:
+                made = self._generator_phase(real_a, real_b)
+                self.scaler.scale(share * made.losses.sum()).backward()  # type: ignore[no-untyped-call]
+                losses.append(share * made.losses.detach())
+                fakes.append((made.fake_a.detach(), made.fake_b.detach()))
+        return torch.stack(losses).sum(0), fakes
+
+    def _discriminator_gradients(
+        self, parts: Sequence[Part], fakes: Sequence[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        """The losses (2,) of discriminator_a and discriminator_b."""
+        losses = []
+        for (share, real_a, real_b), (fake_a, fake_b) in zip(parts, fakes, strict=True):
+            fake_b = self.pool_b.query(fake_b)
+            fake_a = self.pool_a.query(fake_a)
+            wrong = self._discriminator_phase(real_a, real_b, fake_a, fake_b)
+            self.scaler.scale(share * wrong.sum()).backward()  # type: ignore[no-untyped-call]
+            losses.append(share * wrong.detach())
+        return torch.stack(losses).sum(0)
+
+    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+        self.world.average_gradients(optimizer.param_groups[0]["params"])
+        self.scaler.step(optimizer)
+
+    def cycle(
+        self, real_a: Tensor, real_b: Tensor, generators: tuple[nn.Module, nn.Module] | None = None
+    ) -> Images:
+        """Both pictures there and back again: float32 (N, C, H, W) in [-1, 1] on this device.
+
+        ``generators``, A to B and B to A, are those that are being trained unless others are given.
+        """
+        ab, ba = generators or (self.generator_ab, self.generator_ba)
+        fake_b = self.phases.run(ab, real_a)
+        rec_a = self.phases.run(ba, fake_b)
+        fake_a = self.phases.run(ba, real_b)
+        rec_b = self.phases.run(ab, fake_a)
         return Images(fake_b=fake_b, rec_a=rec_a, fake_a=fake_a, rec_b=rec_b)
+
+    @property
+    def learning_rate(self) -> float:
+        """In use now."""
+        return float(self.optimizer_generators.param_groups[0]["lr"])
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Use ``learning_rate`` for all networks from the next step on."""
-        for optimizer in (self.optimizer_generators, self.optimizer_discriminators):
+        for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
 
-    def _generator_losses(
-        self, images: Images, real_a: Tensor, real_b: Tensor
-    ) -> dict[str, Tensor]:
-        config = self.config
-        judged_b = self._run(self.discriminator_b, images.fake_b)
-        judged_a = self._run(self.discriminator_a, images.fake_a)
-        identity_a = identity_b = torch.zeros((), device=self.device)
-        if config.lambda_identity > 0:
-            idt_a = self._run(self.generator_ba, real_a)
-            idt_b = self._run(self.generator_ab, real_b)
-            weight_a = config.lambda_a * config.lambda_identity
-            weight_b = config.lambda_b * config.lambda_identity
-            identity_a = weight_a * losses.identity(idt_a, real_a)
-            identity_b = weight_b * losses.identity(idt_b, real_b)
+    def state(self) -> dict[str, Any]:
+        """Networks, optimizers and scaler, as tensors and plain values; not copies."""
         return {
-            "generator_ab": self.adversarial.generator(judged_b),
-            "generator_ba": self.adversarial.generator(judged_a),
-            "cycle_a": config.lambda_a * losses.cycle(images.rec_a, real_a),
-            "cycle_b": config.lambda_b * losses.cycle(images.rec_b, real_b),
-            "identity_a": identity_a,
-            "identity_b": identity_b,
+            "networks": {name: getattr(self, name).state_dict() for name in NETWORKS},
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "scaler": self.scaler.state_dict(),
         }
 
-    def _discriminator_loss(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        loss = self.adversarial.discriminator(
-            self._run(discriminator, real), self._run(discriminator, fake)
-        )
-        if self.config.adversarial == "wgangp":
-            penalty = losses.gradient_penalty(discriminator, real, fake, self.rng)
-            loss = loss + self.config.lambda_gradient_penalty * penalty
-        return loss
+    def chance(self) -> dict[str, Any]:
+        """What differs between processes: pools and generators of random numbers."""
+        return {
+            "pools": [
+                [image.cpu() for image in pool.images] for pool in (self.pool_a, self.pool_b)
+            ],
+            "pool_rng": self.pool_rng.getstate(),
+            "rng": self.rng.get_state(),
+        }
 
-    def _run(self, network: nn.Module, x: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            y: Tensor = network(x)
-        return y.float() if self.bfloat16 else y
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``, which a model of the same configuration gave."""
+        for name in NETWORKS:
+            getattr(self, name).load_state_dict(state["networks"][name])
+        for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.scaler.load_state_dict(state["scaler"])
+
+    def load_chance(self, state: dict[str, Any]) -> None:
+        """Go on with the pools and random numbers that ``chance`` gave."""
+        for pool, images in zip((self.pool_a, self.pool_b), state["pools"], strict=True):
+            pool.images = [image.to(self.device) for image in images]
+        version, internal, following = state["pool_rng"]
+        self.pool_rng.setstate((version, tuple(internal), following))
+        self.rng.set_state(state["rng"])
+
+    @property
+    def _optimizers(self) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+        return self.optimizer_generators, self.optimizer_discriminators
 
     def _placed(self, network: Network) -> Network:
-        initialise(network)
+        initialise(network, self.config.init_gain, self.config.init)
         network.to(device=self.device)
         network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         return network.train()
 
     @property
+    def _is_half(self) -> bool:
+        return self.dtype != torch.float32
+
+    @property
     def _memory_format(self) -> torch.memory_format:
         # Half-precision convolutions want channels last; float32 ones on a CPU do not gain from it.
-        return torch.channels_last if self.bfloat16 else torch.contiguous_format
+        return torch.channels_last if self._is_half else torch.contiguous_format
 
     def _on_device(self, real: Tensor) -> Tensor:
         multiple = self.config.generator.size_multiple
@@ -205,10 +283,12 @@ class CycleGAN:
                 f"a batch has shape {tuple(real.shape)}; expected (N, C, H, W) with H and W "
                 f"multiples of {multiple}"
             )
-        return real.to(self.device, memory_format=self._memory_format)
+        if self.device.type == "cuda" and not real.is_cuda:
+            real = real.pin_memory()
+        return real.to(self.device, memory_format=self._memory_format, non_blocking=True)
 
     def _adam(self, *networks: nn.Module) -> torch.optim.Adam:
-        parameters = itertools.chain.from_iterable(network.parameters() for network in networks)
+        parameters = [weight for network in networks for weight in network.parameters()]
         config = self.config
         return torch.optim.Adam(
             parameters, config.learning_rate, (config.beta1, config.beta2), fused=True
@@ -222,12 +302,22 @@ def _reversed(config: GeneratorConfig) -> GeneratorConfig:
     )
 
 
-def _is_bfloat16(precision: Precision, device: torch.device) -> bool:
+def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """What convolutions are computed in; ``auto`` takes a half where it is the faster one."""
     if precision != "auto":
-        return precision == "bfloat16"
+        return {
+            "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
+        }[precision]  # fmt: skip
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return has_fast_bfloat16()
+        whole = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if whole else torch.float16
+    return torch.bfloat16 if has_fast_bfloat16() else torch.float32
+
+
+def _parts(real_a: Tensor, real_b: Tensor, passes: int) -> list[Part]:
+    """A batch in at most ``passes`` parts of about equal size."""
+    pairs = zip(real_a.chunk(passes), real_b.chunk(passes), strict=True)
+    return [(len(a) / len(real_a), a, b) for a, b in pairs]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ one kernel can do it all: ``norm(x, activation="relu", pad=1)``. Convolutions ru
 norm before them has padded already.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from cyclegan.config import (
     DiscriminatorConfig,
     GeneratorConfig,
+    Init,
     Norm,
     PatchConfig,
     PixelConfig,
@@ -278,11 +280,26 @@ def discriminator_from_config(config: DiscriminatorConfig) -> Discriminator:
     return discriminator
 
 
-def initialise(network: nn.Module, gain: float = 0.02) -> None:
-    """Weights from N(0, gain), biases 0; norm scales from N(1, gain) (paper, appendix 7.2)."""
+def _kaiming(weight: Tensor, gain: float) -> Tensor:
+    return nn.init.kaiming_normal_(weight, a=0, mode="fan_in")
+
+
+INITS: dict[Init, Callable[[Tensor, float], Tensor]] = {
+    "normal": lambda weight, gain: nn.init.normal_(weight, 0.0, gain),
+    "xavier": lambda weight, gain: nn.init.xavier_normal_(weight, gain),
+    "kaiming": _kaiming,
+    "orthogonal": lambda weight, gain: nn.init.orthogonal_(weight, gain),
+}
+
+
+def initialise(network: nn.Module, gain: float = 0.02, kind: Init = "normal") -> None:
+    """Weights as ``kind`` and ``gain`` say, by default from N(0, 0.02) (paper, appendix 7.2).
+
+    Biases are 0, norm scales from N(1, gain). ``kaiming`` has a gain of its own.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, 0.0, gain)
+            INITS[kind](module.weight, gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):

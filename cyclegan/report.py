@@ -92,6 +92,8 @@ class Report:
     """CSV file with the columns step, seconds and one for each loss."""
     speed: Table | None = None
     parity: Table | None = None
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    """More tables, by their titles."""
     settings: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
     command: str = ""

@@ -1,48 +1,56 @@
-"""A training run: two folders of pictures in, four networks out.
+"""A training run: two sets of pictures in, four networks out.
 
 The run's folder holds
 
     config.toml                  every setting, as it was resolved
     generator_ab.safetensors     and generator_ba, discriminator_a, discriminator_b
-    losses.csv                   a line a step: step, seconds, the eight losses
+    generator_ab_ema.safetensors and generator_ba_ema: means of the weights, which paint better
+    generator_ab_best.safetensors and generator_ba_best: those that scored best, if they are scored
+    losses.csv, scores.csv       a line a step: step, seconds, the eight losses; a line a scoring
     samples/000500_ab.png        fixed pictures of A, each beside fake_b and rec_a; _ba likewise
+    checkpoints/00001000.pt      all that the run needs to go on from there
+    tensorboard/                 if it is asked for
+
+N batch, C channels, H height, W width.
 """
 
-import csv
+import contextlib
+import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
-import tomli_w
 import torch
 from rich.progress import (
     BarColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bar
 from torch import Tensor
 
-from cyclegan.checkpoint import save_discriminator, save_generator
-from cyclegan.config import TrainConfig, as_dict
-from cyclegan.data import (
-    UnpairedPictures,
-    batches,
-    pictures_from_tensor,
-    plain,
-    tensor_from_pictures,
-)
-from cyclegan.errors import DataError, ImageError, OutputError
-from cyclegan.files import replacing
-from cyclegan.model import CycleGAN, Losses
-from cyclegan.pictures import Channels, Picture, write_picture
+from cyclegan.compiling import worth_compiling
+from cyclegan.config import TrainConfig
+from cyclegan.data import UnpairedPictures, plain, tensor_from_pictures
+from cyclegan.distributed import World, world
+from cyclegan.errors import ConfigError, CycleGANError, DataError, DivergedError, ImageError
+from cyclegan.model import CycleGAN
+from cyclegan.pictures import Channels, Picture
+from cyclegan.resume import Stopping, check_same, load_checkpoint, stopping
+from cyclegan.run import Run
+from cyclegan.schedule import Progress
+from cyclegan.sources import Item
 
 SAMPLES = 4
+AGREE_EVERY = 20
+"""Steps between two exchanges on whether to stop, where there are several processes."""
+STARVED = 0.3
+"""Share of the time that steps may wait for pictures before it is said."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +59,14 @@ class TrainResult:
 
     steps: int
     seconds: float
-    """Time from the first step to the last save."""
+    """Time from the first step to the last save, over all processes that went on with it."""
     generator_ab: Path
+    """The generator to use: the moving average, unless ``ema_decay`` is 0."""
     generator_ba: Path
     skipped: dict[str, str]
     """Pictures that ``skip_bad`` passed over, with the reason."""
+    alarms: tuple[str, ...] = ()
+    """What looked wrong on the way."""
 
 
 def train(
@@ -64,17 +75,110 @@ def train(
     device: str | None = None,
     samples: tuple[Tensor, Tensor] | None = None,
     show_progress: bool = True,
+    resume: bool = False,
 ) -> TrainResult:
     """Train as ``config`` says and save the networks in ``config.output``.
 
     ``device`` is ``cuda`` where there is one, else ``cpu``. ``samples`` are float32 (N, C, H, W) in
     [-1, 1], one batch a domain, to be translated every ``config.sample_every`` steps; without them
-    the first pictures of each folder are. Interrupted by Ctrl-C, the run saves its networks first.
+    the first pictures of each folder are. ``resume`` goes on with the run in ``config.output`` from
+    its newest checkpoint, as if it had not been stopped. On Ctrl-C or SIGTERM the run ends its
+    step, saves itself, and raises KeyboardInterrupt or SystemExit. Under ``torchrun`` all
+    processes train one model together.
 
-    Raises DataError or ImageError for folders or pictures that cannot be used, and OutputError when
-    the run's folder cannot be written, or holds another run and ``config.overwrite`` is not set.
+    Raises DataError or ImageError for pictures that cannot be used or a checkpoint that is
+    missing, ConfigError for one of another run, OutputError when the run's folder cannot be
+    written, or holds another run and ``config.overwrite`` is not set, and DivergedError when a loss
+    is no longer finite.
     """
+    with world(device or ("cuda" if torch.cuda.is_available() else "cpu")) as (here, device):
+        return _train(config, here, device, samples, show_progress and here.writes, resume)
+
+
+def _train(
+    config: TrainConfig,
+    here: World,
+    device: str,
+    samples: tuple[Tensor, Tensor] | None,
+    show_progress: bool,
+    resume: bool,
+) -> TrainResult:
+    data = _pictures(config, here)
+    model = CycleGAN(config.model, device, here)
+    per_epoch = -(-(len(data) // here.size) // config.batch_size)
+    progress = Progress(config, per_epoch)
+    run = Run(config, model, progress, data, samples or _first_pictures(config, data))
+    if resume:
+        state = load_checkpoint(config.output / "checkpoints")
+        check_same(state, config, here.size)
+        run.restore(state)
+        log.warning("going on with %s after step %d", config.output, progress.step)
+    else:
+        run.start()
+    if worth_compiling(
+        config.compile,
+        device=device,
+        steps=progress.steps,
+        minutes=config.minutes,
+        one_size="crop" in config.data.preprocess,
+    ):
+        model.compile(cuda_graphs=config.compile == "cuda-graphs")
+    with _bar(show_progress) as bar, stopping() as stop:
+        task = bar.add_task("training", total=1.0, rate="")
+        try:
+            _loop(config, run, data, stop, lambda: _show(bar, task, progress))
+        except DivergedError:
+            raise  # what was kept before is worth more
+        except CycleGANError:
+            with contextlib.suppress(CycleGANError):
+                _keep(run)
+            raise
+        _keep(run)
+    stop.leave()
+    return TrainResult(
+        steps=progress.step,
+        seconds=progress.seconds(),
+        generator_ab=run.path("generator_ab", run.offered),
+        generator_ba=run.path("generator_ba", run.offered),
+        skipped=dict(data.bad),
+        alarms=tuple(run.recorder.alarms.messages) if here.writes else (),
+    )
+
+
+def _loop(
+    config: TrainConfig, run: Run, data: UnpairedPictures, stop: Stopping, show: Callable[[], None]
+) -> None:
+    """The steps of a run, until its end or until it is asked to stop."""
+    model, progress, here = run.model, run.progress, run.world
+    for real_a, real_b in _watched(progress.over(data, here), config):
+        model.set_learning_rate(config.model.learning_rate * progress.factor())
+        losses = model.step(real_a, real_b, config.passes)
+        run.took(losses)
+        stops, due = bool(stop), run.due()
+        if here.size > 1:
+            if progress.step % AGREE_EVERY:
+                continue
+            stops, due = here.agreed(stops), here.agreed(due)
+        if due:
+            run.checkpoint()
+        show()
+        if stops:
+            return
+
+
+def _keep(run: Run) -> None:
+    """The last checkpoint and the networks."""
+    run.checkpoint(last=True)
+    run.save()
+    if run.world.writes:
+        run.recorder.close()
+
+
+def _pictures(config: TrainConfig, here: World) -> UnpairedPictures:
+    """The data, which must fill a batch of every process."""
     generator = config.model.generator
+    if here.size > 1 and config.minutes is not None:
+        raise ConfigError("clocks of several processes differ: give epochs instead of minutes")
     data = UnpairedPictures(
         config.data,
         config.model.seed,
@@ -82,167 +186,49 @@ def train(
         channels_b=cast(Channels, generator.out_channels),
         multiple=generator.size_multiple,
     )
-    model = CycleGAN(config.model, device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    run = _Run(config, model, samples or _first_pictures(config, data))
-    run.start()
-    schedule = _Schedule(config, steps_per_epoch=-(-len(data) // config.batch_size))
-    with _progress(show_progress) as progress:
-        task = progress.add_task("training", total=1.0, rate="")
-        try:
-            for real_a, real_b in schedule.over(data):
-                model.set_learning_rate(config.model.learning_rate * schedule.factor())
-                run.record(model.step(real_a, real_b), schedule.seconds())
-                if schedule.step % (config.save_every * schedule.steps_per_epoch) == 0:
-                    run.save()
-                _show(progress, task, schedule)
-        finally:
-            run.save()
-    return TrainResult(
-        steps=run.steps,
-        seconds=schedule.seconds(),
-        generator_ab=config.output / "generator_ab.safetensors",
-        generator_ba=config.output / "generator_ba.safetensors",
-        skipped=dict(data.bad),
-    )
+    wanted = config.batch_size * here.size
+    if len(data) < wanted:
+        raise DataError(
+            f"a step takes {wanted} pictures of each domain, and the larger one has {len(data)}; "
+            "lower batch_size"
+        )
+    return data
 
 
-class _Schedule:
-    """Which step this is, when the run ends, and what fraction of the learning rate is used."""
-
-    def __init__(self, config: TrainConfig, steps_per_epoch: int) -> None:
-        self.config = config
-        self.steps_per_epoch = steps_per_epoch
-        self.step = 0
-        self.epoch = 0
-        self.began = time.monotonic()
-
-    def over(self, data: UnpairedPictures) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of all epochs, until the last one or until time is out."""
-        config = self.config
-        while not self.done():
-            for batch in batches(
-                data, batch_size=config.batch_size, workers=config.workers, epoch=self.epoch
-            ):
-                self.step += 1
-                yield batch
-                if config.minutes is not None and self.done():
-                    return
-            self.epoch += 1
-
-    def factor(self) -> float:
-        """The learning rate's factor: by epoch as the public implementation has it, or by time."""
-        if self.config.minutes is not None:
-            return min(1.0, 2 * (1 - self.fraction()))
-        late = max(0, self.epoch + 1 - self.config.epochs)
-        return 1 - late / (self.config.epochs_decay + 1)
-
-    def fraction(self) -> float:
-        """How much of the run is done, 0 to 1."""
-        if self.config.minutes is not None:
-            return min(1.0, self.seconds() / (60 * self.config.minutes))
-        epochs = self.config.epochs + self.config.epochs_decay
-        return min(1.0, self.step / (epochs * self.steps_per_epoch))
-
-    def done(self) -> bool:
-        return self.fraction() >= 1
-
-    def seconds(self) -> float:
-        return time.monotonic() - self.began
-
-
-class _Run:
-    """The files of one run."""
-
-    def __init__(
-        self, config: TrainConfig, model: CycleGAN, samples: tuple[Tensor, Tensor]
-    ) -> None:
-        self.config, self.model = config, model
-        self.samples = tuple(batch.to(model.device) for batch in samples)
-        self.log = config.output / "losses.csv"
-        self.rows: list[list[object]] = []
-        self.steps = self.saved_at = 0
-
-    def start(self) -> None:
-        """Claim the run's folder, which must hold no other run unless that may go."""
-        samples = self.config.output / "samples"
-        old = [self.log, *samples.glob("*.png")] if self.log.exists() else []
-        if old and not self.config.overwrite:
-            raise OutputError(
-                f"{self.config.output} holds a run already; choose another output, "
-                "or set overwrite to replace it"
-            )
-        pictures = self._translated()
-        for path in old:
-            path.unlink()
-        with replacing(self.config.output / "config.toml") as temporary:
-            temporary.write_text(tomli_w.dumps(_without_none(as_dict(self.config))))
-        with replacing(self.log) as temporary:
-            header = ["step", "seconds", *(item.name for item in fields(Losses))]
-            temporary.write_text(",".join(header) + "\n")
-        self._write_samples(pictures)
-
-    def record(self, losses: Losses, seconds: float) -> None:
-        """Note one step's losses; write them, and a picture of the samples, when it is time."""
-        self.steps += 1
-        values = (f"{value:.6g}" for value in losses.as_floats().values())
-        self.rows.append([self.steps, f"{seconds:.3f}", *values])
-        if self.steps % 100 == 0:
-            self.flush()
-        if self.steps % self.config.sample_every == 0:
-            self.sample()
-
-    def flush(self) -> None:
-        rows, self.rows = self.rows, []
-        try:
-            with self.log.open("a", newline="") as file:
-                csv.writer(file).writerows(rows)
-        except OSError as error:
-            raise OutputError(f"cannot write {self.log}: {error.strerror or error}") from error
-
-    def sample(self) -> None:
-        """Write the samples as they are translated now, each beside what comes back of it."""
-        self._write_samples(self._translated())
-
-    def _translated(self) -> dict[str, Picture]:
-        generators = (self.model.generator_ab, self.model.generator_ba)
-        for generator in generators:
-            generator.eval()  # neither dropout nor the samples' statistics
-        with torch.no_grad():
-            images = self.model.cycle(*self.samples)
-        for generator in generators:
-            generator.train()
-        real_a, real_b = self.samples
-        return {
-            "ab": _grid((real_a, images.fake_b, images.rec_a)),
-            "ba": _grid((real_b, images.fake_a, images.rec_b)),
-        }
-
-    def _write_samples(self, pictures: dict[str, Picture]) -> None:
-        for name, picture in pictures.items():
-            write_picture(picture, self.config.output / "samples" / f"{self.steps:06d}_{name}.png")
-
-    def save(self) -> None:
-        """Write the networks, the rest of the log and a last picture of the samples."""
-        if self.saved_at == self.steps:
+def _watched(
+    batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """``batches``; says once if steps wait for pictures."""
+    began, waited, count, told = time.monotonic(), 0.0, 0, False
+    source = iter(batches)
+    while True:
+        asked = time.monotonic()
+        batch = next(source, None)
+        if batch is None:
             return
-        self.saved_at = self.steps
-        model, folder = self.model, self.config.output
-        save_generator(folder / "generator_ab.safetensors", model.generator_ab, ("A", "B"))
-        save_generator(folder / "generator_ba.safetensors", model.generator_ba, ("B", "A"))
-        save_discriminator(folder / "discriminator_a.safetensors", model.discriminator_a, "A")
-        save_discriminator(folder / "discriminator_b.safetensors", model.discriminator_b, "B")
-        self.flush()
-        self.sample()
+        waited, count = waited + time.monotonic() - asked, count + 1
+        yield batch
+        share = waited / max(time.monotonic() - began, 1e-9)
+        if count % 200 == 0:
+            if share > STARVED and not told:
+                log.warning(
+                    "steps wait for pictures %.0f %% of the time; raise workers (%d), or store "
+                    "pictures at the size they are loaded at",
+                    100 * share,
+                    config.workers,
+                )
+                told = True
+            began, waited = time.monotonic(), 0.0
 
 
 def _first_pictures(config: TrainConfig, data: UnpairedPictures) -> tuple[Tensor, Tensor]:
     """The first pictures of each folder that make one batch, as a network sees them when tested."""
 
-    def batch(paths: Sequence[Path], channels: Channels) -> Tensor:
+    def batch(items: Sequence[Item], channels: Channels) -> Tensor:
         pictures: list[Picture] = []
-        for path in paths:
+        for item in items:
             try:
-                picture = plain(path, config.data, channels, data.multiple)
+                picture = plain(item, config.data, channels, data.multiple)
             except ImageError:
                 if not config.data.skip_bad:
                     raise
@@ -251,31 +237,14 @@ def _first_pictures(config: TrainConfig, data: UnpairedPictures) -> tuple[Tensor
                 break
             pictures.append(picture)
         if not pictures:
-            raise DataError(f"none of the {len(paths)} pictures beside {paths[0]} can be used")
+            raise DataError(f"none of the {len(items)} pictures beside {items[0]} can be used")
         return tensor_from_pictures(pictures)
 
     return batch(data.paths_a, data.channels_a), batch(data.paths_b, data.channels_b)
 
 
-def _grid(columns: Sequence[Tensor]) -> Picture:
-    """Batches side by side, one row a picture: uint8 (N x H, len(columns) x W, 3)."""
-    rows = [pictures_from_tensor(batch) for batch in columns]
-    return np.concatenate(
-        [np.concatenate(np.broadcast_to(p, (*p.shape[:3], 3)), axis=0) for p in rows], axis=1
-    )
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    """TOML has no null: what is not set is left out."""
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in values.items()
-        if value is not None
-    }
-
-
-def _progress(shown: bool) -> Progress:
-    return Progress(
+def _bar(shown: bool) -> Bar:
+    return Bar(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -287,6 +256,6 @@ def _progress(shown: bool) -> Progress:
     )
 
 
-def _show(progress: Progress, task: TaskID, schedule: _Schedule) -> None:
-    rate = f"step {schedule.step}, {schedule.step / max(schedule.seconds(), 1e-9):.2f} steps/s"
-    progress.update(task, completed=schedule.fraction(), rate=rate)
+def _show(bar: Bar, task: TaskID, progress: Progress) -> None:
+    rate = f"step {progress.step}, {progress.step / max(progress.seconds(), 1e-9):.2f} steps/s"
+    bar.update(task, completed=progress.fraction(), rate=rate)

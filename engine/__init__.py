@@ -7,6 +7,7 @@ runners                one backend each, behind the protocol in tickets
 tickets                batches in flight
 translator             frames in, frames out
 doctor, cpu            what this machine has, and which backend that means
+throughput             how fast it runs here
 parity                 how far an engine is from the float32 generator
 pipeline, colour, containers, video, images, progress   files in, files out
 """

@@ -1,10 +1,12 @@
 """Where exported graphs and compiled engines live, and when one may be used again.
 
-An entry is one file and a note beside it (JSON): the whole key that it was built for, and the
-SHA-256 of the file. It is used again only if both agree. The name of an entry is the SHA-256 of its
-key, and a key must name everything that shapes the result: content digests, versions, settings.
-Entries are written whole, under a file lock, so that processes can share the folder. A compiled
-engine is code: share the folder only with those who may run code as you.
+An entry is one file and a note beside it (JSON): the whole key that it was built for, the SHA-256
+of the file, and what its builder had to say. It is used again only if key and file agree. The name
+of an entry is the SHA-256 of its key, and a key must name everything that shapes the result:
+content digests, versions, settings. Entries are written whole, under a file lock, so that processes
+can share the folder; those used least recently go when it outgrows its limit
+(:mod:`cyclegan.engine.cache_space`). A compiled engine is code: share the folder only with those
+who may run code as you.
 """
 
 import hashlib
@@ -12,15 +14,28 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from cyclegan.engine.cache_space import make_room
 from cyclegan.errors import OutputError
 from cyclegan.files import replacing
 
 LAYOUT_VERSION = 1
 ENVIRONMENT_VARIABLE = "CYCLEGAN_CACHE"
-Key = Mapping[str, str | int | float | None]
+Key = Mapping[str, str | int | float | bool | None]
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What stands beside a file: what it was built for, and its content."""
+
+    key: dict[str, Any]
+    sha256: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the builder returned."""
 
 
 def cache_folder() -> Path:
@@ -35,9 +50,9 @@ def cache_folder() -> Path:
 def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
     """The file that ``build(path)`` writes for ``key``, from the cache if it is there.
 
-    ``name`` is the file's name, as in ``model.onnx``. A file that is damaged or was built for
-    something else is reported in the log and built again. Raises OutputError when the cache cannot
-    be written, and what ``build`` raises.
+    ``name`` is the file's name, as in ``model.onnx``. A mapping that ``build`` returns goes into
+    the note. A file that is damaged or was built for something else is reported in the log and
+    built again. Raises OutputError when the cache cannot be written, and what ``build`` raises.
     """
     from filelock import FileLock
 
@@ -52,8 +67,12 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
             f"set {ENVIRONMENT_VARIABLE} to a folder that can be written"
         ) from error
     try:
-        if not _usable(path, note):
+        if _usable(path, note):
+            os.utime(sidecar(path))  # used now: the last to go
+        else:
+            _log.info("building %s: %s", name, why_build(name, key))
             _build(path, note, build)
+            make_room(cache_folder(), keep=path.parent)
         return path
     finally:
         lock.release()
@@ -78,30 +97,75 @@ def _entry(name: str, key: Key) -> tuple[Path, dict[str, object]]:
     return cache_folder() / digest[:2] / digest / name, note
 
 
-def _build(path: Path, note: Mapping[str, object], build: Callable[[Path], object]) -> None:
+def read_note(path: Path) -> Note:
+    """The note beside the file ``path``. Raises OSError or ValueError where none can be read."""
+    try:
+        return Note(**json.loads(sidecar(path).read_text()))
+    except TypeError as error:
+        raise ValueError(f"it is no note on a file: {error}") from error
+
+
+def write_note(path: Path, note: Note) -> None:
+    """Put ``note`` beside the file ``path``. Raises OutputError."""
+    values = {"key": note.key, "sha256": note.sha256, "facts": note.facts}
+    with replacing(sidecar(path)) as temporary:
+        temporary.write_text(json.dumps(values, indent=1))
+
+
+def sidecar(path: Path) -> Path:
+    """Where the note on ``path`` stands."""
+    return path.with_name(path.name + ".json")
+
+
+def why_build(name: str, key: Key) -> str:
+    """Why ``name`` has to be built for ``key``: how the nearest entry differs, in one line."""
+    _, wanted = _entry(name, key)
+    nearest: dict[str, Any] | None = None
+    for other in cache_folder().glob(f"??/*/{name}.json"):
+        try:
+            found = read_note(other.with_suffix("")).key
+        except (OSError, ValueError):
+            continue
+        differing = {item for item in wanted.keys() | found.keys() if _differs(item, wanted, found)}
+        if not differing:
+            return "its file is damaged or gone"
+        changes = {item: (found.get(item), wanted.get(item)) for item in sorted(differing)}
+        if nearest is None or len(changes) < len(nearest):
+            nearest = changes
+    if nearest is None or 2 * len(nearest) > len(wanted):
+        return "there is none yet"
+    return "the nearest was built for another " + ", ".join(
+        f"{item} ({_brief(old)}, now {_brief(new)})" for item, (old, new) in nearest.items()
+    )
+
+
+def _differs(item: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    return bool(wanted.get(item) != found.get(item))
+
+
+def _brief(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:12] + "..."
+
+
+def _build(path: Path, key: Mapping[str, object], build: Callable[[Path], object]) -> None:
     # Without its note a file is not used, so a stop between the two writes does no harm.
-    _sidecar(path).unlink(missing_ok=True)
+    sidecar(path).unlink(missing_ok=True)
     with replacing(path) as temporary:
-        build(temporary)
-    built = {"key": note, "sha256": file_digest(path)}
-    with replacing(_sidecar(path)) as temporary:
-        temporary.write_text(json.dumps(built, indent=1))
+        facts = build(temporary)
+    said = dict(facts) if isinstance(facts, Mapping) else {}
+    write_note(path, Note(key=dict(key), sha256=file_digest(path), facts=said))
 
 
-def _usable(path: Path, note: Mapping[str, object]) -> bool:
-    sidecar = _sidecar(path)
-    if not (path.exists() and sidecar.exists()):
+def _usable(path: Path, key: Mapping[str, object]) -> bool:
+    if not (path.exists() and sidecar(path).exists()):
         return False
     try:
-        built = json.loads(sidecar.read_text())
-        if built["key"] == note and built["sha256"] == file_digest(path):
+        note = read_note(path)
+        if note.key == key and note.sha256 == file_digest(path):
             return True
         reason = "its content is not what was written"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         reason = str(error)
     _log.warning("the cached file %s is damaged (%s); building it again", path, reason)
     return False
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name + ".json")

@@ -4,13 +4,13 @@ import importlib.metadata
 import importlib.util
 import platform
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cyclegan
 from cyclegan.cpu import cpu_cores, cpu_model, has_fast_bfloat16, instruction_sets
+from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.runners import BACKENDS
 from cyclegan.engine.runners.openvino import shared_core
 from cyclegan.errors import BackendError
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 LIBRARIES = ("torch", "triton", "openvino", "onnx", "av", "tensorrt", "tensorrt-rtx", "pycuda")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """An NVIDIA GPU, as its driver reports it."""
-
-    name: str
-    memory_mib: int | None
-    """None where the GPU shares the system's memory."""
-    driver: str
-    compute_capability: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +64,7 @@ def choose_backend(*, needs_onnx: bool = False) -> Choice:
     if BACKENDS["openvino"].why_missing() is None:
         kind = "in bfloat16" if has_fast_bfloat16() else "in float32"
         why = (
-            "an ONNX graph runs on OpenVINO only"
+            "of what auto takes, an ONNX graph runs on OpenVINO only"
             if needs_onnx
             else "no CUDA GPU; OpenVINO is fastest on CPUs"
         )
@@ -97,7 +86,7 @@ def cuda_available() -> bool:
 def diagnose() -> Diagnosis:
     """Look at this machine. Never raises for something that is missing."""
     libraries = {name: _version(name) for name in LIBRARIES}
-    gpus = _gpus()
+    gpus = nvidia_gpus()
     return Diagnosis(
         system=f"{platform.system()} {platform.release()} ({platform.machine()})",
         python=platform.python_version(),
@@ -158,32 +147,6 @@ def _advice(gpus: tuple[Gpu, ...], libraries: dict[str, str | None]) -> tuple[st
             "a CPU with AMX or AVX512-BF16 computes in bfloat16, several times as fast as this one"
         )
     return tuple(advice)
-
-
-def _gpus() -> tuple[Gpu, ...]:
-    if not (command := shutil.which("nvidia-smi")):
-        return ()
-    query = "--query-gpu=name,memory.total,driver_version,compute_cap"
-    try:
-        answer = subprocess.run(
-            [command, query, "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    rows = [line.rsplit(", ", 3) for line in answer.stdout.splitlines()]
-    return tuple(
-        Gpu(
-            name=name,
-            memory_mib=int(memory) if memory.isdecimal() else None,
-            driver=driver,
-            compute_capability=capability,
-        )
-        for name, memory, driver, capability in (row for row in rows if len(row) == 4)
-    )
 
 
 def _memory(gpu: Gpu) -> str:

@@ -20,7 +20,7 @@ import torch
 
 from cyclegan.config import as_dict
 from cyclegan.engine.frame_graph import FrameToFrame
-from cyclegan.engine.graph_info import INPUT, OPSET, OUTPUT, GraphInfo
+from cyclegan.engine.graph_info import GRAPH_DIGEST, INPUT, OPSET, OUTPUT, GraphInfo
 from cyclegan.errors import BackendError
 from cyclegan.files import replacing
 from cyclegan.networks import Generator
@@ -54,6 +54,7 @@ def onnx_from_generator(
     )
     model = _exported(generator, _DTYPES[precision])
     _tidy(model, info)
+    _seal(model)
     onnx.checker.check_model(model, full_check=True)
     with replacing(path) as temporary:
         onnx.save(model, temporary)
@@ -111,6 +112,12 @@ def _tidy(model: Any, info: GraphInfo) -> None:
         del tensor.metadata_props[:]
     for key, text in info.to_metadata().items():
         model.metadata_props.add(key=key, value=text)
+
+
+def _seal(model: Any) -> None:
+    """Add the SHA-256 of the file as it is without it, which tells a damaged copy from a whole."""
+    digest = hashlib.sha256(model.SerializeToString()).hexdigest()
+    model.metadata_props.add(key=GRAPH_DIGEST, value=digest)
 
 
 @contextlib.contextmanager

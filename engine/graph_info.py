@@ -15,6 +15,8 @@ FORMAT_VERSION = 1
 OPSET = 20
 INPUT, OUTPUT = "frames", "translated"
 _PREFIX = "cyclegan."
+GRAPH_DIGEST = _PREFIX + "graph_sha256"
+"""The metadata that holds the SHA-256 of the file without this one entry."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import cyclegan
 from cyclegan.engine.cache import Key, cached, file_digest, find
 from cyclegan.engine.graph_info import FORMAT_VERSION, OPSET, GraphInfo, read_graph_info
+from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
 from cyclegan.errors import BackendError, ModelError
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Source(Protocol):
     """What messages call it."""
     has_generator: bool
     """Whether :meth:`generator` can be had."""
+    plan: PlanFile | None
+    """The TensorRT plan that was opened, where that is all there is."""
 
     @property
     def info(self) -> GraphInfo:
@@ -54,6 +57,7 @@ class GraphSource:
     """A frame-to-frame ONNX file."""
 
     has_generator = False
+    plan: PlanFile | None = None
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -74,6 +78,7 @@ class CheckpointSource:
     """A ``.safetensors`` file of ours, or a ``.pth`` file of the public implementation."""
 
     has_generator = True
+    plan: PlanFile | None = None
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -119,6 +124,7 @@ class GeneratorSource:
     """A generator in memory; it is copied, never changed."""
 
     has_generator = True
+    plan: PlanFile | None = None
 
     def __init__(self, generator: "Generator") -> None:
         self.name = type(generator).__name__
@@ -140,6 +146,29 @@ class GeneratorSource:
         )
 
 
+class PlanSource:
+    """A TensorRT plan, which holds all that it needs but runs nowhere else."""
+
+    has_generator = False
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.plan: PlanFile | None = read_plan(path)
+        self.info = self.plan.info
+
+    def generator(self) -> "Generator":
+        raise self._wrong_backend()
+
+    def onnx(self) -> Path:
+        raise self._wrong_backend()
+
+    def _wrong_backend(self) -> BackendError:
+        return BackendError(
+            f"{self.name} is a TensorRT plan, which no other backend runs; "
+            "open the .safetensors, .pth or .onnx file that it was built from"
+        )
+
+
 def open_source(model: "str | os.PathLike[str] | Generator") -> Source:
     """The source for a path, told by its content, or for a generator. Raises ModelError."""
     if not isinstance(model, str | os.PathLike):
@@ -152,6 +181,8 @@ def open_source(model: "str | os.PathLike[str] | Generator") -> Source:
     path = Path(model)
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")
+    if looks_like_plan(path):
+        return PlanSource(path)
     return GraphSource(path) if _is_onnx(path) else CheckpointSource(path)
 
 

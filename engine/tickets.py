@@ -30,8 +30,10 @@ class Runner(Protocol):
 
     slots: int
     """Batches that may be in flight at once."""
-    max_batch: int
-    """Frames that it takes in one batch at most."""
+
+    @property
+    def max_batch(self) -> int:
+        """Frames that it takes in one batch at most."""
 
     def begin(self, slot: int, frames: Frames) -> None:
         """Start to translate ``frames``; they may be overwritten once this returns.

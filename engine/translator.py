@@ -8,19 +8,29 @@ right and at the bottom, and the result is cropped back.
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from cyclegan.engine.doctor import choose_backend
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.runners import Precision, Settings, open_runner
+from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
 from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames, Runner, Scheduler, Ticket
-from cyclegan.errors import FrameError
+from cyclegan.errors import BackendError, FrameError
 
 if TYPE_CHECKING:
+    from cyclegan.engine.device_arrays import DeviceFrames
     from cyclegan.networks import Generator
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """A runner that takes frames which are on the GPU already."""
+
+    def translate_on_device(self, frames: Any, stream: int = 0) -> "DeviceFrames":
+        """See :meth:`Translator.translate_on_device`."""
+
 
 SMALLEST = 8
 """Below this side the reflections inside a generator find nothing to mirror."""
@@ -55,9 +65,7 @@ class Translator:
         self.backend = backend
         self.slots = runner.slots
         """Batches in flight before ``submit`` waits."""
-        self.description = getattr(runner, "description", backend)
-        self.max_batch = runner.max_batch
-        """Frames that the runner takes at once; larger batches are cut."""
+        self._runner = runner
         self._only_size = only_size
         self._scheduler = Scheduler(runner)
 
@@ -70,22 +78,43 @@ class Translator:
         size: tuple[int, int] | None = None,
         precision: Precision = "auto",
         device: str | None = None,
+        serve_while_building: bool = False,
     ) -> "Translator":
         """Load ``model`` into a backend.
 
         ``model`` is a ``.safetensors`` file, a ``.pth`` file of the public implementation, a
         frame-to-frame ``.onnx`` file, or a generator. ``size`` (height, width), where every frame
         has it, lets the backend prepare for it alone; other sizes are then refused. ``backend`` and
-        ``precision`` "auto" take what is fastest here (see ``cyclegan doctor``).
+        ``precision`` "auto" take what is fastest here (see ``cyclegan doctor``). A ``.plan`` file
+        runs on TensorRT alone. ``serve_while_building`` returns at once, and translates with what
+        "auto" takes until ``backend``, such as "tensorrt", is ready.
 
         Raises ModelError, BackendError, ConfigError.
         """
         source = open_source(model)
+        automatic = "tensorrt"
+        if source.plan is None and (backend == "auto" or serve_while_building):
+            automatic = choose_backend(needs_onnx=not source.has_generator).backend
         if backend == "auto":
-            backend = choose_backend(needs_onnx=not source.has_generator).backend
+            backend = automatic
         padded = None if size is None else _padded_size(size, source.info.config.size_multiple)
         settings = Settings(size=padded, precision=precision, device=device)
-        return cls(open_runner(backend, source, settings), source.info, backend, padded)
+        if serve_while_building and backend != automatic:
+            runner: Runner = open_while(automatic, backend, source, settings)
+        else:
+            runner = open_runner(backend, source, settings)
+        return cls(runner, source.info, backend, padded)
+
+    @property
+    def max_batch(self) -> int:
+        """Frames that the runner takes at once; may grow while a better one is prepared. Larger
+        batches are cut."""
+        return self._runner.max_batch
+
+    @property
+    def description(self) -> str:
+        """What runs the generator, in words."""
+        return getattr(self._runner, "description", self.backend)
 
     def __call__(self, frames: Frames) -> Frames:
         """Translate ``frames``, uint8 (N, H, W, C) or (H, W, C), to uint8 of the same H and W.
@@ -104,8 +133,9 @@ class Translator:
         batch = frames[None] if frames.ndim == 3 else frames
         height, width = batch.shape[1:3]
         padded = self._padded(batch)
-        chunks = range(0, len(padded), self.max_batch)
-        tickets = [self._scheduler.submit(padded[i : i + self.max_batch]) for i in chunks]
+        most = self.max_batch
+        chunks = range(0, len(padded), most)
+        tickets = [self._scheduler.submit(padded[i : i + most]) for i in chunks]
         single = frames.ndim == 3
 
         def finish(translated: Frames) -> Frames:
@@ -118,6 +148,21 @@ class Translator:
         """The frames of a batch that was submitted, waiting for them. A batch is collected once."""
         parts = [self._scheduler.collect(ticket) for ticket in translation._tickets]
         return translation._finish(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def translate_on_device(self, frames: Any, *, stream: int = 0) -> "DeviceFrames":
+        """Translate frames that are in the GPU's memory; the result stays there. TensorRT only.
+
+        ``frames`` is uint8 (N, H, W, C), contiguous, of a size that the plan takes as it is, and
+        speaks ``__cuda_array_interface__`` or DLPack, as PyTorch's and CuPy's arrays do; so does
+        the result, which the next call overwrites. ``stream`` is the handle of the CUDA stream that
+        the frames are made in and the result is read in. Raises BackendError on other backends,
+        FrameError for other frames.
+        """
+        if not isinstance(self._runner, OnDevice):
+            raise BackendError(
+                f"{self.description} takes frames of the host alone; open with backend='tensorrt'"
+            )
+        return self._runner.translate_on_device(frames, stream)
 
     def cancel(self, translation: Translation) -> None:
         """Drop a batch: it can no longer be collected. Does not wait for it."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.library import triton_op, wrap_triton
 from torch.utils.flop_counter import register_flop_formula
 
+from cyclegan.errors import TensorError
 from cyclegan.kernels import launch
 from cyclegan.kernels.instance_norm_triton import (
     in_apply,
@@ -185,7 +186,10 @@ def _keep_backward(ctx, inputs, output) -> None:
 def _backward_of_backward(ctx, d_dx, d_sums, d_dy):
     """For gradient penalties: the reference's backward, differentiated; mean and rstd follow x."""
     if torch.is_grad_enabled():
-        raise NotImplementedError("instance_norm has derivatives up to the second, not beyond")
+        raise TensorError(
+            "a third derivative of instance_norm was asked for; it has two: "
+            "take the last torch.autograd.grad without create_graph"
+        )
     if d_dx is d_sums is d_dy is None:
         return (None,) * 11
     dz, dpadded, x, mean, _, weight, bias = ctx.saved_tensors

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def test_wheel_holds_every_module(wheel):
             relative = path.relative_to(folder)
             if relative.parts[0] in ("engine", "kernels"):
                 continue  # reached through its own folder
+            if "runtime" in relative.parts:
+                continue  # no module: the C library's
             assert f"{prefix}/{relative}" in wheel
     assert "cyclegan/py.typed" in wheel
 
@@ -51,6 +54,21 @@ def test_wheel_holds_the_shipped_model_and_the_report_template(wheel):
     for folder in ("models", "templates"):
         for path in (ROOT / "cyclegan" / folder).iterdir():
             assert f"cyclegan/{folder}/{path.name}" in wheel
+
+
+def test_wheel_leaves_the_c_library_out(wheel):
+    assert not [name for name in wheel if "runtime" in name]
+
+
+def test_source_distribution_holds_the_c_library(tmp_path):
+    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path, ROOT]
+    subprocess.run(build, check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    sources = [path for path in (ROOT / "engine" / "runtime").rglob("*") if path.is_file()]
+    assert len(sources) > 30
+    assert {"CMakeLists.txt", *(str(path.relative_to(ROOT)) for path in sources)} <= names
 
 
 def run(code):

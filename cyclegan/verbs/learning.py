@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import tyro
 from tyro.conf import Positional
 
-from cyclegan.config import TrainConfig, from_dict
-from cyclegan.errors import ConfigError
+from cyclegan.config import TrainConfig, as_dict, from_dict
+from cyclegan.errors import ConfigError, OutputError
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Backend, Model
 
@@ -33,25 +34,42 @@ def demo(output: Path = Path("runs/demo"), minutes: float = 5.0, seed: int = 0) 
 
 
 def train(arguments: list[str]) -> None:
-    """Train on two folders of pictures; settings from flags, a TOML file, or both."""
+    """Train on two sets of pictures; settings from flags, a TOML file, or both."""
     files = argparse.ArgumentParser(add_help=False)
     files.add_argument("--config", type=Path)
+    files.add_argument("--resume", type=Path)
     given, rest = files.parse_known_args(arguments)
+    if given.resume:
+        given.config = given.config or given.resume / "config.toml"
+        rest += ["--output", str(given.resume)]
     config = tyro.cli(
         TrainConfig,
         prog="cyclegan train",
         description="Train on two folders of pictures. --config FILE reads the settings from a "
-        "TOML file first, such as the config.toml that every run leaves; flags change them.",
+        "TOML file first, such as the config.toml that every run leaves; flags change them. "
+        "--resume FOLDER goes on with the run in FOLDER.",
         args=rest,
         default=_config_from_file(given.config) if given.config else tyro.MISSING_NONPROP,
     )
-    from cyclegan.training import train as run
+    import tomli_w
 
-    result = run(config)
+    from cyclegan.training import train as run
+    from cyclegan.training_report import write_training_report
+
+    talks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    if talks:
+        print(tomli_w.dumps(as_dict(config)), flush=True)
+    result = run(config, resume=given.resume is not None)
+    if not talks:
+        return
     for path, reason in result.skipped.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
     print(f"{result.steps} steps in {result.seconds:.0f} s, {len(result.skipped)} pictures skipped")
     print(f"generators: {result.generator_ab} {result.generator_ba}")
+    try:
+        print(f"report: {write_training_report(config, result)}")
+    except OutputError as error:
+        print(f"no report: {error}", file=sys.stderr)
 
 
 def evaluate(

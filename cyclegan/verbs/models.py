@@ -43,14 +43,21 @@ def export(
     target: Positional[Path],
     reference: bool = False,
     half: bool = False,
+    triton_repository: bool = False,
+    plan: Path | None = None,
 ) -> None:
     """Write a generator as a frame-to-frame ONNX graph, or as a .pth of the public CycleGAN.
 
     Args:
-        target: such as generator.onnx, or latest_net_G_A.pth with --reference
+        target: such as generator.onnx, latest_net_G_A.pth with --reference, or a folder
         reference: write what the public PyTorch implementation loads
         half: float16 weights and arithmetic, for GPUs
+        triton_repository: write a model repository of NVIDIA's Triton Inference Server
+        plan: a plan of the full TensorRT that goes into the repository as well
     """
+    if triton_repository:
+        _export_repository(find_model(model), target, plan)
+        return
     from cyclegan.checkpoint import load_discriminator, load_generator, read_info
 
     path = find_model(model)
@@ -73,14 +80,32 @@ def export(
     print(target)
 
 
+def _export_repository(model: Path, folder: Path, plan: Path | None) -> None:
+    from cyclegan.engine import triton_repository
+    from cyclegan.engine.plan_file import read_plan
+    from cyclegan.engine.source import open_source
+
+    made = triton_repository.triton_repository(
+        open_source(model).onnx(),
+        folder,
+        name=re.sub(r"[^\w.-]", "_", model.stem),
+        plan=None if plan is None else read_plan(plan),
+    )
+    print(*made, sep="\n")
+
+
 def inspect(model: Positional[Model]) -> None:
-    """Say what is in a model file: .safetensors, .pth or exported .onnx."""
+    """Say what is in a model file: .safetensors, .pth, exported .onnx or built .plan."""
     path = find_model(model)
     for name, value in _description(path).items():
         print(f"{name:<14} {value}")
 
 
 def _description(path: Path) -> dict[str, object]:
+    from cyclegan.engine.plan_file import describe, looks_like_plan, read_plan
+
+    if looks_like_plan(path):
+        return describe(read_plan(path))
     if path.suffix == ".onnx":
         from cyclegan.engine.graph_info import read_graph_info
 

@@ -4,16 +4,19 @@ A backend is one row of ``BACKENDS``: how it is opened, and why it cannot be use
 it needs is imported when it is asked, so that a backend that is not installed costs nothing.
 """
 
+import dataclasses
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cyclegan.engine.runners import openvino, torch
+from cyclegan.engine.runners import openvino, tensorrt, torch
 from cyclegan.engine.runners.settings import Precision, Settings
+from cyclegan.engine.runners.switching import SwitchingRunner
 from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Runner
 from cyclegan.errors import BackendError, ConfigError
 
-__all__ = ["BACKENDS", "Backend", "Precision", "Settings", "open_runner"]
+__all__ = ["BACKENDS", "Backend", "Precision", "Settings", "open_runner", "open_while"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +33,36 @@ BACKENDS: dict[str, Backend] = {
     "openvino": Backend(open=openvino.open_runner, why_missing=openvino.missing),
     "torch": Backend(open=torch.open_runner, why_missing=torch.missing),
     "torch-compiled": Backend(open=torch.open_compiled_runner, why_missing=torch.compiler_missing),
+    "tensorrt": Backend(open=tensorrt.open_runner, why_missing=tensorrt.missing),
 }
+
+
+def open_while(now: str, later: str, source: Source, settings: Settings) -> SwitchingRunner:
+    """A runner of the backend ``now``, which gives way to one of ``later`` when that is ready.
+
+    Raises BackendError, ConfigError where either cannot run here at all.
+    """
+    row = _usable(later)
+
+    def build(unwanted: threading.Event) -> Runner:
+        runner = row.open(source, dataclasses.replace(settings, unwanted=unwanted))
+        if unwanted.is_set():
+            runner.close()
+            raise BackendError("no longer wanted")
+        return runner
+
+    # The first one speaks for itself: precision and device are meant for the one to come.
+    return SwitchingRunner(open_runner(now, source, Settings(size=settings.size)), build)
 
 
 def open_runner(backend: str, source: Source, settings: Settings) -> Runner:
     """A runner of the backend of that name. Raises ConfigError, BackendError."""
+    return _usable(backend).open(source, settings)
+
+
+def _usable(backend: str) -> Backend:
     if backend not in BACKENDS:
         raise ConfigError(f"unknown backend {backend!r}; known are auto, {', '.join(BACKENDS)}")
     if reason := BACKENDS[backend].why_missing():
         raise BackendError(f"the backend {backend} cannot run here: {reason}")
-    return BACKENDS[backend].open(source, settings)
+    return BACKENDS[backend]

@@ -1,5 +1,6 @@
 """How a backend is asked to run a generator."""
 
+import threading
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,3 +17,5 @@ class Settings:
     """``auto``: 16 bits where the device computes faster in them, else float32."""
     device: str | None = None
     """The backend's own name of the device (``cuda:1``, ``GPU.0``); None lets it choose."""
+    unwanted: threading.Event | None = None
+    """Set when a runner that is being made is no longer wanted: a long build may end then."""

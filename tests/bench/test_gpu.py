@@ -110,21 +110,20 @@ SMALL: dict[str, Any] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_compiled_halves_are_the_step(bench: Any) -> None:
-    """The same losses and weights as the step that trains, after two steps."""
+def test_variants_are_one_step_computed_in_different_ways(bench: Any) -> None:
+    """Every variant's losses, after two steps of the same model on the same pictures."""
     steps = bench("steps")
     real_a, real_b = torch.rand(2, 1, 3, 32, 32) * 2 - 1
-    variant = steps.VARIANTS["float32 eager, no TF32"]
-    model, other = (steps.new_model(variant, "cpu", SMALL) for _ in range(2))
-    eager = steps.step_call(model, real_a, real_b, compiled=False)
-    compiled = steps.compiled_step(other, real_a, real_b, backend="aot_eager")
-    for _ in range(2):
-        losses, (generators, discriminators) = eager().as_floats(), compiled()
-    judged = losses.pop("discriminator_a") + losses.pop("discriminator_b")
-    assert float(generators) == pytest.approx(sum(losses.values()), rel=1e-4)
-    assert float(discriminators) == pytest.approx(judged, rel=1e-4)
-    assert all(loss > 0 for loss in losses.values()), "adversarial, cycle and identity"
+    found = {}
+    for name, variant in steps.VARIANTS.items():
+        if variant.compiled == "nothing":
+            step = steps.step_call(steps.new_model(variant, "cpu", SMALL), real_a, real_b)
+            found[name] = [step().as_floats() for _ in range(2)][1]
+    exact = found.pop("float32 eager, public order")
+    assert all(loss > 0 for loss in exact.values()), "adversarial, cycle and identity"
+    assert found
+    for losses in found.values():
+        assert losses == pytest.approx(exact, rel=0.05)
 
 
 def test_tf32_is_off_inside_alone(bench: Any) -> None:

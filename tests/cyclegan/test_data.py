@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cyclegan.config import DataConfig
+from cyclegan.cpu import cpu_cores
 from cyclegan.data import (
     UnpairedPictures,
     augmented,
@@ -20,7 +21,8 @@ from cyclegan.data import (
     scale,
     tensor_from_pictures,
 )
-from cyclegan.errors import DataError, ImageError
+from cyclegan.distributed import World
+from cyclegan.errors import ConfigError, DataError, ImageError
 from cyclegan.pictures import write_picture
 
 
@@ -174,6 +176,47 @@ def test_sizes_of_every_mode(folders: Path, mode: Any, size: tuple[int, int]) ->
     assert augmented(path, wanted, np.random.default_rng(0)).shape == (*size, 3)
     assert plain(path, wanted).shape == (*size, 3)
     assert np.array_equal(plain(path, wanted), plain(path, wanted))
+
+
+@pytest.mark.parametrize("mode", ["resize_and_crop", "crop", "scale_width_and_crop"])
+def test_crops_may_be_rectangles(folders: Path, mode: Any) -> None:
+    wanted = config(folders, preprocess=mode, load_size=44, load_height=34, crop_height=20)
+    path = folders / "a" / "1.png"
+    for seed in range(9):
+        cut = augmented(path, wanted, np.random.default_rng(seed))
+        assert cut.shape == (20, 32, 3)
+    assert plain(path, wanted).shape == (20, 32, 3)
+    real_a, real_b = epoch(UnpairedPictures(wanted))[0]
+    assert real_a.shape == real_b.shape == (1, 3, 20, 32)
+
+
+def test_a_rectangle_covers_the_whole_picture(folders: Path) -> None:
+    wanted = config(folders, crop_height=16, flip=False)
+    corners = {
+        tuple(augmented(folders / "a" / "0.png", wanted, np.random.default_rng(seed))[0, 0, :2])
+        for seed in range(300)
+    }
+    assert {int(top) for top, _ in corners} == set(range(40 - 16 + 1))
+    assert {int(left) for _, left in corners} == set(range(48 - 32 + 1))
+
+
+def test_a_rectangle_that_does_not_fit_is_named(folders: Path) -> None:
+    with pytest.raises(DataError, match=r"48x40 pixels, smaller than crop_size 32x44"):
+        epoch(UnpairedPictures(config(folders, crop_height=44)))
+    with pytest.raises(ConfigError, match="crop is 40 high, expected at most the 36"):
+        config(folders, preprocess="resize_and_crop", crop_height=40)
+
+
+def test_more_workers_than_cores_are_no_warning(folders: Path) -> None:
+    dataset = UnpairedPictures(config(folders))
+    assert len(epoch(dataset, workers=cpu_cores() + 1)) == 5
+
+
+def test_processes_share_an_epoch_without_overlap(folders: Path) -> None:
+    dataset = UnpairedPictures(config(folders))
+    parts = [numbers(epoch(dataset, world=World(rank=rank, size=2)), 0) for rank in (0, 1)]
+    whole = numbers(epoch(dataset), 0)
+    assert parts == [whole[0:4:2], whole[1:4:2]]
 
 
 def test_plain_crop_is_the_centre(folders: Path) -> None:

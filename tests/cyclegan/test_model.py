@@ -1,9 +1,12 @@
+import dataclasses
+
 import pytest
 import torch
 
-from cyclegan import CycleGAN, cpu
+from cyclegan import CycleGAN, compiling, cpu
 from cyclegan.config import CycleGANConfig, PatchConfig, PixelConfig, ResnetConfig, UnetConfig
 from cyclegan.errors import DataError
+from cyclegan.model import NETWORKS
 
 TINY = {
     "generator": ResnetConfig(width=4, blocks=1),
@@ -116,38 +119,156 @@ def test_says_which_shape_does_not_fit():
         model.step(torch.zeros(1, 3, 30, 32), torch.zeros(1, 3, 32, 32))
 
 
+def gradients(model):
+    return [
+        weight.grad
+        for network in (model.generator_ab, model.discriminator_a)
+        for weight in network.parameters()
+    ]
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_both_halves_of_a_step_compile_without_a_graph_break():
-    model = CycleGAN(CycleGANConfig(**TINY))
+def test_both_phases_compile_without_a_graph_break():
+    """Compiled, they give the gradients of eager float64."""
     real_a, real_b = torch.randn(2, 1, 3, 32, 32)
+    config = CycleGANConfig(**TINY, precision="float32", learning_rate=0.0)
+    exact, compiled = CycleGAN(config), CycleGAN(config)
+    for name in NETWORKS:
+        getattr(exact, name).double()
+    exact.step(real_a.double(), real_b.double())
+    compiled.compile(backend="aot_eager")
+    compiled.step(real_a, real_b)
+    scale = max(gradient.abs().max() for gradient in gradients(exact))
+    for one, other in zip(gradients(exact), gradients(compiled)):
+        assert (one - other).abs().max() < 1e-3 * scale
+
+
+def test_a_compiler_that_fails_is_told_and_done_without():
+    def broken(graph, inputs):
+        raise RuntimeError("no such instruction")
+
+    config = CycleGANConfig(**TINY)
+    expected, model = CycleGAN(config), CycleGAN(config)
+    model.compile(backend=broken)
+    real_a, real_b = torch.randn(2, 1, 3, 32, 32)
+    with pytest.warns(UserWarning, match="going on without it"):
+        found = model.step(real_a, real_b).as_floats()
+    assert found == expected.step(real_a, real_b).as_floats()
+
+
+def test_merged_calls_are_half_as_many():
+    config = CycleGANConfig(**TINY)
+    counts = []
+    for merged in (True, False):
+        model = CycleGAN(dataclasses.replace(config, merged=merged))
+        seen = []
+        for name in NETWORKS:
+            getattr(model, name).register_forward_hook(
+                lambda network, *_, seen=seen: seen.append(type(network).__name__)
+            )
+        model.step(*torch.randn(2, 1, 3, 32, 32))
+        counts.append((seen.count("ResnetGenerator"), seen.count("PatchDiscriminator")))
+    assert counts == [(3, 4), (6, 6)]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"norm": "batch"}, {"dropout": True}, {"norm": "batch", "dropout": True}]
+)
+def test_calls_stay_apart_where_samples_interact(changes):
+    generator = ResnetConfig(width=4, blocks=1, **changes)
+    config = CycleGANConfig(generator=generator, discriminator=PatchConfig(width=4, norm="batch"))
+    real_a, real_b = torch.randn(2, 1, 3, 32, 32)
+    losses = []
+    for merged in (True, False):
+        torch.manual_seed(0)
+        model = CycleGAN(dataclasses.replace(config, merged=merged))
+        losses.append([model.step(real_a, real_b).as_floats() for _ in range(2)])
+    assert losses[0] == losses[1]
+
+
+def test_pictures_of_two_sizes_are_merged_as_far_as_they_go():
+    model = CycleGAN(CycleGANConfig(**TINY))
+    losses = model.step(torch.randn(1, 3, 32, 32), torch.randn(1, 3, 32, 40)).as_floats()
+    assert all(torch.tensor(list(losses.values())).isfinite())
+
+
+def test_squared_cycles():
+    real_a, real_b = torch.randn(2, 1, 3, 32, 32)
+    model = CycleGAN(CycleGANConfig(**TINY, precision="float32", cycle_loss="l2", lambda_a=3.0))
     images = model.cycle(real_a, real_b)
-    fake_a, fake_b = images.fake_a.detach(), images.fake_b.detach()
-
-    def generators():
-        losses = model._generator_losses(model.cycle(real_a, real_b), real_a, real_b)
-        return sum(losses.values())
-
-    def discriminators():
-        loss_a = model._discriminator_loss(model.discriminator_a, real_a, fake_a)
-        return loss_a + model._discriminator_loss(model.discriminator_b, real_b, fake_b)
-
-    for half, networks in (
-        (generators, (model.generator_ab, model.generator_ba)),
-        (discriminators, (model.discriminator_a, model.discriminator_b)),
-    ):
-        weights = [tensor for network in networks for tensor in network.parameters()]
-        compiled = torch.compile(half, fullgraph=True, backend="aot_eager")
-        expected = torch.autograd.grad(half(), weights)
-        found = torch.autograd.grad(compiled(), weights)
-        scale = max(gradient.abs().max() for gradient in expected)
-        for one, other in zip(found, expected):
-            assert (one - other).abs().max() < 1e-3 * scale
+    expected = 3 * (images.rec_a - real_a).square().mean()
+    assert model.step(real_a, real_b).cycle_a.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_auto_is_bfloat16_where_the_cpu_computes_in_it(
-    fast: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flags = {"amx_tile", "amx_bf16"} if fast else {"avx2", "avx512f"}
+@pytest.mark.parametrize("passes", [2, 3])
+def test_a_batch_in_passes_has_the_gradients_of_the_whole(passes):
+    config = CycleGANConfig(**TINY, precision="float32", learning_rate=0.0, pool_size=0)
+    whole, parts = CycleGAN(config), CycleGAN(config)
+    for model in (whole, parts):
+        for name in NETWORKS:
+            getattr(model, name).double()
+    real_a, real_b = torch.randn(2, 5, 3, 32, 32, dtype=torch.float64)
+    one, other = whole.step(real_a, real_b), parts.step(real_a, real_b, passes=passes)
+    assert other.as_floats() == pytest.approx(one.as_floats())
+    for expected, found in zip(gradients(whole), gradients(parts)):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["normal", "xavier", "kaiming", "orthogonal"])
+def test_weights_begin_as_asked(kind):
+    """Spreads by the formulas of each, for the 3x3 convolutions of a residual block."""
+    config = CycleGANConfig(
+        generator=ResnetConfig(width=16, blocks=1),
+        discriminator=PatchConfig(width=4),
+        init=kind,
+        init_gain=0.5,
+    )
+    conv = CycleGAN(config).generator_ab.blocks[0].conv1
+    fan = 64 * 9
+    spread = {
+        "normal": 0.5,
+        "xavier": 0.5 * (2 / (2 * fan)) ** 0.5,
+        "kaiming": (2 / fan) ** 0.5,
+        "orthogonal": 0.5 * fan**-0.5,
+    }[kind]
+    assert conv.weight.std().item() == pytest.approx(spread, rel=0.03)
+    assert not conv.bias.any()
+
+
+def test_float16_scales_its_losses():
+    model = CycleGAN(CycleGANConfig(**TINY, precision="float16"))
+    before = model.scaler.get_scale()
+    real_a, real_b = torch.randn(2, 1, 3, 32, 32)
+    losses = [model.step(real_a, real_b).as_floats() for _ in range(3)]
+    assert before > 1000
+    exact = CycleGAN(CycleGANConfig(**TINY, precision="float32")).step(real_a, real_b).as_floats()
+    assert losses[0] == pytest.approx(exact, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype"),
+    [({"amx_tile", "amx_bf16"}, torch.bfloat16), ({"avx2", "avx512f"}, torch.float32)],
+)
+def test_auto_is_bfloat16_where_the_cpu_computes_in_it(flags, dtype, monkeypatch):
     monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags))
-    assert CycleGAN(CycleGANConfig(**TINY, precision="auto")).bfloat16 == fast
+    assert CycleGAN(CycleGANConfig(**TINY)).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("how", "compiles"),
+    [
+        ({"compile": "on"}, True),
+        ({"compile": "off"}, False),
+        ({"compile": "auto"}, True),
+        ({"compile": "auto", "minutes": 5.0}, False),
+        ({"compile": "auto", "minutes": 60.0}, True),
+        ({"compile": "auto", "steps": 1000}, False),
+        ({"compile": "auto", "one_size": False}, False),
+    ],
+)
+def test_only_long_runs_pay_for_a_compiler(how, compiles, monkeypatch):
+    monkeypatch.setattr(compiling, "_has_compiler", lambda device: True)
+    usual = {"device": "cpu", "steps": 100_000, "minutes": None, "one_size": True}
+    assert compiling.worth_compiling(**{**usual, **how}) == compiles
+    monkeypatch.setattr(compiling, "_has_compiler", lambda device: False)
+    assert compiling.worth_compiling(**{**usual, **how}) == (how["compile"] == "on")

@@ -32,7 +32,7 @@ LOSSES = {
 }
 
 
-def recorded(case, folder):
+def recorded(case, folder, merged=True):
     """The recorded run: its settings, its tensors, and a model that starts where it started."""
     settings = json.loads((DATA / f"{case}.json").read_text())
     tensors = load_file(DATA / f"{case}.safetensors")
@@ -51,6 +51,8 @@ def recorded(case, folder):
             beta1=settings["beta1"],
             beta2=settings["beta2"],
             seed=settings["python_random_seed_before_step_0"],
+            precision="float32",
+            merged=merged,
         )
     )
     for theirs, ours in NETWORKS.items():
@@ -74,8 +76,9 @@ def test_first_images(case, tmp_path):
         )
 
 
+@pytest.mark.parametrize("merged", [True, False])
 @pytest.mark.parametrize("case", CASES)
-def test_losses_of_every_step(case, tmp_path):
+def test_losses_of_every_step(case, merged, tmp_path):
     """To 1e-4 for as long as float32 arithmetic can follow the recording on this machine.
 
     Adam divides each gradient by its own size, so that rounding decides the direction of the
@@ -84,7 +87,7 @@ def test_losses_of_every_step(case, tmp_path):
     made elsewhere can be followed is told by the algorithm written down plainly; after that the
     losses must still be near, and the next test holds every step exactly.
     """
-    settings, tensors, model = recorded(case, tmp_path)
+    settings, tensors, model = recorded(case, tmp_path, merged)
     plain = PlainStep(
         settings, {name: copy.deepcopy(getattr(model, NETWORKS[name])) for name in NETWORKS}
     )
@@ -102,10 +105,11 @@ def test_losses_of_every_step(case, tmp_path):
             assert found[ours] == pytest.approx(expected[theirs], rel=tolerance), (theirs, step)
 
 
+@pytest.mark.parametrize("merged", [True, False])
 @pytest.mark.parametrize("case", CASES)
-def test_every_step_in_float64(case, tmp_path):
+def test_every_step_in_float64(case, merged, tmp_path):
     """Against the algorithm written down plainly, where rounding cannot hide a difference."""
-    settings, tensors, model = recorded(case, tmp_path)
+    settings, tensors, model = recorded(case, tmp_path, merged)
     networks = {theirs: getattr(model, ours).double() for theirs, ours in NETWORKS.items()}
     plain = PlainStep(settings, copy.deepcopy(networks))
     for step in range(settings["steps"]):

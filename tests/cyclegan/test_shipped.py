@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cyclegan import Translator, load_generator
-from cyclegan.demo import CROP, OURS, PAIRS, RIVAL, _scores
+from cyclegan.demo import CROP, PAIRS, score
+from cyclegan.demo_report import OURS, RIVAL
 from cyclegan.errors import ModelError
 from cyclegan.sample_data import evaluation_pairs
 from cyclegan.shipped import DEFAULT, FOLDER, find_model, names
@@ -21,7 +22,7 @@ def test_scores_are_those_of_its_card():
     relief, satellite = evaluation_pairs(PAIRS, CROP, seed=1)
     generator = load_generator(find_model(DEFAULT))
     with Translator.open(generator, backend="torch", precision="float32") as translator:
-        scores = _scores(translator, relief, satellite)
+        scores = score(translator, relief, satellite)
     card = (FOLDER / f"{DEFAULT}.md").read_text()
     rows = dict(re.findall(r"^\| (.+?) +\| (.+) \|$", card, re.MULTILINE))
     for name in (OURS, RIVAL):

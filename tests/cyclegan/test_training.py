@@ -26,7 +26,7 @@ from cyclegan.config import (
 )
 from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
 from cyclegan.sample_data import write_training_folders
-from cyclegan.training import _Schedule
+from cyclegan.schedule import Progress
 
 TINY = CycleGANConfig(
     generator=ResnetConfig(width=4, blocks=1), discriminator=PatchConfig(width=4, layers=1)
@@ -89,7 +89,7 @@ def test_a_run_does_not_replace_another_unless_told_to(config):
     first = train(config, device="cpu", show_progress=False)
     kept = first.generator_ab.read_bytes()
     log = (config.output / "losses.csv").read_bytes()
-    with pytest.raises(OutputError, match="holds a run already; choose another output"):
+    with pytest.raises(OutputError, match="holds a run already; go on with it"):
         train(config, device="cpu", show_progress=False)
     assert first.generator_ab.read_bytes() == kept
     assert (config.output / "losses.csv").read_bytes() == log
@@ -125,7 +125,7 @@ def test_a_budget_of_time_ends_the_run(config):
     ("epoch", "factor"), [(0, 1.0), (99, 1.0), (100, 100 / 101), (150, 50 / 101), (199, 1 / 101)]
 )
 def test_learning_rate_by_epoch(config, epoch, factor):
-    schedule = _Schedule(replaced(config, epochs=100, epochs_decay=100), 10)
+    schedule = Progress(replaced(config, epochs=100, epochs_decay=100), 10)
     schedule.epoch = epoch
     assert schedule.factor() == pytest.approx(factor)
 
@@ -134,7 +134,7 @@ def test_learning_rate_by_epoch(config, epoch, factor):
     ("seconds", "factor"), [(0, 1), (30, 1), (45, 0.5), (57, 0.1), (60, 0), (70, 0)]
 )
 def test_learning_rate_by_time(config, seconds, factor, monkeypatch):
-    schedule = _Schedule(replaced(config, minutes=1.0), 10)
+    schedule = Progress(replaced(config, minutes=1.0), 10)
     monkeypatch.setattr(schedule, "seconds", lambda: float(seconds))
     assert schedule.factor() == pytest.approx(factor, abs=1e-9)
 
@@ -191,12 +191,16 @@ def test_gray_to_colour(config):
     assert load_generator(result.generator_ba).config.out_channels == 1
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_ctrl_c_saves(config, workers):
-    """A real process, interrupted in the middle of a long run, leaves networks that load."""
+@pytest.mark.parametrize(
+    ("workers", "sent", "status"), [(2, signal.SIGINT, 130), (0, signal.SIGTERM, 143)]
+)
+def test_a_run_that_is_stopped_saves(config, workers, sent, status):
+    """A real process, stopped in the middle of a long run, leaves networks that load and a
+    checkpoint of the last step."""
     command = [sys.executable, "-m", "cyclegan.cli", "train", "--workers", str(workers)]
     command += ["--data.a", config.data.a, "--data.b", config.data.b, "--output", config.output]
     command += ["--data.load-size", "36", "--data.crop-size", "32", "--epochs", "100000"]
+    command += ["--compile", "off"]
     command += ["model.generator:resnet-config", "--model.generator.width", "4"]
     command += ["--model.generator.blocks", "1"]
     process = subprocess.Popen(
@@ -212,8 +216,29 @@ def test_ctrl_c_saves(config, workers):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     time.sleep(2)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, sent)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, out + err
+    assert process.returncode == status, out + err
+    assert "crop_size = 32" in out
+    last = (config.output / "losses.csv").read_text().splitlines()[-1].split(",")[0]
+    (kept,) = (config.output / "checkpoints").iterdir()
+    assert int(kept.stem) == int(last) > 0
     assert load_generator(config.output / "generator_ab.safetensors")
     assert not list(config.output.glob(".*"))
+
+
+def test_the_average_is_what_is_offered_for_use(config):
+    result = train(replaced(config, ema_decay=0.9), device="cpu", show_progress=False)
+    assert result.generator_ab.name == "generator_ab_ema.safetensors"
+    means = load_generator(result.generator_ab).state_dict()
+    last = load_generator(config.output / "generator_ab.safetensors").state_dict()
+    assert means.keys() == last.keys()
+    assert any(not torch.equal(means[name], last[name]) for name in means)
+
+    result = train(
+        replaced(config, ema_decay=0.0, output=config.output / "plain"),
+        device="cpu",
+        show_progress=False,
+    )
+    assert result.generator_ab.name == "generator_ab.safetensors"
+    assert not list(result.generator_ab.parent.glob("*_ema*"))

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.engine.cache import cache_folder, cached
+from cyclegan.engine.cache import (
+    cache_folder,
+    cached,
+    find,
+    read_note,
+    sidecar,
+    why_build,
+)
 from cyclegan.errors import OutputError
 
 
@@ -113,3 +120,39 @@ def test_a_cache_that_cannot_be_written_is_an_error(
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "file"))
     with pytest.raises(OutputError, match="CYCLEGAN_CACHE"):
         cached("a.bin", {}, Builder())
+
+
+def test_the_reason_to_build_names_what_differs(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = {"onnx": "1" * 64, "driver": "550", "gpu": "G", "version": 1, "level": 3}
+    assert why_build("a.bin", key) == "there is none yet"
+    cached("a.bin", key, Builder())
+    newer = {**key, "driver": "560"}
+    assert why_build("a.bin", newer) == "the nearest was built for another driver (550, now 560)"
+    with caplog.at_level(logging.INFO):
+        cached("a.bin", newer, Builder())
+    assert "building a.bin: the nearest was built for another driver" in caplog.text
+    other = {**newer, "onnx": "2" * 64, "level": None}
+    assert "another level (3, now None), onnx (111111111111..., now 222222222222...)" in why_build(
+        "a.bin", other
+    )
+    assert why_build("a.bin", {"onnx": "3", "driver": "1", "gpu": "H"}) == "there is none yet"
+    assert why_build("b.bin", key) == "there is none yet"
+    find("a.bin", key).unlink()  # type: ignore[union-attr]
+    assert why_build("a.bin", key) == "its file is damaged or gone"
+
+
+def test_what_a_builder_says_is_kept_in_the_note(folder: Path) -> None:
+    def build(path: Path) -> dict[str, object]:
+        path.write_bytes(b"engine")
+        return {"psnr_db": 51.5, "layers": {"convolution HALF": 3}}
+
+    path = cached("a.bin", {"version": 1}, build)
+    note = read_note(path)
+    assert note.facts == {"psnr_db": 51.5, "layers": {"convolution HALF": 3}}
+    assert note.key["version"] == 1
+    assert read_note(cached("b.bin", {}, Builder())).facts == {}
+    sidecar(path).write_text('{"other": 1}')
+    with pytest.raises(ValueError, match="no note"):
+        read_note(path)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cyclegan import cpu
 from cyclegan.engine import doctor
+from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.runners import BACKENDS
 from cyclegan.errors import BackendError
 
@@ -51,7 +52,7 @@ def test_gpus_without_memory_of_their_own_are_listed(
     command.write_text("#!/bin/sh\necho 'Gx, large, [N/A], 5.1, 12.1'\necho 'Hx, 80, 5.1, 9.0'\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    gpus = doctor._gpus()
+    gpus = nvidia_gpus()
     assert [(gpu.name, gpu.memory_mib) for gpu in gpus] == [("Gx, large", None), ("Hx", 80)]
     assert gpus[0].compute_capability == "12.1"
     console = Console(width=100, file=io.StringIO())
@@ -70,7 +71,7 @@ def test_a_device_that_openvino_cannot_open_is_no_failure(monkeypatch: pytest.Mo
 def test_it_is_shown_with_reasons_and_advice() -> None:
     diagnosis = dataclasses.replace(
         doctor.diagnose(),
-        gpus=(doctor.Gpu(name="Gx", memory_mib=1, driver="2", compute_capability="9.0"),),
+        gpus=(Gpu(name="Gx", memory_mib=1, driver="2", compute_capability="9.0"),),
         advice=("do this",),
         missing={"torch": "needs a wizard"},
     )

@@ -301,3 +301,12 @@ def test_derivatives_to_the_second() -> None:
     pad = torch.ops.cyclegan.reflection_pad
     assert torch.autograd.gradcheck(lambda x: pad(x, 1, 2, 0, 1), (tensors[0],))
     assert torch.autograd.gradgradcheck(lambda x: pad(x, 1, 2, 0, 1), (tensors[0],))
+
+
+@needs_triton
+def test_a_third_derivative_says_that_there_is_none() -> None:
+    x = torch.randn(1, 2, 3, 3, requires_grad=True)
+    y = torch.ops.cyclegan.instance_norm(x, None, None, None, 1e-2, "none", 0, True)[0]
+    (first,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+    with pytest.raises(TensorError, match="third derivative"):
+        torch.autograd.grad(first.pow(2).sum(), x, create_graph=True)

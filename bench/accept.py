@@ -1,0 +1,105 @@
+"""Makes this tree's values the baseline: of this kind of machine, and of the counts of all.
+
+    make bench-accept WHY="the runner hands over frames without a copy"
+
+Gates are measured ten times on an unchanged tree: the middle is the baseline, and twice the largest
+distance from it the band. The reason goes into the file; commit it with the change that it is
+about.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench import compare, gates
+from bench.compare import WIDEST_BAND, Baseline, Verdict, expected_from
+from bench.gates import QUICK, Gate, Values
+from bench.machine import machine, slug
+from bench.quick import BASELINES, counted, this_run
+from bench.suite import Options
+from bench.suites import GATES
+from cyclegan.files import replacing
+
+RUNS = 10
+MOST_BUSY = 0.3
+"""Share of busy values above which nothing is accepted."""
+
+
+def measured_often(table: Mapping[str, Gate], options: Options, runs: int) -> list[Values]:
+    """Every gate, so many times over."""
+    found = []
+    for run in range(runs):
+        print(f"run {run + 1} of {runs}", file=sys.stderr, flush=True)
+        found.append(gates.measure(table, options))
+    return found
+
+
+def busy_share(runs: list[Values]) -> float:
+    """Of all values, those that were measured while others used the machine."""
+    all_values = [value for run in runs for value in run.values() if not value.absent]
+    return sum(value.busy for value in all_values) / max(1, len(all_values))
+
+
+def baseline_from(runs: list[Values], why: str) -> Baseline:
+    """The gates of a baseline; those that are absent here are left out."""
+    empty = this_run(machine(), {}, {}, why)
+    expected = {
+        name: expected_from([run[name].value for run in runs])
+        for name, value in runs[0].items()
+        if not value.absent
+    }
+    return Baseline(machine=empty.machine, why=why, at=empty.at, gates=expected)
+
+
+def changes(fresh: Baseline, before: Path) -> list[Verdict]:
+    """What the new baseline changes, as a table to be read before it is committed."""
+    old = compare.read(before) if before.exists() else None
+    return [
+        Verdict(
+            name=name,
+            found=f"{one.value:.3f} - {one.band:.1%}",
+            expected=f"{old.gates[name].value:.3f}" if old and name in old.gates else "",
+            says="gates" if one.gates else f"too noisy to gate (above {WIDEST_BAND:.1%})",
+        )
+        for name, one in fresh.gates.items()
+    ]
+
+
+def write(path: Path, baseline: Baseline) -> None:
+    """Replace the file whole."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(compare.plain(baseline), indent=1) + "\n")
+    print(f"wrote {path}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write both baselines; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--why", required=True, help="what changed, in a sentence")
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--counts-only", action="store_true", help="leave the gates as they are")
+    given = parser.parse_args(arguments)
+    if not given.why.strip():
+        parser.error("say why: make bench-accept WHY='what changed, in a sentence'")
+    fresh = None if given.counts_only else gates_of(given.why, given.runs)
+    write(BASELINES / "counts.json", this_run(machine(), {}, counted(), given.why))
+    if fresh:
+        write(BASELINES / f"{slug(machine())}.json", fresh)
+    return 0
+
+
+def gates_of(why: str, runs: int) -> Baseline:
+    """Measures all gates so often and shows what changes. Ends the program on a busy machine."""
+    found = measured_often(GATES, QUICK, runs)
+    if (share := busy_share(found)) > MOST_BUSY:
+        sys.exit(f"refused: {share:.0%} of the values were disturbed; use a quiet machine")
+    fresh = baseline_from(found, why)
+    rows = changes(fresh, BASELINES / f"{slug(machine())}.json")
+    compare.show(rows, f"accepted, {runs} runs each")
+    return fresh
+
+
+if __name__ == "__main__":
+    sys.exit(main())

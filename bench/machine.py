@@ -1,0 +1,127 @@
+"""The machine card: what a figure was measured on, and whether two cards are one machine."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cyclegan
+from cyclegan.cpu import cpu_cores, cpu_model, instruction_sets
+
+Card = Mapping[str, Any]
+
+IDENTITY = ("cpu", "cores", "instruction_sets", "system", "gpu")
+"""What must agree for two cards to be of one kind of machine, whose figures may be compared."""
+LIBRARIES = (
+    "numpy",
+    "torch",
+    "triton",
+    "openvino",
+    "onnxruntime",
+    "av",
+    "tensorrt",
+    "tensorrt-rtx",
+)
+ROOT = Path(__file__).parent.parent
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what a figure is measured, as found now."""
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    return {**_lasting(), "load_average": load, "clocks_mhz": clocks(), "cores": cpu_cores()}
+
+
+def same(one: Card, other: Card) -> bool:
+    """Whether both cards are of one kind of machine."""
+    return all(one.get(name) == other.get(name) for name in IDENTITY)
+
+
+def slug(card: Card) -> str:
+    """A file's name for this kind of machine, such as ``amd-epyc-2-cores-avx512-bf16``."""
+    best = next(iter(card["instruction_sets"]), "")
+    gpu = "" if not card.get("gpu") else card["gpu"]["name"]
+    words = f"{card['cpu']} {card['cores']} cores {best} {gpu}".lower()
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
+
+
+def in_words(card: Card) -> str:
+    """A card in one line, for people."""
+    sets = ", ".join(card.get("instruction_sets", ())) or "no vector instructions known"
+    gpu = f"; {card['gpu']['name']}" if card.get("gpu") else ""
+    versions = card.get("versions", {})
+    with_what = "".join(f", {name} {version}" for name, version in versions.items() if version)
+    return (
+        f"{card['cpu']}, {card['cores']} cores ({sets}){gpu}; {card['system']}, "
+        f"Python {card['python']}{with_what}"
+    )
+
+
+def clocks() -> dict[str, float | None]:
+    """MHz of the fastest core, and of the GPU's multiprocessors and memory, as found now."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text() if path.exists() else ""
+    found = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", text, re.MULTILINE)]
+    answer = _nvidia_smi("clocks.sm,clocks.mem")
+    gpu = [float(mhz) for mhz in answer.split(", ")] if answer else [None, None]
+    return {"cpu": max(found, default=None), "gpu": gpu[0], "gpu_memory": gpu[1]}
+
+
+@functools.cache
+def _lasting() -> dict[str, Any]:
+    return {
+        "cpu": cpu_model(),
+        "instruction_sets": list(instruction_sets()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "gpu": _gpu(),
+        "python": platform.python_version(),
+        "cyclegan": cyclegan.__version__,
+        "versions": {name: _version(name) for name in LIBRARIES},
+        "commit": commit(),
+    }
+
+
+def commit() -> str | None:
+    """The commit of the code, with ``-dirty`` where code differs from it; None outside git."""
+    code = [".", ":!bench/results", ":!bench/baselines"]
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        return head + ("-dirty" if _git("diff", "--name-only", "HEAD", "--", *code) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _gpu() -> dict[str, str] | None:
+    answer = _nvidia_smi("name,driver_version,compute_cap")
+    if not answer:
+        return None
+    return dict(zip(("name", "driver", "compute_capability"), answer.rsplit(", ", 2)))
+
+
+def _nvidia_smi(query: str) -> str:
+    """The first GPU's answer; empty where there is no GPU that answers."""
+    if not (command := shutil.which("nvidia-smi")):
+        return ""
+    arguments = [command, f"--query-gpu={query}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return next(iter(done.stdout.splitlines()), "")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,232 @@
+"""Writes docs/performance.md, its charts and the README's table from bench/results/.
+
+    python -m bench.pages            after a run; commit what it writes with the results
+
+Nothing on those pages is typed by hand; a test writes them again and compares. Of each candidate
+the latest row counts.
+"""
+
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from bench import charts
+from bench.machine import in_words, slug
+from bench.suite import Row
+from bench.suites import PROGRAMS, SUITES
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- performance: written by bench/pages.py -->", "<!-- end of performance -->"
+HEAD = """# Performance
+
+Written by `python -m bench.pages` from the rows in [bench/results](../bench/results); `make bench`
+measures them again on any machine. Candidates of a table took turns in one run. Times are of one
+item: the median, and the turns at 20 and 80 %. *Ratio* is to the first line, taken turn by turn.
+*PSNR* is to float32 PyTorch, of frames compared before anything was timed. *Of limit* is the share
+of what the machine's rates of copying and of matrix products, measured in the same run, would
+allow. **busy** marks a figure that others disturbed.
+"""
+README_HEAD = """Frames per second of one generator (9 blocks, 64 channels), uint8 frames to uint8
+frames, candidates taking turns:"""
+NO_PEERS = "Other ways to run a generator have not been timed beside ours on a quiet machine yet."
+
+
+def read(folder: Path) -> list[Row]:
+    """All rows of all files, the oldest first."""
+    files = sorted(folder.glob("*.jsonl"))
+    rows = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    return sorted(rows, key=lambda row: str(row["at"]))
+
+
+def latest(rows: Iterable[Row]) -> list[Row]:
+    """The last row of each candidate, in the order of the first.
+
+    Rows without a comparison, of a benchmark that has comparisons by now, are left out.
+    """
+    rows = list(rows)
+    found = {_key(row): row for row in rows}
+    renewed = {row["benchmark"] for row in rows if "comparison" in row}
+    return [r for r in found.values() if "comparison" in r or r["benchmark"] not in renewed]
+
+
+def _key(row: Row) -> str:
+    named = [row["benchmark"], row.get("comparison"), row.get("candidate"), row.get("settings")]
+    return json.dumps(named, sort_keys=True)
+
+
+def by_machine(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows by the kind of machine that they were measured on."""
+    machines: dict[str, list[Row]] = {}
+    for row in rows:
+        machines.setdefault(slug(row["machine"]), []).append(row)
+    return {name: latest(found) for name, found in sorted(machines.items())}
+
+
+def page(machines: dict[str, list[Row]], gpus: list[Path]) -> str:
+    """The whole of docs/performance.md."""
+    parts = [HEAD]
+    for name, rows in machines.items():
+        parts += [f"## {_title(rows)}\n", _measured_with(rows)]
+        if charts.bars(rows):
+            parts.append(f"![Frames per second of every way to run it](performance-{name}.svg)\n")
+        for key, group in itertools.groupby(_ordered(rows), key=_section):
+            parts += [f"### {key}\n", "\n".join(_section_lines(list(group))) + "\n"]
+    for path in gpus:
+        where = f"../bench/results/{path.parent.name}/gpu.md"
+        parts.append(f"## {path.parent.name}\n\n[Measured by make gpu]({where}).\n")
+    return "\n".join([*parts, "## What was not measured\n", *_unmeasured(machines, gpus)]) + "\n"
+
+
+def _ordered(rows: list[Row]) -> list[Row]:
+    order = [*SUITES, *PROGRAMS]
+    known = {name: number for number, name in enumerate(order)}
+    return sorted(rows, key=lambda row: known.get(row["benchmark"], len(order)))
+
+
+def _section(row: Row) -> str:
+    name = f"{row['benchmark']}: {row['comparison']}" if "comparison" in row else row["benchmark"]
+    settings = row.get("settings", {})
+    shape = [
+        f"{settings[k]} {w}"
+        for k, w in (("width", "channels"), ("blocks", "blocks"))
+        if k in settings
+    ]
+    return ", ".join([name, *shape])
+
+
+def _title(rows: list[Row]) -> str:
+    machine = rows[-1]["machine"]
+    gpu = f", {machine['gpu']['name']}" if machine.get("gpu") else ""
+    return f"{machine['cpu']}, {machine['cores']} cores{gpu}"
+
+
+def _measured_with(rows: list[Row]) -> str:
+    days = sorted({row["at"][:10] for row in rows})
+    commits = sorted({row["machine"].get("commit") or "unknown" for row in rows})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return f"{in_words(rows[-1]['machine'])}. Measured {when}; commit {', '.join(commits)}.\n"
+
+
+def _section_lines(rows: list[Row]) -> Iterator[str]:
+    if "comparison" not in rows[0]:
+        for row in rows:
+            yield from _plain_lines(row)
+        return
+    timed = [row for row in rows if "p50_ms" in row]
+    if timed:
+        yield f"| | {timed[0]['unit']}/s | ms | 20 to 80 % | ratio | PSNR dB | of limit | |"
+        yield "| --- | --: | --: | --: | --: | --: | --: | --- |"
+        yield from map(_line, timed)
+    for row in rows:
+        if "exponent" in row:
+            yield f"\nExponent {row['exponent']:.2f}; {_steps(row)}."
+    yield from (
+        f"\nAbsent: {row['candidate']}: {row['absent']}." for row in rows if "absent" in row
+    )
+
+
+def _line(row: Row) -> str:
+    cells = (
+        row["candidate"],
+        _number(row["per_second"]),
+        _number(row["p50_ms"]),
+        f"{_number(row['p20_ms'])} to {_number(row['p80_ms'])}",
+        f"{row['to_first']:.2f}",
+        f"{row['psnr_db']:.1f}" if "psnr_db" in row else "",
+        f"{row['of_limit']:.0%}" if "of_limit" in row else "",
+        "**busy**" if row["busy"] else "",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _steps(row: Row) -> str:
+    steps = ", ".join(f"{step}: {power:.2f}" for step, power in row["steps"].items())
+    above = f"; grows faster than the work: {', '.join(row['super_linear'])}" * bool(
+        row["super_linear"]
+    )
+    return f"by step {steps}{above}"
+
+
+def _plain_lines(row: Row) -> Iterator[str]:
+    """A row of a program of its own: its ratios, then its timings."""
+    aims = row.get("aims", {})
+    for name, value in row.items():
+        if isinstance(value, int | float):
+            aim = f" (aim {aims[name]:g})" if name in aims else ""
+            yield f"- {name.replace('_', ' ')}: {_number(value)}{aim}"
+    if "timings" in row:
+        yield "\n| | per second | ms |\n| --- | --: | --: |"
+        for name, timing in row["timings"].items():
+            rate = timing["per_second"]
+            yield f"| {name} | {_number(rate)} | {_number(1e3 / rate)} |"
+        yield ""
+
+
+def _unmeasured(machines: dict[str, list[Row]], gpus: list[Path]) -> Iterator[str]:
+    if not gpus:
+        yield "- Any GPU: `make gpu` measures one; no result of it is committed."
+    for name, rows in machines.items():
+        have = {row["benchmark"] for row in rows}
+        if missing := [suite for suite in (*SUITES, *PROGRAMS) if suite not in have]:
+            yield f"- {name}: {', '.join(missing)}."
+
+
+def readme_table(machines: dict[str, list[Row]]) -> str:
+    """The README's part: the peers' first comparison on every machine that has one."""
+    parts = []
+    for rows in machines.values():
+        chosen = charts.bars(rows)
+        if not chosen:
+            continue
+        lines = [
+            f"| {row['candidate']} | {_number(row['per_second'])} | {row['to_first']:.2f} |"
+            for row in chosen
+        ]
+        head = f"| {_title(rows)}, {chosen[0]['comparison']} | frames/s | ratio |"
+        parts.append("\n".join([head, "| --- | --: | --: |", *lines]))
+    body = (
+        "\n\n".join([README_HEAD, *parts])
+        if parts
+        else "Peers have not been compared on a quiet machine yet."
+    )
+    link = "[All results, their machines, and what was not measured](docs/performance.md)."
+    return f"{BEGIN}\n\n{body}\n\n{link}\n\n{END}"
+
+
+def with_table(readme: str, table: str) -> str:
+    """A README with its part replaced. Raises ValueError where the marks are missing."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README.md must have the lines {BEGIN} and {END}")
+    return before + table + after
+
+
+def _number(value: float) -> str:
+    """Three digits, or all that stand before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def written(root: Path = ROOT) -> dict[Path, str]:
+    """Every generated file and its content."""
+    machines = by_machine(read(root / "bench/results"))
+    gpus = sorted((root / "bench/results").glob("*/gpu.json"))
+    readme = root / "README.md"
+    drawn = {name: chart for name, rows in machines.items() if (chart := charts.draw(rows))}
+    return {
+        root / "docs/performance.md": page(machines, gpus),
+        readme: with_table(readme.read_text(), readme_table(machines)),
+        **{root / f"docs/performance-{name}.svg": chart for name, chart in drawn.items()},
+    }
+
+
+def main() -> None:
+    for path, text in written().items():
+        path.write_text(text)
+        print(path.relative_to(ROOT), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Runs suites and appends their rows, as JSON lines, to a file.
+
+    python -m bench.run translate peers           into bench/results/<machine>.jsonl
+    python -m bench.run --tiny                    every suite once, to standard output
+
+An interrupted run keeps the comparisons that it has finished.
+"""
+
+import argparse
+import pkgutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from bench.machine import ROOT, in_words, machine, slug
+from bench.suite import TINY, Options, Row, run_suite
+from bench.suites import PROGRAMS, SUITES
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def default_output() -> Path:
+    """The file of this kind of machine."""
+    return RESULTS / f"{slug(machine())}.jsonl"
+
+
+def main(arguments: list[str] | None = None) -> list[Row]:
+    """Measure, print tables to standard error, and record; returns the rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    listing = "; ".join([*(f"{name}: {entry.about}" for name, entry in SUITES.items()), *PROGRAMS])
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"all, or of: {listing}")
+    parser.add_argument("--tiny", action="store_true", help="smallest settings, to see it run")
+    parser.add_argument("--turns", type=int, help="how often each candidate is timed")
+    parser.add_argument("--output", help="a file of JSON lines, or - for standard output")
+    given = parser.parse_args(arguments)
+    known = [*SUITES, *PROGRAMS]
+    if unknown := set(given.suites) - set(known):
+        parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    options = TINY if given.tiny else Options()
+    if given.turns:
+        options = replace(options, turns=given.turns)
+    output = None if given.output == "-" else Path(given.output or default_output())
+    if given.tiny and not given.output:
+        output = None  # figures that mean nothing stay out of the results
+    print(f"on {in_words(machine())}", file=sys.stderr)
+    rows: list[Row] = []
+    for name in given.suites or ([*SUITES] if given.tiny else known):
+        if name in SUITES:
+            rows += run_suite(name, pkgutil.resolve_name(SUITES[name].where), options, output)
+        else:
+            run_program(*PROGRAMS[name], output=output)
+    return rows
+
+
+def run_program(module: str, *arguments: str, output: Path | None) -> None:
+    """A benchmark with a command line of its own, in a process of its own."""
+    to = [] if output is None else ["--output", str(output)]
+    subprocess.run([sys.executable, "-m", module, *arguments, *to], check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was finished is recorded")

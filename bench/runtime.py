@@ -1,0 +1,80 @@
+"""Frames per second of the C library: uint8 frames in, uint8 frames out.
+
+    python -m bench.runtime                      the aim, with the 9-block generator at 256x256
+    python -m bench.runtime --blocks 2 --width 8 --turns 2    a quick look
+
+In one run and in turns: a bare OpenVINO loop, which copies nothing, the Python translator, and the
+C library, all on one ONNX file, in one precision, with two frames in flight. Aim: the library at
+least 0.97 of the bare loop. Its pictures have to be the Python translator's, byte for byte.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.c_library import ROOT, CTranslator, built_library
+from bench.harness import figures, in_turns, record, table
+from bench.translate import BareOpenVINO, real_frame, stream
+from bench.video import small_or_paper
+from cyclegan.engine.source import open_source
+from cyclegan.engine.translator import Translator
+
+AIM_OF_BARE = 0.97
+
+
+def measure(
+    *, width: int, blocks: int, size: int, frames: int, turns: int, library: Path
+) -> dict[str, Any]:
+    """The comparison. Raises AssertionError if the library's pictures are not the translator's."""
+    generator = small_or_paper(width, blocks)
+    onnx = open_source(generator).onnx()
+    frame = real_frame(size)
+    batch = [frame] * frames
+    with Translator.open(onnx, backend="openvino", size=(size, size)) as python:
+        precision = python.description.rpartition(" ")[2]
+        bare = BareOpenVINO(onnx, frame, precision)
+        ours = CTranslator(library, onnx, (size, size), precision)
+        assert np.array_equal(ours.stream(batch[:3]), python(frame)), "the pictures differ"
+        timings = in_turns(
+            {
+                "bare OpenVINO": lambda: bare.run(frames),
+                "Python translator": lambda: stream(python, batch),
+                "C library": lambda: ours.stream(batch),
+            },
+            turns=turns,
+            items=frames,
+        )
+        ours.close()
+    table(f"C library, {precision}, uint8 to uint8", timings)
+    return {
+        "benchmark": "runtime",
+        "settings": {"width": width, "blocks": blocks, "size": size, "precision": precision},
+        "of_bare": timings["C library"].rate / timings["bare OpenVINO"].rate,
+        "of_python": timings["C library"].rate / timings["Python translator"].rate,
+        "timings": figures(timings),
+    }
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Measure, print a table and record the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--blocks", type=int, default=9)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--frames", type=int, default=16, help="in each turn")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--library", type=Path, help="libcyclegan.so; else it is built here")
+    parser.add_argument("--output", type=Path, help="append the result to this file of JSON lines")
+    given = vars(parser.parse_args(arguments))
+    output = given.pop("output")
+    given["library"] = given["library"] or built_library(ROOT / "build" / "runtime")
+    result = measure(**given)
+    result["aims"] = {"of_bare": AIM_OF_BARE}
+    record(result, output)
+    return result
+
+
+if __name__ == "__main__":
+    main()

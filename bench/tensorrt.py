@@ -1,0 +1,263 @@
+"""TensorRT plans of the 9-block generator at 256x256: built, loaded, checked, timed.
+
+    python -m bench.tensorrt                                  building, which needs no GPU
+    python -m bench.tensorrt --blocks 2 --width 8 --turns 1   a quick look
+
+On a machine without a GPU: seconds of a build with tensorrt-rtx (aim: 5), of a cached open (1), and
+milliseconds until a plan's note is read (50). ``make gpu`` calls :func:`measure`, which also loads
+and runs plans with whatever TensorRT is there, through the runner itself. What it refuses is a row
+with its exact words; what was not run is a row that says why.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.harness import figures, in_turns, record, table
+from bench.report import Report
+from bench.translate import real_frame, stream
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.cuda import Cuda, PyCuda
+from cyclegan.engine.cuda import missing as pycuda_missing
+from cyclegan.engine.export import onnx_from_generator
+from cyclegan.engine.flavours import MODULES, TensorRT, load_tensorrt
+from cyclegan.engine.graph_info import read_graph_info
+from cyclegan.engine.parity import compare
+from cyclegan.engine.plan import plan_from_onnx
+from cyclegan.engine.plan_builder import build_plan
+from cyclegan.engine.plan_file import read_plan
+from cyclegan.engine.plan_settings import PlanSettings, Profile
+from cyclegan.engine.runners.tensorrt import TensorRTRunner, deserialised
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
+from cyclegan.engine.typed_graph import Norm, typed_graph
+from cyclegan.errors import CycleGANError
+from cyclegan.networks import Generator, generator_from_config, initialise
+
+AIMS = {"build_s": 5.0, "cached_open_s": 1.0, "note_ms": 50.0}
+BATCHES = (1, 8)
+NORMS: tuple[Norm, ...] = ("native", "float32")
+FRAMES = 64
+FIGURES = ("build_s", "psnr_db", "host_ms", "frames_per_s", "device_ms", "device_frames_per_s")
+
+
+def new_generator(width: int, blocks: int) -> Generator:
+    """With weights large enough that its pictures have many values."""
+    torch.manual_seed(0)
+    generator = generator_from_config(ResnetConfig(width=width, blocks=blocks))
+    initialise(generator, gain=0.05)
+    return generator.eval()
+
+
+def build_figures(
+    onnx: Path, *, size: int, target: str, turns: int, folder: Path
+) -> dict[str, Any]:
+    """Seconds of a build, of a cached open, and of reading the note, in turns."""
+    settings = PlanSettings(profile=Profile.of(size, size), targets=(target,), check=False)
+    tensorrt, info = load_tensorrt(settings.flavour), read_graph_info(onnx)
+    typed = typed_graph(onnx, "float16", "native").SerializeToString()
+    channels = info.config.in_channels
+    plan = plan_from_onnx(onnx, folder / "bench.plan", settings=settings)
+    candidates: dict[str, Callable[[], object]] = {
+        "build": lambda: build_plan(tensorrt, typed, settings, "native", channels=channels),
+        "cached open": lambda: plan_from_onnx(onnx, settings=settings).verified(),
+        "note": lambda: read_plan(plan.path),
+    }
+    timings = in_turns(candidates, turns=turns, items=1)
+    table(f"{tensorrt.flavour} {tensorrt.version}, float16, for {target}", timings, "per s")
+    return {
+        "benchmark": "tensorrt",
+        "settings": {"size": size, "target": target, "flavour": tensorrt.flavour},
+        "version": tensorrt.version,
+        "bytes": len(plan.verified()),
+        "build_s": timings["build"].median,
+        "cached_open_s": timings["cached open"].median,
+        "note_ms": 1000 * timings["note"].median,
+        "aims": AIMS,
+        "timings": figures(timings),
+    }
+
+
+def measure(report: Report, *, width: int = 64, blocks: int = 9, size: int = 256) -> None:
+    """Rows of the tables ``tensorrt`` and ``tensorrt_checks``; never raises for what is missing."""
+    modules = ("onnx", "onnxscript")
+    if lacking := [name for name in modules if importlib.util.find_spec(name) is None]:
+        add(report, "all", f"not run: {', '.join(lacking)} missing")
+        return
+    generator, frame = new_generator(width, blocks), real_frame(size)
+    with TemporaryDirectory() as folder:
+        onnx = onnx_from_generator(generator, Path(folder) / "generator.onnx")
+        with Translator.open(
+            generator, backend="torch", precision="float32", device="cpu"
+        ) as exact:
+            expected = exact(frame)
+        for flavour in MODULES:
+            try:
+                tensorrt = load_tensorrt(flavour)
+            except CycleGANError as error:
+                add(report, flavour, f"not run: {error}")
+                continue
+            for attempt in attempts(tensorrt):
+                _attempt(report, tensorrt, onnx, attempt, frame, expected)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One plan to be built, loaded and run."""
+
+    target: str | None
+    """None leaves the choice to TensorRT."""
+    norm: Norm
+    batch: int
+
+    def __str__(self) -> str:
+        return f"for {self.target or 'what TensorRT takes'}, norms {self.norm}, batch {self.batch}"
+
+
+def attempts(tensorrt: TensorRT) -> Iterator[Attempt]:
+    """The GPU's own capability, the oldest Ampere's and none for RTX; this GPU for the full one."""
+    own = ".".join(map(str, torch.cuda.get_device_capability(0)))
+    targets = list(dict.fromkeys((own, "8.0", None))) if tensorrt.is_rtx else [None]
+    for target in targets:
+        for norm in NORMS:
+            for batch in BATCHES:
+                yield Attempt(target=target, norm=norm, batch=batch)
+
+
+def _attempt(
+    report: Report,
+    tensorrt: TensorRT,
+    onnx: Path,
+    attempt: Attempt,
+    frame: Frames,
+    expected: Frames,
+) -> None:
+    """One row: figures, or the exact words of the refusal."""
+    name = f"{tensorrt.flavour} {tensorrt.version} {attempt}"
+    try:
+        figures = run(report, tensorrt, onnx, attempt, frame, expected)
+        add(report, name, "ran", **figures)
+    except Exception as error:  # a refusal is a result; the other rows must not be lost with it
+        add(report, name, f"refused: {type(error).__name__}: {error}")
+
+
+def add(report: Report, attempt: str, result: str, **figures: Any) -> None:
+    """One row of the table ``tensorrt``; figures that there are none of stay empty."""
+    row = dict.fromkeys(FIGURES) | figures
+    report.add("tensorrt", attempt=attempt, **row, result=result)
+
+
+def run(
+    report: Report,
+    tensorrt: TensorRT,
+    onnx: Path,
+    attempt: Attempt,
+    frame: Frames,
+    expected: Frames,
+) -> dict[str, Any]:
+    """Build, load, check and time one plan."""
+    from bench.tensorrt_checks import check_all
+
+    height, width, channels = frame.shape
+    targets = () if attempt.target is None else (attempt.target,)
+    profile = Profile.of(height, width, batch=attempt.batch)
+    settings = PlanSettings(profile=profile, targets=targets)
+    typed = typed_graph(onnx, "float16", attempt.norm).SerializeToString()
+    started = time.perf_counter()
+    built = build_plan(tensorrt, typed, settings, attempt.norm, channels=channels)
+    took = round(time.perf_counter() - started, 2)
+    cuda = open_gpu()
+    try:
+        engine = deserialised(tensorrt, built.plan, cuda)
+        info = dataclasses.replace(read_graph_info(onnx), precision="float16")
+        runner = TensorRTRunner(tensorrt, cuda, engine, info, profile)
+    except BaseException:
+        cuda.close()
+        raise
+    with Translator(runner, info, "tensorrt") as translator:
+        score = compare(translator(frame), expected)
+        check_all(report, f"{tensorrt.flavour} {attempt}", translator, runner, frame)
+        return {
+            "build_s": took,
+            "psnr_db": round(score.psnr_db, 1),
+            **_host(translator, frame, attempt.batch),
+            **_device(runner, frame, attempt.batch),
+        }
+
+
+def open_gpu() -> Cuda:
+    """PyCUDA where it is, else PyTorch."""
+    from bench.torch_cuda import TorchCuda
+
+    return PyCuda(0) if pycuda_missing() is None else TorchCuda()
+
+
+def _host(translator: Translator, frame: Frames, batch: int) -> dict[str, float]:
+    """From host memory to host memory: one batch alone, and with all slots in use."""
+    frames = np.stack([frame] * batch)
+    alone = _median(lambda: translator(frames))
+    many = max(translator.slots + 1, FRAMES // batch)
+    took = _median(lambda: stream(translator, [frames] * many), repeats=5)
+    return {"host_ms": round(1e3 * alone, 3), "frames_per_s": round(many * batch / took, 1)}
+
+
+def _device(runner: TensorRTRunner, frame: Frames, batch: int) -> dict[str, float]:
+    """From device memory to device memory, without a copy; the time between two events."""
+    frames = torch.from_numpy(np.stack([frame] * batch)).cuda()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    repeats = 50
+    with torch.cuda.stream(side):
+        for turn in range(10 + repeats):
+            if turn == 10:
+                start.record()
+            runner.translate_on_device(frames, stream=side.cuda_stream)
+        end.record()
+    end.synchronize()  # the times are there once the end has passed
+    took = start.elapsed_time(end) / repeats
+    return {"device_ms": round(took, 3), "device_frames_per_s": round(1e3 * batch / took, 1)}
+
+
+def _median(call: Callable[[], object], repeats: int = 30) -> float:
+    for _ in range(3):
+        call()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return sorted(times)[repeats // 2]
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Measure building on this machine, print a table and record the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--blocks", type=int, default=9)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--target", default="8.9", help="compute capability to build for")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="append the result to this file of JSON lines")
+    given = parser.parse_args(arguments)
+    with TemporaryDirectory() as folder:
+        generator = new_generator(given.width, given.blocks)
+        onnx = onnx_from_generator(generator, Path(folder) / "generator.onnx")
+        result = build_figures(
+            onnx, size=given.size, target=given.target, turns=given.turns, folder=Path(folder)
+        )
+    result["settings"] |= {"width": given.width, "blocks": given.blocks}
+    record(result, given.output)
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""When and how the phases of a training step go through ``torch.compile``."""
+
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from cyclegan.config import Compile
+
+LEAST_STEPS = 5_000
+LEAST_MINUTES = 20.0
+"""Runs as long as this earn back the compilation, which takes one to three minutes on a CPU."""
+
+
+class CompiledPhase:
+    """``phase`` as one compiled graph. Where the compiler fails, it runs as it is, with a warning.
+
+    Shapes are static: another size compiles again.
+    """
+
+    def __init__(self, phase: Callable[..., Any], **options: Any) -> None:
+        self.phase = phase
+        self.call: Callable[..., Any] = torch.compile(
+            phase, fullgraph=True, dynamic=False, **options
+        )
+
+    def __call__(self, *inputs: Any) -> Any:
+        try:
+            return self.call(*inputs)
+        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+            if self.call is self.phase:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            warnings.warn(f"torch.compile failed, going on without it: {reason}", stacklevel=2)
+            self.call = self.phase
+            return self.phase(*inputs)
+
+
+def worth_compiling(
+    compile: Compile, *, device: str, steps: int, minutes: float | None, one_size: bool
+) -> bool:
+    """Whether a run of so many steps, or minutes, shall be compiled.
+
+    ``auto`` does where it pays: in long runs whose pictures are all of ``one_size``, on a machine
+    with a compiler.
+    """
+    if compile != "auto":
+        return compile != "off"
+    long = steps >= LEAST_STEPS if minutes is None else minutes >= LEAST_MINUTES
+    return long and one_size and _has_compiler(device)
+
+
+def _has_compiler(device: str) -> bool:
+    """Whether Inductor can generate code here: Triton for a GPU, a C++ compiler for a CPU."""
+    if device.startswith("cuda"):
+        return bool(torch.utils._triton.has_triton())
+    given = os.environ.get("CXX")
+    return sys.platform == "linux" and any(
+        map(shutil.which, [given] if given else ["g++", "clang++"])
+    )

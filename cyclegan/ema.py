@@ -1,0 +1,31 @@
+"""The exponential moving average of a network's weights.
+
+A GAN's weights circle around where they would rest; their mean over the last steps paints more
+steadily than any one of them (Yazici et al. 2019, "The Unusual Effectiveness of Averaging in GAN
+Training", section 3).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of ``network`` whose ``update_parameters(network)`` moves it towards what that is now.
+
+    After n updates the old mean keeps min(decay, (1 + n) / (10 + n)) of its weight, so that a short
+    run is not dragged down by its beginnings. Buffers are copied. The copy, ``.module``, is in
+    evaluation mode.
+    """
+
+    @torch.no_grad()
+    def move(means: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor | int) -> None:
+        kept = torch.clamp(torch.as_tensor((1 + updates) / (10 + updates)), max=decay)
+        for mean, value in zip(means, values, strict=True):
+            mean.lerp_(value, (1 - kept).to(mean))
+
+    mean = AveragedModel(network, multi_avg_fn=move)
+    mean.requires_grad_(False)
+    return mean.eval()

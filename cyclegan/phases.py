@@ -1,0 +1,121 @@
+"""The losses of a training step, in its two phases: functions of pictures that compile whole.
+
+N batch, C channels, H height, W width. Pictures are float32 (N, C, H, W) in [-1, 1].
+
+Where samples of a batch do not interact, a network takes all the pictures that wait for it in one
+call. The six calls of the generators (two translations, two ways back, two identities) become
+three: ``generator_ab([a, b])``, ``generator_ba([fake_b, b, a])``, ``generator_ab([fake_a])``; and
+each discriminator judges real and generated pictures at once. The numbers are the same but for
+rounding.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan import losses
+from cyclegan.config import CycleGANConfig
+from cyclegan.networks import Discriminator, Generator
+
+GENERATOR_LOSSES = (
+    "generator_ab", "generator_ba", "cycle_a", "cycle_b", "identity_a", "identity_b",
+)  # fmt: skip
+
+
+class Made(NamedTuple):
+    """What the phase of the generators gives."""
+
+    losses: Tensor
+    """(6,) in the order of GENERATOR_LOSSES, weighted."""
+    fake_a: Tensor
+    fake_b: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phases:
+    """Both phases over four networks, computed in ``dtype``: float32 or a half under autocast."""
+
+    config: CycleGANConfig
+    device: torch.device
+    dtype: torch.dtype
+    generator_ab: Generator
+    generator_ba: Generator
+    discriminator_a: Discriminator
+    discriminator_b: Discriminator
+    rng: torch.Generator
+    """Where the gradient penalty looks."""
+
+    def generators(self, real_a: Tensor, real_b: Tensor) -> Made:
+        """Both pictures there and back again, and what is wrong with them."""
+        config = self.config
+        ab, ba = self.generator_ab, self.generator_ba
+        if config.lambda_identity > 0:
+            fake_b, idt_b = self.through(ab, real_a, real_b)
+            rec_a, fake_a, idt_a = self.through(ba, fake_b, real_b, real_a)
+            identity_a = config.lambda_identity * losses.identity(idt_a, real_a)
+            identity_b = config.lambda_identity * losses.identity(idt_b, real_b)
+        else:
+            (fake_b,) = self.through(ab, real_a)
+            rec_a, fake_a = self.through(ba, fake_b, real_b)
+            identity_a = identity_b = torch.zeros((), device=self.device)
+        (rec_b,) = self.through(ab, fake_a)
+        (judged_b,) = self.through(self.discriminator_b, fake_b)
+        (judged_a,) = self.through(self.discriminator_a, fake_a)
+
+        adversarial = losses.ADVERSARIAL[config.adversarial]
+        cycle = losses.CYCLE[config.cycle_loss]
+        parts = {
+            "generator_ab": adversarial.generator(judged_b),
+            "generator_ba": adversarial.generator(judged_a),
+            "cycle_a": config.lambda_a * cycle(rec_a, real_a),
+            "cycle_b": config.lambda_b * cycle(rec_b, real_b),
+            "identity_a": config.lambda_a * identity_a,
+            "identity_b": config.lambda_b * identity_b,
+        }
+        return Made(torch.stack([parts[name] for name in GENERATOR_LOSSES]), fake_a, fake_b)
+
+    def discriminators(
+        self, real_a: Tensor, real_b: Tensor, fake_a: Tensor, fake_b: Tensor
+    ) -> Tensor:
+        """(2,): how wrong discriminator_a and discriminator_b are."""
+        return torch.stack(
+            [
+                self.judgement(self.discriminator_a, real_a, fake_a),
+                self.judgement(self.discriminator_b, real_b, fake_b),
+            ]
+        )
+
+    def judgement(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+        """The loss of one discriminator; ``fake`` carries no gradient."""
+        adversarial = losses.ADVERSARIAL[self.config.adversarial]
+        judged_real, judged_fake = self.through(discriminator, real, fake)
+        loss = adversarial.discriminator(judged_real, judged_fake)
+        if self.config.adversarial == "wgangp":
+            penalty = losses.gradient_penalty(discriminator, real, fake, self.rng)
+            loss = loss + self.config.lambda_gradient_penalty * penalty
+        return loss
+
+    def through(self, network: Generator | Discriminator, *batches: Tensor) -> list[Tensor]:
+        """``network`` of every batch, in one call where that changes nothing but the time."""
+        one_size = len({batch.shape[1:] for batch in batches}) == 1
+        if not (self.config.merged and one_size and _samples_are_apart(network)):
+            return [self.run(network, batch) for batch in batches]
+        if len(batches) == 1:
+            return [self.run(network, batches[0])]
+        counts = [len(batch) for batch in batches]
+        return list(torch.split(self.run(network, torch.cat(batches)), counts))
+
+    def run(self, network: nn.Module, x: Tensor) -> Tensor:
+        """``network(x)``, the network's convolutions in ``dtype``, the result in that of ``x``."""
+        half = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype if half else None, enabled=half):
+            y: Tensor = network(x)
+        return y.to(x.dtype)
+
+
+def _samples_are_apart(network: Generator | Discriminator) -> bool:
+    """Whether a sample's result does not depend on what else is in the batch, nor on chance."""
+    config = network.config
+    return config.norm != "batch" and not getattr(config, "dropout", False)

@@ -1,0 +1,85 @@
+"""Settings as plain values and back: how they travel in TOML files and in model files' metadata.
+
+A network's configuration names its class in the key ``kind``.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from cyclegan.errors import ConfigError
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A configuration as plain values: strings, numbers, booleans and dictionaries of them.
+
+    What is not set is left out, since TOML has no null.
+    """
+    values: dict[str, Any] = {"kind": config.kind} if hasattr(config, "kind") else {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if value is None:
+            continue
+        if dataclasses.is_dataclass(value):
+            value = as_dict(value)
+        values[item.name] = str(value) if isinstance(value, Path) else value
+    return values
+
+
+def from_dict(cls: Any, values: Mapping[str, Any], where: str = "") -> Any:
+    """The configuration of class ``cls`` from plain values.
+
+    ``cls`` is a dataclass, or a union of dataclasses told apart by ``kind``. Raises ConfigError for
+    an unknown or missing key, naming the nearest known one, and for a value of the wrong type.
+    """
+    if isinstance(cls, types.UnionType):
+        return _from_tagged(cls, values, where)
+    hints = typing.get_type_hints(cls)
+    known = {item.name: item for item in dataclasses.fields(cls)}
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "kind" and hasattr(cls, "kind"):
+            continue
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            raise ConfigError(f"unknown setting {where}{key}{hint}")
+        given[key] = _converted(hints[key], value, f"{where}{key}")
+    try:
+        return cls(**given)
+    except TypeError as error:
+        raise ConfigError(f"{where or cls.__name__}: {error}") from error
+
+
+def _from_tagged(union: types.UnionType, values: Mapping[str, Any], where: str) -> Any:
+    classes = {member.kind: member for member in typing.get_args(union)}
+    kind = values.get("kind", next(iter(classes)))
+    if kind not in classes:
+        raise ConfigError(
+            f"{where}kind is {kind!r}; expected one of {', '.join(map(repr, classes))}"
+        )
+    return from_dict(classes[kind], values, where)
+
+
+def _converted(hint: Any, value: Any, where: str) -> Any:
+    if types.NoneType in typing.get_args(hint):
+        if value is None:
+            return None
+        (hint,) = (member for member in typing.get_args(hint) if member is not types.NoneType)
+    if dataclasses.is_dataclass(hint) or isinstance(hint, types.UnionType):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} is {value!r}; expected a table of settings")
+        return from_dict(hint, value, f"{where}.")
+    if hint is Path:
+        value = Path(value) if isinstance(value, str) else value
+    if typing.get_origin(hint) is Literal:
+        return value
+    if hint is float and type(value) is int:
+        value = float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where} is {value!r}; expected {hint.__name__}")
+    return value

@@ -1,0 +1,155 @@
+"""The files of a run that are there to be looked at: log, samples, TensorBoard.
+
+N batch, C channels, H height, W width.
+
+Losses stay on the device until ``flush``, so that a GPU is made to wait once in ``log_every``
+steps, and no cost grows with the length of the run.
+"""
+
+import csv
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cyclegan.alarms import Alarms
+from cyclegan.config import TrainConfig
+from cyclegan.data import pictures_from_tensor
+from cyclegan.errors import ConfigError, OutputError
+from cyclegan.files import replacing
+from cyclegan.model import LOSSES, Images, Losses
+from cyclegan.pictures import Picture, write_picture
+
+log = logging.getLogger(__name__)
+Row = tuple[int, float, float, Tensor]
+"""Step, seconds, learning rate, losses (8,) on the device."""
+
+
+class Recorder:
+    """Writes losses.csv, the samples, and TensorBoard's events, from step ``step`` on."""
+
+    def __init__(self, config: TrainConfig, step: int = 0) -> None:
+        self.config = config
+        self.path = config.output / "losses.csv"
+        self.alarms = Alarms()
+        self.pending: list[Row] = []
+        self.board: Any = _board(config.output, step) if config.tensorboard else None
+
+    def begin(self) -> None:
+        """An empty log."""
+        with replacing(self.path) as temporary:
+            temporary.write_text(",".join(["step", "seconds", *LOSSES]) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Drop from the log what came after ``step``."""
+        try:
+            lines = self.path.read_text().splitlines(keepends=True)
+        except OSError:
+            return self.begin()
+        kept = [
+            line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) <= step
+        ]
+        with replacing(self.path) as temporary:
+            temporary.write_text("".join([lines[0], *kept]))
+        return None
+
+    def add(self, step: int, seconds: float, learning_rate: float, losses: Losses) -> None:
+        """Note one step's losses, without waiting for the device."""
+        self.pending.append((step, seconds, learning_rate, losses.stacked()))
+
+    def flush(self) -> list[dict[str, float]]:
+        """Read the losses noted since, write them, and return them.
+
+        Raises DivergedError where one is not finite, OutputError where they cannot be written.
+        """
+        rows, self.pending = self.pending, []
+        if not rows:
+            return []
+        values = torch.stack([row[3] for row in rows]).tolist()  # waits for the device
+        try:
+            with self.path.open("a", newline="") as file:
+                csv.writer(file).writerows(
+                    [step, f"{seconds:.3f}", *(f"{value:.6g}" for value in each)]
+                    for (step, seconds, _, _), each in zip(rows, values)
+                )
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+        named = [dict(zip(LOSSES, each)) for each in values]
+        if self.board:
+            self._scalars(rows, named)
+        for (step, *_), losses in zip(rows, named):
+            _tell(self.alarms.losses(step, losses))
+        return named
+
+    def samples(self, step: int, real: tuple[Tensor, Tensor], images: Images) -> None:
+        """Write the samples, each beside its translation and what comes back of it."""
+        (real_a, real_b), data = real, self.config.data
+        columns = {
+            "ab": (real_a, images.fake_b, images.rec_a),
+            "ba": (real_b, images.fake_a, images.rec_b),
+        }
+        names = {"ab": (data.name_a, data.name_b), "ba": (data.name_b, data.name_a)}
+        for name, batches in columns.items():
+            picture = _grid(batches)
+            write_picture(picture, self.config.output / "samples" / f"{step:06d}_{name}.png")
+            if self.board:
+                self.board.add_image(f"samples/{name}", picture, step, dataformats="HWC")
+            direction = " to ".join(names[name])
+            if step:
+                _tell(self.alarms.samples(step, batches[0], batches[1], direction))
+
+    def scores(self, step: int, scores: dict[str, float]) -> None:
+        """Add one scoring to scores.csv, and to TensorBoard."""
+        path = self.config.output / "scores.csv"
+        try:
+            new = not path.exists()
+            with path.open("a", newline="") as file:
+                writer = csv.writer(file)
+                if new:
+                    writer.writerow(["step", *scores])
+                writer.writerow([step, *(f"{value:.6g}" for value in scores.values())])
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        for name, value in scores.items():
+            if self.board:
+                self.board.add_scalar(f"scores/{name}", value, step)
+
+    def close(self) -> None:
+        if self.board:
+            self.board.close()
+
+    def _scalars(self, rows: Sequence[Row], named: Sequence[dict[str, float]]) -> None:
+        """The mean of what was read, at its last step: a fixed cost for each reading."""
+        step, _, learning_rate, _ = rows[-1]
+        for name in LOSSES:
+            mean = sum(losses[name] for losses in named) / len(named)
+            self.board.add_scalar(f"losses/{name}", mean, step)
+        self.board.add_scalar("learning_rate", learning_rate, step)
+
+
+def _board(folder: Path, step: int) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "tensorboard is set, and tensorboardX is not installed; "
+            "install it by: pip install 'cyclegan-engine[watch]'"
+        ) from error
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+
+def _tell(messages: Sequence[str]) -> None:
+    for message in messages:
+        log.warning("%s", message)
+
+
+def _grid(columns: Sequence[Tensor]) -> Picture:
+    """Batches side by side, one row a picture: uint8 (N x H, len(columns) x W, 3)."""
+    rows = [pictures_from_tensor(batch) for batch in columns]
+    return np.concatenate(
+        [np.concatenate(np.broadcast_to(p, (*p.shape[:3], 3)), axis=0) for p in rows], axis=1
+    )

@@ -1,0 +1,145 @@
+"""Checkpoints: all that a stopped run needs to go on as if it had not been stopped.
+
+A checkpoint is one file, ``checkpoints/00001000.pt`` for the state after step 1000, written by
+``torch.save`` and read without executing anything found in it. It appears whole or not at all; the
+last few are kept, so that a damaged one loses little. Every byte of a checkpoint is covered by the
+checksums of the zip format.
+"""
+
+import logging
+import signal
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from cyclegan.config import TrainConfig, as_dict
+from cyclegan.errors import ConfigError, DataError, OutputError
+from cyclegan.files import replacing
+
+VERSION = 1
+log = logging.getLogger(__name__)
+
+
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+    """Write ``state`` to ``folder`` and drop all but the newest ``keep``.
+
+    ``state`` holds tensors and plain values. Raises OutputError where it cannot be written; what
+    was there stays.
+    """
+    path = folder / f"{step:08d}.pt"
+    with replacing(path) as temporary:
+        try:
+            torch.save({"version": VERSION, **state}, temporary)
+        except RuntimeError as error:  # how PyTorch reports what the system refuses
+            raise OutputError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+    for old in list_checkpoints(folder)[keep:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of ``folder``, newest first."""
+    return sorted(folder.glob("[0-9]*.pt"), reverse=True)
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any]:
+    """The newest checkpoint of ``folder`` that is whole; damaged ones are named in the log.
+
+    Raises DataError if there is none.
+    """
+    damaged: list[str] = []
+    for unfinished in folder.glob(".[0-9]*.pt"):  # of a process that was killed while it wrote
+        unfinished.unlink(missing_ok=True)
+    for path in list_checkpoints(folder):
+        try:
+            state = _read(path)
+        except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            damaged.append(path.name)
+            log.warning("%s is damaged (%s); trying the one before", path, error)
+            continue
+        if damaged:
+            log.warning("going on from %s: later ones are damaged", path)
+        return state
+    found = f"{', '.join(damaged)} are damaged" if damaged else "there is none"
+    raise DataError(f"no checkpoint to go on from in {folder}: {found}; start the run anew")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as file:
+        wrong = file.testzip()
+    if wrong is not None:
+        raise ValueError(f"checksum of {wrong} does not match")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if state["version"] > VERSION:
+        raise ConfigError(
+            f"{path} was written by a later version (format {state['version']}, this release "
+            f"reads {VERSION}): upgrade cyclegan-engine"
+        )
+    return state
+
+
+def check_same(state: dict[str, Any], config: TrainConfig, world_size: int) -> None:
+    """Raises ConfigError, showing both, where a run cannot go on because it is another one."""
+    kept, given = state["config"], as_dict(config)
+    pairs = {
+        **{
+            f"model.{name}": (kept["model"][name], given["model"][name])
+            for name in ("generator", "discriminator", "adversarial", "pool_size")
+        },
+        "batch_size": (kept["batch_size"], given["batch_size"]),
+        "number of processes": (state["world_size"], world_size),
+        "ema_decay above 0": (kept["ema_decay"] > 0, given["ema_decay"] > 0),
+    }
+    different = [f"{name} was {a}, is {b}" for name, (a, b) in pairs.items() if a != b]
+    if different:
+        raise ConfigError(
+            "this run cannot go on with other settings than it began with: "
+            f"{'; '.join(different)}; use the old ones, or start a new run in another folder"
+        )
+
+
+class Stopping:
+    """Whether the run has been asked to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self.by: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.by is not None
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """Note a signal; the second one interrupts at once."""
+        if self:
+            raise KeyboardInterrupt
+        self.by = number
+        log.warning("stopping after this step; the run will be saved")
+
+    def leave(self) -> None:
+        """End as the signal asks: KeyboardInterrupt, or SystemExit with status 128 + number."""
+        if self.by == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.by is not None:
+            raise SystemExit(128 + self.by)
+
+
+@contextmanager
+def stopping() -> Iterator[Stopping]:
+    """Have Ctrl-C and SIGTERM wait for the end of a step, where this is the main thread."""
+    asked = Stopping()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {
+        number: signal.signal(number, asked.ask) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,264 @@
+"""One training run: its model, how far it has come, and what it leaves in its folder.
+
+N batch, C channels, H height, W width.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from torch import Tensor
+
+from cyclegan.checkpoint import save_discriminator, save_generator
+from cyclegan.config import TrainConfig, as_dict
+from cyclegan.data import UnpairedPictures
+from cyclegan.ema import averaged
+from cyclegan.errors import OutputError
+from cyclegan.files import replacing
+from cyclegan.model import CycleGAN, Images, Losses
+from cyclegan.recorder import Recorder
+from cyclegan.resume import list_checkpoints, save_checkpoint
+from cyclegan.schedule import Progress
+from cyclegan.scoring import Scorer
+
+log = logging.getLogger(__name__)
+GENERATORS = ("generator_ab", "generator_ba")
+
+
+class Run:
+    """What happens beside the steps. Of several processes the first alone writes."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: CycleGAN,
+        progress: Progress,
+        data: UnpairedPictures,
+        samples: tuple[Tensor, Tensor],
+    ) -> None:
+        self.config, self.model, self.progress = config, model, progress
+        self.world = model.world
+        self.fingerprint = _fingerprint(data)
+        decay = config.ema_decay
+        generators = [getattr(model, name) for name in GENERATORS]
+        self.means = tuple(averaged(generator, decay) for generator in generators) if decay else ()
+        self.real = samples[0].to(model.device), samples[1].to(model.device)
+        self.scorer = Scorer(config) if config.score_every else None
+        self.best: float | None = None
+        self.saved_at = -1
+        self.checked_at = time.monotonic()
+        self.recorder: Recorder
+
+    def start(self) -> None:
+        """Claim the run's folder, which must hold no other run unless that may go."""
+        output = self.config.output
+        first = self._translated()
+        if self.world.writes:
+            old = _remains(output)
+            if old and not self.config.overwrite:
+                raise OutputError(
+                    f"{output} holds a run already; go on with it by --resume, choose another "
+                    "output, or set overwrite to replace it"
+                )
+            for path in old:
+                path.unlink()
+            self.recorder = Recorder(self.config)
+            self._keep_settings()
+            self.recorder.begin()
+            self.recorder.samples(0, self.real, first)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        if state["data"] != self.fingerprint:
+            log.warning(
+                "the pictures are not those that the run began with (%s, now %s): it goes on, but "
+                "not as it would have",
+                state["data"],
+                self.fingerprint,
+            )
+        own = state["ranks"][self.world.rank]
+        self.model.load_state(state["model"])
+        self.model.load_chance(own["model"])
+        for mean, kept in zip(self.means, state["means"], strict=True):
+            mean.load_state_dict(kept)
+        self.progress.load_state(state["progress"])
+        self.best = state["best"]
+        torch.set_rng_state(own["torch"])
+        if own["cuda"] is not None:
+            torch.cuda.set_rng_state(own["cuda"], self.model.device)
+        if self.world.writes:
+            self.recorder = Recorder(self.config, self.progress.step)
+            self._keep_settings()
+            self.recorder.rewind(self.progress.step)
+
+    def took(self, losses: Losses) -> None:
+        """All that a step is followed by: averages, log, samples, scores, saves."""
+        config, progress = self.config, self.progress
+        for mean, name in zip(self.means, GENERATORS, strict=False):
+            mean.update_parameters(getattr(self.model, name))
+        if self.world.writes:
+            rate = self.model.learning_rate
+            self.recorder.add(progress.step, progress.seconds(), rate, losses)
+            if progress.step % config.log_every == 0:
+                self.flush()
+            if progress.step % config.sample_every == 0:
+                self.sample()
+        if progress.ends_epoch():
+            self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        self.flush()
+        plateau = self.progress.plateau
+        plateau.take(float(self.world.first(plateau.mean())))
+        if self.progress.ends_epoch(self.config.score_every):
+            self.score()
+        if self.progress.ends_epoch(self.config.save_every):
+            self._or_go_on(self.save)
+
+    def flush(self) -> None:
+        """Read the losses from the device and write them."""
+        if self.world.writes:
+            for losses in self.recorder.flush():
+                generators = (v for name, v in losses.items() if "discriminator" not in name)
+                self.progress.plateau.add(sum(generators))
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        waited = time.monotonic() - self.checked_at
+        return self.config.checkpoints > 0 and waited >= 60 * self.config.checkpoint_minutes
+
+    def checkpoint(self, *, last: bool = False) -> None:
+        """Write a checkpoint; where the disk refuses, say so and, but for the ``last``, go on."""
+        if not self.config.checkpoints:
+            return
+        self.flush()  # raises where the losses are not finite: nothing bad is kept
+        self.checked_at = time.monotonic()
+        ranks = self.world.gathered(self._own_state())
+        if not self.world.writes:
+            return
+        state = {
+            "config": as_dict(self.config),
+            "world_size": self.world.size,
+            "data": self.fingerprint,
+            "model": self.model.state(),
+            "means": [mean.state_dict() for mean in self.means],
+            "progress": self.progress.state(),
+            "best": self.best,
+            "ranks": ranks,
+        }
+        folder, step = self.config.output / "checkpoints", self.progress.step
+
+        def write() -> None:
+            save_checkpoint(folder, step, state, self.config.checkpoints)
+
+        if last:
+            write()
+        else:
+            self._or_go_on(write)
+
+    def _own_state(self) -> dict[str, Any]:
+        cuda = self.model.device.type == "cuda"
+        return {
+            "model": self.model.chance(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.model.device) if cuda else None,
+        }
+
+    def _or_go_on(self, write: Any) -> None:
+        try:
+            write()
+        except OutputError as error:
+            log.warning("%s; what was there stays, and the run goes on", error)
+
+    def path(self, network: str, suffix: str = "") -> Path:
+        """Where a network is saved."""
+        return self.config.output / f"{network}{suffix}.safetensors"
+
+    @property
+    def offered(self) -> str:
+        """The suffix of the generators to use."""
+        return "_ema" if self.config.ema_decay else ""
+
+    def save(self) -> None:
+        """Write the networks, the rest of the log and a last picture of the samples."""
+        if self.saved_at == self.progress.step or not self.world.writes:
+            return
+        self.flush()
+        model, (a, b) = self.model, self._names()
+        for name, domain in (("discriminator_a", a), ("discriminator_b", b)):
+            save_discriminator(self.path(name), getattr(model, name), domain)
+        self._save_generators((model.generator_ab, model.generator_ba), "")
+        if self.means:
+            self._save_generators(self._generators(), "_ema")
+        self.sample()
+        self.saved_at = self.progress.step
+
+    def _save_generators(self, generators: Sequence[Any], suffix: str) -> None:
+        a, b = self._names()
+        for name, generator, domains in zip(GENERATORS, generators, ((a, b), (b, a))):
+            save_generator(self.path(name, suffix), generator, domains)
+
+    def score(self) -> None:
+        """Score the generators on the test pictures; keep them if none were better."""
+        if self.scorer is None or not self.world.writes:
+            return
+        scores = self.scorer.scores(*self._generators())
+        self.recorder.scores(self.progress.step, scores)
+        if self.best is None or scores["goodness"] > self.best:
+            self.best = scores["goodness"]
+            self._or_go_on(lambda: self._save_generators(self._generators(), "_best"))
+
+    def sample(self) -> None:
+        """Write the samples as they are translated now."""
+        self.recorder.samples(self.progress.step, self.real, self._translated())
+
+    def _translated(self) -> Images:
+        trained = (self.model.generator_ab, self.model.generator_ba)
+        for generator in trained:
+            generator.eval()  # neither dropout nor the samples' statistics
+        with torch.no_grad():
+            images = self.model.cycle(*self.real, self._generators())
+        for generator in trained:
+            generator.train()
+        return images
+
+    def _generators(self) -> tuple[Any, Any]:
+        """The generators to use, A to B and B to A."""
+        if self.means:
+            mean_ab, mean_ba = self.means
+            return mean_ab.module, mean_ba.module
+        return self.model.generator_ab, self.model.generator_ba
+
+    def _names(self) -> tuple[str, str]:
+        return self.config.data.name_a, self.config.data.name_b
+
+    def _keep_settings(self) -> None:
+        with replacing(self.config.output / "config.toml") as temporary:
+            temporary.write_text(tomli_w.dumps(as_dict(self.config)))
+
+
+def _remains(output: Path) -> list[Path]:
+    """The files of a run in ``output`` that another one would not write over."""
+    logged = output / "losses.csv"
+    if not logged.exists():
+        return []
+    return [
+        logged,
+        *output.glob("scores.csv"),
+        *output.glob("*_best.safetensors"),
+        *(output / "samples").glob("*.png"),
+        *(output / "tensorboard").glob("events.*"),
+        *list_checkpoints(output / "checkpoints"),
+    ]
+
+
+def _fingerprint(data: UnpairedPictures) -> str:
+    """What tells one set of pictures from another: how many, and a digest of their names."""
+    names = "\n".join(map(str, [*data.paths_a, "", *data.paths_b]))
+    digest = hashlib.sha256(names.encode()).hexdigest()[:12]
+    return f"{len(data.paths_a)} and {len(data.paths_b)} pictures, {digest}"

@@ -1,0 +1,71 @@
+"""How good the generators of a run are, on pictures that it never trains on."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import nn
+
+from cyclegan.config import TrainConfig
+from cyclegan.data import plain
+from cyclegan.evaluate import distances, evaluate_pairs, translate_from_generator
+from cyclegan.pictures import Channels, Picture
+from cyclegan.sources import Item, list_items
+
+MOST = 200
+"""Pictures of each domain that a scoring looks at."""
+
+
+class Scorer:
+    """Scores on ``test_a`` and ``test_b`` as the networks see them when tested.
+
+    Where all names agree, pictures are pairs: L1, SSIM and the share that came out inverted, both
+    ways, and SSIM chooses the best. Else the sets are compared: FID and KID, which need the extra
+    ``fid``, and KID chooses. Raises DataError for folders without pictures.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        data, generator = config.data, config.model.generator
+        assert data.test_a is not None
+        assert data.test_b is not None
+        self.data, self.multiple = data, generator.size_multiple
+        self.channels = generator.in_channels, generator.out_channels
+        self.items = list_items(data.test_a)[:MOST], list_items(data.test_b)[:MOST]
+        stems = [[getattr(item, "stem", str(item)) for item in items] for items in self.items]
+        self.paired = stems[0] == stems[1]
+
+    def scores(self, generator_ab: nn.Module, generator_ba: nn.Module) -> dict[str, float]:
+        """Named figures; ``goodness`` is the one to choose by, higher is better."""
+        pictures = [
+            self._pictures(items, cast(Channels, channels))
+            for items, channels in zip(self.items, self.channels)
+        ]
+        compare = _of_pairs if self.paired else _of_sets
+        ab = compare(generator_ab, pictures[0], pictures[1])
+        ba = compare(generator_ba, pictures[1], pictures[0])
+        return {
+            "goodness": (ab.pop("goodness") + ba.pop("goodness")) / 2,
+            **{f"ab_{name}": value for name, value in ab.items()},
+            **{f"ba_{name}": value for name, value in ba.items()},
+        }
+
+    def _pictures(self, items: Sequence[Item], channels: Channels) -> list[Picture]:
+        return [plain(item, self.data, channels, self.multiple) for item in items]
+
+
+def _of_pairs(
+    generator: nn.Module, given: Sequence[Picture], truths: Sequence[Picture]
+) -> dict[str, float]:
+    scores = evaluate_pairs(translate_from_generator(generator), zip(given, truths))
+    return {
+        "goodness": scores.ssim,
+        "l1": scores.l1,
+        "ssim": scores.ssim,
+        "inverted": scores.inverted,
+    }
+
+
+def _of_sets(
+    generator: nn.Module, given: Sequence[Picture], reals: Sequence[Picture]
+) -> dict[str, float]:
+    found = distances(map(translate_from_generator(generator), given), reals)
+    return {"goodness": -found.kid, "fid": found.fid, "kid": found.kid}

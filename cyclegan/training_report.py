@@ -1,0 +1,78 @@
+"""The page of a training run: curves, samples, scores, alarms and settings, in one file."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cyclegan.config import TrainConfig, as_dict
+from cyclegan.report import AnyPicture, Figure, Report, Table, write_report
+from cyclegan.training import TrainResult
+
+SHOWN = 6
+"""Moments of the run from which samples are shown."""
+
+
+def write_training_report(config: TrainConfig, result: TrainResult) -> Path:
+    """Writes report.html into the run's folder; returns its path.
+
+    Raises OutputError where it cannot be written or the extra ``demo`` is not installed.
+    """
+    a, b = config.data.name_a, config.data.name_b
+    rate = result.steps / max(result.seconds, 1e-9)
+    return write_report(
+        Report(
+            title=f"{a} ↔ {b}",
+            subtitle=f"A CycleGAN in {config.output}",
+            figures=(
+                Figure(label="steps", value=f"{result.steps:,}"),
+                Figure(label="time", value=f"{result.seconds / 60:.1f} minutes"),
+                Figure(label="rate", value=f"{rate:.2f} steps/s"),
+                Figure(label="alarms", value=str(len(result.alarms))),
+            ),
+            progress=_samples(config.output / "samples"),
+            losses=config.output / "losses.csv",
+            tables={**_alarms(result), **_scores(config.output / "scores.csv")},
+            settings=_flat(as_dict(config)),
+            command=f"cyclegan train --config {config.output / 'config.toml'}",
+        ),
+        config.output / "report.html",
+    )
+
+
+def _samples(folder: Path) -> Sequence[tuple[int, AnyPicture]]:
+    """Both directions at a few moments, first and last among them."""
+    steps = sorted({int(path.stem.split("_")[0]) for path in folder.glob("*_ab.png")})
+    chosen = np.unique(np.linspace(0, len(steps) - 1, SHOWN).round().astype(int))
+    return [
+        (steps[i], folder / f"{steps[i]:06d}_{direction}.png")
+        for direction in ("ab", "ba")
+        for i in chosen
+    ]
+
+
+def _alarms(result: TrainResult) -> dict[str, Table]:
+    rows = [[message] for message in result.alarms]
+    return {"Alarms": Table(columns=("what looked wrong",), rows=rows)} if rows else {}
+
+
+def _scores(path: Path) -> dict[str, Table]:
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    note = "On the test pictures; the generators of the greatest goodness are kept as _best."
+    return {"Scores": Table(columns=header, rows=rows, note=note)}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings by dotted names."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat

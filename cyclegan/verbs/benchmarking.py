@@ -1,0 +1,65 @@
+"""The verb that measures: bench."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from cyclegan.shipped import find_model
+from cyclegan.verbs import Backend, Model, Precision
+
+
+def bench(
+    model: Positional[Model],
+    backend: Backend | Literal["all"] = "auto",
+    size: Annotated[tuple[int, int], arg(metavar="HEIGHT WIDTH")] = (256, 256),
+    precision: Precision = "auto",
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16),
+    seconds: float = 2.0,
+    json: Path | None = None,
+    plot: Path | None = None,
+) -> None:
+    """Measure a generator on this machine: latency and frames per second over batch sizes.
+
+    Args:
+        backend: what runs the generator; all measures every one, and says why one is missing
+        size: height and width of the frames
+        precision: of the arithmetic
+        batches: frames handed over at once
+        seconds: spent on each batch size, at least
+        json: also write the figures to this file
+        plot: also draw frames per second against latency (.svg, .png, .pdf)
+    """
+    from cyclegan.engine import throughput_report as report
+    from cyclegan.engine.runners import BACKENDS
+    from cyclegan.engine.throughput import Absent, Speed, measure
+    from cyclegan.errors import BackendError
+
+    if plot is not None:
+        report.check_plot(plot)
+    results: list[Speed | Absent] = []
+
+    def show() -> None:
+        settings = {"model": model, "height": size[0], "width": size[1], "precision": precision}
+        report.show(results, f"{model}, {size[1]}x{size[0]}")
+        if json is not None:
+            report.write_json(json, results, **settings, seconds=seconds)
+        if plot is not None:
+            report.write_plot(plot, results, f"{model}, {size[1]}x{size[0]}")
+
+    try:
+        for result in measure(
+            find_model(model),
+            backends=tuple(BACKENDS) if backend == "all" else (backend,),
+            size=size,
+            precision=precision,
+            batches=batches,
+            seconds=seconds,
+        ):
+            results.append(result)
+    except KeyboardInterrupt:
+        show()  # what was measured is not lost
+        raise
+    show()
+    if not report.speeds(results):
+        raise BackendError("nothing could be measured; the table says why")

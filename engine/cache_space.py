@@ -1,0 +1,86 @@
+"""Keeping the cache within its limit: the entries that were used least recently go.
+
+Only what the cache wrote goes: a folder named after a key's SHA-256 whose files have their notes.
+An entry whose lock is held is left alone, and so is anything that someone else put there.
+"""
+
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclegan.errors import ConfigError
+
+LIMIT_VARIABLE = "CYCLEGAN_CACHE_GB"
+DEFAULT_GB = 20.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One entry of the cache."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    """The entry's files and their notes, notes last."""
+    size: int
+    """Bytes."""
+    used: float
+    """When it was built or last used, in seconds since the epoch."""
+
+
+def limit_bytes() -> int:
+    """How large the cache may grow: ``$CYCLEGAN_CACHE_GB``, else 20 GB. Raises ConfigError."""
+    text = os.environ.get(LIMIT_VARIABLE, str(DEFAULT_GB))
+    try:
+        if (limit := float(text)) > 0:
+            return int(limit * 1e9)
+    except (ValueError, OverflowError):
+        pass
+    raise ConfigError(f"{LIMIT_VARIABLE}={text!r}; expected the cache's limit in GB, such as 20")
+
+
+def entries(cache: Path) -> list[Entry]:
+    """All entries, the least recently used first."""
+    found = []
+    for folder in cache.glob("[0-9a-f][0-9a-f]/*"):
+        if len(folder.name) == 64 and folder.name.startswith(folder.parent.name):
+            with contextlib.suppress(OSError):  # another process may be removing it
+                found.append(_entry(folder))
+    return sorted((entry for entry in found if entry.files), key=lambda entry: entry.used)
+
+
+def make_room(cache: Path, *, keep: Path) -> None:
+    """Remove the least recently used entries until the cache is within its limit.
+
+    The entry in the folder ``keep`` stays, whatever its size. Raises ConfigError.
+    """
+    from filelock import FileLock, Timeout
+
+    limit, known = limit_bytes(), entries(cache)
+    total = sum(entry.size for entry in known)
+    for entry in known:
+        if total <= limit:
+            return
+        if entry.folder == keep:
+            continue
+        with contextlib.suppress(Timeout, OSError):
+            with FileLock(entry.folder / "lock", timeout=0):
+                for file in reversed(entry.files):  # the note first: half an entry is never used
+                    file.unlink(missing_ok=True)
+            total -= entry.size
+            _log.info("removed %s from the cache, to stay below %d bytes", entry.folder, limit)
+
+
+def _entry(folder: Path) -> Entry:
+    notes = sorted(folder.glob("*.json"))
+    files = tuple(note.with_suffix("") for note in notes if note.with_suffix("").exists())
+    both = (*files, *(file.with_name(file.name + ".json") for file in files))
+    sizes = [file.stat() for file in both]
+    return Entry(
+        folder=folder,
+        files=both,
+        size=sum(status.st_size for status in sizes),
+        used=max((status.st_mtime for status in sizes), default=0.0),
+    )

@@ -1,0 +1,185 @@
+"""A frame-to-frame ONNX graph -> a TensorRT plan: built once, checked, and used again.
+
+The way of a plan: the graph is typed (:mod:`typed_graph`), built and its types audited
+(:mod:`plan_builder`), its pictures are compared with float32 (:mod:`gate`), and plan and note go to
+the cache under a key of everything that shapes them (:mod:`cache`). A plan that was asked for at a
+path of the user's is a copy of that entry.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cyclegan
+from cyclegan.engine import gate
+from cyclegan.engine.cache import Key, cache_folder, cached, file_digest
+from cyclegan.engine.flavours import TensorRT, load_tensorrt
+from cyclegan.engine.gpus import Gpu, nvidia_gpus
+from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
+from cyclegan.engine.plan_builder import Built, Progress, build_plan
+from cyclegan.engine.plan_file import PLAN_FORMAT, PlanFile, copy_plan, read_plan
+from cyclegan.engine.plan_settings import PlanSettings
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.typed_graph import Norm, typed_graph
+from cyclegan.errors import BackendError
+
+NAME = "model.plan"
+_SHAPING = ("typed_graph.py", "plan_builder.py", "rounding.py", "gate.py", "graph_info.py")
+
+Execute = Callable[[bytes, GraphInfo, Frames], tuple[Frames, float]]
+"""Runs a plan on this machine's GPU: (translated frames, milliseconds of a batch)."""
+
+
+def plan_from_onnx(
+    onnx: str | Path,
+    path: str | Path | None = None,
+    *,
+    settings: PlanSettings,
+    frames: Frames | None = None,
+    progress: Progress | None = None,
+) -> PlanFile:
+    """The plan of the float32 frame-to-frame graph ``onnx``, from the cache if it is there.
+
+    ``path`` is where a copy of the plan and its note go; without it they stay in the cache.
+    ``frames``, uint8 (N, H, W, C), replace the built-in ones of the check; H and W are multiples of
+    what the generator takes. ``progress(done, announced)`` is called at every step of a build, and
+    cancels it by raising.
+
+    Raises ModelError for another kind of graph, ConfigError for settings that contradict it,
+    BackendError when TensorRT is missing or refuses it, when the types are not those asked for, or
+    when the pictures are too far from float32; OutputError when nothing can be written.
+    """
+    onnx = Path(onnx)
+    info = read_graph_info(onnx)
+    settings.profile.check_multiple(info.config.size_multiple)
+    tensorrt, gpu = load_tensorrt(settings.flavour), next(iter(nvidia_gpus()), None)
+    if tensorrt.is_rtx and gpu is not None and not settings.targets:
+        settings = dataclasses.replace(settings, targets=(gpu.compute_capability,))
+    job = _Job(
+        onnx=onnx,
+        info=info,
+        settings=settings,
+        tensorrt=tensorrt,
+        gpu=gpu,
+        frames=frames,
+        progress=progress,
+    )
+    plan = read_plan(cached(NAME, job.key(), job.build))
+    return plan if path is None else copy_plan(plan, Path(path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One plan to be made."""
+
+    onnx: Path
+    info: GraphInfo
+    settings: PlanSettings
+    tensorrt: TensorRT
+    gpu: Gpu | None
+    frames: Frames | None
+    progress: Progress | None
+
+    def key(self) -> Key:
+        """Everything that shapes the plan. Raises BackendError where there is nothing to build for.
+
+        A plan for named targets does not depend on the GPU and the driver of this machine.
+        """
+        gpu = None if self.settings.targets else self.gpu
+        if gpu is None and not self.settings.targets:
+            raise BackendError(
+                "there is no NVIDIA GPU here to build for; name what the plan is for, as in "
+                "--target 8.9 (with tensorrt-rtx), or build on the machine that will run it"
+            )
+        frames = None if self.frames is None else hashlib.sha256(self.frames.tobytes()).hexdigest()
+        return {
+            "onnx": file_digest(self.onnx),
+            "format": PLAN_FORMAT,
+            "cyclegan": cyclegan.__version__,
+            "code": _code_digest(),
+            "flavour": self.tensorrt.flavour,
+            "version": self.tensorrt.version,
+            "package": self.tensorrt.package,
+            "gpu": gpu.name if gpu else None,
+            "compute_capability": gpu.compute_capability if gpu else None,
+            "driver": gpu.driver if gpu else None,
+            "frames": frames,
+            **self.settings.as_key(),
+        }
+
+    def build(self, path: Path) -> Mapping[str, Any]:
+        """Write the plan to ``path``; returns the facts of its note."""
+        started = time.monotonic()
+        check, (built, info) = gate.choose(gate.routes(self.settings), self._attempt, self.settings)
+        path.write_bytes(built.plan)
+        channels = self.info.config
+        return {
+            "graph": info.to_metadata(),
+            "norm": check.norm,
+            "layers": built.layers,
+            "inputs": [_port(INPUT, channels.in_channels)],
+            "outputs": [_port(OUTPUT, channels.out_channels)],
+            "bytes": len(built.plan),
+            "seconds": round(time.monotonic() - started, 2),
+            "check": asdict(check),
+        }
+
+    def _attempt(self, norm: Norm) -> gate.Attempt:
+        typed = typed_graph(self.onnx, self.settings.precision, norm)
+        built = build_plan(
+            self.tensorrt,
+            typed.SerializeToString(),
+            self.settings,
+            norm,
+            channels=self.info.config.in_channels,
+            timings=self._timings(),
+            progress=self.progress,
+        )
+        metadata = {item.key: item.value for item in typed.metadata_props}
+        made = (built, GraphInfo.from_metadata(metadata, self.onnx))
+        return self._checked(typed, built, norm), made
+
+    def _checked(self, typed: Any, built: Built, norm: Norm) -> gate.Check:
+        if not self.settings.check:
+            return gate.Check(how=gate.UNCHECKED, norm=norm)
+        frames = self.frames
+        if frames is None:
+            frames = gate.check_frames(self.info.config.in_channels, self.info.config.size_multiple)
+        if (execute := self._executes()) is None:
+            return gate.check_on_cpu(self.onnx, typed, norm, self.settings.precision, frames)
+        return gate.check_engine(
+            self.onnx, execute, built.plan, self.info, self.settings, norm, frames
+        )
+
+    def _executes(self) -> Execute | None:
+        """What runs a plan here, or None where this machine cannot run the target's."""
+        from cyclegan.engine.runners import tensorrt as runner
+
+        if self.gpu is None or runner.missing() is not None:
+            return None
+        if self.settings.targets and self.gpu.compute_capability not in self.settings.targets:
+            return None
+        return functools.partial(runner.run_once, self.tensorrt)
+
+    def _timings(self) -> Path:
+        gpu = self.gpu.name.replace(" ", "-") if self.gpu else "none"
+        name = f"{self.tensorrt.flavour}-{self.tensorrt.version}-{gpu}.timings"
+        return cache_folder() / "timings" / name
+
+
+def _port(name: str, channels: int) -> dict[str, Any]:
+    return {"name": name, "dtype": "uint8", "shape": ["N", "H", "W", channels]}
+
+
+@functools.cache
+def _code_digest() -> str:
+    """SHA-256 of the code that shapes a plan: it may change where the version does not."""
+    digest = hashlib.sha256()
+    for name in _SHAPING:
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,138 @@
+"""What a plan is asked for: sizes, precision, target GPUs, and the builder's settings.
+
+N batch, H height, W width. All of it is part of the cache's key.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from cyclegan.engine.typed_graph import BodyPrecision
+from cyclegan.errors import ConfigError
+
+Shape = tuple[int, int, int]
+"""N, H, W."""
+NormChoice = Literal["auto", "native", "float32"]
+Tiling = Literal["none", "fast", "moderate", "full"]
+LEAST_PSNR_DB = 40.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The shapes that a plan takes: from ``least`` to ``most``, fastest at ``best``."""
+
+    least: Shape
+    best: Shape
+    most: Shape
+
+    def __post_init__(self) -> None:
+        for low, middle, high in zip(self.least, self.best, self.most):
+            if not 1 <= low <= middle <= high:
+                raise ConfigError(
+                    f"profile {self}: expected 1 <= min <= opt <= max in batch, height and width"
+                )
+
+    def __str__(self) -> str:
+        return ",".join("x".join(map(str, shape)) for shape in self)
+
+    def __iter__(self) -> Iterator[Shape]:
+        return iter((self.least, self.best, self.most))
+
+    @classmethod
+    def of(cls, height: int, width: int, batch: int = 1) -> "Profile":
+        """Frames of one size, in batches of 1 to ``batch``."""
+        most = (batch, height, width)
+        return cls(least=(1, height, width), best=most, most=most)
+
+    @classmethod
+    def parse(cls, text: str) -> "Profile":
+        """From ``min,opt,max``, each NxHxW: ``1x256x256,4x256x256,8x720x1280``."""
+        shapes = [_numbers(part, 3) for part in text.split(",")]
+        if len(shapes) != 3 or None in shapes:
+            raise ConfigError(
+                f"profile {text!r}: expected min,opt,max, each as batch x height x width, "
+                "such as 1x256x256,4x256x256,8x720x1280"
+            )
+        least, best, most = shapes
+        return cls(least=least, best=best, most=most)  # type: ignore[arg-type]
+
+    def takes(self, shape: Shape) -> bool:
+        """Whether frames (N, H, W) lie within."""
+        return all(a <= x <= b for a, x, b in zip(self.least, shape, self.most))
+
+    def check_multiple(self, multiple: int) -> None:
+        """Raises ConfigError unless every size is a multiple of what the generator takes."""
+        for _, height, width in self:
+            if height % multiple or width % multiple:
+                raise ConfigError(
+                    f"{height}x{width} in the profile: this generator takes heights and widths "
+                    f"that are multiples of {multiple}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """All that shapes a plan, besides the graph and the machine."""
+
+    profile: Profile
+    precision: BodyPrecision = "float16"
+    """Of the body's tensors and arithmetic."""
+    norm: NormChoice = "auto"
+    """Norms in the body's precision, in float32, or whichever passes the check."""
+    targets: tuple[str, ...] = ()
+    """Compute capabilities such as "8.9"; none means the GPU of this machine."""
+    flavour: str | None = None
+    """``tensorrt`` or ``tensorrt-rtx``; None takes what is installed."""
+    optimization_level: int = 3
+    """0 builds fastest, 5 searches longest."""
+    tiling: Tiling = "none"
+    max_aux_streams: int | None = None
+    workspace_mib: int | None = None
+    """Scratch memory of the builder's choices at most; None leaves it to the builder."""
+    refit: bool = False
+    """Whether other weights can be put in without a build; its price is a slower engine."""
+    timing_cache: bool = True
+    """Whether kernel timings are kept between builds; of the full flavour only."""
+    check: bool = True
+    """Whether the pictures are compared with float32 before the plan is handed out."""
+    least_psnr_db: float = LEAST_PSNR_DB
+    """Below it a plan is refused."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.optimization_level <= 5:
+            raise ConfigError(f"optimization level {self.optimization_level}; expected 0 to 5")
+        for target in self.targets:
+            capability_name(target)
+
+    def as_key(self) -> dict[str, str | float | bool | None]:
+        """Every setting as a plain value, but for the flavour, which is known by then."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        del values["flavour"]
+        values["profile"] = str(self.profile)
+        values["targets"] = " ".join(sorted(self.targets)) or None
+        return values
+
+
+def capability_name(target: str) -> str:
+    """``SM89`` for ``8.9``, ``89`` or ``sm_89``. Raises ConfigError for what is none of these."""
+    match = re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", target.lower())
+    if match is None:
+        raise ConfigError(f"target {target!r}: expected a compute capability such as 8.9 or sm_89")
+    return "SM" + "".join(match.groups())
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from ``256x256``. Raises ConfigError."""
+    numbers = _numbers(text, 2)
+    if numbers is None:
+        raise ConfigError(f"size {text!r}: expected height x width, such as 256x256")
+    height, width = numbers
+    return height, width
+
+
+def _numbers(text: str, count: int) -> tuple[int, ...] | None:
+    parts = text.lower().split("x")
+    if len(parts) != count or not all(part.strip().isdecimal() for part in parts):
+        return None
+    return tuple(map(int, parts))

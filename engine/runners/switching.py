@@ -1,0 +1,108 @@
+"""Serving with one backend while another, better one is still being built.
+
+A batch begins on the better runner as soon as there is one; what is in flight ends where it began.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+
+from cyclegan.engine.tickets import Frames, Runner
+
+_log = logging.getLogger(__name__)
+
+
+class SwitchingRunner:
+    """One runner now, and another when ``build`` has made it, in a thread of its own.
+
+    ``build`` is given an event that is set when its result is no longer wanted. If it fails, that
+    is a warning in the log, and the first runner goes on.
+    """
+
+    def __init__(self, now: Runner, build: Callable[[threading.Event], Runner]) -> None:
+        self.slots = now.slots
+        self._current = now
+        self._next: Runner | None = None
+        self._serving: list[Runner | None] = [None] * self.slots
+        self._changed = threading.Lock()
+        self._unwanted = threading.Event()
+        self._problem: BaseException | None = None
+        self._thread = threading.Thread(
+            target=self._prepare, args=(build,), name="build engine", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def max_batch(self) -> int:
+        """That of the runner which the next batch begins on, or of a lesser one."""
+        return self._current.max_batch
+
+    @property
+    def description(self) -> str:
+        """What runs now, and what is to come."""
+        with self._changed:
+            current = getattr(self._next or self._current, "description", "")
+            if self._problem is not None:
+                return f"{current} (the better engine could not be built: {self._problem})"
+            building = self._thread.is_alive() and self._next is None
+            return f"{current} (a better engine is being built)" if building else str(current)
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Wait until the better runner is ready or has failed; whether that is so."""
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        retired = None
+        with self._changed:
+            if self._next is not None and self._next.max_batch >= len(frames):
+                retired, self._current, self._next = self._current, self._next, None
+            runner = self._serving[slot] = self._current
+            retired = retired if retired not in self._serving else None
+        if retired is not None:
+            retired.close()
+        try:
+            runner.begin(slot, frames)
+        except BaseException:
+            self._release(slot)
+            raise
+
+    def finish(self, slot: int) -> Frames:
+        runner = self._serving[slot]
+        assert runner is not None, "finish without begin"
+        try:
+            return runner.finish(slot)
+        finally:
+            self._release(slot)
+
+    def close(self) -> None:
+        self._unwanted.set()
+        self._thread.join()
+        for runner in (self._current, self._next):
+            if runner is not None:
+                runner.close()
+
+    def _release(self, slot: int) -> None:
+        """Free the slot, and close a runner that was replaced once its last batch has ended."""
+        with self._changed:
+            runner, self._serving[slot] = self._serving[slot], None
+            over = runner is not self._current and runner not in self._serving
+        if over and runner is not None:
+            runner.close()
+
+    def _prepare(self, build: Callable[[threading.Event], Runner]) -> None:
+        try:
+            made = build(self._unwanted)
+        except BaseException as error:
+            if not self._unwanted.is_set():
+                _log.warning("the better engine could not be built: %s", error)
+            self._problem = error
+            return
+        if made.slots < self.slots:  # its slots could not take the place of these
+            with contextlib.suppress(Exception):
+                made.close()
+            self._problem = ValueError(f"it has {made.slots} slots, and {self.slots} are in use")
+            return
+        with self._changed:
+            self._next = made

@@ -1,0 +1,242 @@
+"""Inference with TensorRT on an NVIDIA GPU, without PyTorch: a plan, run from NumPy.
+
+N batch, H height, W width, C channels. Slots (:mod:`tensorrt_slot`) overlap, so that copies hide
+behind the network. What makes the CUDA calls is :mod:`cyclegan.engine.cuda`. Plans are built by
+:mod:`cyclegan.engine.plan`.
+"""
+
+import functools
+import threading
+import time
+from typing import Any
+
+from cyclegan.engine import cuda as cuda_driver
+from cyclegan.engine import flavours
+from cyclegan.engine.audit import audit_engine
+from cyclegan.engine.cuda import Cuda, open_cuda
+from cyclegan.engine.device_arrays import DeviceFrames, device_view
+from cyclegan.engine.flavours import TensorRT, load_tensorrt, messages
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.plan_file import PlanFile
+from cyclegan.engine.plan_settings import PlanSettings, Profile
+from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.runners.tensorrt_slot import Slot
+from cyclegan.engine.source import Source
+from cyclegan.engine.tickets import Frames
+from cyclegan.errors import BackendError, ConfigError, FrameError
+
+SLOTS = 3
+"""One batch is copied in, one computed, one copied out."""
+BATCH = 8
+"""Small frames in one batch, to fill the GPU."""
+BATCH_PIXELS = BATCH * 256 * 256
+"""Pixels beyond which larger batches would take memory and gain nothing."""
+ANY_SIZE = ((1, 64, 64), (1, 256, 256), (1, 1088, 1920))
+"""Of plans that are built for a translator whose size is not known, in batch, height, width."""
+
+
+def missing() -> str | None:
+    """Why this backend cannot be used here, or None."""
+    return cuda_driver.missing() or flavours.missing()
+
+
+def open_runner(source: Source, settings: Settings) -> "TensorRTRunner":
+    """A runner with the plan of ``source``, from the cache or built now."""
+    plan = source.plan
+    if plan is None:
+        from cyclegan.engine.plan import plan_from_onnx
+
+        plan = plan_from_onnx(
+            source.onnx(),
+            settings=plan_settings(source.info, settings),
+            progress=functools.partial(_stop_unwanted, settings),
+        )
+    return runner_of(plan, settings)
+
+
+def runner_of(plan: PlanFile, settings: Settings) -> "TensorRTRunner":
+    """A runner of a plan that exists. Raises ModelError, BackendError, ConfigError."""
+    if settings.precision not in ("auto", plan.note.key["precision"]):
+        raise ConfigError(
+            f"{plan.path} computes in {plan.note.key['precision']}, not in {settings.precision}"
+        )
+    tensorrt = load_tensorrt(plan.flavour)
+    cuda = open_cuda(settings.device)
+    try:
+        if reason := plan.why_unusable(tensorrt, cuda.gpu):
+            raise BackendError(f"{plan.path} cannot run here: {reason}")
+        engine = deserialised(tensorrt, plan.verified(), cuda)
+        _audit(tensorrt, engine, plan.note.key["precision"])
+        return TensorRTRunner(tensorrt, cuda, engine, plan.info, plan.profile)
+    except BaseException:
+        cuda.close()
+        raise
+
+
+def plan_settings(info: GraphInfo, settings: Settings) -> PlanSettings:
+    """What to build for a translator that was opened with ``settings``."""
+    if settings.size is not None:
+        height, width = settings.size
+        batch = min(BATCH, max(1, BATCH_PIXELS // (height * width)))
+        profile = Profile.of(height, width, batch=batch)
+    else:
+        multiple = info.config.size_multiple
+        shapes = [(n, *(-(-side // multiple) * multiple for side in hw)) for n, *hw in ANY_SIZE]
+        least, best, most = shapes
+        profile = Profile(least=least, best=best, most=most)  # type: ignore[arg-type]
+    precision = "float16" if settings.precision == "auto" else settings.precision
+    return PlanSettings(profile=profile, precision=precision)
+
+
+def _stop_unwanted(settings: Settings, done: int, announced: int | None) -> None:
+    if settings.unwanted is not None and settings.unwanted.is_set():
+        raise BackendError("the build was cancelled: its result is no longer wanted")
+
+
+def run_once(
+    tensorrt: TensorRT, plan: bytes, info: GraphInfo, frames: Frames, repeats: int = 20
+) -> tuple[Frames, float]:
+    """Run ``plan`` on uint8 (N, H, W, C); the frames, and the milliseconds of a batch."""
+    cuda = open_cuda()
+    try:
+        engine = deserialised(tensorrt, plan, cuda)
+        _, height, width, _ = frames.shape
+        profile = Profile.of(height, width, batch=len(frames))
+        runner = TensorRTRunner(tensorrt, cuda, engine, info, profile)
+    except BaseException:
+        cuda.close()
+        raise
+    try:
+        times = []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            runner.begin(0, frames)
+            made = runner.finish(0)
+            times.append(time.perf_counter() - started)
+        return made, 1000 * sorted(times)[repeats // 2]
+    finally:
+        runner.close()
+
+
+def deserialised(tensorrt: TensorRT, plan: bytes, cuda: Cuda) -> Any:
+    """The engine of ``plan`` on this GPU. Raises BackendError with what TensorRT says."""
+    log = messages(tensorrt)
+    with log.errors() as errors, cuda.current():
+        runtime = tensorrt.trt.Runtime(log.logger)
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            validity = _validity(tensorrt.trt, runtime, plan)
+    if engine is None:
+        raise BackendError(
+            f"TensorRT does not load the plan: {'; '.join([*validity, *errors]) or 'no reason'}"
+        )
+    return engine
+
+
+_REMEDIES = {
+    "VERSION_MISMATCH": "it was built by another TensorRT; build it again",
+    "UNSUPPORTED_CC": "it was built for another GPU; build it with this one's --target",
+    "OLD_CUDA_DRIVER": "the NVIDIA driver is too old for it; install a newer one",
+    "OLD_CUDA_RUNTIME": "the CUDA runtime is too old for it; install a newer one",
+    "INSUFFICIENT_GPU_MEMORY": "the GPU's memory is too small or full; build for a smaller size",
+    "MALFORMED_ENGINE": "its content is no plan; build it again",
+    "CUDA_ERROR": "CUDA failed; does nvidia-smi work?",
+}
+
+
+def _validity(trt: Any, runtime: Any, plan: bytes) -> list[str]:
+    """What the RTX flavour says against ``plan``, with remedies; the full one cannot say."""
+    if not hasattr(runtime, "get_engine_validity"):
+        return []
+    _, diagnostics = runtime.get_engine_validity(plan)
+    members = trt.EngineInvalidityDiagnostics.__members__
+    return [
+        text
+        for name, text in _REMEDIES.items()
+        if name in members and diagnostics & int(members[name])
+    ]
+
+
+def _audit(tensorrt: TensorRT, engine: Any, precision: str) -> None:
+    inspector = engine.create_engine_inspector()
+    form = tensorrt.trt.LayerInformationFormat.JSON
+    audit_engine(inspector.get_engine_information(form), precision)  # type: ignore[arg-type]
+
+
+class TensorRTRunner:
+    """An engine and its slots. Different slots may be used by different threads at once."""
+
+    slots = SLOTS
+
+    def __init__(
+        self, tensorrt: TensorRT, cuda: Cuda, engine: Any, info: GraphInfo, profile: Profile
+    ) -> None:
+        """Takes ``cuda`` over and closes it. Raises BackendError when memory is short."""
+        self._tensorrt, self._cuda = tensorrt, cuda
+        self._engine, self._profile = engine, profile
+        self.max_batch = profile.most[0]
+        channels = (info.config.in_channels, info.config.out_channels)
+        self._slots = [Slot(cuda, engine, profile, channels) for _ in range(self.slots)]
+        self._on_device: Slot | None = None  # made when it is first asked for
+        self._channels = channels
+        self._one_caller = threading.Lock()
+        self.description = (
+            f"{tensorrt.flavour} {tensorrt.version}, {cuda.gpu.name}, {info.precision}"
+        )
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        _check_profile(self._profile, frames.shape[:3])
+        self._slots[slot].begin(frames)
+
+    def finish(self, slot: int) -> Frames:
+        return self._slots[slot].finish()
+
+    def translate_on_device(self, frames: Any, stream: int = 0) -> DeviceFrames:
+        """Translate frames that are on the GPU already; the result stays there.
+
+        ``frames`` is a contiguous uint8 (N, H, W, C) array that speaks
+        ``__cuda_array_interface__`` or DLPack, such as a PyTorch or CuPy array. The work follows
+        what ``stream`` (a CUDA stream's handle) and the array's own stream were given, and what
+        ``stream`` is given later follows the work. The result is overwritten by the next call
+        and gone when this is closed.
+        Nothing is copied to the host, and the host does not wait. Raises FrameError.
+        """
+        view = device_view(frames, stream)
+        _check_profile(self._profile, view.shape[:3])
+        with self._one_caller:
+            if self._on_device is None:
+                self._on_device = Slot(self._cuda, self._engine, self._profile, self._channels)
+            return self._on_device.translate(view, stream)
+
+    def refit(self, graph: bytes) -> None:
+        """Put other weights in, of a graph like the plan's own (:func:`typed_graph`), serialised.
+
+        The plan must have been built with ``refit``; no batch may be in flight. Raises
+        BackendError.
+        """
+        trt, log = self._tensorrt.trt, messages(self._tensorrt)
+        with log.errors() as errors, self._cuda.current():
+            refitter = trt.Refitter(self._engine, log.logger)
+            reader = trt.OnnxParserRefitter(refitter, log.logger)
+            done = reader.refit_from_bytes(graph) and refitter.refit_cuda_engine()
+        if not done:
+            raise BackendError(
+                f"the weights cannot be put in: {'; '.join(errors) or 'no reason given'}; was the "
+                "plan built with --refit, from a generator of the same configuration?"
+            )
+
+    def close(self) -> None:
+        for slot in self._slots:
+            slot.close()
+        if self._on_device is not None:
+            self._on_device.close()
+        self._slots, self._on_device, self._engine = [], None, None
+        self._cuda.close()
+
+
+def _check_profile(profile: Profile, shape: tuple[int, ...]) -> None:
+    if not profile.takes(shape):  # type: ignore[arg-type]
+        raise FrameError(
+            f"frames of {'x'.join(map(str, shape))} (batch x height x width) lie outside what the "
+            f"plan was built for, {profile}; build one with --profile that holds them"
+        )

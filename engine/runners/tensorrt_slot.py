@@ -1,0 +1,113 @@
+"""Room for one batch on the GPU.
+
+N batch, H height, W width, C channels. A slot has a stream, an execution context, device buffers,
+page-locked buffers, and a CUDA graph of copy in, network, copy out: a batch is one launch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cyclegan.engine.cuda import Cuda
+from cyclegan.engine.device_arrays import DeviceFrames, DeviceView
+from cyclegan.engine.graph_info import INPUT, OUTPUT
+from cyclegan.engine.plan_settings import Profile
+from cyclegan.engine.tickets import Frames
+from cyclegan.errors import BackendError, FrameError
+
+
+class Slot:
+    """One batch at a time, from ``begin`` to ``finish``, or on the device altogether."""
+
+    def __init__(
+        self, cuda: Cuda, engine: Any, profile: Profile, channels: tuple[int, int]
+    ) -> None:
+        self._cuda, self._channels = cuda, channels
+        pixels = int(np.prod(profile.most))
+        with cuda.current():
+            self._context = engine.create_execution_context()
+        if self._context is None:
+            raise BackendError(
+                "TensorRT cannot make an execution context: the GPU's memory is too small or full; "
+                "build for a smaller size or batch"
+            )
+        self._stream = cuda.stream()
+        self._host_in, self._host_out = (cuda.pinned(pixels * c) for c in channels)
+        self._in, self._out = (cuda.allocate(pixels * c) for c in channels)
+        self._shape: tuple[int, ...] | None = None
+        self._replay: Callable[[int], None] | None = None
+
+    def begin(self, frames: Frames) -> None:
+        """Start a batch, uint8 (N, H, W, C); it may be overwritten once this returns."""
+        with self._cuda.current():
+            self._cuda.synchronize(self._stream)  # idle, unless a stop came between start and end
+            np.copyto(self._staged(self._host_in, frames.shape), frames)
+            if self._shape != frames.shape or self._replay is None:
+                self._prepare(frames.shape)
+            assert self._replay is not None
+            self._replay(self._stream)
+
+    def finish(self) -> Frames:
+        """Wait for the batch; a copy of its frames."""
+        assert self._shape is not None, "finish without begin"
+        with self._cuda.current():
+            self._cuda.synchronize(self._stream)  # the one place where the host waits
+        return self._staged(self._host_out, (*self._shape[:3], self._channels[1])).copy()
+
+    def translate(self, view: DeviceView, stream: int) -> DeviceFrames:
+        """Device to device, between what ``stream`` was given and will be given."""
+        with self._cuda.current():
+            if self._shape != view.shape:
+                self._set_shape(view.shape)
+            self._cuda.wait_for(self._stream, stream)
+            if view.stream is not None and view.stream != stream:
+                self._cuda.wait_for(self._stream, view.stream)
+            self._address(view.pointer, self._out)
+            self._enqueue()
+            self._cuda.wait_for(stream, self._stream)
+        shape = (*view.shape[:3], self._channels[1])
+        return DeviceFrames(self._out, shape, stream, view.device, owner=self)
+
+    def close(self) -> None:
+        """Let go of the context, the graph and the host's buffers; the rest goes with the GPU's."""
+        with self._cuda.current():
+            self._replay = self._context = None
+            self._host_in = self._host_out = np.empty(0, np.uint8)
+
+    def _prepare(self, shape: tuple[int, ...]) -> None:
+        """Set the shape and record the batch as a graph, which holds for this shape alone."""
+        self._replay, self._shape = None, None
+        self._set_shape(shape)
+        self._address(self._in, self._out)
+        self._batch()  # a shape's first run does more, which must not be recorded
+        self._cuda.synchronize(self._stream)
+        self._replay = self._cuda.capture(self._stream, self._batch)
+
+    def _set_shape(self, shape: tuple[int, ...]) -> None:
+        if not self._context.set_input_shape(INPUT, shape):
+            raise FrameError(f"the plan does not take frames of shape {shape}")
+        self._shape = shape
+
+    def _address(self, source: int, target: int) -> None:
+        self._context.set_tensor_address(INPUT, source)
+        self._context.set_tensor_address(OUTPUT, target)
+
+    def _batch(self) -> None:
+        assert self._shape is not None
+        made = (*self._shape[:3], self._channels[1])
+        self._cuda.copy_in(self._in, self._flat(self._host_in, self._shape), self._stream)
+        self._enqueue()
+        self._cuda.copy_out(self._flat(self._host_out, made), self._out, self._stream)
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._stream):
+            raise BackendError("TensorRT refuses to run the batch; its log says why")
+
+    @staticmethod
+    def _flat(memory: Frames, shape: tuple[int, ...]) -> Frames:
+        return memory[: int(np.prod(shape))]
+
+    @classmethod
+    def _staged(cls, memory: Frames, shape: tuple[int, ...]) -> Frames:
+        return cls._flat(memory, shape).reshape(shape)

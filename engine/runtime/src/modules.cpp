@@ -1,0 +1,65 @@
+// Backends' modules stand in the folder "cyclegan" beside the library itself.
+#include <dlfcn.h>
+
+#include <cstring>
+#include <mutex>
+#include <string>
+
+#include "backend.h"
+#include "build_info.h"
+#include "error.h"
+
+namespace cyclegan {
+namespace {
+
+using Open = decltype(&cyclegan_module_open);
+
+struct Module {
+    const char *name;   // as messages call it
+    const char *file;   // in the folder of the modules
+    const char *absent; // what to do about it
+    Open open = nullptr;
+};
+
+std::string module_path(const char *file) {
+    Dl_info self;
+    if (!::dladdr(reinterpret_cast<const void *>(&cyclegan_version), &self) || !self.dli_fname)
+        fail(CYCLEGAN_ERROR_INTERNAL, "cannot find the folder of this library");
+    const std::string path = self.dli_fname;
+    const size_t slash = path.rfind('/');
+    return (slash == path.npos ? "." : path.substr(0, slash)) + "/cyclegan/" + file;
+}
+
+// Modules stay loaded: their libraries keep threads and thread-local data until the process ends.
+Open load(const Module &module) {
+    const std::string path = module_path(module.file);
+    void *library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        fail(CYCLEGAN_ERROR_BACKEND, "the backend %s cannot be loaded: %s; %s", module.name,
+             ::dlerror(), module.absent);
+    const auto version = reinterpret_cast<decltype(&cyclegan_module_version)>(
+        ::dlsym(library, "cyclegan_module_version"));
+    if (!version || std::strcmp(version(), kBuild) != 0)
+        fail(CYCLEGAN_ERROR_VERSION, "%s is of version %s; this library is %s: install both anew",
+             path.c_str(), version ? version() : "unknown", kBuild);
+    return reinterpret_cast<Open>(::dlsym(library, "cyclegan_module_open"));
+}
+
+}  // namespace
+
+Backend *open_backend(cyclegan_backend backend, const OpenRequest &request) {
+    static std::mutex mutex;
+    static Module modules[] = {
+        {"openvino", "libcyclegan-openvino.so",
+         "install OpenVINO, and build this library with CYCLEGAN_OPENVINO=ON"},
+        {"tensorrt", "libcyclegan-tensorrt.so", "build this library with CYCLEGAN_TENSORRT=ON"},
+    };
+    Module &module = modules[backend == CYCLEGAN_TENSORRT];
+    {
+        const std::lock_guard lock(mutex);
+        if (!module.open) module.open = load(module);
+    }
+    return module.open(&request);
+}
+
+}  // namespace cyclegan

@@ -1,0 +1,21 @@
+// The metadata of an ONNX file, read without ONNX.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace cyclegan {
+
+struct OnnxHeader {
+    std::map<std::string, std::string, std::less<>> metadata;
+    // SHA-256 over the file without its metadata entry kOnnxDigestKey, in hexadecimal.
+    std::string digest;
+};
+
+inline constexpr std::string_view kOnnxDigestKey = "cyclegan.graph_sha256";
+
+// Throws std::invalid_argument, which says why, where `bytes` are no complete ONNX file.
+OnnxHeader read_onnx_header(std::string_view bytes);
+
+}  // namespace cyclegan

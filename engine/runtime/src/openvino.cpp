@@ -1,0 +1,135 @@
+// Inference on CPUs (and Intel GPUs) with OpenVINO: asynchronous requests, one a slot. The settings
+// are those of the Python translator, so that both give the same bytes.
+#include <algorithm>
+#include <openvino/runtime/core.hpp>
+#include <openvino/runtime/properties.hpp>
+
+#include "backend.h"
+#include "build_info.h"
+#include "error.h"
+
+namespace cyclegan {
+namespace {
+
+struct Precision {
+    cyclegan_precision precision;
+    const char *capability;
+    ov::element::Type type;
+};
+
+const Precision kPrecisions[] = {  // the fastest first
+    {CYCLEGAN_BFLOAT16, "BF16", ov::element::bf16},
+    {CYCLEGAN_FLOAT16, "FP16", ov::element::f16},
+    {CYCLEGAN_FLOAT32, "FP32", ov::element::f32},
+};
+
+// One a process, and never destroyed: a core takes the signal stack of the thread that loads it
+// away when it goes, and of several the last to go can leave one that is gone already.
+ov::Core &core() {
+    static ov::Core &core = *new ov::Core;
+    return core;
+}
+
+ov::element::Type type_for(const std::string &device, int asked) {
+    const auto able = core().get_property(device, ov::device::capabilities);
+    for (const Precision &one : kPrecisions) {
+        const bool is_able = one.precision == CYCLEGAN_FLOAT32 ||
+                             std::ranges::find(able, one.capability) != able.end();
+        if (asked == CYCLEGAN_FASTEST && is_able) return one.type;
+        if (asked == one.precision && is_able) return one.type;
+    }
+    std::string names;
+    for (const std::string &name : able) names += (names.empty() ? "" : ", ") + name;
+    fail(CYCLEGAN_ERROR_UNSUPPORTED,
+         "the precision asked for is not among what %s computes in (%s); use CYCLEGAN_FASTEST",
+         device.c_str(), names.c_str());
+}
+
+class OpenVino final : public Backend {
+  public:
+    explicit OpenVino(const OpenRequest &request) {
+        const cyclegan_settings &settings = request.settings;
+        const std::string device = settings.device ? settings.device : "CPU";
+        type_ = type_for(device, settings.precision);
+        ov::AnyMap hints{ov::hint::inference_precision(type_),
+                         ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
+        if (settings.threads) hints.insert(ov::inference_num_threads(settings.threads));
+        if (settings.cache_folder) hints.insert(ov::cache_dir(settings.cache_folder));
+        auto model = core().read_model(request.model.bytes, ov::Tensor());
+        if (request.width) model->reshape(ov::PartialShape{1, request.height, request.width, 3});
+        ov::CompiledModel compiled = core().compile_model(model, device, hints);
+        for (int slot = 0; slot < (settings.slots ? settings.slots : kSlots); ++slot) {
+            requests_.push_back(compiled.create_infer_request());
+            requests_.back().set_callback(
+                [finished = request.finished, slot](std::exception_ptr error) {
+                    finished(slot, error);
+                });
+        }
+    }
+
+    ~OpenVino() override {
+        for (ov::InferRequest &request : requests_) {
+            try {
+                request.wait();  // its callback may still be on its way out
+            } catch (const std::exception &) {
+                // Whose frame that was has been told.
+            }
+        }
+    }
+
+    int slots() const override { return static_cast<int>(requests_.size()); }
+    std::string precision() const override { return type_.to_string(); }
+    std::string description() const override { return "OpenVINO, " + precision(); }
+
+    uint8_t *input(int slot, int width, int height) override {
+        ov::InferRequest &request = requests_[slot];
+        settle(request);
+        const ov::Shape shape{1, static_cast<size_t>(height), static_cast<size_t>(width), 3};
+        ov::Tensor tensor = request.get_input_tensor();
+        if (tensor.get_shape() != shape) tensor.set_shape(shape);
+        return tensor.data<uint8_t>();
+    }
+
+    void start(int slot) override { requests_[slot].start_async(); }
+
+    const uint8_t *output(int slot) override {
+        settle(requests_[slot]);
+        return requests_[slot].get_output_tensor().data<const uint8_t>();
+    }
+
+    void translate_device(const cyclegan_frame &, const cyclegan_frame &, void *) override {
+        fail(CYCLEGAN_ERROR_UNSUPPORTED,
+             "OpenVINO translates host memory here; use cyclegan_translate");
+    }
+
+  private:
+    // One batch runs while the next waits behind it, so that the cores never idle between two.
+    static constexpr int kSlots = 2;
+
+    // Idle already, but for the last steps of the thread that called back.
+    static void settle(ov::InferRequest &request) {
+        try {
+            request.wait();
+        } catch (const ov::Exception &) {
+            // The callback has told it.
+        }
+    }
+
+    ov::element::Type type_;
+    std::vector<ov::InferRequest> requests_;
+};
+
+}  // namespace
+}  // namespace cyclegan
+
+const char *cyclegan_module_version() { return cyclegan::kBuild; }
+
+cyclegan::Backend *cyclegan_module_open(const cyclegan::OpenRequest *request) {
+    using namespace cyclegan;
+    try {
+        return new OpenVino(*request);
+    } catch (const ov::Exception &error) {
+        fail(CYCLEGAN_ERROR_BACKEND, "OpenVINO cannot run %s: %s", request->model.name.c_str(),
+             error.what());
+    }
+}

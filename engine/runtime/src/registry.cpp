@@ -1,0 +1,95 @@
+#include "registry.h"
+
+#include <condition_variable>
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <mutex>
+#include <new>
+
+#include "error.h"
+
+namespace cyclegan {
+
+struct Entry {
+    std::unique_ptr<Translator> translator;
+    int calls = 0;
+    char error[1024] = "";
+};
+
+namespace {
+
+struct Registry {
+    std::mutex mutex;
+    std::condition_variable left;
+    std::map<uintptr_t, std::shared_ptr<Entry>> entries;
+    uintptr_t last = 0;
+
+    std::shared_ptr<Entry> find(const cyclegan_translator *handle) const {
+        const auto found = entries.find(reinterpret_cast<uintptr_t>(handle));
+        return found == entries.end() ? nullptr : found->second;
+    }
+};
+
+// Never destroyed: threads may still call while the process ends. Needs no memory that may lack.
+Registry &registry() {
+    alignas(Registry) static unsigned char room[sizeof(Registry)];
+    static Registry &registry = *new (room) Registry;
+    return registry;
+}
+
+thread_local char thread_error[1024] = "";
+thread_local char returned[1024] = "";
+
+}  // namespace
+
+Call::Call(const cyclegan_translator *handle) {
+    const std::lock_guard lock(registry().mutex);
+    entry_ = registry().find(handle);
+    if (!handle) fail(CYCLEGAN_ERROR_ARGUMENT, "the translator is NULL");
+    if (!entry_) fail(CYCLEGAN_ERROR_HANDLE, "the translator was closed, or never opened");
+    ++entry_->calls;
+}
+
+Call::~Call() {
+    const std::lock_guard lock(registry().mutex);
+    if (--entry_->calls == 0) registry().left.notify_all();
+}
+
+Translator &Call::operator*() const { return *entry_->translator; }
+
+cyclegan_translator *register_translator(std::unique_ptr<Translator> translator) {
+    auto entry = std::make_shared<Entry>();
+    entry->translator = std::move(translator);
+    const std::lock_guard lock(registry().mutex);
+    const uintptr_t number = registry().last + 1;
+    registry().entries.emplace(number, std::move(entry));
+    registry().last = number;
+    return reinterpret_cast<cyclegan_translator *>(number);
+}
+
+void close_translator(const cyclegan_translator *handle) noexcept {
+    std::unique_lock lock(registry().mutex);
+    const auto entry = registry().find(handle);
+    if (!entry) return;
+    registry().entries.erase(reinterpret_cast<uintptr_t>(handle));
+    entry->translator->close();
+    registry().left.wait(lock, [&] { return entry->calls == 0; });
+    lock.unlock();
+    entry->translator.reset();
+}
+
+void set_error(const cyclegan_translator *handle, const char *message) noexcept {
+    const std::lock_guard lock(registry().mutex);
+    const auto entry = registry().find(handle);
+    std::snprintf(entry ? entry->error : thread_error, sizeof thread_error, "%s", message);
+}
+
+const char *last_error(const cyclegan_translator *handle) noexcept {
+    const std::lock_guard lock(registry().mutex);
+    const auto entry = registry().find(handle);
+    std::snprintf(returned, sizeof returned, "%s", entry ? entry->error : thread_error);
+    return returned;
+}
+
+}  // namespace cyclegan

@@ -1,0 +1,36 @@
+// Which handles are open. A handle is a number that is never given twice, so that one that was
+// closed, or never opened, is told from one that is open without touching memory that is gone.
+#pragma once
+
+#include <memory>
+
+#include "cyclegan/cyclegan.h"
+#include "translator.h"
+
+namespace cyclegan {
+
+struct Entry;
+
+// A call on a handle; as long as it lasts, the translator does. Throws Error with HANDLE.
+class Call {
+  public:
+    explicit Call(const cyclegan_translator *handle);
+    ~Call();
+    Call(const Call &) = delete;
+    Translator &operator*() const;
+    Translator *operator->() const { return &**this; }
+
+  private:
+    std::shared_ptr<Entry> entry_;
+};
+
+cyclegan_translator *register_translator(std::unique_ptr<Translator> translator);
+// Closes and destroys the translator, once every call on it has ended. Lets unknown handles pass.
+void close_translator(const cyclegan_translator *handle) noexcept;
+
+// What the last failed call left: on a handle if it is open, else on this thread.
+void set_error(const cyclegan_translator *handle, const char *message) noexcept;
+// In a buffer of this thread that stays until the next call.
+const char *last_error(const cyclegan_translator *handle) noexcept;
+
+}  // namespace cyclegan

@@ -1,0 +1,329 @@
+// Inference on NVIDIA GPUs with TensorRT, of the flavour whose headers this was built with. Its
+// library is loaded when a plan is opened. Each slot has a context, a stream and buffers of its
+// own, so that one frame is copied while another is computed.
+#include <NvInferRuntime.h>
+#include <dlfcn.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+#include "build_info.h"
+#include "cuda_driver.h"
+#include "error.h"
+
+namespace cyclegan {
+namespace {
+
+#define CYCLEGAN_NUMBER_OF(number) #number
+#define CYCLEGAN_NUMBER(number) CYCLEGAN_NUMBER_OF(number)
+#ifdef TRT_MAJOR_RTX
+constexpr char kFlavour[] = "tensorrt-rtx";
+constexpr char kLibrary[] = "libtensorrt_rtx.so." CYCLEGAN_NUMBER(NV_TENSORRT_MAJOR);
+#else
+constexpr char kFlavour[] = "tensorrt";
+constexpr char kLibrary[] = "libnvinfer.so." CYCLEGAN_NUMBER(NV_TENSORRT_MAJOR);
+#endif
+constexpr char kInput[] = "frames", kOutput[] = "translated";
+constexpr int kAlignment = 256;  // of addresses of tensors
+constexpr int kChannels = 3;
+
+// TensorRT knows one logger for a process. What it says goes into the error of the thread.
+class Logger final : public nvinfer1::ILogger {
+  public:
+    void log(Severity severity, const char *message) noexcept override {
+        if (severity <= Severity::kERROR) std::snprintf(said, sizeof said, "%s", message);
+    }
+    static thread_local char said[512];
+};
+thread_local char Logger::said[512] = "nothing of the reason";
+Logger logger;
+
+struct Library {
+    decltype(&::getInferLibVersion) version;
+    decltype(&::createInferRuntime_INTERNAL) create_runtime;
+};
+
+Library load() {
+    void *library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        fail(CYCLEGAN_ERROR_BACKEND,
+             "TensorRT cannot be loaded: %s; install %s %d, and let the loader find it",
+             ::dlerror(), kFlavour, NV_TENSORRT_MAJOR);
+    const Library loaded{
+        reinterpret_cast<decltype(Library::version)>(::dlsym(library, "getInferLibVersion")),
+        reinterpret_cast<decltype(Library::create_runtime)>(
+            ::dlsym(library, "createInferRuntime_INTERNAL")),
+    };
+    if (!loaded.version || !loaded.create_runtime)
+        fail(CYCLEGAN_ERROR_VERSION, "%s lacks functions that TensorRT %d has", kLibrary,
+             NV_TENSORRT_MAJOR);
+    return loaded;
+}
+
+const Library &library() {
+    static const Library loaded = load();
+    return loaded;
+}
+
+// As "11.1.0" from 11 * 10000 + 1 * 100 + 0.
+std::string library_version() {
+    const int number = library().version();
+    return std::to_string(number / 10000) + "." + std::to_string(number / 100 % 100) + "." +
+           std::to_string(number % 100);
+}
+
+void check_built_for_this(const Model &model) {
+    if (model.flavour != kFlavour)
+        fail(CYCLEGAN_ERROR_VERSION,
+             "%s was built by %s, and this library runs plans of %s; build it again with that",
+             model.name.c_str(), model.flavour.c_str(), kFlavour);
+    const std::string here = library_version();
+    if (model.version != here && model.version.rfind(here + ".", 0) != 0)
+        fail(CYCLEGAN_ERROR_VERSION, "%s was built by %s %s, and %s is here; build it again here",
+             model.name.c_str(), kFlavour, model.version.c_str(), here.c_str());
+}
+
+// The number in "1", "cuda:1" or "GPU.1".
+int device_number(const char *name) {
+    if (!name) return 0;
+    const char *digits = name + std::strcspn(name, "0123456789");
+    char *end = nullptr;
+    const long number = std::strtol(digits, &end, 10);
+    if (end == digits || *end || number > 1024)
+        fail(CYCLEGAN_ERROR_BACKEND, "device is \"%.99s\"; expected a number, as in \"cuda:0\"",
+             name);
+    return static_cast<int>(number);
+}
+
+nvinfer1::Dims shape_of(int width, int height) {
+    nvinfer1::Dims shape{};
+    shape.nbDims = 4;
+    shape.d[0] = 1, shape.d[1] = height, shape.d[2] = width, shape.d[3] = kChannels;
+    return shape;
+}
+
+using Context = std::unique_ptr<nvinfer1::IExecutionContext>;
+
+Context context_of(nvinfer1::ICudaEngine &engine) {
+    Context context(engine.createExecutionContext());
+    if (!context) fail(CYCLEGAN_ERROR_BACKEND, "TensorRT makes no context: %s", Logger::said);
+    return context;
+}
+
+void enqueue(nvinfer1::IExecutionContext &context, int width, int height, CUdeviceptr input,
+             CUdeviceptr output, CUstream stream) {
+    if (!context.setInputShape(kInput, shape_of(width, height)) ||
+        !context.setTensorAddress(kInput, reinterpret_cast<void *>(input)) ||
+        !context.setTensorAddress(kOutput, reinterpret_cast<void *>(output)) ||
+        !context.enqueueV3(stream))
+        fail(CYCLEGAN_ERROR_BACKEND, "TensorRT does not run the frame: %s", Logger::said);
+}
+
+struct Slot {
+    explicit Slot(nvinfer1::ICudaEngine &engine) : context(context_of(engine)) {
+        check_cuda(cuda().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "making a stream");
+    }
+    ~Slot() {
+        // The last callback may still be on its way out.
+        cuda().cuStreamSynchronize(stream);
+        cuda().cuStreamDestroy(stream);
+    }
+
+    CUstream stream = nullptr;
+    Context context;
+    Buffer host_input{Buffer::Where::Host}, host_output{Buffer::Where::Host};
+    Buffer input{Buffer::Where::Device}, output{Buffer::Where::Device};
+    int width = 0, height = 0;
+    int number = 0;
+    std::function<void(int, std::exception_ptr)> finished;
+};
+
+// The context that frames in device memory share: its scratch memory serves one at a time.
+struct DeviceSlot {
+    explicit DeviceSlot(nvinfer1::ICudaEngine &engine) : context(context_of(engine)) {
+        check_cuda(cuda().cuEventCreate(&done, CU_EVENT_DISABLE_TIMING), "making an event");
+    }
+    ~DeviceSlot() {
+        cuda().cuEventSynchronize(done);
+        cuda().cuEventDestroy(done);
+    }
+
+    CUevent done = nullptr;
+    Context context;
+    Buffer input{Buffer::Where::Device}, output{Buffer::Where::Device};
+};
+
+// On a thread of CUDA's, which takes no CUDA calls.
+void CUDA_CB slot_done(CUstream, CUresult result, void *user) {
+    const Slot &slot = *static_cast<Slot *>(user);
+    std::exception_ptr error;
+    try {
+        check_cuda(result, "while it ran the frame");
+    } catch (...) {
+        error = std::current_exception();
+    }
+    slot.finished(slot.number, std::move(error));
+}
+
+class TensorRt final : public Backend {
+  public:
+    explicit TensorRt(const OpenRequest &request)
+        : precision_(request.model.precision),
+          device_((check(request), device_number(request.settings.device))) {}
+
+    // Apart from the constructor, so that the destructor clears away what it leaves when it throws.
+    void load(const OpenRequest &request) {
+        const Device::Current current(device_);
+        runtime_.reset(static_cast<nvinfer1::IRuntime *>(
+            library().create_runtime(&logger, NV_TENSORRT_VERSION)));
+        if (!runtime_)
+            fail(CYCLEGAN_ERROR_BACKEND, "TensorRT does not start: %s", Logger::said);
+        engine_.reset(runtime_->deserializeCudaEngine(request.model.bytes.data(),
+                                                      request.model.bytes.size()));
+        if (!engine_)
+            fail(CYCLEGAN_ERROR_MODEL, "TensorRT does not load %s: %s; build it again here",
+                 request.model.name.c_str(), Logger::said);
+        check_tensors(request.model);
+        for (int i = 0; i < (request.settings.slots ? request.settings.slots : kSlots); ++i) {
+            slots_.push_back(std::make_unique<Slot>(*engine_));
+            slots_.back()->number = i;
+            slots_.back()->finished = request.finished;
+        }
+    }
+
+    ~TensorRt() override {
+        try {
+            const Device::Current current(device_);
+            device_slot_.reset();
+            slots_.clear();
+            engine_.reset();
+            runtime_.reset();
+        } catch (const Error &) {
+            // The device is gone, and with it all that was on it.
+        }
+    }
+
+    int slots() const override { return static_cast<int>(slots_.size()); }
+    std::string precision() const override { return precision_; }
+    std::string description() const override {
+        return std::string(kFlavour) + " " + library_version() + ", " + precision_;
+    }
+
+    uint8_t *input(int number, int width, int height) override {
+        const Device::Current current(device_);
+        Slot &slot = *slots_[number];
+        const size_t size = size_t{kChannels} * width * height;
+        for (Buffer *buffer : {&slot.host_input, &slot.host_output, &slot.input, &slot.output})
+            buffer->reserve(size);
+        slot.width = width, slot.height = height;
+        return static_cast<uint8_t *>(slot.host_input.data());
+    }
+
+    void start(int number) override {
+        const Device::Current current(device_);
+        Slot &slot = *slots_[number];
+        const size_t size = size_t{kChannels} * slot.width * slot.height;
+        try {
+            check_cuda(cuda().cuMemcpyHtoDAsync(slot.input.device(), slot.host_input.data(), size,
+                                                slot.stream),
+                       "copying the frame in");
+            enqueue(*slot.context, slot.width, slot.height, slot.input.device(),
+                    slot.output.device(), slot.stream);
+            check_cuda(cuda().cuMemcpyDtoHAsync(slot.host_output.data(), slot.output.device(), size,
+                                                slot.stream),
+                       "copying the frame out");
+            check_cuda(cuda().cuStreamAddCallback(slot.stream, slot_done, &slot, 0),
+                       "asking to be told");
+        } catch (...) {
+            cuda().cuStreamSynchronize(slot.stream);  // the buffers are free again
+            throw;
+        }
+    }
+
+    const uint8_t *output(int number) override {
+        return static_cast<const uint8_t *>(slots_[number]->host_output.data());
+    }
+
+    void translate_device(const cyclegan_frame &source, const cyclegan_frame &target,
+                          void *stream) override {
+        if (!stream) fail(CYCLEGAN_ERROR_ARGUMENT, "stream is NULL; expected one of your own");
+        const Device::Current current(device_);
+        if (!device_slot_) device_slot_ = std::make_unique<DeviceSlot>(*engine_);
+        DeviceSlot &slot = *device_slot_;
+        const auto queue = static_cast<CUstream>(stream);
+        check_cuda(cuda().cuStreamWaitEvent(queue, slot.done, 0), "waiting for the last frame");
+        const CUdeviceptr input = packed(source, slot.input), output = packed(target, slot.output);
+        if (input == slot.input.device()) copy(source, input, true, queue);
+        enqueue(*slot.context, source.width, source.height, input, output, queue);
+        if (output == slot.output.device()) copy(target, output, false, queue);
+        check_cuda(cuda().cuEventRecord(slot.done, queue), "marking the end of the frame");
+    }
+
+  private:
+    static constexpr int kSlots = 3;  // one frame is copied in, one computed, one copied out
+
+    static void check(const OpenRequest &request) {
+        if (request.settings.precision != CYCLEGAN_FASTEST)
+            fail(CYCLEGAN_ERROR_UNSUPPORTED,
+                 "a plan has its precision built in, here %s; set precision to CYCLEGAN_FASTEST",
+                 request.model.precision.c_str());
+        check_built_for_this(request.model);
+    }
+
+    void check_tensors(const Model &model) const {
+        const auto is_frames = [&](const char *name, nvinfer1::TensorIOMode mode) {
+            return engine_->getTensorIOMode(name) == mode &&
+                   engine_->getTensorDataType(name) == nvinfer1::DataType::kUINT8 &&
+                   engine_->getTensorShape(name).nbDims == 4;
+        };
+        if (engine_->getNbIOTensors() == 2 && is_frames(kInput, nvinfer1::TensorIOMode::kINPUT) &&
+            is_frames(kOutput, nvinfer1::TensorIOMode::kOUTPUT))
+            return;
+        fail(CYCLEGAN_ERROR_MODEL, "%s takes no uint8 %s and gives no uint8 %s; build it again",
+             model.name.c_str(), kInput, kOutput);
+    }
+
+    // The frame's own memory where TensorRT can use it as it is, else room for a packed copy.
+    static CUdeviceptr packed(const cyclegan_frame &frame, Buffer &room) {
+        const auto address = reinterpret_cast<CUdeviceptr>(frame.data[0]);
+        const size_t row = size_t{kChannels} * frame.width;
+        if (frame.stride[0] == row && address % kAlignment == 0) return address;
+        room.reserve(row * frame.height);
+        return room.device();
+    }
+
+    static void copy(const cyclegan_frame &frame, CUdeviceptr room, bool in, CUstream stream) {
+        const auto address = reinterpret_cast<CUdeviceptr>(frame.data[0]);
+        const size_t row = size_t{kChannels} * frame.width;
+        CUDA_MEMCPY2D copy{};
+        copy.srcMemoryType = copy.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+        copy.srcDevice = in ? address : room, copy.dstDevice = in ? room : address;
+        copy.srcPitch = in ? frame.stride[0] : row, copy.dstPitch = in ? row : frame.stride[0];
+        copy.WidthInBytes = row, copy.Height = static_cast<size_t>(frame.height);
+        check_cuda(cuda().cuMemcpy2DAsync(&copy, stream), "packing the frame");
+    }
+
+    const std::string precision_;
+    Device device_;
+    std::unique_ptr<nvinfer1::IRuntime> runtime_;
+    std::unique_ptr<nvinfer1::ICudaEngine> engine_;
+    std::vector<std::unique_ptr<Slot>> slots_;
+    std::unique_ptr<DeviceSlot> device_slot_;
+};
+
+}  // namespace
+}  // namespace cyclegan
+
+const char *cyclegan_module_version() { return cyclegan::kBuild; }
+
+cyclegan::Backend *cyclegan_module_open(const cyclegan::OpenRequest *request) {
+    auto backend = std::make_unique<cyclegan::TensorRt>(*request);
+    backend->load(*request);
+    return backend.release();
+}

@@ -1,0 +1,174 @@
+// What stands below the C functions: digests, JSON, pixels.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "check.h"
+#include "error.h"
+#include "json.h"
+#include "pixels.h"
+#include "sha256.h"
+
+namespace {
+
+using namespace cyclegan;
+
+std::string digest(const std::string &text, size_t step) {
+    Sha256 sha;
+    for (size_t at = 0; at < text.size(); at += step) sha.add(text.substr(at, step));
+    return sha.hex();
+}
+
+// The examples of FIPS 180-4, however the bytes arrive.
+void test_sha256() {
+    const std::string two = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+    for (size_t step : {1, 3, 64, 1000}) {
+        CHECK(digest("abc", step) ==
+              "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        CHECK(digest(two, step) ==
+              "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+        CHECK(digest(std::string(1000000, 'a'), step + 997) ==
+              "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    }
+    CHECK(digest("", 1) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+void test_json() {
+    const Json json = parse_json(
+        R"( {"a": [1, -2.5e1, true, false, null], "b": {"c": "\u00e9\ud83d\ude00\n\"/"}, "a2": 7} )");
+    CHECK(json["a"].array()->size() == 5 && (*json["a"].array())[1].whole() == -25);
+    CHECK(json["b"]["c"].text() == "\u00e9\U0001F600\n\"/");
+    CHECK(json["a2"].whole() == 7 && json["none"].is_null() && json["a"]["x"].is_null());
+    CHECK(!json["a"].text() && !json["b"].whole() && !parse_json("1.5").whole());
+    for (const char *bad : {"", "{", "[1,]", "{\"a\" 1}", "{1: 2}", "\"a", "\"\\x\"", "\"\\u12\"",
+                            "\"\\ud800\"", "\"\\ud800\\u0041\"", "1 2", "nul", "inf", "-", "+1",
+                            "1e999", "\"\n\"", "]", "{\"a\":1,}"}) {
+        try {
+            parse_json(bad);
+            fprintf(stderr, "taken: %s\n", bad);
+            CHECK(false);
+        } catch (const std::invalid_argument &error) {
+            CHECK(strstr(error.what(), "no JSON at byte"));
+        }
+    }
+    CHECK(parse_json(std::string(32, '[') + std::string(32, ']')).array());
+    try {
+        parse_json(std::string(100000, '['));
+        CHECK(false);
+    } catch (const std::invalid_argument &error) {
+        CHECK(strstr(error.what(), "too deeply"));
+    }
+}
+
+struct Buffer {
+    Buffer(int width, int height, int format, size_t gap)
+        : stride(static_cast<size_t>(width) * (format == CYCLEGAN_RGBA8 ? 4 : 3) + gap),
+          first(stride * height, 0xAA),
+          second(stride * height, 0xAA) {
+        frame = rgb_frame(first.data(), width, height);
+        frame.format = format;
+        frame.data[1] = second.data();
+        frame.stride[0] = frame.stride[1] = stride;
+    }
+    size_t stride;
+    std::vector<uint8_t> first, second;
+    cyclegan_frame frame;
+};
+
+void test_packed_formats_and_strides() {
+    constexpr int kWidth = 5, kHeight = 3;
+    std::vector<uint8_t> rgb(3 * kWidth * kHeight), again(rgb.size());
+    fill(rgb.data(), rgb.size(), 1);
+    for (int format : {CYCLEGAN_RGB8, CYCLEGAN_BGR8, CYCLEGAN_RGBA8}) {
+        Buffer buffer(kWidth, kHeight, format, 7);
+        check_frame(&buffer.frame, "frame");
+        frame_from_rgb(buffer.frame, rgb.data(), kWidth);
+        const size_t row = buffer.stride - 7;
+        for (int y = 0; y < kHeight; ++y)  // nothing is written between the rows
+            for (size_t i = row; i < buffer.stride; ++i)
+                CHECK(buffer.first[y * buffer.stride + i] == 0xAA);
+        const size_t red = format == CYCLEGAN_BGR8 ? 2 : 0;
+        CHECK(buffer.first[buffer.stride + red] == rgb[3 * kWidth]);
+        if (format == CYCLEGAN_RGBA8) CHECK(buffer.first[3] == 255);
+        rgb_from_frame(buffer.frame, again.data(), kWidth, kHeight);
+        CHECK(again == rgb);
+    }
+}
+
+// Against walking back and forth.
+void test_reflection() {
+    for (int width : {1, 2, 3, 5, 8})
+        for (int height : {1, 3, 4}) {
+            constexpr int kPadded = 16;
+            std::vector<uint8_t> source(3 * width * height), padded(3 * kPadded * kPadded);
+            fill(source.data(), source.size(), 2);
+            cyclegan_frame frame = rgb_frame(source.data(), width, height);
+            rgb_from_frame(frame, padded.data(), kPadded, kPadded);
+            int y = 0, dy = 1;
+            for (int row = 0; row < kPadded; ++row) {
+                int x = 0, dx = 1;
+                for (int column = 0; column < kPadded; ++column) {
+                    for (int c = 0; c < 3; ++c)
+                        CHECK(padded[3 * (row * kPadded + column) + c] ==
+                              source[3 * (y * width + x) + c]);
+                    if (x + dx < 0 || x + dx >= width) dx = -dx;
+                    if (width > 1) x += dx;
+                }
+                if (y + dy < 0 || y + dy >= height) dy = -dy;
+                if (height > 1) y += dy;
+            }
+        }
+}
+
+// One pixel's RGB by the formulas in floating point.
+void exact_rgb(const cyclegan_frame &frame, int y, int cb, int cr, double rgb[3]) {
+    const double weights[][2] = {{0.299, 0.114}, {0.2126, 0.0722}, {0.2627, 0.0593}};
+    const double kr = weights[frame.matrix][0], kb = weights[frame.matrix][1];
+    const double luma = frame.full_range ? y / 255. : (y - 16) / 219.;
+    const double range = frame.full_range ? 255 : 224;
+    rgb[0] = luma + 2 * (1 - kr) * (cr - 128) / range;
+    rgb[2] = luma + 2 * (1 - kb) * (cb - 128) / range;
+    rgb[1] = (luma - kr * rgb[0] - kb * rgb[2]) / (1 - kr - kb);
+}
+
+void test_nv12() {
+    for (int matrix = 0; matrix < 3; ++matrix)
+        for (int full = 0; full < 2; ++full) {
+            constexpr int kWidth = 31, kHeight = 17;
+            Buffer buffer(kWidth, kHeight, CYCLEGAN_NV12, 1);
+            buffer.frame.matrix = matrix, buffer.frame.full_range = full;
+            fill(buffer.first.data(), buffer.first.size(), 4);
+            fill(buffer.second.data(), buffer.second.size(), 5);
+            std::vector<uint8_t> rgb(3 * kWidth * kHeight);
+            rgb_from_frame(buffer.frame, rgb.data(), kWidth, kHeight);
+            for (int y = 0; y < kHeight; ++y)
+                for (int x = 0; x < kWidth; ++x) {
+                    const uint8_t *chroma = &buffer.second[y / 2 * buffer.stride + x / 2 * 2];
+                    double exact[3];
+                    exact_rgb(buffer.frame, buffer.first[y * buffer.stride + x], chroma[0],
+                              chroma[1], exact);
+                    for (int c = 0; c < 3; ++c)
+                        CHECK(std::abs(std::clamp(exact[c], 0., 1.) * 255 -
+                                       rgb[3 * (y * kWidth + x) + c]) < 0.51);
+                }
+            // There and back: greys exactly, and pictures of flat chroma to what 8 bits hold.
+            for (int grey = 0; grey < 256; ++grey) {
+                std::vector<uint8_t> flat(rgb.size(), static_cast<uint8_t>(grey));
+                frame_from_rgb(buffer.frame, flat.data(), kWidth);
+                CHECK(buffer.second[0] == 128 && buffer.second[1] == 128);
+                CHECK(buffer.first[0] == std::lround(full ? grey : 16 + grey * 219. / 255));
+                rgb_from_frame(buffer.frame, rgb.data(), kWidth, kHeight);
+                CHECK(std::abs(rgb.back() - grey) <= !full);
+            }
+        }
+}
+
+}  // namespace
+
+int main() {
+    test_sha256();
+    test_json();
+    test_packed_formats_and_strides();
+    test_reflection();
+    test_nv12();
+}

@@ -1,0 +1,97 @@
+"""What the pages say is what was measured, and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import charts, pages
+from bench.machine import machine
+
+
+def test_what_is_committed_is_what_the_results_say() -> None:
+    for path, text in pages.written().items():
+        assert path.read_text() == text, f"{path.name} is stale: python -m bench.pages"
+
+
+def row(candidate: str, **changes: Any) -> dict[str, Any]:
+    one: dict[str, Any] = {
+        "benchmark": "peers", "comparison": "256x256, batch 1", "unit": "frames",
+        "settings": {"width": 64, "blocks": 9}, "candidate": candidate,
+        "p20_ms": 240.0, "p50_ms": 250.0, "p80_ms": 260.0, "per_second": 4.0, "to_first": 2.5,
+        "psnr_db": 42.26, "of_limit": 0.336, "busy": False,
+        "machine": machine() | {"cpu": "Test CPU", "cores": 7}, "at": "2026-01-02T03:04:05Z",
+    }  # fmt: skip
+    return one | changes
+
+
+def absent(candidate: str, reason: str) -> dict[str, Any]:
+    kept = ("benchmark", "comparison", "unit", "settings", "candidate", "machine", "at")
+    plain = row(candidate)
+    return {name: plain[name] for name in kept} | {"absent": reason}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    rows = [
+        row("eager", to_first=1.0, per_second=1.6, p20_ms=600.0, p50_ms=625.0, p80_ms=650.0),
+        row("cyclegan-engine, auto", per_second=9.87, p20_ms=100.0, p50_ms=101.3),
+        row("cyclegan-engine, auto", at="2026-02-02T03:04:05Z"),
+        row("slow", busy=True),
+        absent("TensorRT", "needs a GPU"),
+        {
+            "benchmark": "video", "settings": {}, "of_translator": 0.973,
+            "aims": {"of_translator": 0.85}, "timings": {"decode alone": {"per_second": 1100.4}},
+            "machine": machine() | {"cpu": "Test CPU", "cores": 7}, "at": "2026-01-02T03:04:05Z",
+        },
+    ]  # fmt: skip
+    results = tmp_path / "bench/results"
+    results.mkdir(parents=True)
+    (results / "test.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    readme = f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n"
+    (tmp_path / "README.md").write_text(readme)
+    return tmp_path
+
+
+def test_the_latest_row_counts_with_its_machine_its_marks_and_its_reasons(root: Path) -> None:
+    written = pages.written(root)
+    page = written[root / "docs/performance.md"]
+    line = "| cyclegan-engine, auto | 4 | 250 | 240 to 260 | 2.50 | 42.3 | 34% |  |"
+    assert line in page
+    assert "9.87" not in page, "an older row"
+    assert "| slow | 4 | 250 | 240 to 260 | 2.50 | 42.3 | 34% | **busy** |" in page
+    assert "Absent: TensorRT: needs a GPU." in page
+    assert "## Test CPU, 7 cores" in page
+    assert "Measured 2026-01-02 to 2026-02-02" in page
+    assert "- of translator: 0.973 (aim 0.85)" in page
+    assert "| decode alone | 1,100 | 0.909 |" in page
+    assert "Any GPU: `make gpu`" in page
+    assert "translate, load, kernels, scaling, video-memory." in page
+    readme = written[root / "README.md"]
+    assert readme.startswith("before\n")
+    assert readme.endswith("after\n")
+    assert "old" not in readme
+    assert "| cyclegan-engine, auto | 4 | 2.50 |" in readme
+
+
+def test_the_chart_is_the_same_at_every_drawing(root: Path) -> None:
+    rows = pages.by_machine(pages.read(root / "bench/results"))
+    (drawn,) = map(charts.draw, rows.values())
+    assert drawn == charts.draw(next(iter(rows.values())))
+    for text in ("cyclegan-engine, auto", "frames/s", "Test CPU, 7 cores"):
+        assert text in drawn
+    assert charts.draw([]) == ""
+
+
+def test_a_readme_without_its_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="must have the lines"):
+        pages.with_table("no marks", "table")
+
+
+def test_a_gpu_that_was_measured_is_named(root: Path) -> None:
+    (root / "bench/results/some-gpu").mkdir()
+    (root / "bench/results/some-gpu/gpu.json").write_text("{}")
+    page = pages.written(root)[root / "docs/performance.md"]
+    assert "## some-gpu" in page
+    assert "Any GPU" not in page

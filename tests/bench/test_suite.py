@@ -1,0 +1,166 @@
+"""What every suite is measured by: rows, absent candidates, interruptions, exponents."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import peers, pytest_json, run, scaling, translate
+from bench.limits import Work
+from bench.peers import Given, Peer, Ready
+from bench.suite import TINY, Comparison, Options, Pace, exponent, run_suite
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def nothing(count: int) -> None:
+    sum(range(1000 * count))
+
+
+def test_short_calls_are_repeated_to_fill_a_turn(tmp_path: Path) -> None:
+    seen: list[int] = []
+    comparison = Comparison(name="x", candidates={"a": seen.append}, items=4)
+    options = replace(TINY, seconds=0.001)
+    row = run_suite("s", lambda options: iter([comparison]), options, tmp_path / "r.jsonl")[0]
+    assert seen[:2] == [1, 1]
+    assert row["items"] == 4 * seen[-1] > 4
+
+
+def test_what_is_finished_is_kept_when_the_next_is_interrupted(tmp_path: Path) -> None:
+    def stop(count: int) -> None:
+        raise KeyboardInterrupt
+
+    def suite(options: Options) -> Iterator[Comparison]:
+        yield Comparison(name="one", candidates={"a": nothing}, absent={"b": "no b here"})
+        yield Comparison(name="two", candidates={"a": stop})
+
+    with pytest.raises(KeyboardInterrupt):
+        run_suite("s", suite, TINY, tmp_path / "r.jsonl")
+    measured, absent = lines(tmp_path / "r.jsonl")
+    assert (measured["comparison"], measured["candidate"]) == ("one", "a")
+    assert measured["p20_ms"] <= measured["p50_ms"] <= measured["p80_ms"]
+    assert (absent["candidate"], absent["absent"]) == ("b", "no b here")
+
+
+def test_a_call_that_would_take_too_long_is_a_row_that_says_so() -> None:
+    pace = Pace(longest=10.0)
+    small = Comparison(name="s", candidates={"a": nothing}, work=Work(flops=1e9, bytes=1.0))
+    large = replace(small, items=16, work=Work(flops=8e9, bytes=1.0))
+    assert pace.too_long("a", large) is None, "nothing is known yet"
+    from bench.harness import Timing
+
+    pace.note(small, {"a": Timing(seconds=(0.5,), items=4)})
+    assert pace.too_long("a", small) is None
+    reason = pace.too_long("a", large)
+    assert reason is not None
+    assert "16 frames would take about 16 s" in reason
+
+
+@given(st.floats(0.3, 3.0), st.floats(1e-6, 1e3), st.lists(st.integers(1, 9999), min_size=2))
+def test_exponents_of_power_laws_are_found(power: float, factor: float, scales: list[int]) -> None:
+    found = exponent([float(s) for s in scales], [factor * s**power for s in scales])
+    assert math.isnan(found) if len(set(scales)) < 2 else found == pytest.approx(power, abs=1e-6)
+
+
+def test_a_super_linear_step_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import suite as module
+    from bench.harness import Timing
+
+    seconds = {"1": 1.0, "2": 2.0, "4": 8.0}
+    timings = {name: Timing(seconds=(s, s), items=1) for name, s in seconds.items()}
+    monkeypatch.setattr(module, "timed", lambda *args, **kwargs: timings)
+    scale = {name: float(name) for name in seconds}
+    comparison = Comparison(name="x", candidates=dict.fromkeys(seconds, nothing), scale=scale)
+    fit = run_suite("s", lambda options: iter([comparison]), TINY, tmp_path / "r.jsonl")[-1]
+    assert fit["candidate"] == "fit"
+    assert fit["steps"] == {"1 to 2": pytest.approx(1.0), "2 to 4": pytest.approx(2.0)}
+    assert fit["super_linear"] == ["2 to 4"]
+    assert 1.4 < fit["exponent"] < 1.6
+
+
+def test_engines_are_compared_with_each_other_and_with_the_limit(tmp_path: Path) -> None:
+    rows = run_suite("translate", translate.engine_only, TINY, tmp_path / "r.jsonl")
+    by_name = {row["candidate"]: row for row in rows}
+    assert set(by_name) == {peers.EAGER, peers.BARE, "openvino"}
+    assert by_name[peers.EAGER]["to_first"] == 1.0
+    for row in rows:
+        assert row["psnr_db"] > 30
+        assert 0 < row["of_limit"] < 1
+        assert row["settings"]["batch"] == 1
+    assert len(lines(tmp_path / "r.jsonl")) == 3
+
+
+def test_peers_that_cannot_run_here_are_rows(tmp_path: Path) -> None:
+    few = {name: peers.PEERS[name] for name in (peers.EAGER, "ONNX Runtime, float32")}
+    gone = Peer(open=peers._never, missing=peers.needs("no_such_module", "; get it"))
+    generator = peers.new_generator(TINY)
+    rows = run_suite(
+        "peers",
+        lambda options: peers.compared({**few, "gone": gone}, generator, (32, 32), 2),
+        TINY,
+        tmp_path / "r.jsonl",
+    )
+    assert [row["candidate"] for row in rows] == [*few, "gone"]
+    assert rows[-1]["absent"] == "no_such_module is not installed; get it"
+    assert rows[1]["items"] == 2
+
+
+def test_wrong_frames_stop_the_comparison_before_it_is_timed() -> None:
+    def inverted(given: Given) -> Ready:
+        right = peers.PEERS[peers.EAGER].open(given)
+        return Ready(once=lambda: 255 - right.once(), repeated=lambda count: pytest.fail("timed"))
+
+    wrong = {"wrong": Peer(open=inverted)}
+    with pytest.raises(AssertionError, match="wrong is wrong"):
+        next(peers.compared(wrong, peers.new_generator(TINY), (32, 32), 1))
+
+
+def test_every_peer_says_whether_it_can_run() -> None:
+    for name, peer in peers.PEERS.items():
+        reason = peer.missing()
+        assert reason is None or reason.strip(), name
+        assert peer.open is not peers._never or reason
+
+
+def test_an_unknown_suite_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run.main(["fast"])
+    assert "no suite fast; there are" in capsys.readouterr().err
+
+
+def test_scaling_fits_an_exponent_to_every_scale(tmp_path: Path) -> None:
+    options = replace(TINY, sizes=((32, 32), (64, 64)), batches=(1, 4))
+    rows = run_suite("scaling", scaling.comparisons, options, tmp_path / "r.jsonl")
+    fits = {row["comparison"].split(",")[0]: row for row in rows if row["candidate"] == "fit"}
+    assert set(fits) == {"size", "batch", "length", "threads"}
+    # A tiny frame costs little beside the call, and a call never costs much more than its work.
+    assert -0.5 < fits["batch"]["exponent"] < 2
+    assert list(fits["length"]["steps"]) == ["4 to 8", "8 to 16", "16 to 32"]
+    names = [row["candidate"] for row in rows if row["comparison"].startswith("size")]
+    assert names == ["32x32", "64x64", "fit"]
+
+
+def test_results_are_read_by_pytest_benchmark(tmp_path: Path) -> None:
+    comparison = Comparison(name="x", candidates={"a": nothing, "b": nothing}, items=2)
+    rows = run_suite("s", lambda options: iter([comparison]), TINY, tmp_path / "r.jsonl")
+    files = [str(tmp_path / "r.jsonl"), str(tmp_path / "run.json")]
+    assert pytest_json.main(files) == 0
+    one = json.loads((tmp_path / "run.json").read_text())["benchmarks"][0]
+    assert (one["group"], one["stats"]["rounds"]) == ("s: x", TINY.turns)
+    assert one["stats"]["median"] == pytest.approx(rows[0]["p50_ms"] / 1e3)
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", files[1], "--csv"]
+    done = subprocess.run([*command, str(tmp_path / "t.csv")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "s: x, b" in (tmp_path / "t.csv").read_text()
+    (tmp_path / "r.jsonl").write_text("")
+    assert pytest_json.main(files) == 2

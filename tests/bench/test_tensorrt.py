@@ -1,0 +1,70 @@
+"""What of the TensorRT benchmarks can be held without a GPU: building, and honest rows."""
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.export import onnx_from_generator
+from cyclegan.networks import generator_from_config
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny generator's graph: exporting takes longer than all the rest."""
+    generator = generator_from_config(ResnetConfig(width=8, blocks=1)).eval()
+    return onnx_from_generator(generator, tmp_path_factory.mktemp("graph") / "tiny.onnx")
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, exported: Path) -> Any:
+    def copy(generator: Any, path: Path) -> Path:
+        return Path(shutil.copyfile(exported, path))
+
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setattr(importlib.import_module("bench.tensorrt"), "onnx_from_generator", copy)
+    return lambda name: importlib.import_module(f"bench.{name}")
+
+
+def test_building_is_timed_and_recorded(bench: Any, tmp_path: Path) -> None:
+    output = tmp_path / "cpu.jsonl"
+    quick = ["--blocks", "1", "--width", "8", "--size", "64", "--turns", "1"]
+    bench("tensorrt").main([*quick, "--output", str(output)])
+    result = json.loads(output.read_text())
+    assert result["build_s"] > result["cached_open_s"] > result["note_ms"] / 1000 > 0
+    assert set(result["aims"]) <= set(result)
+    assert result["settings"]["flavour"] == "tensorrt-rtx"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU: make gpu runs it")
+def test_what_cannot_run_is_a_row_with_the_reason(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plans are built in truth; then there is no GPU to load them."""
+    tensorrt = bench("tensorrt")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
+    monkeypatch.setattr(tensorrt, "BATCHES", (1,))
+    monkeypatch.setattr(tensorrt, "NORMS", ("native",))
+    report = bench("report").Report(tmp_path / "gpu", {"gpu": "none"})
+    tensorrt.measure(report, width=8, blocks=1, size=64)
+    rows = {row["attempt"].partition(" ")[0]: row for row in report.tables["tensorrt"]}
+    full, *rtx = report.tables["tensorrt"]
+    assert full["result"].startswith("not run: no TensorRT: tensorrt is not installed")
+    assert set(rows) == {"tensorrt", "tensorrt-rtx"}
+    assert len(rtx) == 3
+    assert "refused: ConfigError: target 9.0" in rtx[0]["result"]
+    for row in rtx[1:]:
+        assert row["result"].startswith("refused: ")
+        assert "target" not in row["result"], "it was not built"
+    assert all(row["host_ms"] is None for row in report.tables["tensorrt"])
+    assert "tensorrt_checks" not in report.tables
+    assert all(
+        line.count(" | ") == 7 for line in report.markdown().splitlines() if "not run" in line
+    )

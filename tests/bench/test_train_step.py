@@ -1,0 +1,40 @@
+"""The benchmark of the training step, on a step small enough for a test."""
+
+import pytest
+import torch
+
+from bench import train_step
+from bench.steps import VARIANTS
+from cyclegan.config import CycleGANConfig, PatchConfig, ResnetConfig
+from cyclegan.model import CycleGAN
+from cyclegan.networks import generator_from_config
+
+TINY = ["--width", "4", "--blocks", "1", "--size", "32", "--turns", "1", "--workers", "0"]
+EAGER = [name for name, variant in VARIANTS.items() if variant.compiled == "nothing"]
+
+
+def test_steps_and_loader_are_measured() -> None:
+    result = train_step.main([*TINY, "--variants", *EAGER])
+    assert set(result["timings"]) == set(EAGER)
+    assert result["of_eager"][EAGER[0]] == 1
+    assert all(0 < fraction < 1 for fraction in result["of_flop_limit"].values())
+    assert all(peak is None or peak > 1e6 for peak in result["peak_bytes"].values())
+    assert result["loader_pairs_per_s"] > 0
+
+
+def test_a_step_of_the_paper_is_as_large_as_its_layers_say() -> None:
+    """Forward once and backward twice, but for the first layers' inputs: about 3 forwards."""
+    x = torch.zeros(1, 3, 64, 64)
+    paper = generator_from_config(ResnetConfig())
+    assert train_step.flops_of(lambda: paper(x)) == pytest.approx(2 * 49.55e9 / 16, rel=0.01)
+    thin = {"generator": ResnetConfig(width=8), "discriminator": PatchConfig(width=8)}
+    model = CycleGAN(CycleGANConfig(precision="float32", merged=False, **thin))
+    forward = train_step.flops_of(lambda: model.generator_ab(x))
+    step = train_step.flops_of(lambda: model.step(x, x))
+    assert 16 * forward < step < 21 * forward
+
+
+def test_wrong_losses_stop_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_step, "FAR", 1e-9)
+    with pytest.raises(AssertionError, match="float32 has"):
+        train_step.main([*TINY, "--variants", *EAGER])

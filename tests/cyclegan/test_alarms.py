@@ -1,0 +1,71 @@
+"""Alarms: each one rings for what it is for, once, and for nothing else."""
+
+import pytest
+import torch
+
+from cyclegan.alarms import WINDOW, Alarms, luminance_correlation
+from cyclegan.data import tensor_from_pictures
+from cyclegan.errors import DivergedError
+from cyclegan.model import LOSSES
+from cyclegan.sample_data import evaluation_pairs
+
+GOOD = dict.fromkeys(LOSSES, 0.25)
+
+
+@pytest.fixture(scope="module")
+def real():
+    relief, satellite = evaluation_pairs(4, 64)
+    return tensor_from_pictures(list(relief)), tensor_from_pictures(list(satellite))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_the_first_bad_loss_is_named(bad):
+    losses = {**GOOD, "cycle_b": bad, "discriminator_a": bad}
+    with pytest.raises(DivergedError, match=r"cycle_b is (nan|inf) in step 7"):
+        Alarms().losses(7, losses)
+
+
+def test_a_discriminator_that_always_wins_is_told_once():
+    alarms, told = Alarms(), []
+    for step in range(3 * WINDOW):
+        told += alarms.losses(step, {**GOOD, "discriminator_b": 1e-4})
+    (message,) = told
+    assert message.startswith(f"step {WINDOW - 1}: discriminator_b tells every picture")
+
+
+def test_usual_losses_and_single_good_steps_are_no_alarm():
+    alarms = Alarms()
+    for step in range(3 * WINDOW):
+        good = step % 10 == 0
+        assert not alarms.losses(step, {**GOOD, "discriminator_a": 0.0 if good else 0.2})
+
+
+def test_good_translations_are_no_alarm(real):
+    a, b = real
+    for fake in (a, b, 0.5 * a + 0.3):
+        assert not Alarms().samples(1, a, fake, "A to B")
+
+
+def test_one_picture_for_all_inputs_is_a_collapse(real):
+    a, b = real
+    (message,) = Alarms().samples(9, a, b[:1].expand_as(a) + 0.001 * a, "A to B")
+    assert message.startswith("step 9: A to B paints the same picture")
+    assert Alarms().samples(9, a, torch.full_like(a, 0.3), "A to B")
+
+
+def test_exchanged_light_and_dark_is_told_until_it_is_gone(real):
+    a, _ = real
+    alarms = Alarms()
+    (message,) = alarms.samples(5, a, -a, "map to photo")
+    assert "map to photo exchanges light and dark (correlation of luminance -1.00)" in message
+    assert not alarms.samples(6, a, -a, "map to photo")
+    assert not alarms.samples(7, a, a, "map to photo")
+    assert alarms.samples(8, a, -a, "map to photo")
+    assert len(alarms.messages) == 2
+
+
+def test_correlation_is_of_luminance(real):
+    a, _ = real
+    assert luminance_correlation(a, 2 * a + 1) == pytest.approx(1)
+    assert luminance_correlation(a, -a) == pytest.approx(-1)
+    assert luminance_correlation(a, torch.zeros_like(a)) == 0

@@ -1,0 +1,126 @@
+"""Two processes over gloo, as torchrun starts them, against one that takes both batches."""
+
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import tomli_w
+import torch
+
+from cyclegan import load_generator, train
+from cyclegan.config import (
+    CycleGANConfig,
+    DataConfig,
+    PatchConfig,
+    ResnetConfig,
+    TrainConfig,
+    as_dict,
+    from_dict,
+)
+from cyclegan.errors import ConfigError
+from cyclegan.resume import load_checkpoint
+from cyclegan.sample_data import write_training_folders
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Without pools, which differ between processes."""
+    a, b = write_training_folders(tmp_path / "data", 5, 40)
+    return TrainConfig(
+        data=DataConfig(a=a, b=b, load_size=36, crop_size=32),
+        model=CycleGANConfig(
+            generator=ResnetConfig(width=4, blocks=1),
+            discriminator=PatchConfig(width=4, layers=1),
+            precision="float32",
+            pool_size=0,
+        ),
+        output=tmp_path / "two",
+        epochs=1,
+        epochs_decay=1,
+        workers=0,
+        compile="off",
+    )
+
+
+def together(config, code, size=2):
+    """Runs ``code`` in ``size`` processes, each of which knows the others."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
+    settings = config.output.with_name("settings.toml")
+    settings.write_text(tomli_w.dumps(as_dict(config)))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code, "train", "--config", str(settings)],
+            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    for process, (_, err) in zip(processes, outputs):
+        assert process.returncode == 0, err
+    return [out for out, _ in outputs]
+
+
+def test_two_processes_are_one_with_both_batches(config):
+    """Each takes every other sample: after two epochs of two steps, gradients and weights agree.
+
+    Of five samples both leave out the fifth, which one process would take alone.
+    """
+    code = "import sys; from cyclegan.cli import main; sys.exit(main())"
+    first, second = together(config, code)
+    assert "crop_size = 32" in first
+    assert "4 steps" in first
+    assert second == ""
+    one = _steps_of_two(config)
+    found = load_generator(config.output / "generator_ab.safetensors").state_dict()
+    for name, expected in one.generator_ab.state_dict().items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(found[name], expected, atol=2e-5, rtol=0)
+    state = load_checkpoint(config.output / "checkpoints")
+    for theirs, ours in zip(state["model"]["optimizers"], one.state()["optimizers"]):
+        gradients = [ours["state"][i]["exp_avg"] for i in ours["state"]]
+        scale = max(gradient.abs().max() for gradient in gradients)
+        for i, expected in enumerate(gradients):
+            off = (theirs["state"][i]["exp_avg"] - expected).abs().max()
+            assert off < 1e-3 * scale
+    assert state["world_size"] == len(state["ranks"]) == 2
+    assert not torch.equal(state["ranks"][0]["model"]["rng"], state["ranks"][1]["model"]["rng"])
+
+    with pytest.raises(ConfigError, match="number of processes was 2, is 1"):
+        train(config, device="cpu", show_progress=False, resume=True)
+
+
+def _steps_of_two(config):
+    """One process, after the full batches of two of each epoch."""
+    from cyclegan.data import UnpairedPictures, batches
+    from cyclegan.model import CycleGAN
+    from cyclegan.schedule import FACTORS
+
+    model, data = CycleGAN(config.model), UnpairedPictures(config.data, config.model.seed)
+    for epoch in range(2):
+        model.set_learning_rate(2e-4 * FACTORS["linear"](config, epoch))
+        for real_a, real_b in batches(data, batch_size=2, workers=0, epoch=epoch):
+            if len(real_a) == 2:
+                model.step(real_a, real_b)
+    return model
+
+
+def test_settings_survive_being_handed_on(config):
+    assert from_dict(TrainConfig, tomllib.loads(tomli_w.dumps(as_dict(config)))) == config
+
+
+def test_clocks_are_not_shared(config, monkeypatch):
+    from cyclegan import training
+    from cyclegan.distributed import World
+
+    with pytest.raises(ConfigError, match="give epochs instead of minutes"):
+        training._pictures(dataclasses.replace(config, minutes=1.0), World(rank=0, size=2))

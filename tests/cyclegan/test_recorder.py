@@ -1,0 +1,170 @@
+"""What a run leaves to be looked at: TensorBoard's events, scores, names, the best."""
+
+import csv
+import dataclasses
+import logging
+from collections import defaultdict
+
+import pytest
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
+
+from cyclegan import load_generator, train
+from cyclegan.checkpoint import read_info
+from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
+from cyclegan.errors import ConfigError
+from cyclegan.model import LOSSES
+from cyclegan.sample_data import evaluation_pairs, write_training_folders
+from cyclegan.training_report import write_training_report
+
+
+def events(folder):
+    """Every event of the run, by the record format: length, checksum, content, checksum."""
+    found = []
+    for path in sorted(folder.glob("events.*")):
+        content, at = path.read_bytes(), 0
+        while at < len(content):
+            length = int.from_bytes(content[at : at + 8], "little")
+            found.append(Event.FromString(content[at + 12 : at + 12 + length]))
+            at += 16 + length
+    return found
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    home = tmp_path_factory.mktemp("data")
+    a, b = write_training_folders(home, 6, 40)
+    for name, pictures in zip(("testA", "testB"), evaluation_pairs(3, 32)):
+        (home / name).mkdir()
+        for i, picture in enumerate(pictures):
+            Image.fromarray(picture).save(home / name / f"{i}.png")
+    return DataConfig(
+        a=a,
+        b=b,
+        name_a="relief",
+        name_b="satellite",
+        test_a=home / "testA",
+        test_b=home / "testB",
+        load_size=36,
+        crop_size=32,
+    )
+
+
+@pytest.fixture
+def config(folders, tmp_path):
+    return TrainConfig(
+        data=folders,
+        model=CycleGANConfig(
+            generator=ResnetConfig(width=4, blocks=1), discriminator=PatchConfig(width=4, layers=1)
+        ),
+        output=tmp_path / "run",
+        epochs=2,
+        epochs_decay=1,
+        workers=0,
+        log_every=4,
+        sample_every=6,
+        score_every=1,
+        tensorboard=True,
+    )
+
+
+def test_a_watched_run(config):
+    train(config, device="cpu", show_progress=False)
+    found = events(config.output / "tensorboard")
+    values = [(event.step, value) for event in found for value in event.summary.value]
+    steps = defaultdict(list)
+    for step, value in values:
+        steps[value.tag].append(step)
+    read_at = [4, 6, 8, 12, 16, 18]  # every fourth step, and before each epoch's end
+    assert {name: steps[f"losses/{name}"] for name in LOSSES} == dict.fromkeys(LOSSES, read_at)
+    assert steps["learning_rate"] == read_at
+    rates = [value.simple_value for _, value in values if value.tag == "learning_rate"]
+    assert rates[0] == pytest.approx(2e-4)
+    assert rates[-1] == pytest.approx(1e-4)
+    assert steps["samples/ab"][:3] == steps["samples/ba"][:3] == [0, 6, 12]
+
+    with (config.output / "losses.csv").open() as file:
+        rows = {int(row["step"]): row for row in csv.DictReader(file)}
+    mean = sum(float(rows[step]["cycle_a"]) for step in (1, 2, 3, 4)) / 4
+    board = next(v.simple_value for s, v in values if (s, v.tag) == (4, "losses/cycle_a"))
+    assert board == pytest.approx(mean, rel=1e-4)
+
+    with (config.output / "scores.csv").open() as file:
+        scores = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in scores] == [6, 12, 18]
+    for row in scores:
+        mean = (float(row["ab_ssim"]) + float(row["ba_ssim"])) / 2
+        assert float(row["goodness"]) == pytest.approx(mean, rel=1e-4)
+    assert steps["scores/ab_l1"] == [6, 12, 18]
+    best = config.output / "generator_ba_best.safetensors"
+    assert read_info(best).domains == ("satellite", "relief")
+    assert read_info(config.output / "discriminator_a.safetensors").domains == ("relief",)
+
+
+def test_the_page_of_a_run(config):
+    result = train(config, device="cpu", show_progress=False)
+    result = dataclasses.replace(result, alarms=("step 7: <something> looked wrong",))
+    page = write_training_report(config, result).read_text()
+    for part in (
+        "relief ↔ satellite",
+        "step 7: &lt;something&gt; looked wrong",
+        "goodness",
+        "<dt>model.generator.width</dt><dd>4</dd>",
+        "data:image/png;base64,",
+        "<svg",
+    ):
+        assert part in page, part
+    assert 'src="http' not in page
+
+
+def test_the_best_is_kept_and_what_comes_after_it_is_not(config, monkeypatch):
+    from cyclegan.scoring import Scorer
+
+    goodness = iter([0.1, 0.9, 0.5])
+    monkeypatch.setattr(Scorer, "scores", lambda *_: {"goodness": next(goodness)})
+    config = dataclasses.replace(config, tensorboard=False, checkpoint_minutes=0.0, checkpoints=99)
+    train(config, device="cpu", show_progress=False)
+    from cyclegan.resume import load_checkpoint
+
+    best = load_generator(config.output / "generator_ab_best.safetensors").state_dict()
+    for later in config.output.glob("checkpoints/*.pt"):
+        if int(later.stem) > 12:
+            later.unlink()
+    state = load_checkpoint(config.output / "checkpoints")
+    assert state["best"] == 0.9
+    assert (best["head.weight"] == state["means"][0]["module.head.weight"]).all()
+
+
+def test_the_log_goes_on_where_the_checkpoint_was(config):
+    config = dataclasses.replace(config, tensorboard=False, score_every=0)
+    train(config, device="cpu", show_progress=False)
+    log = config.output / "losses.csv"
+    lines = log.read_text()
+    log.write_text(lines + "19,1.0,half a li")
+    train(dataclasses.replace(config, epochs=3), device="cpu", show_progress=False, resume=True)
+    assert log.read_text().startswith(lines)
+    assert [int(line.split(",")[0]) for line in log.read_text().splitlines()[1:]] == [*range(1, 25)]
+
+
+def test_scoring_needs_pictures(config):
+    data = dataclasses.replace(config.data, test_a=None, test_b=None)
+    with pytest.raises(ConfigError, match=r"set data\.test_a and data\.test_b"):
+        dataclasses.replace(config, data=data)
+    with pytest.raises(ConfigError, match="test_a and test_b go together"):
+        dataclasses.replace(config.data, test_b=None)
+
+
+def test_steps_that_wait_for_pictures_are_told(config, caplog, monkeypatch):
+    import time
+
+    from cyclegan import training
+
+    def slow():
+        for _ in range(400):
+            time.sleep(0.001)
+            yield None, None
+
+    with caplog.at_level(logging.WARNING):
+        for _ in training._watched(slow(), config):
+            pass
+    assert caplog.text.count("steps wait for pictures") == 1

@@ -1,0 +1,284 @@
+"""Runs that are stopped, killed or damaged, and go on."""
+
+import dataclasses
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import tomli_w
+import torch
+
+from cyclegan import train
+from cyclegan.config import (
+    CycleGANConfig,
+    DataConfig,
+    PatchConfig,
+    ResnetConfig,
+    TrainConfig,
+    as_dict,
+)
+from cyclegan.errors import ConfigError, DataError, DivergedError, OutputError
+from cyclegan.resume import list_checkpoints, load_checkpoint, save_checkpoint
+from cyclegan.sample_data import write_training_folders
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return write_training_folders(tmp_path_factory.mktemp("data"), 6, 40)
+
+
+@pytest.fixture
+def config(folders, tmp_path):
+    """Dropout, full pools, averages, a half, several epochs: all that a run can carry."""
+    a, b = folders
+    return TrainConfig(
+        data=DataConfig(a=a, b=b, load_size=36, crop_size=32),
+        model=CycleGANConfig(
+            generator=ResnetConfig(width=4, blocks=1, dropout=True),
+            discriminator=PatchConfig(width=4, layers=1),
+            precision="float16",
+            pool_size=2,
+        ),
+        output=tmp_path / "run",
+        epochs=2,
+        epochs_decay=2,
+        sample_every=5,
+        workers=0,
+        log_every=3,
+    )
+
+
+def run(config, **how):
+    return train(config, device="cpu", show_progress=False, **how)
+
+
+def whole(config, seed=3):
+    """The same run, never stopped."""
+    torch.manual_seed(seed)
+    alone = dataclasses.replace(config, output=config.output.with_name("whole"))
+    run(alone)
+    return alone.output
+
+
+def assert_same(one: Path, other: Path):
+    """Every weight, every optimizer's state, every pool, every logged loss, bit for bit."""
+    first, second = (load_checkpoint(folder / "checkpoints") for folder in (one, other))
+    for state in (first, second):
+        state["progress"].pop("seconds")
+        state.pop("config")
+
+    def compare(x, y, where):
+        assert type(x) is type(y), where
+        if isinstance(x, torch.Tensor):
+            assert torch.equal(x, y), where
+        elif isinstance(x, dict):
+            assert x.keys() == y.keys(), where
+            for key in x:
+                compare(x[key], y[key], f"{where}.{key}")
+        elif isinstance(x, list | tuple):
+            assert len(x) == len(y), where
+            for i, pair in enumerate(zip(x, y)):
+                compare(*pair, f"{where}[{i}]")
+        else:
+            assert x == y, where
+
+    compare(first, second, "state")
+    logs = [
+        [line.split(",")[:1] + line.split(",")[2:] for line in path.read_text().splitlines()]
+        for path in (one / "losses.csv", other / "losses.csv")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_a_killed_run_goes_on_in_a_new_process_as_if_nothing_had_been(config):
+    """kill -9 in the middle, at whatever moment; then the rest in this process."""
+    config = dataclasses.replace(config, checkpoint_minutes=0.0, epochs=4)
+    kept = config.output.with_name("config.toml")
+    kept.write_text(tomli_w.dumps(as_dict(config)))
+    code = "import sys, torch; torch.manual_seed(3); from cyclegan.cli import main; main()"
+    command = [sys.executable, "-c", code, "train", "--config", str(kept)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    folder = config.output / "checkpoints"
+    deadline = time.monotonic() + 60
+    while not (folder / "00000005.pt").exists() and not (folder / "00000006.pt").exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    reached = int(list_checkpoints(folder)[0].stem)
+    assert 5 <= reached < 36
+    (folder / ".00000099.1-1.pt").write_bytes(b"half of a checkpoint")
+    torch.manual_seed(99)  # must not matter
+    result = run(config, resume=True)
+    assert result.steps == 36
+    assert [path.name for path in sorted(folder.iterdir())] == ["00000035.pt", "00000036.pt"]
+    assert_same(config.output, whole(config))
+
+
+def test_a_run_that_is_asked_to_stop_ends_its_step(config, monkeypatch):
+    """SIGTERM in a step, in the middle of an epoch; the loss of that step is the last one."""
+    from cyclegan.model import CycleGAN
+
+    step, count = CycleGAN.step, [0]
+
+    def interrupted(self, *args, **kwargs):
+        count[0] += 1
+        if count[0] == 8:
+            threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM)).start()
+            time.sleep(0.2)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(CycleGAN, "step", interrupted)
+    torch.manual_seed(3)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stopped:
+        run(config)
+    assert stopped.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert [int(path.stem) for path in list_checkpoints(config.output / "checkpoints")] == [8]
+    monkeypatch.undo()
+    torch.manual_seed(99)  # must not matter
+    assert run(config, resume=True).steps == 24
+    assert_same(config.output, whole(config))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "emptied"])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path, damage, caplog):
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, {"x": torch.full((5_000,), float(step))}, keep=2)
+    newest, before = list_checkpoints(tmp_path)
+    content = bytearray(newest.read_bytes())
+    if damage == "one bit":
+        content[len(content) // 2] ^= 1
+    else:
+        del content[len(content) // 2 if damage == "truncated" else 0 :]
+    newest.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert load_checkpoint(tmp_path)["x"][0] == 2
+    assert f"{newest} is damaged" in caplog.text
+    assert f"going on from {before}" in caplog.text
+
+
+def test_nothing_to_go_on_from(config):
+    with pytest.raises(DataError, match="there is none; start the run anew"):
+        run(config, resume=True)
+    (config.output / "checkpoints").mkdir(parents=True)
+    (config.output / "checkpoints" / "00000001.pt").write_bytes(b"")
+    with pytest.raises(DataError, match=r"00000001\.pt are damaged"):
+        run(config, resume=True)
+
+
+@pytest.fixture(scope="module")
+def finished(folders, tmp_path_factory):
+    """A short run that has ended."""
+    a, b = folders
+    config = TrainConfig(
+        data=DataConfig(a=a, b=b, load_size=36, crop_size=32, name_a="map", name_b="photo"),
+        model=CycleGANConfig(
+            generator=ResnetConfig(width=4, blocks=1), discriminator=PatchConfig(width=4, layers=1)
+        ),
+        output=tmp_path_factory.mktemp("finished"),
+        epochs=1,
+        epochs_decay=0,
+        workers=0,
+    )
+    run(config)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"generator": ResnetConfig(width=8, blocks=1)},
+            "model.generator was .*'width': 4.*, is .*'width': 8",
+        ),
+        ({"pool_size": 7}, "model.pool_size was 50, is 7"),
+    ],
+)
+def test_another_architecture_is_refused_with_both_shown(finished, changes, says):
+    other = dataclasses.replace(finished, model=dataclasses.replace(finished.model, **changes))
+    with pytest.raises(ConfigError, match=says):
+        run(other, resume=True)
+
+
+def test_another_number_of_pictures_in_a_step_is_refused(finished):
+    with pytest.raises(ConfigError, match="batch_size was 1, is 2"):
+        run(dataclasses.replace(finished, batch_size=2), resume=True)
+
+
+def test_a_run_that_has_ended_has_nothing_left_to_do_unless_it_is_prolonged(finished):
+    assert run(finished, resume=True).steps == 6
+    longer = dataclasses.replace(finished, epochs=2)
+    assert run(longer, resume=True).steps == 12
+
+
+def test_other_pictures_are_told(finished, tmp_path, caplog):
+    a, b = write_training_folders(tmp_path, 5, 40)
+    data = dataclasses.replace(finished.data, a=a, b=b)
+    with caplog.at_level(logging.WARNING):
+        run(dataclasses.replace(finished, data=data), resume=True)
+    assert "the pictures are not those" in caplog.text
+
+
+@pytest.fixture
+def small_disk():
+    """No file may grow beyond a few pages: a real refusal of the system."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+
+    yield full
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, small_disk):
+    kept = save_checkpoint(tmp_path, 1, {"x": torch.zeros(9)}, keep=2)
+    small_disk()
+    with pytest.raises(OutputError, match=r"cannot write .*00000002\.pt"):
+        save_checkpoint(tmp_path, 2, {"x": torch.zeros(1_000_000)}, keep=2)
+    assert list(tmp_path.iterdir()) == [kept]
+    assert load_checkpoint(tmp_path)["x"].shape == (9,)
+
+
+def test_a_run_on_a_full_disk_says_so_and_goes_on_to_its_end(config, small_disk, caplog):
+    config = dataclasses.replace(config, epochs=1, epochs_decay=1)
+    run(config)
+    kept = [path.name for path in list_checkpoints(config.output / "checkpoints")]
+    assert all(path.stat().st_size < 60_000 for path in config.output.glob("*.safetensors"))
+    longer = dataclasses.replace(config, epochs=2, checkpoint_minutes=0.0)
+    small_disk()
+    with caplog.at_level(logging.WARNING), pytest.raises(OutputError, match="cannot write"):
+        run(longer, resume=True)
+    assert caplog.text.count("what was there stays, and the run goes on") == 6
+    assert [path.name for path in list_checkpoints(config.output / "checkpoints")] == kept
+    assert (config.output / "losses.csv").read_text().splitlines()[-1].startswith("18,")
+
+
+def test_a_run_that_diverges_stops_and_keeps_what_was_good(config, monkeypatch):
+    from cyclegan.model import CycleGAN
+
+    config = dataclasses.replace(config, checkpoint_minutes=0.0, log_every=50)
+    step, count = CycleGAN.step, [0]
+
+    def poisoned(self, *args, **kwargs):
+        count[0] += 1
+        if count[0] == 5:
+            self.discriminator_b.head.bias.data.fill_(float("nan"))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(CycleGAN, "step", poisoned)
+    with pytest.raises(DivergedError, match="generator_ab is nan in step 5"):
+        run(config)
+    assert list_checkpoints(config.output / "checkpoints")[0].name == "00000004.pt"
+    state = load_checkpoint(config.output / "checkpoints")
+    assert all(w.isfinite().all() for w in state["model"]["networks"]["generator_ab"].values())

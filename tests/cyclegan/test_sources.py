@@ -1,0 +1,82 @@
+"""Domains that are lists and videos."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cyclegan.config import DataConfig
+from cyclegan.data import UnpairedPictures, batches
+from cyclegan.errors import DataError, ImageError
+from cyclegan.pictures import write_picture
+from cyclegan.sample_data import clip, write_clip
+from cyclegan.sources import Frame, list_items, read_item
+
+FRAMES = 30
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    """Frame n is of one gray, 8 n."""
+    frames = [np.full((48, 64, 3), 8 * n, np.uint8) for n in range(FRAMES)]
+    return write_clip(frames, tmp_path_factory.mktemp("video") / "grays.mp4", 25)
+
+
+def test_frames_are_drawn_in_any_order(video):
+    items = list_items(video)
+    assert len(items) == FRAMES
+    for n in (17, 3, 29, 0, 4, 5, 28):
+        picture = read_item(items[n])
+        assert picture.shape == (48, 64, 3)
+        assert picture.mean() == pytest.approx(8 * n, abs=3)
+    assert read_item(items[9], 1).shape == (48, 64, 1)
+
+
+def test_frames_of_a_real_clip_differ():
+    items = list_items(clip("bikes"))
+    assert len(items) > 200
+    first, last = read_item(items[0]).astype(int), read_item(items[-1]).astype(int)
+    assert np.abs(first - last).mean() > 5
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_video_and_a_list_are_domains(video, workers, tmp_path):
+    for n in range(3):
+        write_picture(np.full((40, 40, 3), n, np.uint8), tmp_path / "sub" / f"{n}.png")
+    names = tmp_path / "list.txt"
+    names.write_text("# two of three\nsub/2.png\n\nsub/0.png\n")
+    data = UnpairedPictures(DataConfig(a=video, b=names, preprocess="crop", crop_size=32))
+    found = list(batches(data, batch_size=1, workers=workers, epoch=0))
+    grays = sorted(round((a.mean().item() + 1) * 127.5 / 8) for a, _ in found)
+    assert grays == list(range(FRAMES))
+    assert {round((b.mean().item() + 1) * 127.5) for _, b in found} == {0, 2}
+
+
+def test_a_list_says_what_is_missing(tmp_path):
+    names = tmp_path / "list.txt"
+    names.write_text("gone.png\n")
+    with pytest.raises(DataError, match=r"names .*gone\.png, which is no file"):
+        list_items(names)
+    names.write_text("# nothing\n")
+    with pytest.raises(DataError, match="names no picture"):
+        list_items(names)
+
+
+def test_what_is_neither(tmp_path):
+    other = tmp_path / "notes.doc"
+    other.write_text("no video")
+    with pytest.raises(DataError, match=r"is no folder, no list \(\.txt\) and no video"):
+        list_items(other)
+
+
+def test_a_video_that_loses_its_end(video, tmp_path):
+    broken = tmp_path / "grays.mkv"
+    frames = [np.full((48, 64, 3), 8 * n, np.uint8) for n in range(FRAMES)]
+    write_clip(frames, broken, 25)
+    items = list_items(broken)
+    os.truncate(broken, broken.stat().st_size // 3)
+    with pytest.raises(ImageError, match=r"cannot decode .*grays\.mkv at"):
+        read_item(items[-1])
+    with pytest.raises(ImageError, match="ends before"):
+        read_item(Frame(video, 10**9))

@@ -1,0 +1,159 @@
+"""A GPU made of NumPy, for what surrounds the CUDA calls: order, slots, shapes, errors.
+
+Work that is given to a stream waits there until the stream is synchronised, as late as the real one
+may do it. Nothing of this says that the real calls work: only a GPU can.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from cyclegan.engine.gpus import Gpu
+from cyclegan.engine.tickets import Frames
+from cyclegan.errors import BackendError
+
+GPU = Gpu(name="Fake 4090", memory_mib=24576, driver="999.1", compute_capability="8.9")
+
+
+class FakeCuda:
+    """:class:`cyclegan.engine.cuda.Cuda` on NumPy arrays."""
+
+    def __init__(self, memory: int = 1 << 30) -> None:
+        self.gpu = GPU
+        self.free = memory
+        self.buffers: dict[int, Frames] = {}
+        self.queues: dict[int, list[Callable[[], None]]] = {}
+        self.recording: dict[int, list[Callable[[], None]]] = {}
+        self.captures = 0
+        self.depth = 0
+        self.closed = False
+        self.waits: list[tuple[int, int]] = []
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def stream(self) -> int:
+        handle = 100 + len(self.queues)
+        self.queues[handle] = []
+        return handle
+
+    def allocate(self, size: int) -> int:
+        if size > self.free:
+            raise BackendError(f"the GPU's memory is full: {size} bytes asked for")
+        self.free -= size
+        address = (1 + len(self.buffers)) << 32
+        self.buffers[address] = np.zeros(size, np.uint8)
+        return address
+
+    def pinned(self, size: int) -> Frames:
+        return np.zeros(size, np.uint8)
+
+    def copy_in(self, target: int, source: Frames, stream: int) -> None:
+        self.give(stream, lambda: np.copyto(self.buffers[target][: source.size], source))
+
+    def copy_out(self, target: Frames, source: int, stream: int) -> None:
+        self.give(stream, lambda: np.copyto(target, self.buffers[source][: target.size]))
+
+    def synchronize(self, stream: int) -> None:
+        assert self.depth > 0, "no context is current"
+        queue, self.queues[stream] = self.queues[stream], []
+        for work in queue:
+            work()
+
+    def wait_for(self, stream: int, other: int) -> None:
+        assert self.depth > 0, "no context is current"
+        self.waits.append((stream, other))
+
+    def capture(self, stream: int, work: Callable[[], None]) -> Callable[[int], None]:
+        assert not self.queues[stream], "the stream was not idle when the capture began"
+        self.recording[stream] = []
+        try:
+            work()
+        finally:
+            recorded = self.recording.pop(stream)
+        self.captures += 1
+
+        def replay(target: int) -> None:
+            assert self.depth > 0, "no context is current"
+            self.queues[target].extend(recorded)
+
+        return replay
+
+    def close(self) -> None:
+        assert not self.closed
+        self.closed = True
+
+    def give(self, stream: int, work: Callable[[], None]) -> None:
+        """Queue ``work``, or record it."""
+        assert self.depth > 0, "no context is current"
+        self.recording.get(stream, self.queues[stream]).append(work)
+
+
+class FakeEngine:
+    """An engine that inverts frames; its contexts fail as TensorRT does, by returning False."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda = cuda
+        self.contexts: list[FakeContext] = []
+        self.out_of_memory = False
+
+    def create_execution_context(self) -> "FakeContext | None":
+        if self.out_of_memory:
+            return None
+        self.contexts.append(FakeContext(self.cuda))
+        return self.contexts[-1]
+
+
+class FakeContext:
+    """One execution context."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda = cuda
+        self.shape: tuple[int, ...] | None = None
+        self.addresses: dict[str, int] = {}
+        self.refuses = False
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert name == "frames"
+        self.shape = shape
+        return not self.refuses
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert self.shape is not None
+        size, addresses = int(np.prod(self.shape)), dict(self.addresses)
+
+        def invert() -> None:
+            frames = self.cuda.buffers[addresses["frames"]][:size]
+            self.cuda.buffers[addresses["translated"]][:size] = 255 - frames
+
+        if self.refuses:
+            return False
+        self.cuda.give(stream, invert)
+        return True
+
+
+class DeviceArray:
+    """An array on the fake GPU, as CuPy or PyTorch would hand it in."""
+
+    def __init__(self, cuda: FakeCuda, frames: Frames, stream: int | None = None) -> None:
+        self.address = cuda.allocate(frames.size)
+        cuda.buffers[self.address][:] = frames.reshape(-1)
+        self.__cuda_array_interface__: dict[str, Any] = {
+            "shape": frames.shape,
+            "typestr": "|u1",
+            "data": (self.address, False),
+            "strides": None,
+            "version": 3,
+            "stream": stream,
+        }

@@ -1,0 +1,365 @@
+"""Real plans, built by tensorrt-rtx, which needs no GPU for it."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from cyclegan.cli import main
+from cyclegan.engine import gate
+from cyclegan.engine.flavours import load_tensorrt
+from cyclegan.engine.plan import plan_from_onnx
+from cyclegan.engine.plan_builder import build_plan
+from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
+from cyclegan.engine.source import open_source
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.typed_graph import typed_graph
+from cyclegan.errors import BackendError, ConfigError, ModelError
+from cyclegan.shipped import find_model
+
+RTX = load_tensorrt("tensorrt-rtx")
+HALF = {"float16": "HALF", "bfloat16": "BF16", "float32": "FLOAT"}
+
+
+def settings(**changes: Any) -> PlanSettings:
+    values = {"profile": Profile.of(64, 96), "targets": ("8.9",), "flavour": "tensorrt-rtx"}
+    return PlanSettings(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def graph(model: Path) -> Path:
+    return open_source(model).onnx()
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each norm route was built."""
+    from cyclegan.engine import plan
+
+    counts: Counter[str] = Counter()
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        counts[arguments[3]] += 1
+        return build_plan(*arguments, **options)
+
+    monkeypatch.setattr(plan, "build_plan", counting)
+    return counts
+
+
+def damaged(graph: Path, target: Path, stem: float) -> Path:
+    """The same generator with its first convolution's values ``stem`` times as large.
+
+    The norm behind it takes the factor out again: in float32 the pictures stay the same.
+    """
+    model = onnx.load(graph)
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("generator.stem."):
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(stem)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, target)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("precision", "norm"),
+    [
+        ("float16", "native"),
+        ("float16", "float32"),
+        ("float32", "native"),
+    ],
+)
+def test_layers_compute_in_what_was_asked_for(graph: Path, precision: Any, norm: Any) -> None:
+    made = settings(precision=precision)
+    typed = typed_graph(graph, precision, norm).SerializeToString()
+    built = build_plan(RTX, typed, made, norm, channels=3)
+    kinds = Counter(node.op_type for node in onnx.load(graph).graph.node)
+    half, norms = HALF[precision], HALF["float32" if norm == "float32" else precision]
+    assert built.layers == {
+        f"convolution {half}": kinds["Conv"],
+        f"deconvolution {half}": kinds["ConvTranspose"],
+        f"normalization {norms}": kinds["InstanceNormalization"],
+    }
+    assert built.plan[:4] == b"vtrt"
+
+
+def test_the_shipped_generator_in_16_bits() -> None:
+    """Its aim is 40 dB in float16; bfloat16 is coarser."""
+    onnx_path = open_source(find_model("relief2satellite")).onnx()
+    scores = {}
+    for precision in ("float16", "bfloat16"):
+        plan = plan_from_onnx(onnx_path, settings=settings(precision=precision))
+        assert plan.note.facts["norm"] == "native"
+        assert plan.note.facts["layers"][f"convolution {HALF[precision]}"] == 14
+        scores[precision] = plan.note.facts["check"]["psnr_db"]
+    assert scores["float16"] > scores["bfloat16"] > LEAST_PSNR_DB == 40
+
+
+def test_transposed_convolutions_in_bfloat16_are_refused_with_a_way_out(graph: Path) -> None:
+    typed = typed_graph(graph, "bfloat16", "native").SerializeToString()
+    with pytest.raises(BackendError, match="no transposed convolution in bfloat16; use float16"):
+        build_plan(RTX, typed, settings(precision="bfloat16"), "native", channels=3)
+
+
+def test_a_network_that_came_out_in_float32_is_an_error(graph: Path) -> None:
+    whole = typed_graph(graph, "float32", "native").SerializeToString()
+    with pytest.raises(BackendError, match=r"conv.*is FLOAT, not HALF.*and \d+ more"):
+        build_plan(RTX, whole, settings(), "native", channels=3)
+    native = typed_graph(graph, "float16", "native").SerializeToString()
+    with pytest.raises(BackendError, match=r"\(normalization\) is HALF, not FLOAT"):
+        build_plan(RTX, native, settings(), "float32", channels=3)
+
+
+def test_one_convolution_left_in_float32_is_an_error(graph: Path) -> None:
+    typed = typed_graph(graph, "float16", "native")
+    node = next(node for node in typed.graph.node if node.op_type == "Conv")
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    position = list(typed.graph.node).index(node)
+    source, output = node.input[0], node.output[0]
+    casts = [
+        onnx.helper.make_node("Cast", [name], [f"{name}.up"], to=single) for name in node.input
+    ]
+    node.input[:] = [f"{name}.up" for name in node.input]
+    node.output[0] = f"{output}.up"
+    down = onnx.helper.make_node("Cast", [f"{output}.up"], [output], to=half)
+    for number, cast in enumerate(casts):
+        typed.graph.node.insert(position + number, cast)
+    typed.graph.node.insert(position + len(casts) + 1, down)
+    assert source
+    with pytest.raises(BackendError, match=f"{node.name} .*is FLOAT, not HALF"):
+        build_plan(RTX, typed.SerializeToString(), settings(), "native", channels=3)
+
+
+def test_what_the_parser_refuses_is_named_by_node(graph: Path) -> None:
+    typed = typed_graph(graph, "float16", "native")
+    for node in typed.graph.node:
+        if node.op_type == "Tanh":
+            node.op_type, node.domain, node.name = "Crochet", "com.example", "the odd one"
+    typed.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+    with pytest.raises(BackendError, match=r"refuses the graph: node the odd one \(Crochet\): "):
+        build_plan(RTX, typed.SerializeToString(), settings(), "native", channels=3)
+    with pytest.raises(BackendError, match="refuses the graph"):
+        build_plan(RTX, b"no graph", settings(), "native", channels=3)
+
+
+def test_progress_is_reported_and_cancels(graph: Path) -> None:
+    typed = typed_graph(graph, "float16", "native").SerializeToString()
+    seen: list[tuple[int, int | None]] = []
+    build_plan(
+        RTX, typed, settings(), "native", channels=3,
+        progress=lambda done, announced: seen.append((done, announced)),
+    )  # fmt: skip
+    done = [step for step, _ in seen]
+    assert done == list(range(1, len(seen) + 1))
+    assert len(seen) > 50
+    assert all(announced is not None and done <= announced for done, announced in seen)
+
+    class EnoughError(Exception):
+        pass
+
+    def stop(done: int, announced: int | None) -> None:
+        if done == 20:
+            raise EnoughError
+        assert done < 25, "went on after the error"
+
+    with pytest.raises(EnoughError):
+        build_plan(RTX, typed, settings(), "native", channels=3, progress=stop)
+
+
+def test_an_interrupt_cancels_the_build(graph: Path) -> None:
+    """Ctrl-C arrives in the main thread while the builder runs in another."""
+    typed = typed_graph(graph, "float16", "native").SerializeToString()
+    steps: list[int] = []
+
+    def slow(done: int, announced: int | None) -> None:
+        steps.append(done)
+        if done == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)  # by then the main thread has seen it
+
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(RTX, typed, settings(), "native", channels=3, progress=slow)
+    assert steps[-1] < 30
+    assert not [thread for thread in threading.enumerate() if "build plan" in thread.name]
+
+
+@pytest.mark.parametrize("changes", [{"targets": ("7.5",)}, {"targets": ("8.6", "12.0")}])
+def test_plans_for_gpus_that_are_not_here(graph: Path, changes: Any) -> None:
+    typed = typed_graph(graph, "float16", "native").SerializeToString()
+    assert build_plan(RTX, typed, settings(**changes), "native", channels=3).plan
+
+
+def test_targets_that_cannot_be_built_for(graph: Path, own_cache: Path) -> None:
+    typed = typed_graph(graph, "float16", "native").SerializeToString()
+    with pytest.raises(ConfigError, match=r"target 9\.0: .* builds for 75, 80, 86, 89"):
+        build_plan(RTX, typed, settings(targets=("9.0",)), "native", channels=3)
+    with pytest.raises(BackendError, match=r"no NVIDIA GPU here.*--target 8\.9"):
+        plan_from_onnx(graph, settings=settings(targets=()))
+    with pytest.raises(BackendError, match="refitted needs a GPU and its driver"):
+        build_plan(RTX, typed, settings(refit=True), "native", channels=3)
+
+
+def test_sizes_within_a_profile(graph: Path) -> None:
+    profile = Profile.parse("1x64x64,2x64x96,4x128x256")
+    typed = typed_graph(graph, "float16", "float32").SerializeToString()
+    every = settings(
+        profile=profile, optimization_level=1, tiling="fast", max_aux_streams=0, workspace_mib=256
+    )
+    assert build_plan(RTX, typed, every, "float32", channels=3).plan
+    with pytest.raises(ConfigError, match="multiples of 4"):
+        plan_from_onnx(graph, settings=settings(profile=Profile.of(66, 96)))
+
+
+def test_a_plan_is_built_once_and_says_what_it_is(
+    graph: Path, own_cache: Path, builds: Counter[str], tmp_path: Path
+) -> None:
+    plan = plan_from_onnx(graph, settings=settings())
+    again = plan_from_onnx(graph, tmp_path / "mine.plan", settings=settings())
+    assert builds == {"native": 1}
+    assert plan.path.is_relative_to(own_cache)
+    assert again.path == tmp_path / "mine.plan"
+    assert again.note == plan.note
+    assert again.verified() == plan.path.read_bytes()
+    check = plan.note.facts["check"]
+    assert check["how"] == gate.NOT_RUN
+    assert check["psnr_db"] >= 40
+    assert check["overflow"] is None
+    assert plan.info.precision == "float16"
+    assert plan.info.domains == ("phones", "cars")
+    note = json.loads((tmp_path / "mine.plan.json").read_text())
+    assert note["key"]["profile"] == "1x64x96,1x64x96,1x64x96"
+    assert note["key"]["targets"] == "8.9"
+    assert {"onnx", "driver", "gpu", "version", "tiling", "package", "code"} <= note["key"].keys()
+
+
+def test_another_setting_is_another_plan(
+    graph: Path, own_cache: Path, builds: Counter[str]
+) -> None:
+    paths = {
+        plan_from_onnx(graph, settings=settings(check=False, **changes)).path
+        for changes in ({}, {"tiling": "fast"}, {"targets": ("8.6",)}, {"optimization_level": 2})
+    }
+    assert len(paths) == 4
+    assert builds.total() == 4
+
+
+def test_a_damaged_plan_is_built_again(
+    graph: Path, own_cache: Path, builds: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = plan_from_onnx(graph, settings=settings(check=False))
+    content = bytearray(plan.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    plan.path.write_bytes(content)
+    with pytest.raises(ModelError, match="is damaged: its SHA-256"):
+        plan.verified()
+    with caplog.at_level("INFO"):
+        plan_from_onnx(graph, settings=settings(check=False)).verified()
+    assert builds.total() == 2
+    assert "is damaged" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        plan_from_onnx(graph, settings=settings(check=False, targets=("8.6",)))
+    assert "the nearest was built for another targets (8.9, now 8.6)" in caplog.text
+
+
+def test_norms_go_to_float32_when_squares_overflow(
+    graph: Path, own_cache: Path, builds: Counter[str], tmp_path: Path
+) -> None:
+    """Values of some thousands fit float16, and their squares do not."""
+    onnx_path = damaged(graph, tmp_path / "large.onnx", stem=2e4)
+    plan = plan_from_onnx(onnx_path, settings=settings())
+    assert builds == {"native": 1, "float32": 1}
+    assert plan.note.facts["norm"] == "float32"
+    assert plan.note.facts["layers"]["normalization FLOAT"] > 0
+    with pytest.raises(BackendError, match=r"norms in float16: overflow: .*square reaches"):
+        plan_from_onnx(onnx_path, settings=settings(norm="native"))
+
+
+def test_a_plan_whose_pictures_are_wrong_is_refused(
+    graph: Path, own_cache: Path, tmp_path: Path
+) -> None:
+    onnx_path = damaged(graph, tmp_path / "larger.onnx", stem=1e8)
+    with pytest.raises(BackendError, match=r"norms in float16: .*norms in float32: .*--precision"):
+        plan_from_onnx(onnx_path, settings=settings())
+    assert not list(own_cache.rglob("*.plan"))
+    assert plan_from_onnx(onnx_path, settings=settings(precision="float32"))
+    with pytest.raises(BackendError, match=r"dB from float32 .*at least 90 dB"):
+        plan_from_onnx(graph, settings=settings(least_psnr_db=90.0))
+    assert plan_from_onnx(graph, settings=settings(least_psnr_db=90.0, check=False))
+
+
+def test_the_fastest_route_that_passes_is_taken_where_it_can_be_timed() -> None:
+    times = {"native": 2.0, "float32": 1.0}
+
+    def attempt(norm: Any, psnr_db: float = 50.0) -> gate.Attempt:
+        check = gate.Check(how=gate.RUN, norm=norm, psnr_db=psnr_db, milliseconds=times[norm])
+        return check, norm
+
+    assert gate.choose(("native", "float32"), attempt, settings())[1] == "float32"
+    times["float32"] = 3.0
+    assert gate.choose(("native", "float32"), attempt, settings())[1] == "native"
+    with pytest.raises(BackendError, match="nan dB from float32"):
+        gate.choose(("native",), lambda norm: attempt(norm, float("nan")), settings())
+
+
+def test_frames_of_ones_own_are_checked(graph: Path, own_cache: Path, frames: Frames) -> None:
+    own = plan_from_onnx(graph, settings=settings(), frames=frames[:1])
+    assert own.note.facts["check"]["frames"] == 1
+    assert own.path != plan_from_onnx(graph, settings=settings(), frames=frames[1:2]).path
+
+
+def test_the_built_in_frames_fit_every_generator() -> None:
+    for channels, multiple, side in ((3, 4, 256), (1, 256, 256), (4, 512, 512)):
+        frames = gate.check_frames(channels, multiple)
+        assert frames.shape == (2, side, side, channels)
+        assert frames.dtype == np.uint8
+        assert frames.std() > 30
+
+
+def _build(graph: Path) -> None:
+    plan_from_onnx(graph, settings=settings(check=False)).verified()
+
+
+def test_processes_that_want_one_plan_build_it_once(graph: Path, own_cache: Path) -> None:
+    processes = [
+        multiprocessing.get_context("fork").Process(target=_build, args=(graph,)) for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    (note,) = own_cache.rglob("model.plan.json")
+    assert json.loads(note.read_text())["facts"]["bytes"] > 0
+
+
+def test_the_command_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "small.plan"
+    sizes = ["--size", "64x96", "--target", "8.9"]
+    assert main(["build", str(model), str(target), *sizes, "--precision", "mixed"]) == 0
+    said = capsys.readouterr().out
+    assert "float16, norms in float32" in said
+    assert "dB from float32, largest difference" in said
+    assert "compute capability 8.9" in said
+    target.write_bytes(b"vtrt")
+    assert main(["inspect", str(target)]) == 0
+    assert "DAMAGED" in capsys.readouterr().out
+    assert main(["build", str(model)]) == 1
+    assert "--size 256x256" in capsys.readouterr().err
+    assert main(["build", str(model), "--size", "64x64", "--profile", "1x2x3"]) == 1
+    assert "leave --size" in capsys.readouterr().err

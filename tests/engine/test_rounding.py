@@ -1,0 +1,61 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from cyclegan.engine.parity import compare
+from cyclegan.engine.rounding import rounded_graph, run_on_cpu
+from cyclegan.engine.source import open_source
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.typed_graph import typed_graph
+
+
+@pytest.fixture(scope="module")
+def graph(model: Path) -> Path:
+    return open_source(model).onnx()
+
+
+def rounded(graph: Path, frames: Frames, precision: Any, norm: Any) -> tuple[Frames, Any]:
+    return run_on_cpu(rounded_graph(typed_graph(graph, precision, norm)), frames)
+
+
+def test_coarser_types_are_further_from_float32(graph: Path, frames: Frames) -> None:
+    exact, none = run_on_cpu(onnx.load(graph), frames[:1])
+    assert none == {}
+    assert np.array_equal(rounded(graph, frames[:1], "float32", "native")[0], exact)
+    means = [
+        compare(rounded(graph, frames[:1], precision, norm)[0], exact).mean_abs
+        for precision in ("float16", "bfloat16")
+        for norm in ("float32", "native")
+    ]
+    assert means == sorted(means)
+    assert 0 < 4 * means[0] < means[2]  # three bits fewer: eight times as coarse
+
+
+def test_every_stored_tensor_is_rounded_and_its_peak_reported(graph: Path, frames: Frames) -> None:
+    typed = typed_graph(graph, "float16", "float32")
+    model = rounded_graph(typed)
+    onnx.checker.check_model(model, full_check=True)
+    half = onnx.TensorProto.FLOAT16
+    casts = [node for node in typed.graph.node if node.op_type == "Cast"]
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    _, peaks = run_on_cpu(model, frames[:1])
+    assert all(node.output[0].removesuffix(".exact") in peaks for node in convolutions)
+    assert all(cast.output[0] in peaks for cast in casts if cast.attribute[0].i == half)
+    assert all(0 < peak < 1e4 for peak in peaks.values())
+
+
+def test_the_steps_of_a_native_norm_are_the_norm(graph: Path, frames: Frames) -> None:
+    """In float32 the taken-apart norm gives what the operator gives: only rounding differs."""
+    typed = typed_graph(graph, "float16", "native")
+    model = rounded_graph(typed)
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT16:
+            node.attribute[0].i = onnx.TensorProto.FLOAT  # rounds no more
+    exact, _ = run_on_cpu(onnx.load(graph), frames[:1])
+    made, peaks = run_on_cpu(model, frames[:1])
+    assert any(name.endswith(".square") for name in peaks)
+    # The weights remain rounded.
+    assert compare(made, exact).max_abs <= 2

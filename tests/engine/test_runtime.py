@@ -1,0 +1,267 @@
+"""The C library: built, tested, installed, used by other projects, and compared with Python."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import bench.runtime
+from cyclegan.engine.source import open_source
+from cyclegan.engine.translator import Translator
+from cyclegan.kernels.pixels import tensor_to_yuv, yuv_to_tensor
+
+from .nv12 import nv12_from_rgb, rgb_from_nv12
+from .runtime_project import ROOT, RUNTIME, build, must, run
+
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+
+
+@pytest.fixture(scope="module")
+def graph(model: Path) -> Path:
+    """The small generator as a frame-to-frame graph."""
+    return open_source(model).onnx()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("runtime"), "-DCYCLEGAN_OPENVINO=ON")
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Installed, and then moved to where it is used from."""
+    folder = tmp_path_factory.mktemp("install")
+    must(["cmake", "--install", built, "--prefix", folder / "first", "--strip"])
+    return Path(shutil.move(folder / "first", folder / "moved"))
+
+
+def library(prefix: Path) -> Path:
+    (path,) = prefix.rglob("libcyclegan.so")
+    return path
+
+
+def test_c_suite(built: Path, graph: Path) -> None:
+    must(["ctest", "--test-dir", built, "--output-on-failure"], CYCLEGAN_TEST_MODEL=str(graph))
+
+
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_c_suite_under(sanitizers: str, graph: Path, tmp_path: Path) -> None:
+    options = ["-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_BUILD_TYPE=None", "-DCYCLEGAN_EXAMPLES=OFF"]
+    build(tmp_path, f"-DCYCLEGAN_SANITIZE={sanitizers}", *options)
+    must(["ctest", "--test-dir", tmp_path, "--output-on-failure"], CYCLEGAN_TEST_MODEL=str(graph))
+
+
+@pytest.mark.parametrize("size", [(144, 176), (50, 70), (5, 3)])
+def test_ctypes_example_gives_the_bytes_of_the_python_translator(
+    size: tuple[int, int], built: Path, graph: Path, frames: np.ndarray, tmp_path: Path
+) -> None:
+    photo = frames[0, : size[0], : size[1]]
+    np.save(tmp_path / "photo.npy", photo)
+    example = [RUNTIME / "examples" / "translate.py", library(built), graph]
+    must(["python", *example, tmp_path / "photo.npy", tmp_path / "painting.npy"])
+    with Translator.open(graph, backend="openvino") as translator:
+        assert np.array_equal(np.load(tmp_path / "painting.npy"), translator(photo))
+
+
+@pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
+@pytest.mark.parametrize("full", [False, True])
+def test_nv12_is_what_the_kernels_take_it_for(matrix: str, full: bool, frames: np.ndarray) -> None:
+    coded = {"matrix": matrix, "full_range": full}
+    luma, chroma = nv12_from_rgb(frames[0], matrix, full)
+    tensors = torch.from_numpy(luma[None]), torch.from_numpy(chroma[None])
+    pictures = yuv_to_tensor(*tensors, dtype=torch.float32, **coded)  # type: ignore[arg-type]
+    rgb = ((pictures[0].permute(1, 2, 0).numpy() + 1) * 127.5).astype(np.float64)
+    assert np.abs(rgb_from_nv12(luma, chroma, matrix, full) - rgb).max() < 0.51
+    exact = torch.from_numpy(frames[:1]).permute(0, 3, 1, 2) / 127.5 - 1
+    for ours, theirs in zip((luma, chroma), tensor_to_yuv(exact, **coded)):  # type: ignore[arg-type]
+        assert np.abs(ours.astype(int) - theirs[0].numpy().astype(int)).max() <= 1
+
+
+def y4m(pictures: list[tuple[np.ndarray, np.ndarray]], tags: str) -> bytes:
+    height, width = pictures[0][0].shape
+    frames = [
+        b"FRAME\n" + luma.tobytes() + chroma[..., 0].tobytes() + chroma[..., 1].tobytes()
+        for luma, chroma in pictures
+    ]
+    return f"YUV4MPEG2 W{width} H{height} F30000:1001{tags}\n".encode() + b"".join(frames)
+
+
+@pytest.mark.parametrize(
+    ("size", "tags", "full"),
+    [
+        ((144, 176), " Ip A128:117 C420mpeg2", False),
+        ((75, 101), " C420jpeg XCOLORRANGE=FULL", True),
+    ],
+)
+def test_translate_y4m_gives_the_bytes_of_the_python_translator(
+    size: tuple[int, int], tags: str, full: bool, built: Path, graph: Path, frames: np.ndarray
+) -> None:
+    cropped = frames[:, : size[0], : size[1]]
+    clip = [nv12_from_rgb(frame, full=full) for frame in cropped]
+    translated = must([built / "bin" / "translate_y4m", graph], stdin=y4m(clip, tags))
+    with Translator.open(graph, backend="openvino", size=size) as translator:
+        paintings = [translator(rgb_from_nv12(*picture, full=full)) for picture in clip]
+    assert translated == y4m([nv12_from_rgb(rgb, full=full) for rgb in paintings], tags)
+
+
+def test_translate_y4m_keeps_what_came_before_a_break(
+    built: Path, graph: Path, frames: np.ndarray
+) -> None:
+    clip = y4m([nv12_from_rgb(frame) for frame in frames], " C420")
+    program = [built / "bin" / "translate_y4m", graph]
+    whole, cut = must(program, stdin=clip), run(program, stdin=clip[:-1000])
+    assert cut.returncode == 1
+    assert b"ends in the middle of a frame" in cut.stderr
+    assert whole.startswith(cut.stdout)
+    assert cut.stdout.count(b"FRAME\n") == len(frames) - 1
+
+
+@pytest.mark.parametrize(
+    ("stream", "reason"),
+    [
+        (b"", "no y4m stream"),
+        (b"RIFF....AVI \n", "no y4m stream"),
+        (b"YUV4MPEG2 W0 H5\n", "no size"),
+        (b"YUV4MPEG2 W8 H8 C444\n", "C444"),
+        (b"YUV4MPEG2 W8 H8 C420\nFRAGE\n", "got: FRAGE"),
+        (b"YUV4MPEG2 " + 2000 * b"x", "does not end"),
+    ],
+)
+def test_translate_y4m_refuses(stream: bytes, reason: str, built: Path, graph: Path) -> None:
+    done = run([built / "bin" / "translate_y4m", graph], stdin=stream)
+    assert done.returncode == 1
+    assert reason in done.stderr.decode()
+
+
+def test_live_loop_shows_translated_frames(built: Path, graph: Path, frames: np.ndarray) -> None:
+    height, width = frames.shape[1:3]
+    program = [built / "bin" / "live_loop", graph, str(width), str(height)]
+    with Translator.open(graph, backend="openvino", size=(height, width)) as translator:
+        paintings = [translator(frame).tobytes() for frame in frames]
+    assert must([*program, "0"], stdin=frames.tobytes()) == b"".join(paintings)
+    # A camera that is faster than the network: what is shown is right, and the rest is dropped.
+    live = run([*program, "2000"], stdin=10 * frames.tobytes())
+    shown, dropped = (int(word) for word in live.stderr.split() if word.isdigit())
+    assert live.returncode == 0
+    assert shown + dropped == 10 * len(frames)
+    one = len(paintings[0])
+    seen = [live.stdout[i : i + one] for i in range(0, len(live.stdout), one)]
+    assert len(seen) == shown >= 1
+    assert set(seen) <= set(paintings)
+
+
+def test_the_benchmark_runs(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--width", "4", "--blocks", "1", "--size", "32", "--turns", "1", "--frames", "8"]
+    result = bench.runtime.main([*small, "--library", str(library(built))])
+    assert set(result["timings"]) == {"bare OpenVINO", "Python translator", "C library"}
+    assert json.loads(capsys.readouterr().out)["of_bare"] == result["of_bare"] > 0
+
+
+def test_ctypes_example_reports(built: Path, tmp_path: Path) -> None:
+    example = [RUNTIME / "examples" / "translate.py", library(built), tmp_path / "none.onnx"]
+    done = run(["python", *example, "photo.npy", "painting.npy"])
+    assert done.returncode == 1
+    assert b"none.onnx: No such file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("compiler", "standard", "header"),
+    [("cc", "c99", "h"), ("cc", "c17", "h"), ("c++", "c++17", "h"), ("c++", "c++17", "hpp")],
+)
+def test_a_header_alone(compiler: str, standard: str, header: str, tmp_path: Path) -> None:
+    source = tmp_path / f"alone.{'c' if compiler == 'cc' else 'cpp'}"
+    source.write_text(f"#include <cyclegan/cyclegan.{header}>\n")
+    command = [compiler, f"-std={standard}", *STRICT, "-I", RUNTIME / "include"]
+    must([*command, "-fsyntax-only", source])
+
+
+def test_find_package(installed: Path, graph: Path, tmp_path: Path) -> None:
+    build(tmp_path, f"-DCMAKE_PREFIX_PATH={installed}", source=RUNTIME / "tests" / "consumer")
+    for program in ("consumer-c", "consumer-cpp"):
+        assert must([tmp_path / program, graph]) == b"phones to cars\n"
+
+
+def test_find_package_refuses_another_version(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.22)\nproject(c)\nfind_package(cyclegan 0.2 REQUIRED)\n"
+    )
+    done = run(["cmake", "-S", tmp_path, "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={installed}"])
+    assert done.returncode != 0
+    assert b"version: 0.1.0" in done.stderr
+
+
+def test_pkg_config(installed: Path, graph: Path, tmp_path: Path) -> None:
+    (folder,) = installed.rglob("pkgconfig")
+    flags = must(["pkg-config", "--cflags", "--libs", "cyclegan"], PKG_CONFIG_PATH=str(folder))
+    program = tmp_path / "consumer"
+    source = RUNTIME / "tests" / "consumer" / "main.c"
+    rpath = f"-Wl,-rpath,{library(installed).parent}"
+    must(["cc", source, "-o", program, *shlex.split(flags.decode()), rpath])
+    assert must([program, graph]) == b"phones to cars\n"
+
+
+def exported(path: Path) -> set[str]:
+    lines = must(["nm", "-D", "--defined-only", path]).decode().splitlines()
+    return {line.split()[-1] for line in lines}
+
+
+def test_the_library_shows_the_functions_of_its_header_alone(installed: Path) -> None:
+    header = (RUNTIME / "include" / "cyclegan" / "cyclegan.h").read_text()
+    declared = {
+        words.split("(")[0].split()[-1].lstrip("*") for words in header.split("CYCLEGAN_API ")[2:]
+    }
+    declared = {name for name in declared if name.startswith("cyclegan_")}
+    assert len(declared) == 14
+    versioned = {f"{name}@@CYCLEGAN_0.1" for name in declared}
+    assert exported(library(installed)) - {"CYCLEGAN_0.1"} == versioned
+    assert b"Library soname: [libcyclegan.so.0.1]" in must(["readelf", "-d", library(installed)])
+
+
+def test_the_library_needs_no_backend_to_load(installed: Path) -> None:
+    needed = must(["readelf", "-d", library(installed)])
+    assert b"openvino" not in needed
+    (module,) = installed.rglob("libcyclegan-openvino.so")
+    assert exported(module) == {"cyclegan_module_version", "cyclegan_module_open"}
+
+
+def patched(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (lambda module: module.unlink(), "cannot open shared object file"),
+        (
+            lambda module: patched(module, b"libopenvino.so.", b"libOpenVino.so."),
+            "libOpenVino.so.",
+        ),
+        (lambda module: patched(module, b"0.1.0 (", b"0.9.0 ("), "is of version 0.9.0"),
+        (lambda module: module.write_bytes(b"no library"), "too short"),
+    ],
+    ids=["no module", "no OpenVINO", "another version", "damaged"],
+)
+def test_a_backend_that_cannot_be_loaded_is_an_error(
+    break_it: Callable[[Path], None], reason: str, installed: Path, graph: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lib"
+    shutil.copytree(library(installed).parent, folder, symlinks=True)
+    break_it(folder / "cyclegan" / "libcyclegan-openvino.so")
+    example = [RUNTIME / "examples" / "translate.py", folder / "libcyclegan.so", graph]
+    done = run(["python", *example, "photo.npy", "painting.npy"])
+    assert done.returncode == 1
+    assert reason in done.stderr.decode()
+
+
+def test_a_backend_that_is_asked_for_and_not_found_stops_the_configuration(tmp_path: Path) -> None:
+    options = ["-DCYCLEGAN_TENSORRT=ON", "-DCYCLEGAN_OPENVINO=OFF", "-G", "Ninja"]
+    done = run(["cmake", "-S", ROOT, "-B", tmp_path, *options, "-DTensorRT_ROOT=/nowhere"])
+    assert done.returncode != 0
+    assert b"set TensorRT_ROOT" in done.stderr

@@ -1,0 +1,141 @@
+import logging
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cyclegan.engine.runners.switching import SwitchingRunner
+from cyclegan.engine.tickets import Frames, Scheduler
+from cyclegan.engine.translator import Translator
+from cyclegan.errors import BackendError
+
+
+class Adder:
+    """Adds a number; knows whether it is used after it was closed."""
+
+    max_batch = 1
+
+    def __init__(self, number: int, slots: int = 2) -> None:
+        self.number, self.slots = number, slots
+        self.description = f"adds {number}"
+        self.busy: dict[int, Frames] = {}
+        self.closed = False
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        assert not self.closed
+        assert slot not in self.busy
+        if frames.max() == 99:
+            raise BackendError("refused")
+        self.busy[slot] = frames + self.number
+
+    def finish(self, slot: int) -> Frames:
+        assert not self.closed
+        return self.busy.pop(slot)
+
+    def close(self) -> None:
+        assert not self.closed
+        assert not self.busy
+        self.closed = True
+
+
+def frame(value: int) -> Frames:
+    return np.full((1, 1, 1, 1), value, np.uint8)
+
+
+def test_batches_end_where_they_began_and_the_old_runner_closes_after_its_last() -> None:
+    go = threading.Event()
+    old, new = Adder(1), Adder(2, slots=3)
+
+    def build(unwanted: threading.Event) -> Adder:
+        assert go.wait(10)
+        return new
+
+    runner = SwitchingRunner(old, build)
+    scheduler = Scheduler(runner)
+    assert "adds 1 (a better engine is being built)" in runner.description
+    first = scheduler.submit(frame(10))
+    go.set()
+    assert runner.wait(10)
+    assert runner.description == "adds 2"
+    second = scheduler.submit(frame(20))
+    assert not old.closed
+    assert scheduler.collect(first).item() == 11
+    assert old.closed
+    assert scheduler.collect(second).item() == 22
+    with pytest.raises(BackendError, match="refused"):
+        scheduler.submit(frame(99))
+    assert scheduler.collect(scheduler.submit(frame(30))).item() == 32
+    scheduler.close()
+    assert new.closed
+
+
+def test_an_idle_runner_is_closed_when_the_next_batch_begins() -> None:
+    old, new = Adder(1), Adder(2)
+    runner = SwitchingRunner(old, lambda unwanted: new)
+    runner.wait(10)
+    runner.begin(0, frame(1))
+    assert old.closed
+    assert runner.finish(0).item() == 3
+    runner.close()
+
+
+def test_a_build_that_fails_is_reported_and_changes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def build(unwanted: threading.Event) -> Adder:
+        raise BackendError("no such GPU")
+
+    with caplog.at_level(logging.WARNING):
+        runner = SwitchingRunner(Adder(1), build)
+        runner.wait(10)
+    assert "could not be built: no such GPU" in caplog.text
+    assert "could not be built: no such GPU" in runner.description
+    runner.begin(0, frame(1))
+    assert runner.finish(0).item() == 2
+    runner.close()
+
+
+def test_too_few_slots_are_no_replacement() -> None:
+    small = Adder(2, slots=1)
+    runner = SwitchingRunner(Adder(1), lambda unwanted: small)
+    runner.wait(10)
+    assert small.closed
+    assert "1 slots, and 2 are in use" in runner.description
+    runner.close()
+
+
+def test_closing_tells_the_build_and_waits_for_it() -> None:
+    ended = threading.Event()
+
+    def build(unwanted: threading.Event) -> Adder:
+        assert unwanted.wait(10)
+        ended.set()
+        raise BackendError("cancelled")
+
+    old = Adder(1)
+    SwitchingRunner(old, build).close()
+    assert ended.is_set()
+    assert old.closed
+
+
+def test_a_translator_serves_from_the_first_frame_and_then_switches(
+    model: Path, frames: Frames
+) -> None:
+    """Two real backends: OpenVINO until PyTorch is ready."""
+    with Translator.open(model, backend="torch", device="cpu", precision="float32",
+                         serve_while_building=True) as translator:  # fmt: skip
+        assert translator.description.startswith("OpenVINO")
+        first = translator(frames[0])
+        assert isinstance(translator._runner, SwitchingRunner)
+        assert translator._runner.wait(60)
+        assert translator.description == "PyTorch, cpu, torch.float32"
+        second = translator(frames[0])
+    with Translator.open(model, backend="torch", device="cpu", precision="float32") as exact:
+        assert np.array_equal(second, exact(frames[0]))
+    assert np.abs(first.astype(int) - second.astype(int)).mean() < 1
+
+
+def test_what_cannot_run_here_is_refused_at_once(model: Path) -> None:
+    with pytest.raises(BackendError, match="the backend tensorrt cannot run here"):
+        Translator.open(model, backend="tensorrt", serve_while_building=True)

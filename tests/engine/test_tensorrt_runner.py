@@ -1,0 +1,234 @@
+"""The runner around the CUDA calls, on a GPU made of NumPy; nothing here ran on a real one."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cyclegan.config import ResnetConfig
+from cyclegan.engine import cuda as cuda_module
+from cyclegan.engine.flavours import load_tensorrt
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.plan import plan_from_onnx
+from cyclegan.engine.plan_settings import PlanSettings, Profile
+from cyclegan.engine.runners import BACKENDS, Settings, tensorrt
+from cyclegan.engine.runners.tensorrt import TensorRTRunner
+from cyclegan.engine.source import open_source
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
+from cyclegan.errors import BackendError, ConfigError, FrameError
+from tests.engine.fake_cuda import DeviceArray, FakeCuda, FakeEngine
+
+RTX = load_tensorrt("tensorrt-rtx")
+INFO = GraphInfo(config=ResnetConfig(width=8, blocks=1))
+PROFILE = Profile.parse("1x8x8,2x16x16,4x32x32")
+
+
+@pytest.fixture
+def cuda() -> FakeCuda:
+    return FakeCuda()
+
+
+@pytest.fixture
+def engine(cuda: FakeCuda) -> FakeEngine:
+    return FakeEngine(cuda)
+
+
+@pytest.fixture
+def runner(cuda: FakeCuda, engine: FakeEngine) -> Iterator[TensorRTRunner]:
+    runner = TensorRTRunner(RTX, cuda, engine, INFO, PROFILE)
+    yield runner
+    if not cuda.closed:
+        runner.close()
+
+
+def noise(*shape: int) -> Frames:
+    return np.random.default_rng(sum(shape)).integers(0, 256, shape, np.uint8)
+
+
+def test_frames_come_back_in_order_whatever_their_sizes(
+    runner: TensorRTRunner, cuda: FakeCuda
+) -> None:
+    with Translator(runner, INFO) as translator:
+        batches = [noise(n, 8 * n, 8 * m, 3) for n in (1, 2, 3, 4) for m in (4, 2, 1)]
+        tickets = [translator.submit(batch) for batch in batches]
+        for ticket, batch in zip(tickets, batches):
+            assert np.array_equal(translator.collect(ticket), 255 - batch)
+    assert cuda.closed
+    assert cuda.depth == 0
+
+
+def test_a_batch_may_be_overwritten_once_it_was_given(runner: TensorRTRunner) -> None:
+    frames = noise(2, 16, 16, 3)
+    expected = 255 - frames
+    runner.begin(0, frames)
+    frames[:] = 0
+    made = runner.finish(0)
+    runner.begin(0, noise(2, 16, 16, 3) // 2)
+    runner.finish(0)
+    assert np.array_equal(made, expected), "the result was overwritten by the next batch"
+
+
+def test_a_graph_is_recorded_once_for_each_shape_and_slot(
+    runner: TensorRTRunner, cuda: FakeCuda
+) -> None:
+    for _ in range(3):
+        for slot in range(runner.slots):
+            runner.begin(slot, noise(1, 8, 8, 3))
+        for slot in range(runner.slots):
+            runner.finish(slot)
+    assert cuda.captures == runner.slots
+    runner.begin(0, noise(1, 16, 8, 3))
+    runner.finish(0)
+    assert cuda.captures == runner.slots + 1
+
+
+def test_slots_share_no_stream_context_or_memory(
+    engine: FakeEngine, runner: TensorRTRunner
+) -> None:
+    for slot in range(runner.slots):
+        runner.begin(slot, noise(1, 8, 8, 3) // (slot + 1))
+    made = [runner.finish(slot) for slot in reversed(range(runner.slots))]
+    for slot, frames in zip(reversed(range(runner.slots)), made):
+        assert np.array_equal(frames, 255 - noise(1, 8, 8, 3) // (slot + 1))
+    used = [context.addresses for context in engine.contexts if context.addresses]
+    addresses = [address for context in used for address in context.values()]
+    assert len(addresses) == len(set(addresses)) == 2 * runner.slots
+
+
+def test_threads_share_a_translator(runner: TensorRTRunner) -> None:
+    wrong: list[object] = []
+
+    def client(seed: int) -> None:
+        try:
+            for number in range(30):
+                frames = noise(1 + seed % 2, 8, 8 * (1 + number % 3), 3) ^ np.uint8(seed)
+                if not np.array_equal(translator(frames), 255 - frames):
+                    wrong.append(seed)
+        except BaseException as error:
+            wrong.append(error)
+
+    with Translator(runner, INFO) as translator:
+        threads = [threading.Thread(target=client, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+    assert wrong == []
+
+
+def test_sizes_outside_the_profile_are_refused(runner: TensorRTRunner, cuda: FakeCuda) -> None:
+    with Translator(runner, INFO) as translator:
+        with pytest.raises(FrameError, match=r"1x40x8 .*outside.*1x8x8,2x16x16,4x32x32.*--profile"):
+            translator(noise(40, 8, 3))
+        assert translator(noise(9, 32, 32, 3)).shape == (9, 32, 32, 3)  # in batches of four
+
+
+def test_what_tensorrt_refuses_leaves_the_slot_usable(
+    runner: TensorRTRunner, engine: FakeEngine
+) -> None:
+    engine.contexts[0].refuses = True
+    with pytest.raises(FrameError, match="does not take frames of shape"):
+        runner.begin(0, noise(1, 8, 8, 3))
+    engine.contexts[0].refuses = False
+    runner.begin(0, noise(1, 8, 8, 3))
+    assert np.array_equal(runner.finish(0), 255 - noise(1, 8, 8, 3))
+
+
+def test_a_full_gpu_is_reported_and_closed(engine: FakeEngine) -> None:
+    with pytest.raises(BackendError, match="memory is full"):
+        TensorRTRunner(RTX, FakeCuda(memory=100), engine, INFO, PROFILE)
+    engine.out_of_memory = True
+    with pytest.raises(BackendError, match=r"execution context.*smaller size or batch"):
+        TensorRTRunner(RTX, FakeCuda(), engine, INFO, PROFILE)
+
+
+def test_frames_on_the_device_stay_there_and_streams_are_ordered(
+    runner: TensorRTRunner, cuda: FakeCuda, engine: FakeEngine
+) -> None:
+    given = DeviceArray(cuda, noise(2, 8, 8, 3), stream=7)
+    made = Translator(runner, INFO).translate_on_device(given, stream=9)
+    own = next(iter(stream for stream, queue in cuda.queues.items() if queue))
+    assert cuda.waits == [(own, 9), (own, 7), (9, own)]
+    with cuda.current():
+        cuda.synchronize(own)
+    assert made.shape == (2, 8, 8, 3)
+    assert made.__cuda_array_interface__["stream"] == 9
+    result = cuda.buffers[made.pointer][: 2 * 8 * 8 * 3].reshape(made.shape)
+    assert np.array_equal(result, 255 - noise(2, 8, 8, 3))
+    assert any(given.address in context.addresses.values() for context in engine.contexts)
+    with pytest.raises(FrameError, match="outside"):
+        runner.translate_on_device(DeviceArray(cuda, noise(1, 64, 8, 3)))
+
+
+def test_other_backends_take_no_frames_of_a_gpu(translator: Translator) -> None:
+    with pytest.raises(BackendError, match=r"frames of the host alone; .*tensorrt"):
+        translator.translate_on_device(noise(1, 8, 8, 3))
+
+
+def test_plans_that_cannot_run_here_say_why(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = open_source(model).onnx()
+    opened: list[FakeCuda] = []
+
+    def open_fake(device: str | None) -> FakeCuda:
+        opened.append(FakeCuda())
+        return opened[-1]
+
+    monkeypatch.setattr(tensorrt, "open_cuda", open_fake)
+    settings = PlanSettings(profile=Profile.of(64, 96), targets=("7.5",), check=False)
+    other = plan_from_onnx(graph, tmp_path / "other.plan", settings=settings)
+    with pytest.raises(BackendError, match=r"for compute capability 7\.5, and Fake 4090 has 8\.9"):
+        tensorrt.runner_of(other, Settings())
+    with pytest.raises(ConfigError, match="computes in float16, not in float32"):
+        tensorrt.runner_of(other, Settings(precision="float32"))
+    if cuda_module.missing() is None:
+        pytest.skip("with a driver the plan may well be loaded")
+    right = PlanSettings(profile=Profile.of(64, 96), targets=("8.9",), check=False)
+    plan = plan_from_onnx(graph, tmp_path / "right.plan", settings=right)
+    with pytest.raises(BackendError, match=r"does not load the plan: .*CUDA driver"):
+        tensorrt.runner_of(plan, Settings())  # the real library, without a driver
+    assert all(cuda.closed for cuda in opened)
+    assert len(opened) == 2
+    assert plan.path.exists()
+
+
+def test_each_absence_has_its_own_message(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    class Driver:
+        def __init__(self, code: int) -> None:
+            self.code = code
+
+        def cuInit(self, flags: int) -> int:  # noqa: N802
+            return self.code
+
+    def none() -> Any:
+        raise OSError("libcuda.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(cuda_module, "_driver", none)
+    assert "no NVIDIA driver" in str(BACKENDS["tensorrt"].why_missing())
+    with pytest.raises(BackendError, match=r"tensorrt cannot run here: there is no NVIDIA driver"):
+        Translator.open(model, backend="tensorrt")
+    monkeypatch.setattr(cuda_module, "_driver", lambda: Driver(100))
+    assert "cuInit gives 100" in str(BACKENDS["tensorrt"].why_missing())
+    monkeypatch.setattr(cuda_module, "_driver", lambda: Driver(0))
+    assert "PyCUDA is not installed; pip install" in str(BACKENDS["tensorrt"].why_missing())
+    monkeypatch.setattr(cuda_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(cuda_module, "missing", lambda: None)
+    assert "TensorRT is not installed" in str(BACKENDS["tensorrt"].why_missing())
+    with pytest.raises(ConfigError, match="expected cuda, or cuda:N"):
+        cuda_module.open_cuda("gpu 1")
+
+
+def test_what_is_built_for_a_translator() -> None:
+    known = tensorrt.plan_settings(INFO, Settings(size=(64, 96)))
+    assert str(known.profile) == "1x64x96,8x64x96,8x64x96"
+    assert known.precision == "float16"
+    large = tensorrt.plan_settings(INFO, Settings(size=(720, 1280)))
+    assert large.profile.most == (1, 720, 1280)
+    free = tensorrt.plan_settings(INFO, Settings(precision="bfloat16"))
+    assert free.profile.takes((1, 1080, 1920))
+    assert free.precision == "bfloat16"

@@ -1,0 +1,152 @@
+"""How fast a generator runs here: real engines, tiny settings."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyclegan.cli import main
+from cyclegan.engine import throughput, throughput_report
+from cyclegan.engine.runners import BACKENDS, Backend
+from cyclegan.engine.throughput import AS_FAST, Absent, Speed, measure, recommend, sample_frames
+from cyclegan.errors import BackendError, ConfigError
+
+
+@pytest.fixture(scope="module")
+def results(model: Path) -> list[Speed | Absent]:
+    backends = ("openvino", "torch")
+    return list(measure(model, backends=backends, size=(32, 40), batches=(2, 1), seconds=0.02))
+
+
+def test_every_backend_at_every_batch_size(results: list[Speed | Absent]) -> None:
+    speeds = throughput_report.speeds(results)
+    found = [(speed.backend, speed.batch) for speed in speeds]
+    assert found == [("openvino", 1), ("openvino", 2), ("torch", 1), ("torch", 2)]
+    for speed in speeds:
+        assert 0 < speed.latency_p50_ms <= speed.latency_p95_ms
+        assert speed.frames_per_second > 0
+        assert speed.psnr_db is not None
+        assert speed.psnr_db > 30
+    # Alone, a batch takes its latency; a stream overlaps batches, and noise is no factor of ten.
+    assert all(s.frames_per_second > 100 * s.batch / s.latency_p50_ms for s in speeds)
+
+
+def speed(rate: float, latency: float, batch: int = 1, **changes: Any) -> Speed:
+    one = Speed(
+        backend="b", engine="e", batch=batch, latency_p50_ms=latency, latency_p95_ms=latency,
+        frames_per_second=rate, spread=1.0, psnr_db=40.0,
+    )  # fmt: skip
+    return replace(one, **changes)
+
+
+def test_latency_decides_among_equals() -> None:
+    slow, quick, fast = speed(50, 1), speed(98, 10), speed(100, 80)
+    assert recommend([slow, quick, fast]) is quick
+    assert recommend([slow, speed(90, 10), fast]) is fast
+    assert recommend([]) is None
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 1e4), st.floats(0.1, 1e4)), min_size=1))
+def test_nothing_beats_the_recommendation_on_both_counts(pairs: list[tuple[float, float]]) -> None:
+    speeds = [speed(rate, latency) for rate, latency in pairs]
+    best = recommend(speeds)
+    assert best is not None
+    top = max(s.frames_per_second for s in speeds)
+    assert best.frames_per_second >= AS_FAST * top
+    for other in speeds:
+        if other.frames_per_second >= AS_FAST * top:
+            assert best.latency_p50_ms <= other.latency_p50_ms
+
+
+def test_a_backend_that_is_missing_or_fails_is_a_result(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> Any:
+        raise BackendError("no driver")
+
+    gone = Backend(open=refuses, why_missing=lambda: "not installed")
+    broken = Backend(open=refuses, why_missing=lambda: None)
+    monkeypatch.setitem(BACKENDS, "gone", gone)
+    monkeypatch.setitem(BACKENDS, "broken", broken)
+    found = list(measure(model, backends=("gone", "broken"), size=(32, 32), batches=(1,)))
+    assert found == [
+        Absent(backend="gone", reason="not installed"),
+        Absent(backend="broken", reason="no driver"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batches": ()}, {"batches": (0,)}, {"seconds": 0.0}, {"size": (0, 8)}]
+)
+def test_settings_are_checked(model: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        next(measure(model, **wrong))
+
+
+def test_frames_are_pictures_that_move() -> None:
+    frames = sample_frames(3, 24, 40, 1)
+    assert (frames.shape, frames.dtype) == ((3, 24, 40, 1), np.uint8)
+    assert frames.std() > 30
+    assert not np.array_equal(frames[0], frames[1])
+    assert np.array_equal(frames, sample_frames(3, 24, 40, 1))
+
+
+def test_the_verb_shows_records_and_draws(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, plot = tmp_path / "speed.json", tmp_path / "speed.svg"
+    settings = ["--size", "32", "32", "--batches", "1", "2", "--seconds", "0.02"]
+    files = ["--json", str(record), "--plot", str(plot)]
+    assert main(["bench", str(model), *settings, *files]) == 0
+    assert "recommended: --backend openvino, batches of" in capsys.readouterr().out
+    plain = json.loads(record.read_text())
+    assert [speed["batch"] for speed in plain["speeds"]] == [1, 2]
+    assert plain["recommended"] in plain["speeds"]
+    assert {"cpu", "cores", "libraries"} <= plain["machine"].keys()
+    assert "<svg" in plot.read_text()
+
+
+def test_what_was_measured_survives_an_interruption(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> Iterator[Speed]:
+        yield speed(12.5, 80.0, psnr_db=math.inf)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(throughput, "measure", interrupted)
+    record = tmp_path / "speed.json"
+    assert main(["bench", str(model), "--json", str(record)]) == 130
+    assert "12.50" in capsys.readouterr().out
+    assert (
+        json.loads(record.read_text())["speeds"][0] | {"psnr_db": None, "exact": True}
+        == (json.loads(record.read_text())["speeds"][0])
+    )
+
+
+def test_nothing_measured_is_an_error(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        throughput, "measure", lambda *_, **__: iter([Absent(backend="b", reason="why not")])
+    )
+    assert main(["bench", str(model)]) == 1
+    told = capsys.readouterr()
+    assert "why not" in told.out
+    assert "nothing could be measured" in told.err
+
+
+def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", str(model), "--plot", str(tmp_path / "speed.xyz")]) == 1
+    assert "suffix must be one of" in capsys.readouterr().err

@@ -1,0 +1,116 @@
+import dataclasses
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+
+from cyclegan.cli import main
+from cyclegan.engine.cache import Note
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.plan import plan_from_onnx
+from cyclegan.engine.plan_file import PlanFile, copy_plan
+from cyclegan.engine.plan_settings import PlanSettings, Profile
+from cyclegan.engine.source import open_source
+from cyclegan.engine.triton_repository import triton_repository
+from cyclegan.errors import ConfigError, ModelError, OutputError
+
+
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    """The server's published model_config.proto, compiled, as its client package carries it."""
+    path = importlib.metadata.distribution("tritonclient").locate_file(
+        "tritonclient/grpc/model_config_pb2.py"  # alone: its package would want gRPC
+    )
+    spec = importlib.util.spec_from_file_location("model_config_pb2", str(path))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def graph(model: Path) -> Path:
+    return open_source(model).onnx()
+
+
+@pytest.fixture
+def plan(graph: Path, tmp_path: Path) -> PlanFile:
+    """A plan of tensorrt-rtx whose note says that the full flavour made it: the server's kind."""
+    settings = PlanSettings(profile=Profile.of(64, 96, batch=4), targets=("8.9",), check=False)
+    made = plan_from_onnx(graph, tmp_path / "model.plan", settings=settings)
+    key = {**made.note.key, "flavour": "tensorrt"}
+    note = Note(key=key, sha256=made.note.sha256, facts=made.note.facts)
+    return copy_plan(dataclasses.replace(made, note=note), tmp_path / "full.plan")
+
+
+def read(schema: Any, folder: Path) -> Any:
+    text = (folder / "config.pbtxt").read_text()
+    return text_format.Parse(text, schema.ModelConfig())  # raises for what is not in the schema
+
+
+def test_configurations_follow_the_published_schema(
+    schema: Any, graph: Path, plan: PlanFile, tmp_path: Path
+) -> None:
+    folders = triton_repository(graph, tmp_path / "models", name="relief", plan=plan, instances=3)
+    assert [folder.name for folder in folders] == ["relief_onnx", "relief_tensorrt"]
+    for folder in folders:
+        config = read(schema, folder)
+        assert config.name == folder.name
+        (given,), (made,) = config.input, config.output
+        assert (given.name, made.name) == ("frames", "translated")
+        assert given.data_type == made.data_type == schema.TYPE_UINT8
+        assert config.HasField("dynamic_batching")
+        assert config.dynamic_batching.max_queue_delay_microseconds > 0
+        assert max(config.dynamic_batching.preferred_batch_size) <= config.max_batch_size
+        assert config.parameters["domains"].string_value == "phones -> cars"
+    portable, built = (read(schema, folder) for folder in folders)
+    assert portable.platform == "onnxruntime_onnx"
+    assert list(portable.input[0].dims) == [-1, -1, 3]
+    assert (folders[0] / "1/model.onnx").read_bytes() == graph.read_bytes()
+    assert built.platform == "tensorrt_plan"
+    assert list(built.output[0].dims) == [64, 96, 3]
+    assert built.max_batch_size == 4
+    (group,) = built.instance_group
+    assert (group.count, group.kind) == (3, schema.ModelInstanceGroup.KIND_GPU)
+    assert (folders[1] / "1/model.plan").read_bytes() == plan.verified()
+
+
+def test_any_domain_name_can_be_quoted(schema: Any, tmp_path: Path) -> None:
+    from cyclegan.config import ResnetConfig
+    from cyclegan.engine.triton_repository import _onnx_model
+
+    info = GraphInfo(config=ResnetConfig(), domains=('"\\\n', "Größe"))
+    (tmp_path / "config.pbtxt").write_text(_onnx_model("x", tmp_path).config(info))
+    written = read(schema, tmp_path).parameters["domains"].string_value
+    assert written == '"\\\n -> Größe'
+
+
+def test_what_the_server_cannot_run_is_refused(graph: Path, plan: PlanFile, tmp_path: Path) -> None:
+    rtx = dataclasses.replace(
+        plan, note=dataclasses.replace(plan.note, key={**plan.note.key, "flavour": "tensorrt-rtx"})
+    )
+    with pytest.raises(ConfigError, match="full TensorRT alone"):
+        triton_repository(graph, tmp_path / "models", plan=rtx)
+    with pytest.raises(ConfigError, match="model name"):
+        triton_repository(graph, tmp_path / "models", name="a/b")
+    plan.path.write_bytes(b"vtrt")
+    with pytest.raises(ModelError, match="damaged"):
+        triton_repository(graph, tmp_path / "models", plan=plan)
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_command_line_replaces_no_model(
+    schema: Any, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "models"
+    assert main(["export", str(model), str(target), "--triton-repository"]) == 0
+    assert capsys.readouterr().out.strip() == str(target / "small_onnx")
+    assert read(schema, target / "small_onnx").platform == "onnxruntime_onnx"
+    assert main(["export", str(model), str(target), "--triton-repository"]) == 1
+    assert "exists" in capsys.readouterr().err
+    with pytest.raises(OutputError):
+        triton_repository(open_source(model).onnx(), target, name="small")
