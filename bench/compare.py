@@ -17,7 +17,7 @@ from typing import Any
 from bench.gates import Measured, Values
 from bench.machine import Card, in_words, same
 
-LEAST_BAND = 0.05
+LEAST_BAND = 0.08
 """At least: two hosts of one kind may differ by more than one evening on one of them shows."""
 SLOW_DOWN = 0.2
 """What must not go through: code that takes this much longer."""

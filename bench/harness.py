@@ -6,6 +6,7 @@ that what both met in the same moment cancels.
 """
 
 import json
+import math
 import os
 import statistics
 import sys
@@ -24,6 +25,7 @@ Call = Callable[[], object]
 Clock = Callable[[Call], float]
 """Seconds that a call takes."""
 
+FEWEST_TURNS = 3
 BUSY = 1.25
 """p80 over p20 of a candidate's turns: above it, others were using the machine."""
 
@@ -90,15 +92,20 @@ def in_turns(
     items: int | Mapping[str, int],
     warmup: int = 1,
     clock: Clock = host_seconds,
+    most_seconds: float = math.inf,
 ) -> dict[str, Timing]:
     """Time every candidate ``turns`` times, after ``warmup`` turns that do not count.
 
-    ``items`` are those of a turn, where they differ by candidate.
+    ``items`` are those of a turn, where they differ by candidate. After ``most_seconds`` no more
+    turns begin, once there are three of each.
     """
     counts = items if isinstance(items, Mapping) else dict.fromkeys(candidates, items)
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     peaks: dict[str, int | None] = dict.fromkeys(candidates)
+    end = time.perf_counter() + most_seconds
     for turn in range(warmup + turns):
+        if turn >= warmup + FEWEST_TURNS and time.perf_counter() > end:
+            break
         for name, run in candidates.items():
             if turn >= warmup:
                 seconds[name].append(clock(run))

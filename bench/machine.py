@@ -16,7 +16,7 @@ from cyclegan.cpu import cpu_cores, cpu_model, instruction_sets
 
 Card = Mapping[str, Any]
 
-IDENTITY = ("cpu", "cores", "instruction_sets", "system", "gpu")
+IDENTITY = ("cpu", "revision", "cores", "instruction_sets", "system", "gpu")
 """What must agree for two cards to be of one kind of machine, whose figures may be compared."""
 LIBRARIES = (
     "numpy",
@@ -43,10 +43,10 @@ def same(one: Card, other: Card) -> bool:
 
 
 def slug(card: Card) -> str:
-    """A file's name for this kind of machine, such as ``amd-epyc-2-cores-avx512-bf16``."""
+    """A file's name for this kind of machine, such as ``amd-epyc-25-17-1-2-cores-avx512``."""
     best = next(iter(card["instruction_sets"]), "")
     gpu = "" if not card.get("gpu") else card["gpu"]["name"]
-    words = f"{card['cpu']} {card['cores']} cores {best} {gpu}".lower()
+    words = f"{card['cpu']} {card.get('revision') or ''} {card['cores']} cores {best} {gpu}".lower()
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
 
 
@@ -64,18 +64,30 @@ def in_words(card: Card) -> str:
 
 def clocks() -> dict[str, float | None]:
     """MHz of the fastest core, and of the GPU's multiprocessors and memory, as found now."""
-    path = Path("/proc/cpuinfo")
-    text = path.read_text() if path.exists() else ""
-    found = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", text, re.MULTILINE)]
+    found = [float(mhz) for mhz in _cpuinfo("cpu MHz")]
     answer = _nvidia_smi("clocks.sm,clocks.mem")
     gpu = [float(mhz) for mhz in answer.split(", ")] if answer else [None, None]
     return {"cpu": max(found, default=None), "gpu": gpu[0], "gpu_memory": gpu[1]}
+
+
+def _revision() -> str | None:
+    """Family, model and stepping: virtual machines often give the CPU's name without its number."""
+    found = [_cpuinfo(name)[:1] for name in ("cpu family", "model", "stepping")]
+    return "-".join(value for (value,) in found) if all(found) else None
+
+
+def _cpuinfo(name: str) -> list[str]:
+    """The values of a line of /proc/cpuinfo, one for each core; empty where there is none."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text() if path.exists() else ""
+    return re.findall(rf"^{name}\s*:\s*(.+)$", text, re.MULTILINE)
 
 
 @functools.cache
 def _lasting() -> dict[str, Any]:
     return {
         "cpu": cpu_model(),
+        "revision": _revision(),
         "instruction_sets": list(instruction_sets()),
         "system": f"{platform.system()} {platform.machine()}",
         "gpu": _gpu(),

@@ -28,8 +28,7 @@ item: the median, and the turns at 20 and 80 %. *Ratio* is to the first line, ta
 of what the machine's rates of copying and of matrix products, measured in the same run, would
 allow. **busy** marks a figure that others disturbed.
 """
-README_HEAD = """Frames per second of one generator (9 blocks, 64 channels), uint8 frames to uint8
-frames, candidates taking turns:"""
+README_HEAD = "Frames per second, uint8 frames to uint8 frames, candidates taking turns:"
 NO_PEERS = "Other ways to run a generator have not been timed beside ours on a quiet machine yet."
 
 
@@ -151,6 +150,8 @@ def _steps(row: Row) -> str:
 
 def _plain_lines(row: Row) -> Iterator[str]:
     """A row of a program of its own: its ratios, then its timings."""
+    if "absent" in row:
+        yield f"Absent: {row['absent']}"
     aims = row.get("aims", {})
     for name, value in row.items():
         if isinstance(value, int | float):
@@ -184,7 +185,7 @@ def readme_table(machines: dict[str, list[Row]]) -> str:
             f"| {row['candidate']} | {_number(row['per_second'])} | {row['to_first']:.2f} |"
             for row in chosen
         ]
-        head = f"| {_title(rows)}, {chosen[0]['comparison']} | frames/s | ratio |"
+        head = f"| {_title(rows)}; {_section(chosen[0])} | frames/s | ratio |"
         parts.append("\n".join([head, "| --- | --: | --: |", *lines]))
     body = (
         "\n\n".join([README_HEAD, *parts])

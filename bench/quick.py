@@ -18,7 +18,7 @@ from pathlib import Path
 from bench import compare, gates
 from bench.compare import Baseline, Expected, Verdict
 from bench.gates import QUICK, Gate, Values
-from bench.machine import Card, machine, slug
+from bench.machine import Card, machine
 from bench.suite import Options
 from bench.suites import COUNTS, GATES
 
@@ -49,25 +49,17 @@ def judged(
 
 
 def baseline_of(card: Card, folder: Path = BASELINES) -> Baseline:
-    """What was accepted on this kind of machine; one without gates where nothing was.
-
-    Raises ValueError for a file that is not this machine's.
-    """
-    path = folder / f"{slug(card)}.json"
-    if not path.exists():
-        _explain(card, folder)
-        return Baseline(machine=card, why="", at="")
-    baseline = compare.read(path)
-    if reason := compare.refusal(card, baseline):
-        raise ValueError(f"{path} is refused: {reason}")
-    return baseline
-
-
-def _explain(card: Card, folder: Path) -> None:
-    others = [path for path in sorted(folder.glob("*.json")) if path.name != "counts.json"]
-    print("no baseline of this machine: gates are shown and do not judge", flush=True)
-    for path in others:
-        print(f"{path.name}: {compare.refusal(card, compare.read(path))}", flush=True)
+    """What was accepted on this kind of machine; without gates where nothing was, and then what
+    other machines' baselines are, and that they are refused, is printed."""
+    known = [path for path in sorted(folder.glob("*.json")) if path.name != "counts.json"]
+    refused = []
+    for path in known:
+        baseline = compare.read(path)
+        if (reason := compare.refusal(card, baseline)) is None:
+            return baseline
+        refused.append(f"{path.name} is refused: {reason}")
+    print("no baseline of this machine: gates are shown and do not judge", *refused, sep="\n")
+    return Baseline(machine=card, why="", at="")
 
 
 def this_run(card: Card, values: Values, counts: Mapping[str, int], why: str) -> Baseline:

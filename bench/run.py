@@ -10,9 +10,11 @@ import argparse
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.harness import record
 from bench.machine import ROOT, in_words, machine, slug
 from bench.suite import TINY, Options, Row, run_suite
 from bench.suites import PROGRAMS, SUITES
@@ -51,14 +53,23 @@ def main(arguments: list[str] | None = None) -> list[Row]:
         if name in SUITES:
             rows += run_suite(name, pkgutil.resolve_name(SUITES[name].where), options, output)
         else:
-            run_program(*PROGRAMS[name], output=output)
+            run_program(name, PROGRAMS[name], output)
     return rows
 
 
-def run_program(module: str, *arguments: str, output: Path | None) -> None:
-    """A benchmark with a command line of its own, in a process of its own."""
+def run_program(name: str, command: Sequence[str], output: Path | None) -> None:
+    """A benchmark with a command line of its own, in a process of its own.
+
+    One that fails is a row with the last line that it said; the others follow.
+    """
     to = [] if output is None else ["--output", str(output)]
-    subprocess.run([sys.executable, "-m", module, *arguments, *to], check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", *command, *to], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        record({"benchmark": name, "absent": said[-1]}, output)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ comparison needs before it yields it, and closes it afterwards. ``bench/suites.p
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Options:
     turns: int = 5
     seconds: float = 1.0
     """Least length of a turn: short calls are repeated to fill it."""
+    most_seconds: float = 40.0
+    """Of a comparison: after them, three turns of each candidate must do."""
     longest: float = 10.0
     """Seconds of a call that is expected to be too long to be repeated, and is left out."""
 
@@ -142,21 +144,36 @@ def _rows(suite: str, comparison: Comparison, options: Options, pace: Pace) -> l
 def timed(
     comparison: Comparison, options: Options, *, leave_out: Mapping[str, str] | None = None
 ) -> dict[str, Timing]:
-    """Time a comparison's candidates in turns of at least ``options.seconds`` each."""
+    """Time a comparison's candidates in turns of at least ``options.seconds`` each.
+
+    A first call may load or compile, a second tells how often to repeat it.
+    """
     chosen = {n: run for n, run in comparison.candidates.items() if n not in (leave_out or {})}
-    counts = {name: _count(run, options.seconds, comparison.clock) for name, run in chosen.items()}
+    once = _turns(comparison, chosen, dict.fromkeys(chosen, 1), turns=1, warmup=1)
+    counts = {n: max(1, math.ceil(options.seconds / first.median)) for n, first in once.items()}
+    timings = _turns(
+        comparison,
+        chosen,
+        counts,
+        turns=options.turns,
+        warmup=0,
+        most_seconds=options.most_seconds,
+    )
+    return {n: replace(timing, peak_bytes=once[n].peak_bytes) for n, timing in timings.items()}
+
+
+def _turns(
+    comparison: Comparison,
+    chosen: Mapping[str, Repeated],
+    counts: Mapping[str, int],
+    **how: Any,
+) -> dict[str, Timing]:
     return in_turns(
         {name: lambda run=run, count=counts[name]: run(count) for name, run in chosen.items()},  # type: ignore[misc]
-        turns=options.turns,
         items={name: count * comparison.items for name, count in counts.items()},
         clock=comparison.clock,
+        **how,
     )
-
-
-def _count(run: Repeated, seconds: float, clock: Clock) -> int:
-    """How often ``run`` fills so many seconds: a first call that may load, a second that tells."""
-    run(1)
-    return max(1, math.ceil(seconds / max(clock(lambda: run(1)), 1e-6))) if seconds else 1
 
 
 def _measured(

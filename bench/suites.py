@@ -32,7 +32,7 @@ SUITES = {
 
 PROGRAMS = {
     "tensorrt": ("bench.tensorrt",),
-    "train-step": ("bench.train_step",),
+    "train_step": ("bench.train_step",),
     "runtime": ("bench.runtime",),
     "video": ("bench.video",),
     "video-memory": ("bench.video", "--memory"),
@@ -40,7 +40,7 @@ PROGRAMS = {
     "stability": ("bench.stability",),
 }
 """Benchmarks with a command line of their own: a module and arguments. They take ``--output FILE``
-and append to it by :func:`bench.harness.record`."""
+and append to it by :func:`bench.harness.record`, under the name that they have here."""
 
 GATES = {
     "OpenVINO runner of bare OpenVINO": Gate(

@@ -11,18 +11,22 @@ N batch, H height, W width, C channels.
 import itertools
 from collections.abc import Iterator
 
-from bench.peers import BARE, EAGER, PEERS, Peer, compared, in_ours, new_generator
+from bench.peers import (
+    BARE,
+    EAGER,
+    PEERS,
+    BareOpenVINO,
+    Peer,
+    compared,
+    in_ours,
+    new_generator,
+)
 from bench.suite import Comparison, Options
 from cyclegan.engine.runners import BACKENDS, Precision
 from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.engine.tickets import Frames
 
-__all__ = ["comparisons", "engine_only", "real_frame", "stream"]
-
-AIM_OF_BARE = 0.9
-"""Of the bare loop's rate, for our runner."""
-AIM_OF_EAGER_WITH_AMX = 6.0
-"""Times eager float32 PyTorch's rate, on a CPU with AMX."""
+__all__ = ["BareOpenVINO", "comparisons", "engine_only", "real_frame", "stream"]
 
 OTHER_PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("float32",)}
 """Beside the one that a backend takes by itself."""

@@ -29,9 +29,12 @@ class CompiledPhase:
         )
 
     def __call__(self, *inputs: Any) -> Any:
+        from torch._dynamo.exc import TorchDynamoException
+        from torch._inductor.exc import InductorError
+
         try:
             return self.call(*inputs)
-        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+        except (TorchDynamoException, InductorError) as error:
             if self.call is self.phase:
                 raise
             reason = str(error).strip().splitlines()[0]
@@ -57,7 +60,9 @@ def worth_compiling(
 def _has_compiler(device: str) -> bool:
     """Whether Inductor can generate code here: Triton for a GPU, a C++ compiler for a CPU."""
     if device.startswith("cuda"):
-        return bool(torch.utils._triton.has_triton())
+        from torch.utils._triton import has_triton
+
+        return bool(has_triton())
     given = os.environ.get("CXX")
     return sys.platform == "linux" and any(
         map(shutil.which, [given] if given else ["g++", "clang++"])

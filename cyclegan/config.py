@@ -1,136 +1,34 @@
 """Settings: frozen, keyword-only dataclasses, validated when they are made."""
 
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
-from cyclegan.errors import ConfigError
+from cyclegan.network_config import DiscriminatorConfig as DiscriminatorConfig
+from cyclegan.network_config import GeneratorConfig as GeneratorConfig
+from cyclegan.network_config import Norm as Norm
+from cyclegan.network_config import PatchConfig as PatchConfig
+from cyclegan.network_config import PixelConfig as PixelConfig
+from cyclegan.network_config import ResnetConfig as ResnetConfig
+from cyclegan.network_config import UnetConfig as UnetConfig
+from cyclegan.network_config import Upsample as Upsample
+from cyclegan.network_config import at_least, check, one_of
 from cyclegan.plain_values import as_dict as as_dict
 from cyclegan.plain_values import from_dict as from_dict
 
-Norm = Literal["instance", "batch", "none"]
 Adversarial = Literal["lsgan", "vanilla", "wgangp", "hinge"]
-Upsample = Literal["transposed", "resize"]
 Schedule = Literal["linear", "linear-2020", "step", "cosine", "plateau"]
 Compile = Literal["auto", "off", "on", "cuda-graphs"]
+Depth = Literal[8, 16]
 CycleLoss = Literal["l1", "l2"]
 Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
 
-def _check(holds: bool, message: str) -> None:
-    if not holds:
-        raise ConfigError(message)
-
-
-def _at_least(smallest: float, **settings: float) -> None:
-    for name, value in settings.items():
-        _check(value >= smallest, f"{name} is {value}; expected at least {smallest}")
-
-
 def _size(size: tuple[int, int]) -> str:
     height, width = size
     return str(width) if height == width else f"{width}x{height}"
-
-
-def _one_of(choices: Any, **settings: object) -> None:
-    for name, value in settings.items():
-        known = typing.get_args(choices)
-        _check(
-            value in known, f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResnetConfig:
-    """The residual generator of the CycleGAN paper (appendix 7.2)."""
-
-    kind: ClassVar[str] = "resnet"
-    in_channels: int = 3
-    out_channels: int = 3
-    width: int = 64
-    """Channels after the first convolution (``ngf``)."""
-    blocks: int = 9
-    norm: Norm = "instance"
-    dropout: bool = False
-    upsample: Upsample = "transposed"
-    """``transposed`` convolutions, as in the paper, or ``resize``: nearest neighbour, then a plain
-    convolution, which leaves no checkerboard (Odena et al. 2016) and costs more."""
-
-    def __post_init__(self) -> None:
-        _at_least(
-            1,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            width=self.width,
-            blocks=self.blocks,
-        )
-        _one_of(Norm, norm=self.norm)
-        _one_of(Upsample, upsample=self.upsample)
-
-    @property
-    def size_multiple(self) -> int:
-        """Heights and widths of input pictures must be multiples of this."""
-        return 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnetConfig:
-    """The U-Net generator of pix2pix: ``depth`` 7 is ``unet_128``, 8 is ``unet_256``."""
-
-    kind: ClassVar[str] = "unet"
-    in_channels: int = 3
-    out_channels: int = 3
-    width: int = 64
-    depth: int = 8
-    """Number of down-samplings."""
-    norm: Norm = "instance"
-    dropout: bool = False
-
-    def __post_init__(self) -> None:
-        _at_least(1, in_channels=self.in_channels, out_channels=self.out_channels, width=self.width)
-        _at_least(5, depth=self.depth)
-        _one_of(Norm, norm=self.norm)
-
-    @property
-    def size_multiple(self) -> int:
-        """Heights and widths of input pictures must be multiples of this."""
-        return 1 << self.depth
-
-
-@dataclass(frozen=True, kw_only=True)
-class PatchConfig:
-    """The PatchGAN discriminator: ``layers`` 3 judges patches of 70x70 pixels."""
-
-    kind: ClassVar[str] = "patch"
-    in_channels: int = 3
-    width: int = 64
-    layers: int = 3
-    norm: Norm = "instance"
-
-    def __post_init__(self) -> None:
-        _at_least(1, in_channels=self.in_channels, width=self.width, layers=self.layers)
-        _one_of(Norm, norm=self.norm)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PixelConfig:
-    """The discriminator that judges each pixel by itself."""
-
-    kind: ClassVar[str] = "pixel"
-    in_channels: int = 3
-    width: int = 64
-    norm: Norm = "instance"
-
-    def __post_init__(self) -> None:
-        _at_least(1, in_channels=self.in_channels, width=self.width)
-        _one_of(Norm, norm=self.norm)
-
-
-GeneratorConfig = ResnetConfig | UnetConfig
-DiscriminatorConfig = PatchConfig | PixelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +68,11 @@ class CycleGANConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of(Adversarial, adversarial=self.adversarial)
-        _one_of(Precision, precision=self.precision)
-        _one_of(CycleLoss, cycle_loss=self.cycle_loss)
-        _one_of(Init, init=self.init)
-        _at_least(
+        one_of(Adversarial, adversarial=self.adversarial)
+        one_of(Precision, precision=self.precision)
+        one_of(CycleLoss, cycle_loss=self.cycle_loss)
+        one_of(Init, init=self.init)
+        at_least(
             0,
             lambda_a=self.lambda_a,
             lambda_b=self.lambda_b,
@@ -187,11 +85,9 @@ class CycleGANConfig:
             init_gain=self.init_gain,
         )
         for name in ("beta1", "beta2"):
-            _check(
-                getattr(self, name) < 1, f"{name} is {getattr(self, name)}; expected less than 1"
-            )
+            check(getattr(self, name) < 1, f"{name} is {getattr(self, name)}; expected less than 1")
         if self.lambda_identity > 0:
-            _check(
+            check(
                 self.generator.in_channels == self.generator.out_channels,
                 "the identity loss needs domains of equal channels, got "
                 f"{self.generator.in_channels} and {self.generator.out_channels}; "
@@ -221,27 +117,30 @@ class DataConfig:
     """Where pictures are not scaled to a square; load_size is then the width."""
     crop_height: int | None = None
     """Where the crop is no square; crop_size is then the width."""
+    depth: Depth = 8
+    """Bits a channel that pictures are read with."""
     flip: bool = True
     """Mirror every other picture, at random."""
     skip_bad: bool = False
     """Go on without pictures that cannot be read, counting them; else stop at the first."""
 
     def __post_init__(self) -> None:
-        _one_of(Preprocess, preprocess=self.preprocess)
-        _at_least(1, load_size=self.load_size, crop_size=self.crop_size)
-        _at_least(1, load_height=self.loaded[0], crop_height=self.cropped[0])
+        one_of(Preprocess, preprocess=self.preprocess)
+        one_of(Depth, depth=self.depth)
+        at_least(1, load_size=self.load_size, crop_size=self.crop_size)
+        at_least(1, load_height=self.loaded[0], crop_height=self.cropped[0])
         if self.preprocess in ("resize_and_crop", "scale_width_and_crop"):
-            _check(
+            check(
                 self.crop_size <= self.load_size,
                 f"crop_size is {self.crop_size}, expected at most load_size {self.load_size}",
             )
         if self.preprocess == "resize_and_crop":
-            _check(
+            check(
                 self.cropped[0] <= self.loaded[0],
                 f"the crop is {self.cropped[0]} high, expected at most the {self.loaded[0]} that "
                 "pictures are scaled to",
             )
-        _check(
+        check(
             (self.test_a is None) == (self.test_b is None),
             "test_a and test_b go together; one of them is not set",
         )
@@ -309,7 +208,7 @@ class TrainConfig:
     """Epochs between two scorings on the test pictures; the best generators are kept. 0: never."""
 
     def __post_init__(self) -> None:
-        _at_least(
+        at_least(
             1,
             batch_size=self.batch_size,
             sample_every=self.sample_every,
@@ -318,7 +217,7 @@ class TrainConfig:
             passes=self.passes,
             log_every=self.log_every,
         )
-        _at_least(
+        at_least(
             0,
             epochs=self.epochs,
             epochs_decay=self.epochs_decay,
@@ -327,30 +226,25 @@ class TrainConfig:
             checkpoints=self.checkpoints,
             score_every=self.score_every,
         )
-        _one_of(Schedule, schedule=self.schedule)
-        _one_of(Compile, compile=self.compile)
-        _check(
+        one_of(Schedule, schedule=self.schedule)
+        one_of(Compile, compile=self.compile)
+        check(
             not self.score_every or self.data.test_a is not None,
             "score_every needs pictures to score on; set data.test_a and data.test_b",
         )
-        _check(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; expected 0 to less than 1")
-        for name in ("in_channels", "out_channels"):
-            channels = getattr(self.model.generator, name)
-            _check(
-                channels in (1, 3), f"{name} is {channels}; pictures are read in 1 or 3 channels"
-            )
-        _check(
+        check(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; expected 0 to less than 1")
+        check(
             self.minutes is None or self.minutes > 0,
             f"minutes is {self.minutes}; expected more than 0",
         )
         multiple = self.model.generator.size_multiple
-        _check(
+        check(
             "crop" not in self.data.preprocess
             or not any(side % multiple for side in self.data.cropped),
             f"crop_size is {_size(self.data.cropped)}; "
             f"this generator takes multiples of {multiple}",
         )
-        _check(
+        check(
             self.epochs + self.epochs_decay > 0,
             "epochs and epochs_decay are both 0; expected at least one epoch",
         )

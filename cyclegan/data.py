@@ -36,8 +36,8 @@ from cyclegan.config import DataConfig, Preprocess
 from cyclegan.cpu import cpu_cores
 from cyclegan.distributed import ALONE, World
 from cyclegan.errors import CycleGANError, DataError, ImageError
-from cyclegan.pictures import Channels, Picture
-from cyclegan.sources import Item, list_items, read_item
+from cyclegan.pictures import Picture
+from cyclegan.sources import PEAKS, Item, Pixels, list_items, read_item
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -68,19 +68,31 @@ _SCALED: dict[Preprocess, Callable[[Size, DataConfig], Size]] = {
 _CROPPED: frozenset[Preprocess] = frozenset({"resize_and_crop", "crop", "scale_width_and_crop"})
 
 
-def scale(picture: Picture, config: DataConfig, multiple: int = 4) -> Picture:
+def scale(picture: Pixels, config: DataConfig, multiple: int = 4) -> Pixels:
     """``picture`` resized as ``config`` says; sides that no crop will fit are rounded."""
     height, width = _SCALED[config.preprocess](picture.shape[:2], config)
     if config.preprocess not in _CROPPED:
         height, width = (max(1, round(side / multiple)) * multiple for side in (height, width))
     if (height, width) == picture.shape[:2]:
         return picture
-    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-    resized = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
-    return resized.reshape(height, width, picture.shape[2])
+    if picture.dtype == np.uint8 and picture.shape[2] in (1, 3):
+        return _resized(picture, (width, height)).reshape(height, width, -1)
+    planes = [_resized(plane, (width, height)) for plane in picture.transpose(2, 0, 1)]
+    return np.stack(planes, axis=2)
 
 
-def _room(picture: Picture, config: DataConfig, path: Item) -> Size:
+def _resized(pixels: Pixels, size: Size) -> Pixels:
+    """uint8 (H, W, 1 or 3), or a plane (H, W) of any type, at size (width, height), bicubic."""
+    if pixels.ndim == 3:
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+    plane = Image.fromarray(pixels.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    peak = PEAKS[pixels.dtype.type]
+    rounded: Pixels = np.rint(np.asarray(plane)).clip(0, peak)
+    return rounded.astype(pixels.dtype)
+
+
+def _room(picture: Pixels, config: DataConfig, path: Item) -> Size:
     """How far down and right the crop may start."""
     height, width = picture.shape[:2]
     high, wide = config.cropped
@@ -93,7 +105,7 @@ def _room(picture: Picture, config: DataConfig, path: Item) -> Size:
     return height - high, width - wide
 
 
-def _cut(picture: Picture, top: int, left: int, config: DataConfig) -> Picture:
+def _cut(picture: Pixels, top: int, left: int, config: DataConfig) -> Pixels:
     high, wide = config.cropped
     return picture[top : top + high, left : left + wide]
 
@@ -102,11 +114,11 @@ def augmented(
     path: Item,
     config: DataConfig,
     rng: np.random.Generator,
-    channels: Channels = 3,
+    channels: int = 3,
     multiple: int = 4,
-) -> Picture:
+) -> Pixels:
     """The picture at ``path``, scaled, randomly cropped and mirrored: uint8 (H, W, C)."""
-    picture = scale(read_item(path, channels), config, multiple)
+    picture = scale(read_item(path, channels, config.depth), config, multiple)
     if config.preprocess in _CROPPED:
         down, right = _room(picture, config, path)
         top, left = rng.integers(down + 1), rng.integers(right + 1)
@@ -116,23 +128,24 @@ def augmented(
     return picture
 
 
-def plain(path: Item, config: DataConfig, channels: Channels = 3, multiple: int = 4) -> Picture:
+def plain(path: Item, config: DataConfig, channels: int = 3, multiple: int = 4) -> Pixels:
     """The picture at ``path`` as a network sees it when tested, without chance: uint8 (H, W, C)."""
     if config.preprocess in _CROPPED:
         height, width = config.cropped
         config = dataclasses.replace(config, load_size=width, load_height=height)
-    picture = scale(read_item(path, channels), config, multiple)
+    picture = scale(read_item(path, channels, config.depth), config, multiple)
     if config.preprocess in _CROPPED:
         top, left = (room // 2 for room in _room(picture, config, path))
         picture = _cut(picture, top, left, config)
     return picture
 
 
-def tensor_from_pictures(pictures: Sequence[Picture]) -> Tensor:
-    """uint8 (H, W, C) pictures of one size -> float32 (N, C, H, W) in [-1, 1]."""
+def tensor_from_pictures(pictures: Sequence[Pixels]) -> Tensor:
+    """uint8 or uint16 (H, W, C) pictures of one size -> float32 (N, C, H, W) in [-1, 1]."""
     # NumPy, because a few small pictures are not worth waking PyTorch's threads.
+    peak = PEAKS[pictures[0].dtype.type]
     pixels = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2), np.float32)
-    pixels /= np.float32(127.5)
+    pixels /= np.float32(peak / 2)
     pixels -= np.float32(1)
     return torch.from_numpy(pixels)
 
@@ -147,8 +160,8 @@ def pictures_from_tensor(batch: Tensor) -> Picture:
 class Sample:
     """One unpaired sample, and what was passed over on the way to it: path -> reason."""
 
-    real_a: Picture
-    real_b: Picture
+    real_a: Pixels
+    real_b: Pixels
     bad: Mapping[str, str]
 
 
@@ -165,8 +178,8 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
         config: DataConfig,
         seed: int = 0,
         *,
-        channels_a: Channels = 3,
-        channels_b: Channels = 3,
+        channels_a: int = 3,
+        channels_b: int = 3,
         multiple: int = 4,
     ) -> None:
         self.config, self.seed, self.multiple = config, seed, multiple
@@ -203,9 +216,9 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
         paths: Sequence[Item],
         which: int,
         rng: np.random.Generator,
-        channels: Channels,
+        channels: int,
         bad: dict[str, str],
-    ) -> Picture:
+    ) -> Pixels:
         """The picture at ``which``, modulo, or with skip_bad the first good one after it."""
         for step in range(len(paths)):
             path = paths[(which + step) % len(paths)]
@@ -264,7 +277,7 @@ def _leave_signals_to_the_parent(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _batch(pictures: list[Picture]) -> Tensor:
+def _batch(pictures: list[Pixels]) -> Tensor:
     sizes = {picture.shape[:2] for picture in pictures}
     if len(sizes) > 1:
         raise DataError(

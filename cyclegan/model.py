@@ -23,59 +23,14 @@ from cyclegan.distributed import ALONE, World
 from cyclegan.errors import DataError
 from cyclegan.image_pool import ImagePool
 from cyclegan.networks import discriminator_from_config, generator_from_config, initialise
-from cyclegan.phases import GENERATOR_LOSSES, Made, Phases
+from cyclegan.phases import GENERATOR_LOSSES, Images, Losses, Made, Phases
 
 Network = TypeVar("Network", bound=nn.Module)
 Part = tuple[float, Tensor, Tensor]
 """Pictures of A and of B that go through the networks at once, and their share of the batch."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Images:
-    """What the generators make of a real picture of each domain."""
-
-    fake_b: Tensor
-    """generator_ab(real_a)"""
-    rec_a: Tensor
-    """generator_ba(fake_b)"""
-    fake_a: Tensor
-    """generator_ba(real_b)"""
-    rec_b: Tensor
-    """generator_ab(fake_a)"""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Losses:
-    """The losses of one step, weighted as they were trained on: detached scalars."""
-
-    generator_ab: Tensor
-    """How far fake_b is from passing for real (``G_A`` of the public implementation)."""
-    generator_ba: Tensor
-    """How far fake_a is from passing for real (``G_B``)."""
-    cycle_a: Tensor
-    """lambda_a x L1(rec_a, real_a)."""
-    cycle_b: Tensor
-    """lambda_b x L1(rec_b, real_b)."""
-    identity_a: Tensor
-    """lambda_a x lambda_identity x L1(generator_ba(real_a), real_a) (``idt_B``)."""
-    identity_b: Tensor
-    """lambda_b x lambda_identity x L1(generator_ab(real_b), real_b) (``idt_A``)."""
-    discriminator_a: Tensor
-    """(``D_B``)"""
-    discriminator_b: Tensor
-    """(``D_A``)"""
-
-    def stacked(self) -> Tensor:
-        """(8,) on the device, in the order of the fields."""
-        return torch.stack([getattr(self, item.name) for item in dataclasses.fields(self)])
-
-    def as_floats(self) -> dict[str, float]:
-        """The losses by name; waits for the device."""
-        return dict(zip(LOSSES, self.stacked().tolist()))
-
-
 NETWORKS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
-LOSSES = tuple(item.name for item in dataclasses.fields(Losses))
 
 
 class CycleGAN:

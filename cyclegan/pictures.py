@@ -88,7 +88,7 @@ def picture_from_image(image: Image.Image, channels: Channels = 3) -> Picture:
     return picture.reshape(*picture.shape[:2], channels)
 
 
-def list_pictures(folder: Path | str) -> list[Path]:
+def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
     """All pictures under ``folder``, recursively, sorted by path, but for hidden ones.
 
     Raises DataError if the folder is missing, is no folder, or holds no picture.
@@ -98,11 +98,11 @@ def list_pictures(folder: Path | str) -> list[Path]:
         got = "is a file" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {got}; expected a folder of pictures")
     found = sorted(
-        path for path in folder.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and path.is_file()
+        path for path in folder.rglob("[!.]*") if path.suffix.lower() in suffixes and path.is_file()
     )
     if not found:
         raise DataError(
-            f"no pictures under {folder}; looked, recursively, for {', '.join(sorted(SUFFIXES))}"
+            f"no pictures under {folder}; looked, recursively, for {', '.join(sorted(suffixes))}"
         )
     return found
 

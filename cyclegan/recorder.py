@@ -21,7 +21,7 @@ from cyclegan.config import TrainConfig
 from cyclegan.data import pictures_from_tensor
 from cyclegan.errors import ConfigError, OutputError
 from cyclegan.files import replacing
-from cyclegan.model import LOSSES, Images, Losses
+from cyclegan.phases import LOSSES, Images, Losses
 from cyclegan.pictures import Picture, write_picture
 
 log = logging.getLogger(__name__)
@@ -148,8 +148,12 @@ def _tell(messages: Sequence[str]) -> None:
 
 
 def _grid(columns: Sequence[Tensor]) -> Picture:
-    """Batches side by side, one row a picture: uint8 (N x H, len(columns) x W, 3)."""
-    rows = [pictures_from_tensor(batch) for batch in columns]
+    """Batches side by side, one row a picture: uint8 (N x H, len(columns) x W, 3).
+
+    Of more than three channels the first three are shown, of two the first.
+    """
+    shown = [batch[:, : 3 if batch.shape[1] >= 3 else 1] for batch in columns]
+    rows = [pictures_from_tensor(batch) for batch in shown]
     return np.concatenate(
         [np.concatenate(np.broadcast_to(p, (*p.shape[:3], 3)), axis=0) for p in rows], axis=1
     )

@@ -20,7 +20,8 @@ from cyclegan.data import UnpairedPictures
 from cyclegan.ema import averaged
 from cyclegan.errors import OutputError
 from cyclegan.files import replacing
-from cyclegan.model import CycleGAN, Images, Losses
+from cyclegan.model import CycleGAN
+from cyclegan.phases import Images, Losses
 from cyclegan.recorder import Recorder
 from cyclegan.resume import list_checkpoints, save_checkpoint
 from cyclegan.schedule import Progress

@@ -1,14 +1,15 @@
 """How good the generators of a run are, on pictures that it never trains on."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import cast
 
 from torch import nn
 
 from cyclegan.config import TrainConfig
 from cyclegan.data import plain
+from cyclegan.errors import ConfigError
 from cyclegan.evaluate import distances, evaluate_pairs, translate_from_generator
-from cyclegan.pictures import Channels, Picture
+from cyclegan.pictures import Picture
 from cyclegan.sources import Item, list_items
 
 MOST = 200
@@ -27,8 +28,14 @@ class Scorer:
         data, generator = config.data, config.model.generator
         assert data.test_a is not None
         assert data.test_b is not None
-        self.data, self.multiple = data, generator.size_multiple
+        self.data = dataclasses.replace(data, depth=8)
+        self.multiple = generator.size_multiple
         self.channels = generator.in_channels, generator.out_channels
+        if not set(self.channels) <= {1, 3}:
+            raise ConfigError(
+                f"scores are of pictures with 1 or 3 channels, got {self.channels}; "
+                "set score_every to 0"
+            )
         self.items = list_items(data.test_a)[:MOST], list_items(data.test_b)[:MOST]
         stems = [[getattr(item, "stem", str(item)) for item in items] for items in self.items]
         self.paired = stems[0] == stems[1]
@@ -36,8 +43,7 @@ class Scorer:
     def scores(self, generator_ab: nn.Module, generator_ba: nn.Module) -> dict[str, float]:
         """Named figures; ``goodness`` is the one to choose by, higher is better."""
         pictures = [
-            self._pictures(items, cast(Channels, channels))
-            for items, channels in zip(self.items, self.channels)
+            self._pictures(items, channels) for items, channels in zip(self.items, self.channels)
         ]
         compare = _of_pairs if self.paired else _of_sets
         ab = compare(generator_ab, pictures[0], pictures[1])
@@ -48,7 +54,7 @@ class Scorer:
             **{f"ba_{name}": value for name, value in ba.items()},
         }
 
-    def _pictures(self, items: Sequence[Item], channels: Channels) -> list[Picture]:
+    def _pictures(self, items: Sequence[Item], channels: int) -> list[Picture]:
         return [plain(item, self.data, channels, self.multiple) for item in items]
 
 

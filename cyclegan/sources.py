@@ -1,6 +1,10 @@
 """Where the pictures of a domain come from: a folder, a list, or the frames of a video.
 
-C channels, H height, W width. Pictures are uint8 (H, W, C).
+C channels, H height, W width. Pictures are uint8 or, with a depth of 16 bits, uint16 (H, W, C).
+
+Picture files and videos have 1 or 3 channels, and 16 bits in gray alone, as Pillow reads them.
+NumPy's ``.npy`` files hold any number of channels, (H, W) or (H, W, C), as uint8, uint16, or
+floating numbers in [0, 1].
 
 Frames are drawn from a video where they are needed, without unpacking it: its index of times is
 read once, and a frame is decoded from the key frame before it. Videos with key frames far apart
@@ -11,12 +15,29 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from cyclegan.config import Depth
 from cyclegan.errors import DataError, ImageError
-from cyclegan.pictures import Channels, Picture, list_pictures, picture_from_image, read_picture
+from cyclegan.pictures import (
+    DAMAGE,
+    SUFFIXES,
+    Channels,
+    Picture,
+    list_pictures,
+    picture_from_image,
+    read_picture,
+)
 
 LIST_SUFFIX = ".txt"
+ARRAY_SUFFIX = ".npy"
+Pixels = npt.NDArray[Any]
+PEAKS = {np.uint8: 255, np.uint16: 65535}
+TYPES: dict[Depth, Any] = {8: np.uint8, 16: np.uint16}
 
 
 @dataclass(frozen=True)
@@ -37,17 +58,71 @@ Item = Path | Frame
 def list_items(source: Path) -> list[Item]:
     """The pictures of ``source``, in a stable order.
 
-    A folder is searched recursively; a ``.txt`` file names a picture on every line, relative to its
-    own folder; any other file is a video. Raises DataError for a source without pictures.
+    A folder is searched recursively, for pictures and arrays; a ``.txt`` file names one on every
+    line, relative to its own folder; any other file is a video. Raises DataError for a source
+    without pictures.
     """
     if source.is_file():
         return list(_listed(source) if source.suffix.lower() == LIST_SUFFIX else _frames(source))
-    return list(list_pictures(source))
+    return list(list_pictures(source, SUFFIXES | {ARRAY_SUFFIX}))
 
 
-def read_item(item: Item, channels: Channels = 3) -> Picture:
-    """The picture as uint8 (H, W, channels). Raises ImageError, naming it."""
-    return _decoded(item, channels) if isinstance(item, Frame) else read_picture(item, channels)
+def read_item(item: Item, channels: int = 3, depth: Depth = 8) -> Pixels:
+    """The picture, (H, W, channels) of ``depth`` bits. Raises ImageError, naming it."""
+    if isinstance(item, Path) and item.suffix.lower() == ARRAY_SUFFIX:
+        return _array(item, channels, depth)
+    if channels not in (1, 3):
+        raise ImageError(
+            f"{item} is read in 1 or 3 channels; the generator takes {channels}, which "
+            f"{ARRAY_SUFFIX} arrays can have"
+        )
+    if isinstance(item, Frame):
+        return _deepened(_decoded(item, cast(Channels, channels)), depth)
+    if depth == 8:
+        return read_picture(item, cast(Channels, channels))
+    return _deep(item, cast(Channels, channels))
+
+
+def _array(path: Path, channels: int, depth: Depth) -> Pixels:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageError(f"cannot read {path} as an array: {error}") from error
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[2] != channels:
+        raise ImageError(
+            f"{path} has shape {array.shape}; expected (height, width, {channels}), as many "
+            "channels as the generator takes"
+        )
+    if array.dtype.type in PEAKS:
+        return _deepened(array, depth)
+    if array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1):
+        raise ImageError(f"{path} holds {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
+    scaled = array.astype(np.float64) * PEAKS[TYPES[depth]]
+    rounded: Pixels = np.rint(scaled).astype(TYPES[depth])
+    return rounded
+
+
+def _deepened(array: Pixels, depth: Depth) -> Pixels:
+    """uint8 or uint16 as the one that has ``depth`` bits; ends of the ranges meet."""
+    have, want = PEAKS[array.dtype.type], PEAKS[TYPES[depth]]
+    if have == want:
+        return array
+    scaled = (array.astype(np.uint32) * want + have // 2) // have
+    deepened: Pixels = scaled.astype(TYPES[depth])
+    return deepened
+
+
+def _deep(path: Path, channels: Channels) -> Pixels:
+    """A picture file as uint16: all 16 bits of a gray one, else its 8 bits stretched."""
+    try:
+        with Image.open(path) as image:
+            if not image.mode.startswith("I;16"):
+                return _deepened(read_picture(path, channels), 16)
+            gray = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
+    except DAMAGE as error:
+        raise ImageError(f"cannot read {path} as a picture: {error}") from error
+    return np.repeat(gray[..., None], channels, axis=2)
 
 
 def _listed(source: Path) -> list[Path]:

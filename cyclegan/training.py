@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from rich.progress import (
@@ -39,11 +38,10 @@ from cyclegan.data import UnpairedPictures, plain, tensor_from_pictures
 from cyclegan.distributed import World, world
 from cyclegan.errors import ConfigError, CycleGANError, DataError, DivergedError, ImageError
 from cyclegan.model import CycleGAN
-from cyclegan.pictures import Channels, Picture
 from cyclegan.resume import Stopping, check_same, load_checkpoint, stopping
 from cyclegan.run import Run
 from cyclegan.schedule import Progress
-from cyclegan.sources import Item
+from cyclegan.sources import Item, Pixels
 
 SAMPLES = 4
 AGREE_EVERY = 20
@@ -182,8 +180,8 @@ def _pictures(config: TrainConfig, here: World) -> UnpairedPictures:
     data = UnpairedPictures(
         config.data,
         config.model.seed,
-        channels_a=cast(Channels, generator.in_channels),
-        channels_b=cast(Channels, generator.out_channels),
+        channels_a=generator.in_channels,
+        channels_b=generator.out_channels,
         multiple=generator.size_multiple,
     )
     wanted = config.batch_size * here.size
@@ -224,8 +222,8 @@ def _watched(
 def _first_pictures(config: TrainConfig, data: UnpairedPictures) -> tuple[Tensor, Tensor]:
     """The first pictures of each folder that make one batch, as a network sees them when tested."""
 
-    def batch(items: Sequence[Item], channels: Channels) -> Tensor:
-        pictures: list[Picture] = []
+    def batch(items: Sequence[Item], channels: int) -> Tensor:
+        pictures: list[Pixels] = []
         for item in items:
             try:
                 picture = plain(item, config.data, channels, data.multiple)

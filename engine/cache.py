@@ -72,7 +72,7 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
         else:
             _log.info("building %s: %s", name, why_build(name, key))
             _build(path, note, build)
-            make_room(cache_folder(), keep=path.parent)
+            make_room(cache_folder())  # under our lock: this entry stays
         return path
     finally:
         lock.release()

@@ -51,10 +51,11 @@ def entries(cache: Path) -> list[Entry]:
     return sorted((entry for entry in found if entry.files), key=lambda entry: entry.used)
 
 
-def make_room(cache: Path, *, keep: Path) -> None:
+def make_room(cache: Path) -> None:
     """Remove the least recently used entries until the cache is within its limit.
 
-    The entry in the folder ``keep`` stays, whatever its size. Raises ConfigError.
+    The caller holds the lock of the entry that it built, which so stays, whatever its size. Raises
+    ConfigError.
     """
     from filelock import FileLock, Timeout
 
@@ -63,8 +64,6 @@ def make_room(cache: Path, *, keep: Path) -> None:
     for entry in known:
         if total <= limit:
             return
-        if entry.folder == keep:
-            continue
         with contextlib.suppress(Timeout, OSError):
             with FileLock(entry.folder / "lock", timeout=0):
                 for file in reversed(entry.files):  # the note first: half an entry is never used

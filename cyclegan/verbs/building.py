@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cyclegan.engine.plan_settings import Profile
 
 PlanPrecision = Literal["float16", "bfloat16", "float32", "mixed"]
-Targets = Annotated[tuple[str, ...], arg(metavar="SM")]
+Targets = Annotated[tuple[str, ...], arg(metavar="SM ...")]
 
 
 def build(

@@ -8,17 +8,20 @@ behind the network. What makes the CUDA calls is :mod:`cyclegan.engine.cuda`. Pl
 import functools
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from cyclegan.engine import cuda as cuda_driver
 from cyclegan.engine import flavours
 from cyclegan.engine.audit import audit_engine
+from cyclegan.engine.cache import cache_folder
 from cyclegan.engine.cuda import Cuda, open_cuda
 from cyclegan.engine.device_arrays import DeviceFrames, device_view
 from cyclegan.engine.flavours import TensorRT, load_tensorrt, messages
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan_file import PlanFile
 from cyclegan.engine.plan_settings import PlanSettings, Profile
+from cyclegan.engine.runners.kernel_cache import Contexts
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.runners.tensorrt_slot import Slot
 from cyclegan.engine.source import Source
@@ -67,7 +70,9 @@ def runner_of(plan: PlanFile, settings: Settings) -> "TensorRTRunner":
             raise BackendError(f"{plan.path} cannot run here: {reason}")
         engine = deserialised(tensorrt, plan.verified(), cuda)
         _audit(tensorrt, engine, plan.note.key["precision"])
-        return TensorRTRunner(tensorrt, cuda, engine, plan.info, plan.profile)
+        name = f"{plan.note.sha256[:32]}-{cuda.gpu.name}".replace(" ", "-")
+        kernels = cache_folder() / "kernels" / f"{name}.bin"
+        return TensorRTRunner(tensorrt, cuda, engine, plan.info, plan.profile, kernels)
     except BaseException:
         cuda.close()
         raise
@@ -169,14 +174,25 @@ class TensorRTRunner:
     slots = SLOTS
 
     def __init__(
-        self, tensorrt: TensorRT, cuda: Cuda, engine: Any, info: GraphInfo, profile: Profile
+        self,
+        tensorrt: TensorRT,
+        cuda: Cuda,
+        engine: Any,
+        info: GraphInfo,
+        profile: Profile,
+        kernels: Path | None = None,
     ) -> None:
-        """Takes ``cuda`` over and closes it. Raises BackendError when memory is short."""
+        """Takes ``cuda`` over and closes it. ``kernels`` is the file of what tensorrt-rtx compiles.
+
+        Raises BackendError when memory is short.
+        """
         self._tensorrt, self._cuda = tensorrt, cuda
         self._engine, self._profile = engine, profile
+        with cuda.current():
+            self._contexts = Contexts(tensorrt, engine, kernels)
         self.max_batch = profile.most[0]
         channels = (info.config.in_channels, info.config.out_channels)
-        self._slots = [Slot(cuda, engine, profile, channels) for _ in range(self.slots)]
+        self._slots = [Slot(cuda, self._contexts, profile, channels) for _ in range(self.slots)]
         self._on_device: Slot | None = None  # made when it is first asked for
         self._channels = channels
         self._one_caller = threading.Lock()
@@ -205,7 +221,7 @@ class TensorRTRunner:
         _check_profile(self._profile, view.shape[:3])
         with self._one_caller:
             if self._on_device is None:
-                self._on_device = Slot(self._cuda, self._engine, self._profile, self._channels)
+                self._on_device = Slot(self._cuda, self._contexts, self._profile, self._channels)
             return self._on_device.translate(view, stream)
 
     def refit(self, graph: bytes) -> None:
@@ -231,6 +247,8 @@ class TensorRTRunner:
         if self._on_device is not None:
             self._on_device.close()
         self._slots, self._on_device, self._engine = [], None, None
+        with self._cuda.current():
+            self._contexts.close()
         self._cuda.close()
 
 

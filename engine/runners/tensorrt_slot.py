@@ -13,6 +13,7 @@ from cyclegan.engine.cuda import Cuda
 from cyclegan.engine.device_arrays import DeviceFrames, DeviceView
 from cyclegan.engine.graph_info import INPUT, OUTPUT
 from cyclegan.engine.plan_settings import Profile
+from cyclegan.engine.runners.kernel_cache import Contexts
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError, FrameError
 
@@ -21,17 +22,12 @@ class Slot:
     """One batch at a time, from ``begin`` to ``finish``, or on the device altogether."""
 
     def __init__(
-        self, cuda: Cuda, engine: Any, profile: Profile, channels: tuple[int, int]
+        self, cuda: Cuda, contexts: Contexts, profile: Profile, channels: tuple[int, int]
     ) -> None:
         self._cuda, self._channels = cuda, channels
         pixels = int(np.prod(profile.most))
         with cuda.current():
-            self._context = engine.create_execution_context()
-        if self._context is None:
-            raise BackendError(
-                "TensorRT cannot make an execution context: the GPU's memory is too small or full; "
-                "build for a smaller size or batch"
-            )
+            self._context: Any = contexts.create()
         self._stream = cuda.stream()
         self._host_in, self._host_out = (cuda.pinned(pixels * c) for c in channels)
         self._in, self._out = (cuda.allocate(pixels * c) for c in channels)

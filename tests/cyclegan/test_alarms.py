@@ -6,7 +6,7 @@ import torch
 from cyclegan.alarms import WINDOW, Alarms, luminance_correlation
 from cyclegan.data import tensor_from_pictures
 from cyclegan.errors import DivergedError
-from cyclegan.model import LOSSES
+from cyclegan.phases import LOSSES
 from cyclegan.sample_data import evaluation_pairs
 
 GOOD = dict.fromkeys(LOSSES, 0.25)

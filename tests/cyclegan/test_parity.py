@@ -16,6 +16,8 @@ from cyclegan.reference import import_reference
 
 DATA = Path(__file__).parents[1] / "data"
 CASES = ("lsgan_no_pool", "lsgan_pool4", "vanilla_pool2")
+RUNS = [*((case, True) for case in CASES), (CASES[0], False), (CASES[2], False)]
+"""Recordings, and whether calls are merged."""
 # Its names beside ours. D_A judges domain B.
 NETWORKS = {
     "G_A": "generator_ab",
@@ -76,8 +78,7 @@ def test_first_images(case, tmp_path):
         )
 
 
-@pytest.mark.parametrize("merged", [True, False])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "merged"), RUNS)
 def test_losses_of_every_step(case, merged, tmp_path):
     """To 1e-4 for as long as float32 arithmetic can follow the recording on this machine.
 
@@ -105,8 +106,7 @@ def test_losses_of_every_step(case, merged, tmp_path):
             assert found[ours] == pytest.approx(expected[theirs], rel=tolerance), (theirs, step)
 
 
-@pytest.mark.parametrize("merged", [True, False])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "merged"), RUNS)
 def test_every_step_in_float64(case, merged, tmp_path):
     """Against the algorithm written down plainly, where rounding cannot hide a difference."""
     settings, tensors, model = recorded(case, tmp_path, merged)

@@ -13,7 +13,7 @@ from cyclegan import load_generator, train
 from cyclegan.checkpoint import read_info
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
 from cyclegan.errors import ConfigError
-from cyclegan.model import LOSSES
+from cyclegan.phases import LOSSES
 from cyclegan.sample_data import evaluation_pairs, write_training_folders
 from cyclegan.training_report import write_training_report
 

@@ -24,7 +24,7 @@ from cyclegan.config import (
     TrainConfig,
     as_dict,
 )
-from cyclegan.errors import ConfigError, DataError, DivergedError, OutputError
+from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError, OutputError
 from cyclegan.resume import list_checkpoints, load_checkpoint, save_checkpoint
 from cyclegan.sample_data import write_training_folders
 
@@ -97,29 +97,43 @@ def assert_same(one: Path, other: Path):
     assert logs[0] == logs[1]
 
 
+HALF_OF_STEP_7 = """
+import sys, time, torch
+from cyclegan.cli import main
+from cyclegan.model import CycleGAN
+
+update, count = CycleGAN._update, 0
+
+def updated(self, optimizer):
+    global count
+    count += 1
+    update(self, optimizer)
+    if count == 13:
+        print("in the middle", flush=True)
+        time.sleep(600)
+
+CycleGAN._update = updated
+torch.manual_seed(3)
+sys.exit(main())
+"""
+
+
 def test_a_killed_run_goes_on_in_a_new_process_as_if_nothing_had_been(config):
-    """kill -9 in the middle, at whatever moment; then the rest in this process."""
-    config = dataclasses.replace(config, checkpoint_minutes=0.0, epochs=4)
+    """kill -9 between the updates of a step; then the rest in this process."""
+    config = dataclasses.replace(config, checkpoint_minutes=0.0)
     kept = config.output.with_name("config.toml")
     kept.write_text(tomli_w.dumps(as_dict(config)))
-    code = "import sys, torch; torch.manual_seed(3); from cyclegan.cli import main; main()"
-    command = [sys.executable, "-c", code, "train", "--config", str(kept)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    command = [sys.executable, "-c", HALF_OF_STEP_7, "train", "--config", str(kept)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert "in the middle\n" in iter(process.stdout.readline, "")
+        process.kill()
     folder = config.output / "checkpoints"
-    deadline = time.monotonic() + 60
-    while not (folder / "00000005.pt").exists() and not (folder / "00000006.pt").exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    reached = int(list_checkpoints(folder)[0].stem)
-    assert 5 <= reached < 36
+    assert list_checkpoints(folder)[0].name == "00000006.pt"
     (folder / ".00000099.1-1.pt").write_bytes(b"half of a checkpoint")
     torch.manual_seed(99)  # must not matter
     result = run(config, resume=True)
-    assert result.steps == 36
-    assert [path.name for path in sorted(folder.iterdir())] == ["00000035.pt", "00000036.pt"]
+    assert result.steps == 24
+    assert [path.name for path in sorted(folder.iterdir())] == ["00000023.pt", "00000024.pt"]
     assert_same(config.output, whole(config))
 
 
@@ -165,6 +179,32 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path, damag
         assert load_checkpoint(tmp_path)["x"][0] == 2
     assert f"{newest} is damaged" in caplog.text
     assert f"going on from {before}" in caplog.text
+
+
+def test_a_picture_that_goes_away_under_the_run(config, tmp_path, monkeypatch):
+    """The run stops, names it, and keeps all it has; put back, the run goes on."""
+    from cyclegan.model import CycleGAN
+
+    a, b = write_training_folders(tmp_path / "changing", 6, 40)
+    data = dataclasses.replace(config.data, a=a, b=b)
+    config = dataclasses.replace(config, data=data, epochs=1, epochs_decay=1)
+    gone, away, step = a / "00002.png", tmp_path / "away.png", CycleGAN.step
+
+    def stepped(self, *args, **kwargs):
+        if gone.exists():
+            gone.rename(away)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(CycleGAN, "step", stepped)
+    with pytest.raises(ImageError, match=r"00002\.png"):
+        run(config)
+    monkeypatch.undo()
+    reached = int(list_checkpoints(config.output / "checkpoints")[0].stem)
+    lines = (config.output / "losses.csv").read_text().splitlines()
+    assert 1 <= reached < 12
+    assert int(lines[-1].split(",")[0]) == reached
+    away.rename(gone)
+    assert run(config, resume=True).steps == 12
 
 
 def test_nothing_to_go_on_from(config):

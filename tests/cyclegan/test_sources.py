@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cyclegan.config import DataConfig
-from cyclegan.data import UnpairedPictures, batches
+from cyclegan.data import UnpairedPictures, batches, plain, tensor_from_pictures
 from cyclegan.errors import DataError, ImageError
 from cyclegan.pictures import write_picture
 from cyclegan.sample_data import clip, write_clip
@@ -51,6 +52,58 @@ def test_a_video_and_a_list_are_domains(video, workers, tmp_path):
     grays = sorted(round((a.mean().item() + 1) * 127.5 / 8) for a, _ in found)
     assert grays == list(range(FRAMES))
     assert {round((b.mean().item() + 1) * 127.5) for _, b in found} == {0, 2}
+
+
+def test_sixteen_bits_are_kept(tmp_path):
+    """Gray PNG files and arrays, through scaling, to the network's values."""
+    ramp = np.linspace(0, 65535, 40 * 40).astype(np.uint16).reshape(40, 40)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    np.save(tmp_path / "ramp.npy", ramp)
+    png, npy = list_items(tmp_path)[1], list_items(tmp_path)[0]
+    for item in (png, npy):
+        deep = read_item(item, 1, 16)
+        assert deep.dtype == np.uint16
+        assert np.array_equal(deep[..., 0], ramp)
+        assert np.array_equal(read_item(item, 1)[..., 0], np.rint(ramp / 257))
+    tensor = tensor_from_pictures([read_item(npy, 1, 16)])
+    assert (tensor.min().item(), tensor.max().item()) == (-1, 1)
+    assert len(tensor.unique()) == 40 * 40
+    config = DataConfig(a=tmp_path, b=tmp_path, depth=16, load_size=20, crop_size=20)
+    half = plain(npy, config, 1)
+    assert half.dtype == np.uint16
+    assert (
+        np.abs(half[2:-2, 2:-2, 0] - ramp.reshape(20, 2, 20, 2).mean((1, 3))[2:-2, 2:-2]).max() < 9
+    )
+
+
+def test_eight_bits_are_stretched_to_sixteen(tmp_path, video):
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    write_picture(every, tmp_path / "all.png")
+    assert np.array_equal(read_item(tmp_path / "all.png", 3, 16), every.astype(np.uint16) * 257)
+    assert read_item(list_items(video)[3], 3, 16).dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.zeros((8, 8, 2), np.uint8), r"has shape \(8, 8, 2\); expected \(height, width, 5\)"),
+        (np.full((8, 8, 5), 2.0), "expected uint8, uint16 or floats in"),
+        (np.zeros((8, 8, 5), np.int64), "holds int64"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path, array, says):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(ImageError, match=says):
+        read_item(tmp_path / "x.npy", 5)
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(ImageError, match=r"cannot read .*x\.npy as an array"):
+        read_item(tmp_path / "x.npy", 5)
+
+
+def test_floats_are_a_share_of_the_range(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[0.0, 0.5, 1.0]]))
+    assert read_item(tmp_path / "x.npy", 1).ravel().tolist() == [0, 128, 255]
+    assert read_item(tmp_path / "x.npy", 1, 16).ravel().tolist() == [0, 32768, 65535]
 
 
 def test_a_list_says_what_is_missing(tmp_path):

@@ -176,8 +176,25 @@ def test_crops_that_the_generator_does_not_take(config):
 
 def test_channels_that_pictures_do_not_have(config):
     model = CycleGANConfig(generator=ResnetConfig(in_channels=2, out_channels=2))
-    with pytest.raises(ConfigError, match="in_channels is 2; pictures are read in 1 or 3"):
-        replaced(config, model=model)
+    with pytest.raises(ImageError, match="is read in 1 or 3 channels; the generator takes 2"):
+        train(replaced(config, model=model), show_progress=False)
+
+
+def test_arrays_of_any_channels_and_16_bits(config, tmp_path):
+    rng = np.random.default_rng(0)
+    for domain in "ab":
+        (tmp_path / domain).mkdir()
+        for i in range(3):
+            deep = rng.integers(0, 65536, (40, 44, 5), dtype=np.uint16)
+            np.save(tmp_path / domain / f"{i}.npy", deep)
+    data = replaced(config.data, a=tmp_path / "a", b=tmp_path / "b", depth=16)
+    model = CycleGANConfig(
+        generator=ResnetConfig(width=4, blocks=1, in_channels=5, out_channels=5),
+        discriminator=TINY.discriminator,
+    )
+    result = train(replaced(config, data=data, model=model), device="cpu", show_progress=False)
+    assert result.steps == 6
+    assert load_generator(result.generator_ab).config.in_channels == 5
 
 
 def test_gray_to_colour(config):

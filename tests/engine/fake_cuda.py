@@ -103,12 +103,39 @@ class FakeEngine:
         self.cuda = cuda
         self.contexts: list[FakeContext] = []
         self.out_of_memory = False
+        self.kernels = FakeKernels()
 
-    def create_execution_context(self) -> "FakeContext | None":
+    def create_runtime_config(self) -> "FakeKernels":
+        return self.kernels
+
+    def create_execution_context(self, config: object = None) -> "FakeContext | None":
+        assert config in (None, self.kernels)
         if self.out_of_memory:
             return None
         self.contexts.append(FakeContext(self.cuda))
         return self.contexts[-1]
+
+
+class FakeKernels:
+    """A runtime configuration and its cache of compiled kernels, in one."""
+
+    def __init__(self) -> None:
+        self.read: bytes | None = None
+        self.in_use = False
+
+    def create_runtime_cache(self) -> "FakeKernels":
+        return self
+
+    def set_runtime_cache(self, cache: object) -> bool:
+        self.in_use = cache is self
+        return True
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.read = blob
+        return blob == b"kernels"
+
+    def serialize(self) -> bytes:
+        return b"kernels"
 
 
 class FakeContext:

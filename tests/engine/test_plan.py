@@ -17,13 +17,16 @@ import pytest
 from cyclegan.cli import main
 from cyclegan.engine import gate
 from cyclegan.engine.flavours import load_tensorrt
+from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_builder import build_plan
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
+from cyclegan.engine.rounding import run_on_cpu
 from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import typed_graph
-from cyclegan.errors import BackendError, ConfigError, ModelError
+from cyclegan.errors import BackendError, ConfigError, DataError, ModelError
+from cyclegan.pictures import write_picture
 from cyclegan.shipped import find_model
 
 RTX = load_tensorrt("tensorrt-rtx")
@@ -102,8 +105,9 @@ def test_the_shipped_generator_in_16_bits() -> None:
     """Its aim is 40 dB in float16; bfloat16 is coarser."""
     onnx_path = open_source(find_model("relief2satellite")).onnx()
     scores = {}
-    for precision in ("float16", "bfloat16"):
-        plan = plan_from_onnx(onnx_path, settings=settings(precision=precision))
+    crops = gate.check_frames(3, 4)[:, :128, :128]
+    for precision, frames in (("float16", None), ("bfloat16", crops)):
+        plan = plan_from_onnx(onnx_path, settings=settings(precision=precision), frames=frames)
         assert plan.note.facts["norm"] == "native"
         assert plan.note.facts["layers"][f"convolution {HALF[precision]}"] == 14
         scores[precision] = plan.note.facts["check"]["psnr_db"]
@@ -323,6 +327,41 @@ def test_frames_of_ones_own_are_checked(graph: Path, own_cache: Path, frames: Fr
     assert own.path != plan_from_onnx(graph, settings=settings(), frames=frames[1:2]).path
 
 
+def test_pictures_of_a_folder_are_cut_to_one_size(tmp_path: Path, frames: Frames) -> None:
+    write_picture(frames[0], tmp_path / "a.png")
+    write_picture(frames[1][:101, :90], tmp_path / "b.png")
+    cut = gate.picture_frames(tmp_path, 3, multiple=4)
+    assert cut.shape == (2, 100, 88, 3)
+    assert np.array_equal(cut[0], frames[0][:100, :88])
+    small = gate.picture_frames(tmp_path, 3, multiple=128)  # more than they have: reflected
+    assert small.shape == (2, 128, 128, 3)
+    assert np.array_equal(small[1][:101, :90], frames[1][:101, :90])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="no pictures under"):
+        gate.picture_frames(empty, 3, 4)
+
+
+def test_an_engine_that_runs_is_compared_itself(graph: Path, frames: Frames) -> None:
+    """What runs the plan is a stand-in; the comparison is real."""
+    given: list[Frames] = []
+
+    def execute(plan: bytes, info: Any, batch: Frames) -> tuple[Frames, float]:
+        given.append(batch)
+        made, _ = run_on_cpu(onnx.load(graph), batch)
+        made[0, 0, 0, 0] ^= 128
+        return made, 1.5
+
+    made = settings(profile=Profile.parse("1x64x64,3x96x160,4x144x176"))
+    info = read_graph_info(graph)
+    check = gate.check_engine(graph, execute, b"", info, made, "native", frames[:2])
+    assert given[0].shape == (3, 96, 160, 3), "at the plan's best shape"
+    assert (check.how, check.milliseconds, check.frames) == (gate.RUN, 1.5, 2)
+    assert check.max_abs == 128
+    assert check.failure(40.0) is None
+    assert "90 dB" in str(check.failure(90.0))
+
+
 def test_the_built_in_frames_fit_every_generator() -> None:
     for channels, multiple, side in ((3, 4, 256), (1, 256, 256), (4, 512, 512)):
         frames = gate.check_frames(channels, multiple)
@@ -348,7 +387,9 @@ def test_processes_that_want_one_plan_build_it_once(graph: Path, own_cache: Path
     assert json.loads(note.read_text())["facts"]["bytes"] > 0
 
 
-def test_the_command_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(
+    model: Path, frames: Frames, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "small.plan"
     sizes = ["--size", "64x96", "--target", "8.9"]
     assert main(["build", str(model), str(target), *sizes, "--precision", "mixed"]) == 0
@@ -356,6 +397,10 @@ def test_the_command_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "float16, norms in float32" in said
     assert "dB from float32, largest difference" in said
     assert "compute capability 8.9" in said
+    write_picture(frames[0], tmp_path / "pictures/a.png")
+    own = ["--pictures", str(tmp_path / "pictures")]
+    assert main(["build", str(model), *sizes, *own]) == 0
+    assert "dB from float32" in capsys.readouterr().out
     target.write_bytes(b"vtrt")
     assert main(["inspect", str(target)]) == 0
     assert "DAMAGED" in capsys.readouterr().out

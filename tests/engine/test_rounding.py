@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from cyclegan.engine.parity import compare
@@ -19,6 +20,17 @@ def graph(model: Path) -> Path:
 
 def rounded(graph: Path, frames: Frames, precision: Any, norm: Any) -> tuple[Frames, Any]:
     return run_on_cpu(rounded_graph(typed_graph(graph, precision, norm)), frames)
+
+
+def stored(model: Any, names: list[str], frames: Frames) -> list[Any]:
+    """The values of those tensors in the first frame."""
+    shown = onnx.ModelProto.FromString(model.SerializeToString())
+    for name in names:
+        shown.graph.output.append(onnx.helper.make_tensor_value_info(name, 1, None))
+    session = onnxruntime.InferenceSession(
+        shown.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return list(session.run(names, {"frames": frames[:1]}))
 
 
 def test_coarser_types_are_further_from_float32(graph: Path, frames: Frames) -> None:
@@ -42,6 +54,9 @@ def test_every_stored_tensor_is_rounded_and_its_peak_reported(graph: Path, frame
     casts = [node for node in typed.graph.node if node.op_type == "Cast"]
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     _, peaks = run_on_cpu(model, frames[:1])
+    values = stored(model, [node.output[0].removesuffix(".exact") for node in convolutions], frames)
+    assert all(np.array_equal(value, value.astype(np.float16)) for value in values)
+    assert len(np.unique(values[0])) > 100
     assert all(node.output[0].removesuffix(".exact") in peaks for node in convolutions)
     assert all(cast.output[0] in peaks for cast in casts if cast.attribute[0].i == half)
     assert all(0 < peak < 1e4 for peak in peaks.values())

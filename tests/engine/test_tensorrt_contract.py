@@ -40,10 +40,23 @@ OBJECTS = {
         "refitter": "Refitter",
         "reader": "OnnxParserRefitter",
     },
-    "runners/tensorrt_slot.py": {"engine": "ICudaEngine", "_context": "IExecutionContext"},
+    "runners/tensorrt_slot.py": {"_context": "IExecutionContext"},
+    "runners/kernel_cache.py": {
+        "engine": "ICudaEngine",
+        "_engine": "ICudaEngine",
+        "config": "IRuntimeConfig",
+        "cache": "IRuntimeCache",
+    },
 }
-ONLY_RTX = {"get_engine_validity", "EngineInvalidityDiagnostics", "ComputeCapability",
-            "num_compute_capabilities", "set_compute_capability"}  # fmt: skip
+ONLY_RTX = {
+    "ComputeCapability",
+    "EngineInvalidityDiagnostics",
+    "create_runtime_cache",
+    "get_engine_validity",
+    "num_compute_capabilities",
+    "set_compute_capability",
+    "set_runtime_cache",
+}
 
 
 def importable() -> Iterator[Any]:
@@ -54,6 +67,7 @@ def importable() -> Iterator[Any]:
         yield pytest.param(importlib.import_module(module), id=name)
 
 
+WITHOUT_MODULE = ("tensorrt_slot", "kernel_cache")
 FLAVOURS = list(importable())
 
 
@@ -112,7 +126,7 @@ def arities(function: Any) -> list[range]:
 @pytest.mark.parametrize("file", OBJECTS)
 def test_names_of_the_module_exist(trt: Any, file: str) -> None:
     rtx = trt.__name__ == MODULES["tensorrt-rtx"]
-    assert chains(file) or file in ("audit.py", "runners/tensorrt_slot.py")
+    assert chains(file) or file in ("audit.py", *(f"runners/{n}.py" for n in WITHOUT_MODULE))
     for chain in chains(file):
         if not rtx and not ONLY_RTX.isdisjoint(chain):
             continue
@@ -129,7 +143,7 @@ def test_attributes_and_calls_fit(trt: Any, file: str) -> None:
     found = uses(file)
     assert {kind for kind, _, _ in found} == set(OBJECTS[file].values()), "OBJECTS is out of date"
     for kind, attribute, count in found:
-        if attribute in ONLY_RTX and not rtx:
+        if not rtx and (attribute in ONLY_RTX or kind == "IRuntimeCache"):
             continue
         holder = getattr(trt, kind)
         assert hasattr(holder, attribute), f"{kind}.{attribute} is gone"

@@ -146,6 +146,30 @@ def test_a_full_gpu_is_reported_and_closed(engine: FakeEngine) -> None:
         TensorRTRunner(RTX, FakeCuda(), engine, INFO, PROFILE)
 
 
+def test_compiled_kernels_are_kept_for_the_next_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "kernels" / "some.bin"
+    for known in (None, b"kernels", b"of another GPU"):
+        if known is not None:
+            path.write_bytes(known)
+        cuda = FakeCuda()
+        engine = FakeEngine(cuda)
+        with caplog.at_level("INFO"):
+            runner = TensorRTRunner(RTX, cuda, engine, INFO, PROFILE, kernels=path)
+        assert engine.kernels.in_use
+        assert engine.kernels.read == known
+        runner.close()
+        assert path.read_bytes() == b"kernels"
+    assert "are of another GPU or version" in caplog.text
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.touch()  # no folder: the kernels cannot be kept, and the runner does not mind
+    runner = TensorRTRunner(RTX, FakeCuda(), FakeEngine(FakeCuda()), INFO, PROFILE, kernels=path)
+    runner.close()
+    assert "were not kept" in caplog.text
+
+
 def test_frames_on_the_device_stay_there_and_streams_are_ordered(
     runner: TensorRTRunner, cuda: FakeCuda, engine: FakeEngine
 ) -> None:

@@ -1,0 +1,119 @@
+"""Settings of the networks, and what settings are checked with."""
+
+import typing
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from cyclegan.errors import ConfigError
+
+Norm = Literal["instance", "batch", "none"]
+Upsample = Literal["transposed", "resize"]
+
+
+def check(holds: bool, message: str) -> None:
+    """Raises ConfigError unless ``holds``."""
+    if not holds:
+        raise ConfigError(message)
+
+
+def at_least(smallest: float, **settings: float) -> None:
+    """Raises ConfigError for a setting below ``smallest``."""
+    for name, value in settings.items():
+        check(value >= smallest, f"{name} is {value}; expected at least {smallest}")
+
+
+def one_of(choices: Any, **settings: object) -> None:
+    """Raises ConfigError for a setting that is none of a Literal's ``choices``."""
+    for name, value in settings.items():
+        known = typing.get_args(choices)
+        check(value in known, f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResnetConfig:
+    """The residual generator of the CycleGAN paper (appendix 7.2)."""
+
+    kind: ClassVar[str] = "resnet"
+    in_channels: int = 3
+    out_channels: int = 3
+    width: int = 64
+    """Channels after the first convolution (``ngf``)."""
+    blocks: int = 9
+    norm: Norm = "instance"
+    dropout: bool = False
+    upsample: Upsample = "transposed"
+    """``transposed`` convolutions, as in the paper, or ``resize``: nearest neighbour, then a plain
+    convolution, which leaves no checkerboard (Odena et al. 2016) and costs more."""
+
+    def __post_init__(self) -> None:
+        at_least(
+            1,
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            width=self.width,
+            blocks=self.blocks,
+        )
+        one_of(Norm, norm=self.norm)
+        one_of(Upsample, upsample=self.upsample)
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths of input pictures must be multiples of this."""
+        return 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnetConfig:
+    """The U-Net generator of pix2pix: ``depth`` 7 is ``unet_128``, 8 is ``unet_256``."""
+
+    kind: ClassVar[str] = "unet"
+    in_channels: int = 3
+    out_channels: int = 3
+    width: int = 64
+    depth: int = 8
+    """Number of down-samplings."""
+    norm: Norm = "instance"
+    dropout: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(1, in_channels=self.in_channels, out_channels=self.out_channels, width=self.width)
+        at_least(5, depth=self.depth)
+        one_of(Norm, norm=self.norm)
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths of input pictures must be multiples of this."""
+        return 1 << self.depth
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchConfig:
+    """The PatchGAN discriminator: ``layers`` 3 judges patches of 70x70 pixels."""
+
+    kind: ClassVar[str] = "patch"
+    in_channels: int = 3
+    width: int = 64
+    layers: int = 3
+    norm: Norm = "instance"
+
+    def __post_init__(self) -> None:
+        at_least(1, in_channels=self.in_channels, width=self.width, layers=self.layers)
+        one_of(Norm, norm=self.norm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelConfig:
+    """The discriminator that judges each pixel by itself."""
+
+    kind: ClassVar[str] = "pixel"
+    in_channels: int = 3
+    width: int = 64
+    norm: Norm = "instance"
+
+    def __post_init__(self) -> None:
+        at_least(1, in_channels=self.in_channels, width=self.width)
+        one_of(Norm, norm=self.norm)
+
+
+GeneratorConfig = ResnetConfig | UnetConfig
+DiscriminatorConfig = PatchConfig | PixelConfig
