@@ -74,13 +74,14 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Measure and record the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", nargs="+", choices=list(CLIPS), default=list(CLIPS))
-    parser.add_argument("--frames", type=int, default=125)
-    parser.add_argument("--steadiness", nargs="+", type=float, default=[0.5, 0.8, 0.9, 0.95])
+    parser.add_argument("--frames", type=int, default=80)
+    parser.add_argument("--steadiness", nargs="+", type=float, default=[0.5, 0.8, 0.95])
     parser.add_argument("--output", type=Path, help="append the results to this file of JSON lines")
     given = parser.parse_args(arguments)
-    results = [measure(name, given.frames, given.steadiness) for name in given.clips]
-    for result in results:
-        record(result, given.output)
+    results = []
+    for name in given.clips:
+        results.append(measure(name, given.frames, given.steadiness))
+        record(results[-1], given.output)
     return results
 
 

@@ -36,6 +36,7 @@ PROGRAMS = {
     "runtime": ("bench.runtime",),
     "video": ("bench.video",),
     "video-memory": ("bench.video", "--memory"),
+    "tiles": ("bench.tiles",),
     "stability": ("bench.stability",),
 }
 """Benchmarks with a command line of their own: a module and arguments. They take ``--output FILE``

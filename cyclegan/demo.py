@@ -31,6 +31,7 @@ from cyclegan.engine.progress import progress_bar
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.evaluate import Scores, Translate, baselines, evaluate_pairs
+from cyclegan.flicker import Flicker, flicker
 from cyclegan.pictures import Picture
 from cyclegan.report import write_report
 from cyclegan.training import SAMPLES, TrainResult, train
@@ -44,6 +45,8 @@ CROPS = 500
 PAIRS = 62
 """Aligned crops that the scores are means over."""
 FRAMES, FRAME_SIZE, FPS = 125, 256, 25
+FLICKER_FRAMES = 25
+"""Of the fly-over, that its flicker is the mean of."""
 
 MODEL = CycleGANConfig(
     generator=ResnetConfig(width=32, blocks=4, upsample="resize"),
@@ -111,7 +114,7 @@ def _translate_and_score(
             back = score(load_generator(training.generator_ba), satellite, relief)
             differences = parity(translator, generator, relief[:16])
         with _stage("translating a fly-over"):
-            flyover = _translated_flyover(output, translator)
+            flyover, flickering = _translated_flyover(output, translator)
         with progress_bar("translating bikes.mp4") as progress:
             clip = translate_video(
                 sample_data.clip("bikes"),
@@ -130,6 +133,7 @@ def _translate_and_score(
         engine=engine,
         open_seconds=open_seconds,
         flyover=flyover,
+        flicker=flickering,
         clip=clip,
     )
 
@@ -146,17 +150,21 @@ def score(translate: Translate | nn.Module, given: Picture, truth: Picture) -> d
     return {name: evaluate_pairs(row, zip(given, truth)) for name, row in rows.items()}
 
 
-def _translated_flyover(output: Path, translator: Translator) -> VideoStats:
+def _translated_flyover(output: Path, translator: Translator) -> tuple[VideoStats, Flicker]:
     """Three clips: the relief flown over, its translation, and both beside the truth."""
     sample_data.write_flyover(output / "flyover.mp4", FRAMES, FRAME_SIZE, fps=FPS)
     stats = translate_video(output / "flyover.mp4", output / "flyover_satellite.mp4", translator)
 
+    pairs: list[tuple[Picture, Picture]] = []
+
     def side_by_side() -> Iterator[Picture]:
         for relief, satellite in sample_data.flyover(FRAMES, FRAME_SIZE, fps=FPS):
-            yield np.concatenate([relief, translator(relief), satellite], axis=1)
+            translated = translator(relief)
+            pairs.append((relief, translated))
+            yield np.concatenate([relief, translated, satellite], axis=1)
 
     sample_data.write_clip(side_by_side(), output / "flyover_side_by_side.mp4", FPS)
-    return stats
+    return stats, flicker(pairs[:FLICKER_FRAMES])
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from cyclegan.engine.doctor import diagnose
 from cyclegan.engine.options import VideoStats
 from cyclegan.engine.parity import Parity
 from cyclegan.evaluate import Scores
+from cyclegan.flicker import Flicker
 from cyclegan.pictures import Picture
 from cyclegan.report import Figure, Gallery, Report, ScoreTable, Table, Video
 from cyclegan.training import TrainResult
@@ -52,6 +53,8 @@ class Results:
     engine: str
     open_seconds: float
     flyover: VideoStats
+    flicker: Flicker
+    """Of the beginning of the fly-over."""
     clip: VideoStats
 
 
@@ -99,6 +102,11 @@ def _figures(conditions: Conditions, results: Results, seconds: float) -> Sequen
             label="fly-over",
             value=f"{results.flyover.frames_per_second:.1f} frames/s",
             note=f"{conditions.flyover_size}, decode to encode",
+        ),
+        Figure(
+            label="flicker",
+            value=f"{results.flicker.translation:.1f} grey levels",
+            note=f"of the fly-over, motion taken out; its source: {results.flicker.source:.1f}",
         ),
         Figure(label="the whole demo", value=f"{seconds / 60:.1f} minutes"),
     )

@@ -44,6 +44,8 @@ class Diagnosis:
     """Versions; None for what is not installed."""
     ffmpeg: str | None
     """Version of libavcodec inside PyAV."""
+    video: dict[str, str]
+    """What decodes and encodes videos by default, and what else was found."""
     openvino_devices: tuple[str, ...]
     missing: dict[str, str | None]
     """For each backend why it cannot be used, or None."""
@@ -94,6 +96,7 @@ def diagnose() -> Diagnosis:
         gpus=gpus,
         libraries=libraries,
         ffmpeg=_ffmpeg() if libraries["av"] else None,
+        video=_video() if libraries["av"] else {},
         openvino_devices=_openvino_devices() if libraries["openvino"] else (),
         missing={name: backend.why_missing() for name, backend in BACKENDS.items()},
         choice=choose_backend(),
@@ -122,6 +125,8 @@ def render(diagnosis: Diagnosis) -> "RenderableType":
     for name, version in diagnosis.libraries.items():
         table.add_row(name, version or "not installed")
     table.add_row("libavcodec", diagnosis.ffmpeg or "not found")
+    for name, found in diagnosis.video.items():
+        table.add_row(name, found)
     table.add_row("OpenVINO devices", ", ".join(diagnosis.openvino_devices) or "none")
     for name, reason in diagnosis.missing.items():
         table.add_row(f"backend {name}", "ready" if reason is None else f"[yellow]{reason}")
@@ -171,3 +176,17 @@ def _openvino_devices() -> tuple[str, ...]:
         )
     except RuntimeError:  # as a broken driver makes it raise
         return ()
+
+
+def _video() -> dict[str, str]:
+    from av.codec import codecs_available
+
+    from cyclegan.engine.encoding import ENCODERS
+
+    here = [name for name in ENCODERS if name in codecs_available]
+    gone = [name for name in ENCODERS if name not in codecs_available]
+    missing = f"; not in this FFmpeg: {', '.join(gone)}" if gone else ""
+    return {
+        "video decoding": "on the CPU, by libavcodec",
+        "video encoding": f"on the CPU unless --encoder says otherwise; {', '.join(here)}{missing}",
+    }

@@ -17,6 +17,15 @@ def check_target(source: Path, target: Path) -> None:
         )
 
 
+def check_pattern(source: str, target: str) -> None:
+    """Raises OutputError where numbered pictures would be written among those that are read."""
+    here, there = Path(source), Path(target)
+    if here.suffix == there.suffix and here.parent.resolve() == there.parent.resolve():
+        raise OutputError(
+            f"{target} could be one of the pictures {source}; write the results into another folder"
+        )
+
+
 def check_targets(sources: Iterable[Path], targets: Iterable[Path]) -> None:
     """Raises OutputError where one of ``targets`` is one of ``sources``, in whatever order."""
     taken = {path.resolve() for path in sources}

@@ -18,7 +18,7 @@ from cyclegan.engine.live import EndlessReader
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint
 from cyclegan.engine.sources import AnyPath, Input, Output, input_from, output_to
-from cyclegan.engine.targets import check_target
+from cyclegan.engine.targets import check_pattern, check_target
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import ConfigError, OutputError, VideoError
@@ -51,6 +51,8 @@ def translate_video(
     output = output_to(target, options.encoding.container)
     if opened.path and output.is_file:
         check_target(opened.path, Path(output.url))
+    if opened.format == output.format == "image2":
+        check_pattern(opened.url, output.url)
     check_channels(translator)
     if options.resume:
         return _in_segments(opened, output, translator, options, progress, show, stop)
@@ -132,13 +134,21 @@ def open_writer(place: Output, reader: VideoReader, options: VideoOptions) -> Vi
 
 @contextlib.contextmanager
 def placing(output: Output) -> Iterator[Output]:
-    """``output`` under a temporary name, if it is a file. Raises OutputError."""
-    if output.is_file:
-        with replacing(output.url) as temporary:
-            yield replace(output, url=str(temporary))
-        return
+    """``output`` under a temporary name, if it is a file. Raises OutputError, VideoError."""
+    import av
+
     try:
+        if output.is_file:
+            with replacing(output.url) as temporary:
+                yield replace(output, url=str(temporary))
+            return
+        if output.format == "image2":
+            Path(output.url).parent.mkdir(parents=True, exist_ok=True)
         yield output
+    except ValueError as error:
+        if not isinstance(error, av.FFmpegError):
+            raise
+        raise VideoError(f"FFmpeg cannot write {output.name}: {error.strerror}") from error
     except OSError as error:
         if isinstance(error, OutputError):
             raise

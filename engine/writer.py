@@ -5,6 +5,7 @@ container cannot hold is left out, and said in ``notes``.
 """
 
 import contextlib
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _TURNS = ("mov", "mp4", "matroska", "webm")
 """Containers that can tell players to turn the pictures."""
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 _SETTINGS = (
     "width",
     "height",
@@ -80,6 +82,8 @@ class VideoWriter:
             self._container.start_encoding()
         except (av.FFmpegError, ValueError) as error:
             self.discard()
+            if getattr(error, "errno", None) in _OF_THE_DISK:
+                raise
             why = getattr(error, "strerror", None) or error
             raise VideoError(
                 f"{self.chosen.encoder} refuses {self._width}x{self._layout.height} frames in "

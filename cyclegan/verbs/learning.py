@@ -5,7 +5,7 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from tyro.conf import Positional
@@ -14,6 +14,9 @@ from cyclegan.config import TrainConfig, as_dict, from_dict
 from cyclegan.errors import ConfigError, OutputError
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Backend, Model
+
+if TYPE_CHECKING:
+    from cyclegan.engine.translator import Translator
 
 
 def demo(output: Path = Path("runs/demo"), minutes: float = 5.0, seed: int = 0) -> None:
@@ -72,15 +75,15 @@ def train(arguments: list[str]) -> None:
 def evaluate(
     model: Positional[Model],
     source: Positional[Path],
-    truth: Positional[Path],
+    truth: Positional[Path | None] = None,
     unpaired: bool = False,
     backend: Backend = "auto",
 ) -> None:
-    """Score a generator: pictures of SOURCE, translated, against those of TRUTH.
+    """Score a generator: pictures of SOURCE, translated, against TRUTH; or how a video flickers.
 
     Args:
-        source: folder of pictures to translate
-        truth: folder of what they should become, under the same names
+        source: folder of pictures to translate, or a video
+        truth: folder of what they should become, under the same names; none for a video
         unpaired: TRUTH is a set of the target domain, of any names: FID and KID instead
         backend: what runs the generator
     """
@@ -89,6 +92,9 @@ def evaluate(
     from cyclegan.pictures import list_pictures, read_picture
 
     with Translator.open(find_model(model), backend=backend) as translator:
+        if truth is None:
+            _tell_flicker(translator, source)
+            return
         network: Any = translator.info.config
         channels = (network.in_channels, network.out_channels)
         if unpaired:
@@ -99,6 +105,17 @@ def evaluate(
             scores = evaluate_folders(translator, source, truth, channels)
     for item in dataclasses.fields(scores):
         print(f"{item.name:<22} {getattr(scores, item.name):.6g}")
+
+
+def _tell_flicker(translator: "Translator", source: Path) -> None:
+    from cyclegan.verbs.translating import flicker_of_clip
+
+    if not source.is_file():
+        raise ConfigError(f"{source} is no video: give the folder of what its pictures should be")
+    score = flicker_of_clip(translator, source)
+    for item in dataclasses.fields(score):
+        print(f"{item.name:<22} {getattr(score, item.name):.6g}")
+    print(f"{'ratio':<22} {score.ratio:.6g}")
 
 
 def _config_from_file(path: Path) -> TrainConfig:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cyclegan.engine.runners.settings import Precision
     from cyclegan.engine.tiling import Tiles
     from cyclegan.engine.translator import Translator
+    from cyclegan.flicker import Flicker
 
 
 def open_translator(
@@ -44,6 +45,17 @@ def open_translator(
         return open_tiled(model, tiles, precision=precision)
     assert stabilize is not None
     return open_stabilized(model, steadiness=stabilize, precision=precision)
+
+
+def flicker_of_clip(translator: "Translator", source: "Path") -> "Flicker":
+    """The flicker of a video's translation beside that of the video. Raises VideoError."""
+    from cyclegan.engine.containers import VideoReader
+    from cyclegan.engine.layout import Picture
+    from cyclegan.flicker import flicker
+
+    with VideoReader(source) as reader:
+        frames = (item.frame for item in reader.items() if isinstance(item, Picture))
+        return flicker((frame, translator(frame)) for frame in frames)
 
 
 def size_from(text: str | None) -> tuple[int, int] | None:

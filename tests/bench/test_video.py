@@ -1,35 +1,43 @@
-import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from bench import video
-
-ROOT = Path(__file__).parents[2]
-
+from bench import stability, tiles, video
 
 SMALL = ["--width", "4", "--blocks", "1", "--size", "32", "--turns", "1"]
 
 
 def test_videos_can_be_timed() -> None:
-    result = video.main([*SMALL, "--frames", "8"])
-    assert result["of_translator"] > 0
+    (result,) = video.main([*SMALL, "--frames", "8"])
+    assert result["of_slowest_stage"] > 0
+    assert result["first_frame_in_frames"] > 0
+    assert result["live_p95_in_frames"] > 0
     assert result["bound_by"] in ("decode", "translate", "encode")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_is_measured_in_processes_of_their_own() -> None:
-    command = [sys.executable, "-m", "bench.video", "--memory", "--size", "32"]
-    done = subprocess.run(
-        [*command, "--short", "5", "--long", "10"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-        timeout=120,
-    )
-    result = json.loads(done.stdout)
-    assert set(result["peak_bytes"]) == {"5", "10"}
+def test_memory_is_followed_along_a_run() -> None:
+    (result,) = video.main(["--memory", "--size", "32", "--frames", "40"])
+    assert list(result["resident_bytes"]) == [str(n) for n in range(4, 41, 4)]
     assert 0.5 < result["growth"] < 2
+
+
+def test_sizes_are_width_by_height() -> None:
+    assert video.size_from("640x272") == (272, 640)
+    assert video.size_from("32") == (32, 32)
+
+
+def test_steadiness_is_scored() -> None:
+    (result,) = stability.main(["--clips", "bikes", "--frames", "3", "--steadiness", "0.9"])
+    plain, steady = result["rows"]
+    assert plain["flicker"] > 0
+    assert steady["psnr_db_to_plain"] > 15
+    assert result["of_plain"]["0.0"] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("mode", ["exact", "untiled"])
+def test_large_frames_can_be_measured(mode: str) -> None:
+    small = ["--width", "4", "--blocks", "1", "--size", "200", "300"]
+    result = tiles.main([*small, "--only", mode])
+    assert result["peak_bytes"] >= result["peak_bytes_before"] > 0

@@ -21,6 +21,8 @@ def test_the_diagnosis_is_of_this_machine() -> None:
     assert diagnosis.libraries["openvino"] is not None
     assert diagnosis.libraries["openvino"] in openvino.get_version()
     assert any(device.startswith("CPU") for device in diagnosis.openvino_devices)
+    assert "libx264" in diagnosis.video["video encoding"]
+    assert diagnosis.video["video decoding"] == "on the CPU, by libavcodec"
     assert diagnosis.missing["openvino"] is None
     assert set(diagnosis.missing) == set(BACKENDS)
     assert diagnosis.missing[diagnosis.choice.backend] is None

@@ -118,9 +118,11 @@ def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_pa
     stats = translate_path(tmp_path / "in/a%03d.png", tmp_path / "v.mp4", copies, options=options)
     assert stats.frames == 5  # type: ignore[union-attr]
     assert times(tmp_path / "v.mp4") == [Fraction(n, 10) for n in range(5)]
-    translate_path(tmp_path / "in/*.png", tmp_path / "out%02d.png", copies)
+    translate_path(tmp_path / "in/*.png", tmp_path / "new/out%02d.png", copies)
     for number, frame in enumerate(frames, 1):
-        assert (rgb(tmp_path / f"out{number:02}.png")[0] == frame).all()
+        assert (rgb(tmp_path / f"new/out{number:02}.png")[0] == frame).all()
+    with pytest.raises(OutputError, match="into another folder"):
+        translate_path(tmp_path / "in/*.png", tmp_path / "in/b%03d.png", copies)
     translate_path(tmp_path / "v.mp4", tmp_path / "q%d.jpg", copies)
     assert len(list(tmp_path.glob("q*.jpg"))) == 5
 
@@ -307,7 +309,7 @@ def test_the_command_line_works_in_a_pipe(model: Path, clip: Clip, tmp_path: Pat
     flags = ["--source-format", "y4m", "--container", "y4m", "--compare", "side"]
     with (tmp_path / "in.y4m").open("rb") as given:
         done = subprocess.run(
-            [*command, *flags], stdin=given, capture_output=True, timeout=100, check=False
+            [*command, *flags], stdin=given, capture_output=True, timeout=300, check=False
         )
     assert done.returncode == 0, done.stderr
     assert b"3 frames" in done.stderr

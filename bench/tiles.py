@@ -1,0 +1,89 @@
+"""Memory and time of one large frame, untiled and by each way of tiling.
+
+    python -m bench.tiles                        3840x2160, the 9-block generator, all three ways
+
+Each way runs in a process of its own, whose most resident memory (Linux) is the figure; the aim is
+4 GiB. ``--untiled`` adds the frame in one piece, which needs several times as much.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from bench.harness import record
+from bench.options import parser_for
+from bench.translate import real_frame
+from bench.video import resident_bytes, small_or_paper
+from cyclegan.engine.tiling import open_tiled
+from cyclegan.engine.translator import Translator
+
+AIM_BYTES = 4 << 30
+MODES = ("exact", "thumbnail", "frozen")
+
+
+def one(
+    mode: str, width: int, blocks: int, size: tuple[int, int], precision: Any
+) -> dict[str, Any]:
+    """Translate one frame of ``size`` (height, width) in this process."""
+    generator = small_or_paper(width, blocks)
+    before = resident_bytes("VmHWM")
+    opened: Any = (
+        Translator.open(generator, backend="torch", precision=precision)
+        if mode == "untiled"
+        else open_tiled(generator, mode, precision=precision)  # type: ignore[arg-type]
+    )
+    with opened as translator:
+        frame = np.ascontiguousarray(real_frame(max(size))[: size[0], : size[1]])
+        start = time.perf_counter()
+        made = translator(frame)
+        seconds = time.perf_counter() - start
+        assert made.shape == frame.shape
+        return {
+            "seconds": seconds,
+            "peak_bytes": resident_bytes("VmHWM"),
+            "peak_bytes_before": before,
+            "engine": translator.description,
+        }
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Measure and record the result."""
+    parser = parser_for(__doc__, turns=1)
+    parser.add_argument("--size", type=int, nargs=2, default=(2160, 3840), help="height and width")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--untiled", action="store_true")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    size = (given.size[0], given.size[1])
+    if given.only:
+        result = one(given.only, given.width, given.blocks, size, given.precision)
+        print(json.dumps(result))
+        return result
+    settings = {"width": given.width, "blocks": given.blocks, "size": list(size)}
+    flags = [
+        *("--width", str(given.width), "--blocks", str(given.blocks)),
+        *("--size", *map(str, size), "--precision", given.precision),
+    ]
+    rows = {}
+    for mode in [*given.modes, *(["untiled"] if given.untiled else [])]:
+        command = [sys.executable, "-m", "bench.tiles", "--only", mode, *flags]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        rows[mode] = json.loads(done.stdout.splitlines()[-1])
+    result = {
+        "benchmark": "tiles",
+        "settings": settings,
+        "rows": rows,
+        "aims": {"peak_bytes": AIM_BYTES},
+    }
+    record(result, given.output)
+    return result
+
+
+if __name__ == "__main__":
+    main()
