@@ -227,14 +227,18 @@ def test_a_run_that_is_stopped_saves(config, workers, sent, status):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    while not (config.output / "samples" / "000000_ba.png").exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    time.sleep(2)
-    os.killpg(process.pid, sent)
-    out, err = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while not (config.output / "samples" / "000000_ba.png").exists():
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(2)
+        os.killpg(process.pid, sent)
+        out, err = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == status, out + err
     assert "crop_size = 32" in out
     last = (config.output / "losses.csv").read_text().splitlines()[-1].split(",")[0]
