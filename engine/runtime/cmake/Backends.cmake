@@ -23,7 +23,9 @@ if(CYCLEGAN_OPENVINO)
     find_package(OpenVINO QUIET COMPONENTS Runtime)
   endif()
   if(OpenVINO_FOUND)
-    cyclegan_backend(openvino SOURCES src/openvino.cpp LIBRARIES openvino::runtime)
+    # Said, not left to CMake, which forgets folders inside the sources, such as .venv.
+    cyclegan_backend(openvino SOURCES src/openvino.cpp LIBRARIES openvino::runtime
+                     RPATH $<TARGET_FILE_DIR:openvino::runtime>)
     list(APPEND backends "openvino ${OpenVINO_VERSION}")
   elseif(NOT CYCLEGAN_OPENVINO STREQUAL "AUTO")
     message(FATAL_ERROR "CYCLEGAN_OPENVINO is ON, and OpenVINO is not found: pip install openvino, "
