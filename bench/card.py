@@ -35,14 +35,17 @@ def main(run: Positional[Path]) -> None:
     with (run / "config.toml").open("rb") as file:
         config: TrainConfig = from_dict(TrainConfig, tomllib.load(file))
     model = FOLDER / f"{run.name}.safetensors"
-    generator = load_generator(run / "generator_ab_ema.safetensors")
+    name, kind = "generator_ab", "the run's generator_ab"
+    if config.ema_decay > 0:
+        name, kind = f"{name}_ema", f"the moving average of {kind}"
+    generator = load_generator(run / f"{name}.safetensors")
     save_generator(model, generator, ("relief", "satellite"))
     relief, satellite = evaluation_pairs(PAIRS, CROP, seed=1)
     with Translator.open(model, backend="torch", precision="float32") as translator:
         scores = score(translator, relief, satellite)
         translated = np.stack([translator(picture) for picture in relief[:SHOWN]])
     card = Path(__file__).with_suffix(".md").read_text()
-    facts = {**_settings(run.name, config), **_run(run), "scores": _rows(scores)}
+    facts = {**_settings(run.name, config), **_run(run), "scores": _rows(scores), "kind": kind}
     facts["parameters"] = f"{sum(p.numel() for p in generator.parameters()) / 1e6:.2f}"
     facts["megabytes"] = f"{model.stat().st_size / 1e6:.1f}"
     model.with_suffix(".md").write_text(card.format_map(facts))
