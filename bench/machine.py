@@ -13,6 +13,7 @@ from typing import Any
 
 import cyclegan
 from cyclegan.cpu import cpu_cores, cpu_model, instruction_sets
+from cyclegan.engine.gpus import nvidia_gpus
 
 Card = Mapping[str, Any]
 
@@ -114,10 +115,13 @@ def _git(*arguments: str) -> str:
 
 
 def _gpu() -> dict[str, str] | None:
-    answer = _nvidia_smi("name,driver_version,compute_cap")
-    if not answer:
-        return None
-    return dict(zip(("name", "driver", "compute_capability"), answer.rsplit(", ", 2)))
+    for gpu in nvidia_gpus():
+        return {
+            "name": gpu.name,
+            "driver": gpu.driver,
+            "compute_capability": gpu.compute_capability,
+        }
+    return None
 
 
 def _nvidia_smi(query: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from bench.harness import record
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.layout import Part, Picture
+from cyclegan.engine.parity import compare
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tickets import Frames
 from cyclegan.flicker import flicker
@@ -38,10 +39,9 @@ def translated(model: Path, frames: list[Frames], steadiness: float) -> list[Fra
         return [translator(frame) for frame in frames]
 
 
-def psnr_db(x: list[Frames], y: list[Frames]) -> float:
-    """Over all frames together."""
-    errors = [np.square(a.astype(float) - b).mean() for a, b in zip(x, y)]
-    return float(10 * np.log10(255**2 / max(np.mean(errors), 1e-9)))
+def fidelity(made: list[Frames], plain: list[Frames]) -> float:
+    """PSNR in dB over all frames together."""
+    return compare(np.stack(made), np.stack(plain)).psnr_db
 
 
 def measure(name: str, count: int, steadinesses: list[float]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def measure(name: str, count: int, steadinesses: list[float]) -> dict[str, Any]:
                 "flicker_of_source": score.source,
                 "flicker": score.translation,
                 "ratio": score.ratio,
-                "psnr_db_to_plain": psnr_db(made, plain) if steadiness else None,
+                "psnr_db_to_plain": fidelity(made, plain) if steadiness else None,
             }
         )
     height, width = CLIPS[name]
