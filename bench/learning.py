@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("--variants", nargs="+", default=["default"], choices=VARIANTS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=10.0, help="of training, each run")
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=int, default=128, help="side of the square crops")
     parser.add_argument("--crops", type=int, default=500, help="of each domain")
     parser.add_argument("--pairs", type=int, default=62, help="that scores are means over")
     parser.add_argument("--output", type=Path, default=Path("bench/results/learning.jsonl"))

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from cyclegan.errors import ConfigError
+from cyclegan.sizes import Size, size_from
+
 
 def parser_for(doc: str | None, *, turns: int) -> argparse.ArgumentParser:
     """A parser with the generator, the turns and the output, described by a module's docstring."""
@@ -12,3 +15,11 @@ def parser_for(doc: str | None, *, turns: int) -> argparse.ArgumentParser:
     parser.add_argument("--turns", type=int, default=turns)
     parser.add_argument("--output", type=Path, help="append the result to this file of JSON lines")
     return parser
+
+
+def size_argument(text: str) -> Size:
+    """(height, width) of WIDTHxHEIGHT, for ``add_argument``."""
+    try:
+        return size_from(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

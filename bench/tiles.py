@@ -16,19 +16,18 @@ from typing import Any
 import numpy as np
 
 from bench.harness import record
-from bench.options import parser_for
+from bench.options import parser_for, size_argument
 from bench.translate import real_frame
 from bench.video import resident_bytes, small_or_paper
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
+from cyclegan.sizes import Size, size_text
 
 AIM_BYTES = 4 << 30
 MODES = ("exact", "thumbnail", "frozen")
 
 
-def one(
-    mode: str, width: int, blocks: int, size: tuple[int, int], precision: Any
-) -> dict[str, Any]:
+def one(mode: str, width: int, blocks: int, size: Size, precision: Any) -> dict[str, Any]:
     """Translate one frame of ``size`` (height, width) in this process."""
     generator = small_or_paper(width, blocks)
     before = resident_bytes("VmHWM")
@@ -54,21 +53,22 @@ def one(
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure and record the result."""
     parser = parser_for(__doc__, turns=1)
-    parser.add_argument("--size", type=int, nargs=2, default=(2160, 3840), help="height and width")
+    parser.add_argument(
+        "--size", type=size_argument, default=(2160, 3840), help="WIDTHxHEIGHT of the frame"
+    )
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--untiled", action="store_true")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    size = (given.size[0], given.size[1])
     if given.only:
-        result = one(given.only, given.width, given.blocks, size, given.precision)
+        result = one(given.only, given.width, given.blocks, given.size, given.precision)
         print(json.dumps(result))
         return result
-    settings = {"width": given.width, "blocks": given.blocks, "size": list(size)}
+    settings = {"width": given.width, "blocks": given.blocks, "size": list(given.size)}
     flags = [
         *("--width", str(given.width), "--blocks", str(given.blocks)),
-        *("--size", *map(str, size), "--precision", given.precision),
+        *("--size", size_text(given.size), "--precision", given.precision),
     ]
     rows = {}
     for mode in [*given.modes, *(["untiled"] if given.untiled else [])]:

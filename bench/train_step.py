@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--blocks", type=int, default=9)
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--size", type=int, default=256, help="side of the square frames")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=1, help="steps in each turn")

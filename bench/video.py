@@ -9,7 +9,6 @@ the time of 3; live at 0.8 of the translator's rate, 95 % of the frames within 2
 memory at the end within 5 % of that after a tenth of the frames.
 """
 
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 
 from bench.harness import figures, in_turns, record, table
-from bench.options import parser_for
+from bench.options import parser_for, size_argument
 from bench.translate import real_frame, stream
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.containers import VideoReader
@@ -28,22 +27,14 @@ from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.engine.writer import VideoWriter
 from cyclegan.networks import Generator, generator_from_config, initialise
+from cyclegan.sizes import Size, size_text
 
 AIMS = {"of_slowest_stage": 0.85, "first_frame_in_frames": 3.0, "live_p95_in_frames": 2.5}
 AIM_OF_MEMORY = 1.05
-SIZES = ("256x256", "640x272", "1280x720")
+SIZES = ((256, 256), (272, 640), (720, 1280))
+"""(height, width)."""
 LIVE_SHARE = 0.8
 """Of the translator's rate, that a live source is played at."""
-
-Size = tuple[int, int]
-"""(height, width)."""
-
-
-def size_from(text: str) -> Size:
-    """Of "WIDTHxHEIGHT", or one number for both."""
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    assert match, f"got the size {text!r}; expected WIDTHxHEIGHT"
-    return int(match[2] or match[1]), int(match[1])
 
 
 def make_clip(path: Path, count: int, size: Size, rate: int = 25) -> Path:
@@ -117,7 +108,7 @@ def measure(*, width: int, blocks: int, size: Size, frames: int, turns: int) -> 
             translator, Path(folder), frames, size, timings["translator alone"].rate
         )
         description = translator.description
-    name = f"{size[1]}x{size[0]}"
+    name = size_text(size)
     table(f"video {name}, {description}, bound by {stats.bound_by}", timings)
     stages = [timings[f"{name} alone"].rate for name in ("translator", "decode", "encode")]
     return {
@@ -171,7 +162,7 @@ def measure_memory(*, frames: int, size: Size) -> dict[str, Any]:
     first, *_, last = seen.values()
     return {
         "benchmark": "video-memory",
-        "settings": {"size": f"{size[1]}x{size[0]}", "frames": frames},
+        "settings": {"size": size_text(size), "frames": frames},
         "resident_bytes": {str(done): taken for done, taken in seen.items()},
         "growth": last / first,
         "aims": {"growth": AIM_OF_MEMORY},
@@ -181,13 +172,14 @@ def measure_memory(*, frames: int, size: Size) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Measure, print tables and record the results."""
     parser = parser_for(__doc__, turns=3)
-    parser.add_argument("--size", nargs="+", default=SIZES, help="WIDTHxHEIGHT of frames")
+    parser.add_argument(
+        "--size", type=size_argument, nargs="+", default=SIZES, help="WIDTHxHEIGHT of frames"
+    )
     parser.add_argument("--frames", type=int, help="in each turn; fewer of larger sizes")
     parser.add_argument("--memory", action="store_true", help="measure memory, not speed")
     given = parser.parse_args(arguments)
-    sizes = [size_from(text) for text in given.size]
     results = []
-    for size in sizes[:1] if given.memory else sizes:
+    for size in given.size[:1] if given.memory else given.size:
         fewer = max(8, 48 * 256 * 256 // (size[0] * size[1]))
         if given.memory:
             result = measure_memory(frames=given.frames or 10_000, size=size)

@@ -1,6 +1,7 @@
 """The command line: ``cyclegan VERB ...``, one function a verb.
 
-What goes wrong is reported as one line on stderr and an exit status of 1.
+What goes wrong is reported as one line on stderr and an exit status of 1; flags that cannot be
+read, with what they should be and an exit status of 2.
 """
 
 import inspect as introspection
@@ -12,6 +13,7 @@ import tyro
 from cyclegan.errors import CycleGANError
 from cyclegan.verbs.benchmarking import bench
 from cyclegan.verbs.building import build
+from cyclegan.verbs.flags import REGISTRY, refuse_two_numbers
 from cyclegan.verbs.learning import demo, evaluate, train
 from cyclegan.verbs.models import export, import_, inspect
 from cyclegan.verbs.running import doctor, translate
@@ -40,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if verb == "train":
             train(rest)
         else:
-            tyro.cli(VERBS[verb], prog=f"cyclegan {verb}", args=rest)
+            refuse_two_numbers(rest)
+            tyro.cli(VERBS[verb], prog=f"cyclegan {verb}", args=rest, registry=REGISTRY)
     except CycleGANError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -38,7 +38,7 @@ class PlanFile:
     @property
     def profile(self) -> Profile:
         """The shapes that it takes."""
-        return Profile.parse(self.note.key["profile"])
+        return Profile.from_shapes(self.note.key["profile"])
 
     @property
     def flavour(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from cyclegan.engine.typed_graph import BodyPrecision
 from cyclegan.errors import ConfigError
+from cyclegan.sizes import size_from
 
 Shape = tuple[int, int, int]
 """N, H, W."""
@@ -34,7 +35,8 @@ class Profile:
                 )
 
     def __str__(self) -> str:
-        return ",".join("x".join(map(str, shape)) for shape in self)
+        """As people write it; :meth:`parse` reads it."""
+        return ",".join(f"{width}x{height}:{batch}" for batch, height, width in self)
 
     def __iter__(self) -> Iterator[Shape]:
         return iter((self.least, self.best, self.most))
@@ -47,15 +49,29 @@ class Profile:
 
     @classmethod
     def parse(cls, text: str) -> "Profile":
-        """From ``min,opt,max``, each NxHxW: ``1x256x256,4x256x256,8x720x1280``."""
-        shapes = [_numbers(part, 3) for part in text.split(",")]
-        if len(shapes) != 3 or None in shapes:
+        """From ``min,opt,max``, each a size and a batch (else 1): ``256x256,256x256:4,1280x720:8``.
+
+        Raises ConfigError.
+        """
+        try:
+            least, best, most = map(_shape, text.split(","))
+        except ValueError as error:
             raise ConfigError(
-                f"profile {text!r}: expected min,opt,max, each as batch x height x width, "
-                "such as 1x256x256,4x256x256,8x720x1280"
-            )
-        least, best, most = shapes
+                f"got the profile {text!r}; expected min,opt,max, each WIDTHxHEIGHT or "
+                "WIDTHxHEIGHT:BATCH, such as 256x256,256x256:4,1280x720:8"
+            ) from error
+        return cls(least=least, best=best, most=most)
+
+    @classmethod
+    def from_shapes(cls, text: str) -> "Profile":
+        """From the text of :attr:`shapes`. Raises ValueError."""
+        least, best, most = (tuple(map(int, shape.split("x"))) for shape in text.split(","))
         return cls(least=least, best=best, most=most)  # type: ignore[arg-type]
+
+    @property
+    def shapes(self) -> str:
+        """Each NxHxW, as notes have it: ``1x256x256,4x256x256,8x720x1280``."""
+        return ",".join("x".join(map(str, shape)) for shape in self)
 
     def takes(self, shape: Shape) -> bool:
         """Whether frames (N, H, W) lie within."""
@@ -66,7 +82,7 @@ class Profile:
         for _, height, width in self:
             if height % multiple or width % multiple:
                 raise ConfigError(
-                    f"{height}x{width} in the profile: this generator takes heights and widths "
+                    f"{width}x{height} in the profile: this generator takes heights and widths "
                     f"that are multiples of {multiple}"
                 )
 
@@ -109,7 +125,7 @@ class PlanSettings:
         """Every setting as a plain value, but for the flavour, which is known by then."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         del values["flavour"]
-        values["profile"] = str(self.profile)
+        values["profile"] = self.profile.shapes
         values["targets"] = " ".join(sorted(self.targets)) or None
         return values
 
@@ -122,17 +138,7 @@ def capability_name(target: str) -> str:
     return "SM" + "".join(match.groups())
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width from ``256x256``. Raises ConfigError."""
-    numbers = _numbers(text, 2)
-    if numbers is None:
-        raise ConfigError(f"size {text!r}: expected height x width, such as 256x256")
-    height, width = numbers
-    return height, width
-
-
-def _numbers(text: str, count: int) -> tuple[int, ...] | None:
-    parts = text.lower().split("x")
-    if len(parts) != count or not all(part.strip().isdecimal() for part in parts):
-        return None
-    return tuple(map(int, parts))
+def _shape(text: str) -> Shape:
+    """Raises ValueError."""
+    size, _, batch = text.partition(":")
+    return int(batch or 1), *size_from(size)

@@ -1,18 +1,19 @@
 """The verb that measures: bench."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from cyclegan.shipped import find_model
+from cyclegan.sizes import Size, size_text
 from cyclegan.verbs import Backend, Model, Precision
 
 
 def bench(
     model: Positional[Model],
     backend: Backend | Literal["all"] = "auto",
-    size: Annotated[tuple[int, int], arg(metavar="HEIGHT WIDTH")] = (256, 256),
+    size: Size = (256, 256),
     precision: Precision = "auto",
     batches: tuple[int, ...] = (1, 2, 4, 8, 16),
     seconds: float = 2.0,
@@ -23,7 +24,7 @@ def bench(
 
     Args:
         backend: what runs the generator; all measures every one, and says why one is missing
-        size: height and width of the frames
+        size: WIDTHxHEIGHT of the frames, such as 640x272, or one number for a square
         precision: of the arithmetic
         batches: frames handed over at once
         seconds: spent on each batch size, at least
@@ -41,11 +42,11 @@ def bench(
 
     def show() -> None:
         settings = {"model": model, "height": size[0], "width": size[1], "precision": precision}
-        report.show(results, f"{model}, {size[1]}x{size[0]}")
+        report.show(results, f"{model}, {size_text(size)}")
         if json is not None:
             report.write_json(json, results, **settings, seconds=seconds)
         if plot is not None:
-            report.write_plot(plot, results, f"{model}, {size[1]}x{size[0]}")
+            report.write_plot(plot, results, f"{model}, {size_text(size)}")
 
     try:
         for result in measure(

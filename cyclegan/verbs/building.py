@@ -7,6 +7,7 @@ from tyro.conf import Positional, arg
 
 from cyclegan.errors import ConfigError
 from cyclegan.shipped import find_model
+from cyclegan.sizes import Size
 from cyclegan.verbs import Model
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ Targets = Annotated[tuple[str, ...], arg(metavar="SM ...")]
 def build(
     model: Positional[Model],
     output: Positional[Path | None] = None,
-    size: str | None = None,
+    size: Size | None = None,
     batch: int = 1,
     profile: str | None = None,
     precision: PlanPrecision = "float16",
@@ -40,9 +41,10 @@ def build(
 
     Args:
         output: where the plan and its note go, such as painter.plan; else the cache alone
-        size: height x width of the frames, such as 256x256
+        size: WIDTHxHEIGHT of the frames, such as 640x272, or one number for a square
         batch: frames in one batch at most
-        profile: sizes from smallest to largest instead: min,opt,max, each as 1x256x256
+        profile: sizes from smallest to largest instead: min,opt,max, each WIDTHxHEIGHT or
+            WIDTHxHEIGHT:BATCH, such as 256x256,256x256:4,1280x720:8
         precision: of the network; mixed is float16 with norms in float32
         norm: precision of the norms; auto takes the first that passes the check
         target: compute capabilities such as 8.9; else this machine's GPU
@@ -92,8 +94,8 @@ def build(
         print(f"{name:<14} {value}")
 
 
-def _profile(size: str | None, batch: int, profile: str | None) -> "Profile":
-    from cyclegan.engine.plan_settings import Profile, parse_size
+def _profile(size: Size | None, batch: int, profile: str | None) -> "Profile":
+    from cyclegan.engine.plan_settings import Profile
 
     if profile is not None:
         if size is not None or batch != 1:
@@ -101,4 +103,4 @@ def _profile(size: str | None, batch: int, profile: str | None) -> "Profile":
         return Profile.parse(profile)
     if size is None:
         raise ConfigError("a plan is built for stated sizes: --size 256x256, or --profile")
-    return Profile.of(*parse_size(size), batch=batch)
+    return Profile.of(*size, batch=batch)

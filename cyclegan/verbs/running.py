@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cyclegan.shipped import DEFAULT, find_model
+from cyclegan.sizes import Size
 from cyclegan.verbs import Backend, Model, Precision
 
 
@@ -18,7 +19,7 @@ def translate(
     skip_bad: bool = False,
     start: float = 0.0,
     end: float | None = None,
-    size: str | None = None,
+    size: Size | None = None,
     compare: Literal["none", "side", "wipe"] = "none",
     container: str = "auto",
     encoder: str = "auto",
@@ -45,7 +46,8 @@ def translate(
         skip_bad: go on without pictures that cannot be read
         start: second at which a video is begun
         end: second at which it is ended
-        size: WIDTHxHEIGHT that frames are scaled to before they are translated
+        size: WIDTHxHEIGHT that frames are scaled to before they are translated, such as 640x272,
+            or one number for a square
         compare: source and translation in one picture, side by side or with a moving border
         container: of the result: y4m, raw, mkv, ts or FFmpeg's name; auto goes by the suffix
         encoder: FFmpeg's name, such as libx265, libvpx-vp9, libsvtav1, ffv1
@@ -71,7 +73,6 @@ def translate(
         open_translator,
         previewing,
         settings_from,
-        size_from,
         stopping_at_interrupt,
         tell,
     )
@@ -87,7 +88,7 @@ def translate(
             pixel_format=pixel_format,
             lossless=lossless,
         ),
-        part=Part(start=start, end=end, size=size_from(size)),
+        part=Part(start=start, end=end, size=size),
         compare=compare,
         live=live,
         resume=resume,

@@ -1,7 +1,6 @@
 """What the verb translate makes of its flags, and what it says at the end."""
 
 import contextlib
-import re
 import signal
 import sys
 import threading
@@ -56,16 +55,6 @@ def flicker_of_clip(translator: "Translator", source: "Path") -> "Flicker":
     with VideoReader(source) as reader:
         frames = (item.frame for item in reader.items() if isinstance(item, Picture))
         return flicker((frame, translator(frame)) for frame in frames)
-
-
-def size_from(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of "WIDTHxHEIGHT". Raises ConfigError."""
-    if text is None:
-        return None
-    if not (match := re.fullmatch(r"(\d+)x(\d+)", text)):
-        raise ConfigError(f"got the size {text!r}; expected WIDTHxHEIGHT, such as 640x360")
-    width, height = map(int, match.groups())
-    return height, width
 
 
 def settings_from(pairs: Sequence[str]) -> dict[str, str]:

@@ -254,7 +254,8 @@ class TensorRTRunner:
 
 def _check_profile(profile: Profile, shape: tuple[int, ...]) -> None:
     if not profile.takes(shape):  # type: ignore[arg-type]
+        batch, height, width = shape
         raise FrameError(
-            f"frames of {'x'.join(map(str, shape))} (batch x height x width) lie outside what the "
-            f"plan was built for, {profile}; build one with --profile that holds them"
+            f"frames of {width}x{height} in a batch of {batch} lie outside what the plan was built "
+            f"for, {profile}; build one with --profile that holds them"
         )

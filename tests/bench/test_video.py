@@ -22,9 +22,10 @@ def test_memory_is_followed_along_a_run() -> None:
     assert 0.5 < result["growth"] < 2
 
 
-def test_sizes_are_width_by_height() -> None:
-    assert video.size_from("640x272") == (272, 640)
-    assert video.size_from("32") == (32, 32)
+def test_sizes_are_width_by_height(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        video.main(["--size", "272 640"])
+    assert "got the size '272 640'; expected WIDTHxHEIGHT" in capsys.readouterr().err
 
 
 def test_steadiness_is_scored() -> None:
@@ -38,6 +39,6 @@ def test_steadiness_is_scored() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("mode", ["exact", "untiled"])
 def test_large_frames_can_be_measured(mode: str) -> None:
-    small = ["--width", "4", "--blocks", "1", "--size", "200", "300"]
+    small = ["--width", "4", "--blocks", "1", "--size", "300x200"]
     result = tiles.main([*small, "--only", mode])
     assert result["peak_bytes"] >= result["peak_bytes_before"] > 0

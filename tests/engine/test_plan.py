@@ -219,7 +219,7 @@ def test_targets_that_cannot_be_built_for(graph: Path, own_cache: Path) -> None:
 
 
 def test_sizes_within_a_profile(graph: Path) -> None:
-    profile = Profile.parse("1x64x64,2x64x96,4x128x256")
+    profile = Profile.parse("64x64,96x64:2,256x128:4")
     typed = typed_graph(graph, "float16", "float32").SerializeToString()
     every = settings(
         profile=profile, optimization_level=1, tiling="fast", max_aux_streams=0, workspace_mib=256
@@ -352,7 +352,7 @@ def test_an_engine_that_runs_is_compared_itself(graph: Path, frames: Frames) -> 
         made[0, 0, 0, 0] ^= 128
         return made, 1.5
 
-    made = settings(profile=Profile.parse("1x64x64,3x96x160,4x144x176"))
+    made = settings(profile=Profile.parse("64x64,160x96:3,176x144:4"))
     info = read_graph_info(graph)
     check = gate.check_engine(graph, execute, b"", info, made, "native", frames[:2])
     assert given[0].shape == (3, 96, 160, 3), "at the plan's best shape"
@@ -391,7 +391,7 @@ def test_the_command_line(
     model: Path, frames: Frames, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "small.plan"
-    sizes = ["--size", "64x96", "--target", "8.9"]
+    sizes = ["--size", "96x64", "--target", "8.9"]
     assert main(["build", str(model), str(target), *sizes, "--precision", "mixed"]) == 0
     said = capsys.readouterr().out
     assert "float16, norms in float32" in said

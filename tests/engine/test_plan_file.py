@@ -41,7 +41,7 @@ def test_a_plan_tells_itself_without_being_read(plan: PlanFile) -> None:
     read = read_plan(plan.path)
     assert read.note == plan.note
     assert read.info.domains == ("phones", "cars")
-    assert str(read.profile) == "1x64x96,1x64x96,1x64x96"
+    assert str(read.profile) == "96x64:1,96x64:1,96x64:1"
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])

@@ -24,7 +24,7 @@ from tests.engine.fake_cuda import DeviceArray, FakeCuda, FakeEngine
 
 RTX = load_tensorrt("tensorrt-rtx")
 INFO = GraphInfo(config=ResnetConfig(width=8, blocks=1))
-PROFILE = Profile.parse("1x8x8,2x16x16,4x32x32")
+PROFILE = Profile.parse("8x8,16x16:2,32x32:4")
 
 
 @pytest.fixture
@@ -122,7 +122,9 @@ def test_threads_share_a_translator(runner: TensorRTRunner) -> None:
 
 def test_sizes_outside_the_profile_are_refused(runner: TensorRTRunner, cuda: FakeCuda) -> None:
     with Translator(runner, INFO) as translator:
-        with pytest.raises(FrameError, match=r"1x40x8 .*outside.*1x8x8,2x16x16,4x32x32.*--profile"):
+        with pytest.raises(
+            FrameError, match=r"8x40 in a batch of 1 .*outside.*8x8:1,16x16:2,32x32:4;.*--profile"
+        ):
             translator(noise(40, 8, 3))
         assert translator(noise(9, 32, 32, 3)).shape == (9, 32, 32, 3)  # in batches of four
 
@@ -249,7 +251,7 @@ def test_each_absence_has_its_own_message(monkeypatch: pytest.MonkeyPatch, model
 
 def test_what_is_built_for_a_translator() -> None:
     known = tensorrt.plan_settings(INFO, Settings(size=(64, 96)))
-    assert str(known.profile) == "1x64x96,8x64x96,8x64x96"
+    assert str(known.profile) == "96x64:1,96x64:8,96x64:8"
     assert known.precision == "float16"
     large = tensorrt.plan_settings(INFO, Settings(size=(720, 1280)))
     assert large.profile.most == (1, 720, 1280)

@@ -102,7 +102,7 @@ def test_the_verb_shows_records_and_draws(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record, plot = tmp_path / "speed.json", tmp_path / "speed.svg"
-    settings = ["--size", "32", "32", "--batches", "1", "2", "--seconds", "0.02"]
+    settings = ["--size", "32", "--batches", "1", "2", "--seconds", "0.02"]
     files = ["--json", str(record), "--plot", str(plot)]
     assert main(["bench", str(model), *settings, *files]) == 0
     assert "recommended: --backend openvino, batches of" in capsys.readouterr().out

@@ -1,0 +1,25 @@
+"""Sizes of frames as people write them: ``640x272``, width first. Inside they are (H, W)."""
+
+import re
+
+from cyclegan.errors import ConfigError
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+def size_from(text: str) -> Size:
+    """The size that ``WIDTHxHEIGHT`` names; one number is a square's side. Raises ConfigError."""
+    match = re.fullmatch(r"([1-9]\d*)(?:[xX]([1-9]\d*))?", text, re.ASCII)
+    if match is None:
+        raise ConfigError(
+            f"got the size {text!r}; expected WIDTHxHEIGHT, such as 640x272, or one number for a "
+            "square"
+        )
+    return int(match[2] or match[1]), int(match[1])
+
+
+def size_text(size: Size) -> str:
+    """``WIDTHxHEIGHT``."""
+    height, width = size
+    return f"{width}x{height}"

@@ -1,0 +1,35 @@
+"""How tyro reads the flags of the verbs: what it knows of our types."""
+
+from collections.abc import Sequence
+from types import NoneType
+from typing import get_args, get_origin
+
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from cyclegan.sizes import Size, size_from, size_text
+
+REGISTRY = ConstructorRegistry()
+"""In force where a verb's flags are read."""
+
+
+@REGISTRY.primitive_rule
+def _size(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Size | None] | None:
+    """A pair of whole numbers, or None, is a size: one message for what is no size."""
+    kinds = get_args(info.type)
+    kind = kinds[0] if kinds[1:] == (NoneType,) else info.type
+    if get_origin(kind) is not tuple or get_args(kind) != get_args(Size):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="WIDTHxHEIGHT",
+        instance_from_str=lambda words: size_from(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, tuple),
+        str_from_instance=lambda size: ["None" if size is None else size_text(size)],
+    )
+
+
+def refuse_two_numbers(arguments: Sequence[str]) -> None:
+    """Raises ConfigError for ``--size 272 640``, which does not say which is the width."""
+    for flag, one, two in zip(arguments, arguments[1:], arguments[2:]):
+        if flag == "--size" and one.isdecimal() and two.isdecimal():
+            size_from(f"{one} {two}")
