@@ -4,32 +4,30 @@ What goes wrong is reported as one line on stderr and an exit status of 1; flags
 read, with what they should be and an exit status of 2.
 """
 
+import importlib
 import inspect as introspection
 import sys
 from collections.abc import Callable, Sequence
 
 import tyro
+from tyro.conf import OmitArgPrefixes
 
 from cyclegan.errors import CycleGANError
-from cyclegan.verbs.benchmarking import bench
-from cyclegan.verbs.building import build
 from cyclegan.verbs.flags import REGISTRY, refuse_two_numbers
-from cyclegan.verbs.learning import demo, evaluate, train
-from cyclegan.verbs.models import export, import_, inspect
-from cyclegan.verbs.running import doctor, translate
 
-VERBS: dict[str, Callable[..., None]] = {
-    "demo": demo,
-    "train": train,
-    "evaluate": evaluate,
-    "import": import_,
-    "export": export,
-    "build": build,
-    "translate": translate,
-    "inspect": inspect,
-    "doctor": doctor,
-    "bench": bench,
+VERBS = {
+    "demo": "learning",
+    "train": "learning",
+    "evaluate": "learning",
+    "import": "models",
+    "export": "models",
+    "build": "building",
+    "translate": "running",
+    "inspect": "models",
+    "doctor": "running",
+    "bench": "benchmarking",
 }
+"""The module of ``cyclegan.verbs`` that has each verb's function; it is loaded when it is asked."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,11 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _overview(verb)
     rest.pop()
     try:
+        function = _function(verb)
         if verb == "train":
-            train(rest)
+            function(rest)
         else:
             refuse_two_numbers(rest)
-            tyro.cli(VERBS[verb], prog=f"cyclegan {verb}", args=rest, registry=REGISTRY)
+            prog, config = f"cyclegan {verb}", (OmitArgPrefixes,)
+            tyro.cli(function, prog=prog, args=rest, config=config, registry=REGISTRY)
     except CycleGANError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -51,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _function(verb: str) -> Callable[..., None]:
+    module = importlib.import_module(f"cyclegan.verbs.{VERBS[verb]}")
+    function: Callable[..., None] = getattr(module, "import_" if verb == "import" else verb)
+    return function
 
 
 def _overview(given: str) -> int:
@@ -64,8 +70,8 @@ def _overview(given: str) -> int:
     if wrong:
         print(f"error: no verb {given!r}", file=out)
     print("usage: cyclegan VERB ...  (cyclegan VERB --help tells more)\n", file=out)
-    for name, function in VERBS.items():
-        summary = (introspection.getdoc(function) or "").split("\n")[0]
+    for name in VERBS:
+        summary = (introspection.getdoc(_function(name)) or "").split("\n")[0]
         print(f"  {name:<10} {summary}", file=out)
     return 2 if wrong else 0
 

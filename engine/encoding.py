@@ -37,18 +37,18 @@ _ALSO_HOLD = {
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """What a user may choose; "auto" and None leave it to the rules above."""
+    """How the result is encoded; auto and None leave it to rules that go by target and source."""
 
     container: str = "auto"
-    """One of ``CONTAINERS`` or FFmpeg's name of a muxer."""
+    """Of the result: y4m, raw, mkv, ts or FFmpeg's name of a muxer; auto goes by the suffix."""
     encoder: str = "auto"
-    """FFmpeg's name of an encoder."""
+    """FFmpeg's name of an encoder, such as libx265, libvpx-vp9, libsvtav1, ffv1."""
     quality: int | None = None
-    """On the encoder's own scale, usually a constant rate factor: smaller is better."""
+    """On the encoder's own scale, mostly a constant rate factor; smaller is better."""
     pixel_format: str = "auto"
-    """FFmpeg's name, such as yuv420p, yuv444p, yuv420p10le or rgb24."""
+    """FFmpeg's name, such as yuv444p or yuv420p10le; auto keeps the source's chroma and depth."""
     lossless: bool = False
-    """The file decodes to the very frames that were translated."""
+    """The result decodes to the very frames that were translated."""
 
     def __post_init__(self) -> None:
         if self.lossless and (self.quality is not None or self.pixel_format != "auto"):

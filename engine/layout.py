@@ -55,11 +55,12 @@ class Part:
     """What of a video is read, and how large."""
 
     start: float = 0.0
-    """Seconds from the time that the source calls zero."""
+    """Second at which a video is begun, from the time that the source calls zero."""
     end: float | None = None
-    """Frames at this second and later are left out."""
+    """Second at which it is ended: frames from there on are left out."""
     size: tuple[int, int] | None = None
-    """(height, width) that frames are scaled to before they are translated."""
+    """Scale frames to it before they are translated: WIDTHxHEIGHT, such as 640x272, or one number
+    for a square; in Python (height, width)."""
 
     def __post_init__(self) -> None:
         if self.start < 0 or (self.end is not None and self.end <= self.start):

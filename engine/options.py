@@ -25,13 +25,13 @@ class VideoOptions:
     encoding: Encoding = field(default_factory=Encoding)
     part: Part = field(default_factory=Part)
     compare: Compare = "none"
-    """Show source and translation together."""
+    """Source and translation in one picture, side by side or with a moving border."""
     live: bool = False
-    """Late frames are dropped: the latest wins. A file is played at its own speed."""
+    """Drop frames that come too late, and play a file at its own speed."""
     resume: bool = False
-    """Work in segments, which an interrupted run leaves for the next one; see ``segments``."""
+    """Work in segments, and go on after the last one that an interrupted run finished."""
     source_format: str | None = None
-    """FFmpeg's demuxer, where the source does not tell; y4m and raw are known too."""
+    """How the source is to be read where it does not tell: y4m, raw, or FFmpeg's demuxer."""
     source_options: Mapping[str, str] = field(default_factory=dict)
     """For FFmpeg's demuxer, such as framerate and video_size."""
     retry: Retry = field(default_factory=Retry)

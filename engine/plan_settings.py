@@ -15,6 +15,7 @@ from cyclegan.sizes import size_from
 Shape = tuple[int, int, int]
 """N, H, W."""
 NormChoice = Literal["auto", "native", "float32"]
+Flavour = Literal["tensorrt", "tensorrt-rtx"]
 Tiling = Literal["none", "fast", "moderate", "full"]
 LEAST_PSNR_DB = 40.0
 
@@ -95,25 +96,27 @@ class PlanSettings:
     precision: BodyPrecision = "float16"
     """Of the body's tensors and arithmetic."""
     norm: NormChoice = "auto"
-    """Norms in the body's precision, in float32, or whichever passes the check."""
+    """Norms in the body's precision, in float32, or (auto) in the first that passes the check."""
     targets: tuple[str, ...] = ()
-    """Compute capabilities such as "8.9"; none means the GPU of this machine."""
-    flavour: str | None = None
-    """``tensorrt`` or ``tensorrt-rtx``; None takes what is installed."""
+    """Compute capabilities such as 8.9; none means the GPU of this machine."""
+    flavour: Flavour | None = None
+    """Which TensorRT, where both are installed."""
     optimization_level: int = 3
-    """0 builds fastest, 5 searches longest."""
+    """From 0, which builds fastest, to 5, which searches longest."""
     tiling: Tiling = "none"
+    """How hard the builder looks for tilings that stay in the cache."""
     max_aux_streams: int | None = None
+    """Streams beside the main one; None leaves them to the builder."""
     workspace_mib: int | None = None
     """Scratch memory of the builder's choices at most; None leaves it to the builder."""
     refit: bool = False
-    """Whether other weights can be put in without a build; its price is a slower engine."""
+    """Let other weights be put in without a build; its price is a slower engine."""
     timing_cache: bool = True
-    """Whether kernel timings are kept between builds; of the full flavour only."""
+    """Keep kernel timings between builds; of the full flavour only."""
     check: bool = True
-    """Whether the pictures are compared with float32 before the plan is handed out."""
+    """Compare the pictures with float32 before the plan is handed out."""
     least_psnr_db: float = LEAST_PSNR_DB
-    """Below it a plan is refused."""
+    """How close they must be: below it a plan is refused."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.optimization_level <= 5:

@@ -9,5 +9,4 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 Backend = Literal["auto", "openvino", "torch", "torch-compiled", "tensorrt"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Model = Annotated[str, arg(metavar="MODEL", help="a model file, or the name of a shipped model")]

@@ -5,9 +5,10 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from cyclegan.config import Precision
 from cyclegan.shipped import find_model
 from cyclegan.sizes import Size, size_text
-from cyclegan.verbs import Backend, Model, Precision
+from cyclegan.verbs import Backend, Model
 
 
 def bench(

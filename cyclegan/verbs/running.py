@@ -1,37 +1,26 @@
 """Verbs that run a generator, and that say what runs it: translate, doctor."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, arg
 
-from cyclegan.shipped import DEFAULT, find_model
-from cyclegan.sizes import Size
-from cyclegan.verbs import Backend, Model, Precision
+from cyclegan.verbs.translating import (
+    Options,
+    RunSettings,
+    open_translator,
+    previewing,
+    stopping_at_interrupt,
+    tell,
+)
 
 
 def translate(
     source: Annotated[Positional[str], arg(metavar="SOURCE")],
     target: Annotated[Positional[str], arg(metavar="TARGET")],
-    model: Model = DEFAULT,
-    backend: Backend = "auto",
-    precision: Precision = "auto",
+    run: RunSettings,
+    video: Options,
     skip_bad: bool = False,
-    start: float = 0.0,
-    end: float | None = None,
-    size: Size | None = None,
-    compare: Literal["none", "side", "wipe"] = "none",
-    container: str = "auto",
-    encoder: str = "auto",
-    quality: int | None = None,
-    pixel_format: str = "auto",
-    lossless: bool = False,
-    source_format: str | None = None,
-    source_option: UseAppendAction[tuple[str, ...]] = (),
-    live: bool = False,
-    resume: bool = False,
-    stabilize: float | None = None,
-    tiles: Literal["exact", "thumbnail", "frozen"] | None = None,
     preview: int | None = None,
 ) -> None:
     """Translate a picture, a folder of pictures, a video, a camera or a stream.
@@ -41,78 +30,27 @@ def translate(
             an address such as rtsp://...
         target: a file for a file, a folder for a folder; - for standard output; pictures/%05d.png;
             /dev/null
-        backend: what runs the generator; auto takes what is fastest here
-        precision: of the arithmetic
         skip_bad: go on without pictures that cannot be read
-        start: second at which a video is begun
-        end: second at which it is ended
-        size: WIDTHxHEIGHT that frames are scaled to before they are translated, such as 640x272,
-            or one number for a square
-        compare: source and translation in one picture, side by side or with a moving border
-        container: of the result: y4m, raw, mkv, ts or FFmpeg's name; auto goes by the suffix
-        encoder: FFmpeg's name, such as libx265, libvpx-vp9, libsvtav1, ffv1
-        quality: on the encoder's scale, mostly a constant rate factor; smaller is better
-        pixel_format: such as yuv444p or yuv420p10le; auto keeps the source's chroma and depth
-        lossless: the result decodes to the very frames that were translated
-        source_format: how the source is to be read where it does not tell: y4m, raw, ...
-        source_option: NAME=VALUE for FFmpeg's demuxer, such as framerate=25; may be given again
-        live: drop frames that come too late, and play a file at its own speed
-        stabilize: steadiness of colours over time, from 0 to below 1, such as 0.9
-        tiles: translate large frames in pieces: exact, or under the statistics of a thumbnail, or
-            of the first frame
         preview: port of a page on this machine that shows the live picture; 0 takes a free one
-        resume: work in segments, and go on after the last one that an interrupted run finished
     """
-    from cyclegan.engine.encoding import Encoding
     from cyclegan.engine.images import translate_path
-    from cyclegan.engine.layout import Part
-    from cyclegan.engine.options import VideoOptions
     from cyclegan.engine.progress import progress_bar
     from cyclegan.errors import ConfigError
-    from cyclegan.verbs.translating import (
-        open_translator,
-        previewing,
-        settings_from,
-        stopping_at_interrupt,
-        tell,
-    )
 
-    if resume and stabilize is not None:
+    if video.resume and run.stabilize is not None:
         raise ConfigError("a steadied run depends on all frames before: give it without --resume")
-
-    options = VideoOptions(
-        encoding=Encoding(
-            container=container,
-            encoder=encoder,
-            quality=quality,
-            pixel_format=pixel_format,
-            lossless=lossless,
-        ),
-        part=Part(start=start, end=end, size=size),
-        compare=compare,
-        live=live,
-        resume=resume,
-        source_format=source_format,
-        source_options=settings_from(source_option),
-    )
     with (
-        open_translator(
-            find_model(model),
-            backend=backend,
-            precision=precision,
-            stabilize=stabilize,
-            tiles=tiles,
-        ) as translator,
+        open_translator(run) as translator,
         previewing(preview) as show,
         progress_bar(f"translating {Path(source).name}") as progress,
-        stopping_at_interrupt(source, live) as stop,
+        stopping_at_interrupt(source, video.live) as stop,
     ):
         stats = translate_path(
             source,
             target,
             translator,
             skip_bad=skip_bad,
-            options=options,
+            options=video,
             progress=progress,
             show=show,
             stop=stop,

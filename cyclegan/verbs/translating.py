@@ -4,46 +4,93 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from tyro.conf import Suppress, UseAppendAction, arg
+
+from cyclegan.config import Precision
+from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.sources import Retry
+from cyclegan.engine.tiling import Tiles
 from cyclegan.errors import ConfigError
+from cyclegan.shipped import DEFAULT, find_model
+from cyclegan.verbs import Backend, Model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cyclegan.engine.images import ImageStats
     from cyclegan.engine.options import Show, VideoStats
-    from cyclegan.engine.runners.settings import Precision
-    from cyclegan.engine.tiling import Tiles
     from cyclegan.engine.translator import Translator
     from cyclegan.flicker import Flicker
 
 
-def open_translator(
-    model: "str | Path",
-    *,
-    backend: str,
-    precision: "Precision",
-    stabilize: float | None,
-    tiles: "Tiles | None",
-) -> "Translator":
-    """The translator that the flags ask for. Raises ConfigError for flags that exclude another."""
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What runs the generator."""
+
+    model: Model = DEFAULT
+    backend: Backend = "auto"
+    """auto takes what is fastest here."""
+    precision: Precision = "auto"
+    """Of the arithmetic."""
+    stabilize: float | None = None
+    """Steadiness of colours over time, from 0 to below 1, such as 0.9."""
+    tiles: Tiles | None = None
+    """Translate large frames in pieces: exact, or under the statistics of a thumbnail, or of the
+    first frame."""
+
+    def __post_init__(self) -> None:
+        if self.stabilize is None and self.tiles is None:
+            return
+        if self.stabilize is not None and self.tiles is not None:
+            raise ConfigError("frames are steadied or tiled, not both: give --stabilize or --tiles")
+        if self.backend not in ("auto", "torch"):
+            raise ConfigError(
+                f"--stabilize and --tiles run in PyTorch: leave out --backend {self.backend}"
+            )
+
+
+def options_from_flags(
+    source_option: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = (),
+) -> dict[str, str]:
+    """What FFmpeg is told of the source.
+
+    Args:
+        source_option: NAME=VALUE for its demuxer, such as framerate=25; may be given again
+    """
+    for pair in source_option:
+        if "=" not in pair.strip("="):
+            raise ConfigError(f"got the source option {pair!r}; expected NAME=VALUE")
+    return dict(pair.split("=", 1) for pair in source_option)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(VideoOptions):
+    """How a video is read, translated and written."""
+
+    # As VideoOptions has them, but for what is no flag, or one under another name.
+    source_options: Annotated[Mapping[str, str], arg(constructor=options_from_flags)] = field(
+        default_factory=dict
+    )
+    retry: Suppress[Retry] = field(default_factory=Retry)
+
+
+def open_translator(run: RunSettings) -> "Translator":
+    """The translator that the flags ask for. Raises ConfigError, ModelError, BackendError."""
     from cyclegan.engine.stabilize import open_stabilized
     from cyclegan.engine.tiling import open_tiled
     from cyclegan.engine.translator import Translator
 
-    if stabilize is None and tiles is None:
-        return Translator.open(model, backend=backend, precision=precision)
-    if stabilize is not None and tiles is not None:
-        raise ConfigError("frames are steadied or tiled, not both: give --stabilize or --tiles")
-    if backend not in ("auto", "torch"):
-        raise ConfigError(f"--stabilize and --tiles run in PyTorch: leave out --backend {backend}")
-    if tiles is not None:
-        return open_tiled(model, tiles, precision=precision)
-    assert stabilize is not None
-    return open_stabilized(model, steadiness=stabilize, precision=precision)
+    model = find_model(run.model)
+    if run.tiles is not None:
+        return open_tiled(model, run.tiles, precision=run.precision)
+    if run.stabilize is not None:
+        return open_stabilized(model, steadiness=run.stabilize, precision=run.precision)
+    return Translator.open(model, backend=run.backend, precision=run.precision)
 
 
 def flicker_of_clip(translator: "Translator", source: "Path") -> "Flicker":
@@ -55,14 +102,6 @@ def flicker_of_clip(translator: "Translator", source: "Path") -> "Flicker":
     with VideoReader(source) as reader:
         frames = (item.frame for item in reader.items() if isinstance(item, Picture))
         return flicker((frame, translator(frame)) for frame in frames)
-
-
-def settings_from(pairs: Sequence[str]) -> dict[str, str]:
-    """A dictionary of "name=value" strings. Raises ConfigError."""
-    for pair in pairs:
-        if "=" not in pair.strip("="):
-            raise ConfigError(f"got the source option {pair!r}; expected NAME=VALUE")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 @contextlib.contextmanager

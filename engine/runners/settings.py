@@ -2,9 +2,8 @@
 
 import threading
 from dataclasses import dataclass
-from typing import Literal
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+from cyclegan.config import Precision as Precision
 
 
 @dataclass(frozen=True, kw_only=True)

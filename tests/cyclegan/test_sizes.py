@@ -21,9 +21,9 @@ def test_anything_else_is_refused_with_what_was_expected(text):
 
 @pytest.mark.parametrize("verb", [["build", "m"], ["translate", "a", "b"], ["bench", "m"]])
 def test_every_verb_tells_what_a_size_is(verb, capsys):
-    with pytest.raises(SystemExit) as exit:
+    with pytest.raises(SystemExit) as left:
         main([*verb, "--size", "640by272"])
-    assert exit.value.code == 2
+    assert left.value.code == 2
     assert "'640by272'" in (said := capsys.readouterr().err)
     assert "WIDTHxHEIGHT" in said
     assert main([*verb, "--size", "272", "640"]) == 1

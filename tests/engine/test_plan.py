@@ -404,7 +404,10 @@ def test_the_command_line(
     target.write_bytes(b"vtrt")
     assert main(["inspect", str(target)]) == 0
     assert "DAMAGED" in capsys.readouterr().out
-    assert main(["build", str(model)]) == 1
-    assert "--size 256x256" in capsys.readouterr().err
-    assert main(["build", str(model), "--size", "64x64", "--profile", "1x2x3"]) == 1
-    assert "leave --size" in capsys.readouterr().err
+    for wrong, says in (
+        ([], "stated sizes"),
+        (["--size", "64", "--profile", "64"], "leave --size"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["build", str(model), *wrong])
+        assert says in capsys.readouterr().err
