@@ -19,14 +19,8 @@ from torch import Tensor, nn
 
 from cyclegan.engine.statistics import EPS, Moments
 from cyclegan.errors import BackendError
-from cyclegan.networks import (
-    BatchNorm,
-    InstanceNorm,
-    ResidualBlock,
-    ResizeConv,
-    ResnetGenerator,
-    TransposedConv,
-)
+from cyclegan.layers import BatchNorm, InstanceNorm, ResizeConv, TransposedConv
+from cyclegan.networks import ResidualBlock, ResnetGenerator
 
 BAND = 64
 """Rows that are computed at once."""

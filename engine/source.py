@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(cyclegan.__file__).parent
 _SHAPING = (
+    "layers.py",
     "networks.py",
     "engine/export.py",
     "engine/frame_graph.py",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cyclegan.errors import BackendError
 from cyclegan.kernels import Activation, finish
-from cyclegan.networks import InstanceNorm
+from cyclegan.layers import InstanceNorm
 
 EPS = 1e-5
 """As instance norm has it everywhere here."""

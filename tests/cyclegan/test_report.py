@@ -14,6 +14,7 @@ import pytest
 from cyclegan import sample_data
 from cyclegan.errors import DataError, OutputError
 from cyclegan.evaluate import Scores
+from cyclegan.loss_charts import read_losses, smoothed
 from cyclegan.pictures import read_picture, write_picture
 from cyclegan.report import (
     Figure,
@@ -23,8 +24,6 @@ from cyclegan.report import (
     Table,
     Video,
     best_rows,
-    read_losses,
-    smoothed,
     verdict,
     write_report,
 )

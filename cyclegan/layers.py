@@ -1,0 +1,79 @@
+"""What networks are made of: norms that do what follows them too, and ways to double a picture.
+
+N batch, C channels, H height, W width; activations are float (N, C, H, W). A norm is called with
+what follows it (activation, residual sum, reflection pad), so that one kernel can do it all:
+``norm(x, activation="relu", pad=1)``.
+"""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cyclegan.config import Norm, Upsample
+from cyclegan.kernels import Activation, finish, instance_norm, reflection_pad2d
+
+
+class InstanceNorm(nn.Module):
+    """Instance norm without parameters or running statistics."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(
+        self,
+        x: Tensor,
+        activation: Activation = "none",
+        residual: Tensor | None = None,
+        pad: int = 0,
+        unpadded: bool = False,
+    ) -> Any:
+        return instance_norm(
+            x, activation=activation, residual=residual, pad=pad, unpadded=unpadded
+        )
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm with scale, shift and running statistics."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        return finish(super().forward(x), *args, **kwargs)
+
+
+class NoNorm(nn.Module):
+    """No norm, only what follows it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return finish(x, *args, **kwargs)
+
+
+NORMS: dict[Norm, Any] = {"instance": InstanceNorm, "batch": BatchNorm, "none": NoNorm}
+
+
+def has_bias(norm: Norm) -> bool:
+    """Whether convolutions before this norm carry a bias, as the public implementation has it."""
+    return norm == "instance"
+
+
+class ResizeConv(nn.Conv2d):
+    """Nearest-neighbour doubling, then a 3x3 convolution (Odena et al. 2016)."""
+
+    def __init__(self, before: int, after: int, bias: bool) -> None:
+        super().__init__(before, after, 3, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        doubled = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return super().forward(reflection_pad2d(doubled, 1))
+
+
+class TransposedConv(nn.ConvTranspose2d):
+    """A 3x3 transposed convolution that doubles height and width."""
+
+    def __init__(self, before: int, after: int, bias: bool) -> None:
+        super().__init__(before, after, 3, stride=2, padding=1, output_padding=1, bias=bias)
+
+
+UPSAMPLES: dict[Upsample, Any] = {"transposed": TransposedConv, "resize": ResizeConv}
