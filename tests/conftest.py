@@ -1,11 +1,16 @@
 """Settings for all tests."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# The networks of tests are small: threads that share one wait for each other for longer than they
+# work, most of all on a machine that others use. Processes that tests start have it from here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Shared machines stall now and then: a slow example is no failure.
 hypothesis.settings.register_profile("project", deadline=None, max_examples=50)
