@@ -52,11 +52,11 @@ def onnx_from_generator(
         precision=precision,
         weights_sha256=weights_digest(generator),
     )
-    model = _exported(generator, _DTYPES[precision])
-    _tidy(model, info)
-    _seal(model)
-    onnx.checker.check_model(model, full_check=True)
-    with replacing(path) as temporary:
+    with replacing(path) as temporary:  # refused before the work, where it cannot be written
+        model = _exported(generator, _DTYPES[precision])
+        _tidy(model, info)
+        _seal(model)
+        onnx.checker.check_model(model, full_check=True)
         onnx.save(model, temporary)
     return path
 

@@ -10,6 +10,7 @@ import torch
 from cyclegan.checkpoint import save_generator
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
 from cyclegan.networks import Generator, generator_from_config, initialise
 
@@ -50,6 +51,12 @@ def model(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
     save_generator(path, generator, ("phones", "cars"))
     return path
+
+
+@pytest.fixture(scope="session")
+def graph(model: Path) -> Path:
+    """The small generator as a frame-to-frame graph."""
+    return open_source(model).onnx()
 
 
 @pytest.fixture(scope="session")

@@ -38,11 +38,6 @@ def settings(**changes: Any) -> PlanSettings:
     return PlanSettings(**(values | changes))
 
 
-@pytest.fixture(scope="module")
-def graph(model: Path) -> Path:
-    return open_source(model).onnx()
-
-
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own."""

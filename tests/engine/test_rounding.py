@@ -4,18 +4,11 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import pytest
 
 from cyclegan.engine.parity import compare
 from cyclegan.engine.rounding import rounded_graph, run_on_cpu
-from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import typed_graph
-
-
-@pytest.fixture(scope="module")
-def graph(model: Path) -> Path:
-    return open_source(model).onnx()
 
 
 def rounded(graph: Path, frames: Frames, precision: Any, norm: Any) -> tuple[Frames, Any]:

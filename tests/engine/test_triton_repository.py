@@ -32,11 +32,6 @@ def schema() -> Any:
     return module
 
 
-@pytest.fixture(scope="module")
-def graph(model: Path) -> Path:
-    return open_source(model).onnx()
-
-
 @pytest.fixture
 def plan(graph: Path, tmp_path: Path) -> PlanFile:
     """A plan of tensorrt-rtx whose note says that the full flavour made it: the server's kind."""

@@ -11,17 +11,11 @@ from onnx import TensorProto, helper
 from cyclegan.config import UnetConfig
 from cyclegan.engine.export import onnx_from_generator
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.source import open_source
 from cyclegan.engine.typed_graph import body_nodes, typed_graph
 from cyclegan.errors import BackendError, ModelError
 from cyclegan.networks import generator_from_config
 
 FLOAT, HALF, BFLOAT = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
-
-
-@pytest.fixture(scope="module")
-def graph(model: Path) -> Path:
-    return open_source(model).onnx()
 
 
 @pytest.fixture(scope="module")
