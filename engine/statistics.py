@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.errors import BackendError
-from cyclegan.kernels import Activation, finish
+from cyclegan.kernels import finish
 from cyclegan.layers import InstanceNorm
 
 EPS = 1e-5
@@ -62,16 +62,8 @@ class SharedNorm(nn.Module):
         super().__init__()
         self.statistics = statistics
 
-    def forward(
-        self,
-        x: Tensor,
-        activation: Activation = "none",
-        residual: Tensor | None = None,
-        pad: int = 0,
-        unpadded: bool = False,
-    ) -> Any:
-        z = normalise(x, self.statistics.of(x))
-        return finish(z, activation, residual, pad, unpadded)
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return finish(normalise(x, self.statistics.of(x)), *args, **kwargs)
 
 
 def moments(x: Tensor) -> Moments:

@@ -26,10 +26,10 @@ def _small(monkeypatch):
 
 
 def test_demo_leaves_a_report_that_shows_everything(tmp_path, capsys):
-    path = demo.run_demo(tmp_path, minutes=0.1, seed=3)
+    path = demo.run_demo(tmp_path, minutes=0.03, seed=3)
     page = path.read_text()
     assert path == tmp_path / "report.html"
-    assert "cyclegan demo --minutes 0.1 --seed 3" in page
+    assert "cyclegan demo --minutes 0.03 --seed 3" in page
     assert page.count("<video") == 3
     for expected in ("mean/std match", "PSNR", "bound by", "Blue Marble", "ResnetConfig(", "<svg"):
         assert expected in page
@@ -40,4 +40,4 @@ def test_demo_leaves_a_report_that_shows_everything(tmp_path, capsys):
         assert len(frames) == 12
         assert frames[0].width == width
     assert (tmp_path / "relief2satellite.onnx").exists()
-    assert "training for 0.1 minutes" in capsys.readouterr().out
+    assert "training for 0.03 minutes" in capsys.readouterr().out
