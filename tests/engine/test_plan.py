@@ -383,8 +383,13 @@ def test_processes_that_want_one_plan_build_it_once(graph: Path, own_cache: Path
 
 
 def test_the_command_line(
-    model: Path, frames: Frames, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path,
+    frames: Frames,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # no lines are broken
     target = tmp_path / "small.plan"
     sizes = ["--size", "96x64", "--target", "8.9"]
     assert main(["build", str(model), str(target), *sizes, "--precision", "mixed"]) == 0
