@@ -20,6 +20,8 @@ def translate(
     end: float | None = None,
     size: str | None = None,
     compare: Literal["none", "side", "wipe"] = "none",
+    depth: Literal["auto", 8, 16] = "auto",
+    decoder: Literal["auto", "cpu", "nvdec"] = "auto",
     container: str = "auto",
     encoder: str = "auto",
     quality: int | None = None,
@@ -47,6 +49,9 @@ def translate(
         end: second at which it is ended
         size: WIDTHxHEIGHT that frames are scaled to before they are translated
         compare: source and translation in one picture, side by side or with a moving border
+        depth: bits a channel that videos are translated with; auto takes 16 where source and
+            result have more than 8
+        decoder: of a video; auto takes NVDEC where an NVIDIA GPU has it
         container: of the result: y4m, raw, mkv, ts or FFmpeg's name; auto goes by the suffix
         encoder: FFmpeg's name, such as libx265, libvpx-vp9, libsvtav1, ffv1
         quality: on the encoder's scale, mostly a constant rate factor; smaller is better
@@ -89,6 +94,8 @@ def translate(
         ),
         part=Part(start=start, end=end, size=size_from(size)),
         compare=compare,
+        depth=depth,
+        decoder=decoder,
         live=live,
         resume=resume,
         source_format=source_format,

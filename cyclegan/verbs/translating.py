@@ -7,12 +7,15 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cyclegan.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from cyclegan.engine.images import ImageStats
     from cyclegan.engine.options import Show, VideoStats
@@ -54,7 +57,8 @@ def flicker_of_clip(translator: "Translator", source: "Path") -> "Flicker":
     from cyclegan.flicker import flicker
 
     with VideoReader(source) as reader:
-        frames = (item.frame for item in reader.items() if isinstance(item, Picture))
+        pictures = (item for item in reader.items() if isinstance(item, Picture))
+        frames = (cast("NDArray[np.uint8]", picture.frame) for picture in pictures)
         return flicker((frame, translator(frame)) for frame in frames)
 
 

@@ -60,7 +60,7 @@ def test_ten_bits_stay_ten(suffix: str, copies: Translator, tmp_path: Path) -> N
     before, after = decoded(source), decoded(tmp_path / f"out{suffix}")
     assert {picture.format.name for picture in after} == {"yuv422p10le"}
     for old, new in zip(before, after):
-        # Frames pass through the engine in 8 bits: half a step of four is lost, and coding.
+        # This engine takes 8 bits: half a step of four is lost, and coding.
         difference = old.to_ndarray().astype(int) - new.to_ndarray()
         assert np.abs(difference).mean() < 4
     translate_video(source, tmp_path / "eight.mp4", copies, encoded(pixel_format="yuv420p"))
