@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.config import Depth
 from cyclegan.engine.colour import colour_of
-from cyclegan.engine.hardware import Decoder, open_container
+from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import Decoded, Layout, Part, Picture, display_matrix
+from cyclegan.engine.opening import open_video
 from cyclegan.engine.sources import AnyPath, Input, input_from
-from cyclegan.errors import VideoError
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -43,26 +43,17 @@ class VideoReader:
         decoder: Decoder = "cpu",
     ) -> None:
         """``live``: frames come as soon as they can, not as fast. Raises VideoError."""
-        import av
 
         self.source = source if isinstance(source, Input) else input_from(source)
         self.part = part or Part()
         self.name = self.source.name
-        try:
-            self._container: Any = open_container(self.source, decoder)
-        except (av.FFmpegError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise VideoError(f"cannot read {self.name} as a video: {why}") from error
-        streams = self._container.streams
-        if not streams.video:
-            self._container.close()
-            raise VideoError(f"{self.name} has no video stream")
-        video: Any = streams.best("video") or streams.video[0]
+        self._container, self.video = open_video(self.source, decoder)
+        streams, video = self._container.streams, self.video
         # Decoding frame by frame in threads holds back as many frames as there are threads, and
         # NVDEC needs none.
         on_gpu = decoder != "cpu" and video.codec_context.is_hwaccel
         video.thread_type = "SLICE" if live or on_gpu else "AUTO"
-        self.video = video
+        video.codec_context.options = {"max_pixels": str(self.source.most_pixels)}
         self.copied: list[Stream] = [s for s in streams if s.type in COPIED]
         self.attachments: list[Any] = [s for s in streams if s.type == "attachment"]
         kept = (self.video, *self.copied, *self.attachments)
@@ -149,7 +140,7 @@ class VideoReader:
         import av
 
         count = damaged = 0
-        done = False
+        most, done = self.source.most_pixels, False
         self._seek()
         try:
             for packet in self._container.demux(self.video, *self.copied):
@@ -182,7 +173,8 @@ class VideoReader:
             why = getattr(error, "strerror", None) or error
             self.problems.append(f"reading stopped: {why}")
         if damaged:
-            self.problems.append(f"{damaged} packets are damaged")
+            unless = "" if self._seen else f", or their frames have over {most:,} pixels"
+            self.problems.append(f"{damaged} packets are damaged{unless}")
         if not done and not self.part.start:
             self._check_end(count)
 

@@ -5,62 +5,12 @@ data-centre GPUs have decoders and no encoder.
 """
 
 import functools
-import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from cyclegan.engine.gpus import nvidia_gpus
-from cyclegan.errors import VideoError
-
-if TYPE_CHECKING:
-    from av.codec.hwaccel import HWAccel
-
-    from cyclegan.engine.sources import Input
 
 Decoder = Literal["auto", "cpu", "nvdec"]
 NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
-_log = logging.getLogger(__name__)
-
-
-def open_container(source: "Input", decoder: Decoder) -> Any:
-    """PyAV's container for ``source``, its pictures decoded by ``decoder``.
-
-    "auto" takes NVDEC where it opens, for codecs that it knows, and says in the log why not. Raises
-    VideoError where "nvdec" cannot be had, and what PyAV raises.
-    """
-    import av
-    from av.codec.hwaccel import HWAccel
-
-    if decoder == "cpu":
-        return _opened(source, None)
-    reason = why_no_nvdec()
-    if reason is not None:
-        if decoder == "nvdec":
-            raise VideoError(f"NVDEC cannot be used here: {reason}; decode with auto or cpu")
-        _log.info("%s is decoded on the CPU: %s", source.name, reason)
-        return _opened(source, None)
-    try:
-        return _opened(source, HWAccel("cuda", allow_software_fallback=decoder == "auto"))
-    except RuntimeError as error:  # no stream of a codec that NVDEC has
-        raise VideoError(
-            f"NVDEC cannot decode {source.name}: {error}; decode with auto or cpu"
-        ) from error
-    except av.FFmpegError as error:
-        if decoder == "nvdec":
-            raise
-        _log.warning("NVDEC does not open for %s: %s", source.name, _why(error))
-        return _opened(source, None)
-
-
-def _opened(source: "Input", accelerator: "HWAccel | None") -> Any:
-    import av
-
-    return av.open(
-        source.url,
-        format=source.format,
-        options=dict(source.options),
-        timeout=source.timeout,
-        hwaccel=accelerator,
-    )
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import Chosen, Encoding, choose
 from cyclegan.engine.gpus import nvidia_gpus
 from cyclegan.engine.layout import Picture
+from cyclegan.engine.opening import open_video
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.sources import input_from
 from cyclegan.engine.translator import Translator
@@ -41,7 +42,7 @@ def test_by_name_the_gpu_is_refused_with_a_remedy(
 def test_auto_falls_back_with_a_line_in_the_log(
     clip: Clip, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "cyclegan.engine.hardware")
+    caplog.set_level(logging.INFO, "cyclegan.engine.opening")
     with VideoReader(clip("carphone_pristine"), decoder="auto") as reader:
         assert isinstance(next(iter(reader.items())), Picture)
     (line,) = caplog.messages
@@ -68,7 +69,7 @@ def test_codecs_that_the_gpu_lacks_are_refused_by_name(
     picture = tmp_path / "a.png"
     av.VideoFrame(16, 16, "rgb24").save(picture)
     with pytest.raises(VideoError, match=r"NVDEC cannot decode .*a\.png"):
-        hardware.open_container(input_from(picture), "nvdec")
+        open_video(input_from(picture), "nvdec")
 
 
 def chosen(source_format: str, size: tuple[int, int], given: Encoding | None = None) -> Chosen:
