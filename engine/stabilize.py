@@ -62,6 +62,8 @@ def open_stabilized(
 class StabilizedRunner(OrderedRunner):
     """A generator whose frames are translated in order, each with some memory of those before."""
 
+    remembers = True
+
     def __init__(
         self, source: Source, settings: Settings, *, steadiness: float = STEADINESS
     ) -> None:

@@ -83,6 +83,7 @@ class TiledRunner(OrderedRunner):
                 f"{self._multiple}"
             )
         self._mode, self._tile = mode, tile
+        self.remembers = mode == "frozen"
         self._device, self._dtype = module_device_dtype(source.name, settings)
         self._kind = torch.uint16 if settings.depth == 16 else torch.uint8
         generator: Any = source.generator().to(self._dtype).to(self._device)

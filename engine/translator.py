@@ -123,6 +123,11 @@ class Translator:
         return getattr(self._runner, "depths", (8,))
 
     @property
+    def remembers(self) -> bool:
+        """Whether a frame's translation depends on the frames before."""
+        return getattr(self._runner, "remembers", False)
+
+    @property
     def description(self) -> str:
         """What runs the generator, in words."""
         return getattr(self._runner, "description", self.backend)

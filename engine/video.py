@@ -75,6 +75,11 @@ def _in_segments(
     stop: threading.Event,
 ) -> VideoStats:
     """The same, through segments that outlive an interrupted run. Raises ConfigError too."""
+    if translator.remembers:
+        raise ConfigError(
+            "a steadied run, or one under the statistics of the first frame, depends on frames "
+            "that a resumed run does not translate again: give it without resume"
+        )
     if source.path is None or not output.is_file:
         raise ConfigError(
             f"cannot resume from {source.name} to {output.name}: both must be files, which can be "

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _TURNS = ("mov", "mp4", "matroska", "webm")
 """Containers that can tell players to turn the pictures."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
+_ALPHA = "alpha_mode"
+"""Tells that VP8 or VP9 has transparency, which lies beside its pictures."""
 _SETTINGS = (
     "width",
     "height",
@@ -95,6 +97,8 @@ class VideoWriter:
             self.discard()
             raise
         self.notes += [f"{_name(stream)} was left out" for stream in reader.left]
+        if _has_alpha(reader):
+            self.notes.append("the transparency of the source was left out")
         self._steps: set[int] = set()
         self._last_pts: int | None = None
 
@@ -182,7 +186,8 @@ class VideoWriter:
         """Whether the result has more than 8 bits a channel."""
         self._colour = as_rgb(layout.colour) if pixels.is_rgb else layout.colour
         self._describe(stream)
-        stream.metadata.update(reader.video.metadata)
+        told = reader.video.metadata
+        stream.metadata.update({key: told[key] for key in told if key.lower() != _ALPHA})
         return stream
 
     def _describe(self, stream: Any) -> None:
@@ -240,6 +245,12 @@ def _options(output: Output) -> dict[str, str]:
     if output.is_file and Path(output.url).suffix.lower() in (".mp4", ".mov", ".m4v"):
         options["movflags"] = "+faststart"
     return options
+
+
+def _has_alpha(reader: VideoReader) -> bool:
+    assert reader.layout is not None
+    told = {key.lower(): text for key, text in reader.video.metadata.items()}
+    return told.get(_ALPHA) == "1" or any(p.is_alpha for p in reader.layout.format.components)
 
 
 def _name(stream: "Stream") -> str:

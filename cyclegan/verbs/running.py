@@ -71,7 +71,6 @@ def translate(
     from cyclegan.engine.layout import Part
     from cyclegan.engine.options import VideoOptions
     from cyclegan.engine.progress import progress_bar
-    from cyclegan.errors import ConfigError
     from cyclegan.verbs.translating import (
         open_translator,
         previewing,
@@ -80,9 +79,6 @@ def translate(
         stopping_at_interrupt,
         tell,
     )
-
-    if resume and stabilize is not None:
-        raise ConfigError("a steadied run depends on all frames before: give it without --resume")
 
     options = VideoOptions(
         encoding=Encoding(

@@ -20,6 +20,7 @@ class DepthRunner:
         """The depths of frames that it takes; the first is the usual one."""
         first = open_one(self.depths[0])
         self.slots, self.max_batch = first.slots, first.max_batch
+        self.remembers = getattr(first, "remembers", False)
         self._open_one = open_one
         self._runners: dict[Depth, Runner] = {self.depths[0]: first}
         self._serving: list[Runner | None] = [None] * self.slots

@@ -85,6 +85,32 @@ def test_lossless_files_hold_the_very_frames(name: str, copies: Translator, tmp_
         np.testing.assert_array_equal(rgb(target), noise)
 
 
+@pytest.mark.parametrize(
+    ("form", "codec", "name"),
+    [
+        ("yuva420p", "ffv1", "in.mkv"),
+        ("rgba", "png", "in.mov"),
+        ("yuva420p", "libvpx-vp9", "in.webm"),
+    ],
+)
+def test_transparency_is_left_out_and_said(
+    form: str, codec: str, name: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / name
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, form
+        for frame in smooth(2):
+            shown = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            container.mux(stream.encode(shown.reformat(format=form)))
+        container.mux(stream.encode(None))
+    target = tmp_path / f"out{source.suffix}"
+    (note,) = translate_video(source, target, copies).notes
+    assert note == "the transparency of the source was left out"
+    with av.open(str(target)) as made:
+        assert "alpha_mode" not in {key.lower() for key in made.streams.video[0].metadata}
+
+
 def test_lossless_leaves_nothing_to_choose() -> None:
     with pytest.raises(ConfigError, match="nothing to choose"):
         Encoding(lossless=True, quality=3)
