@@ -230,10 +230,11 @@ _LOSSLESS_X264 = Encoding(encoder="libx264", lossless=True)
 
 def _pixel_format(name: str, formats: Sequence[str], source: Any, bits: int, even: bool) -> str:
     """The nearest that the encoder has to the source's chroma and to ``bits``."""
-    if not formats:
-        return _FIXED_FORMAT.get(name, "yuv420p") if even else "yuv444p"
-    chroma = _chroma(source) if even else "444"
     depths = next(ladder for most, ladder in _LADDERS if bits <= most)
+    if not formats:
+        fixed = _FIXED_FORMAT.get(name, "yuv420p") if even else "yuv444p"
+        return fixed + depths[0] if name == "wrapped_avframe" else fixed
+    chroma = _chroma(source) if even else "444"
     wanted = []
     for depth in depths:
         if depth == "" and bits > 8:

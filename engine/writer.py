@@ -244,6 +244,8 @@ def _options(output: Output) -> dict[str, str]:
     options = dict(output.options)
     if output.is_file and Path(output.url).suffix.lower() in (".mp4", ".mov", ".m4v"):
         options["movflags"] = "+faststart"
+    if output.format == "yuv4mpegpipe" or output.url.lower().endswith(".y4m"):
+        options["strict"] = "unofficial"  # more than 8 bits
     return options
 
 

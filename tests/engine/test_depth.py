@@ -156,13 +156,29 @@ def test_steadied_and_tiled_frames_may_be_deep(mode: str, model: Path, frames: n
     assert np.abs(made / 257 - shallow).max() <= 0.51
 
 
+def test_pipes_carry_deep_pictures(deep: Translator, film: Path, tmp_path: Path) -> None:
+    assert translate_video(film, tmp_path / "out.y4m", deep).notes == ()
+    assert decoded(tmp_path / "out.y4m")[0].format.name == "yuv420p10le"
+    codes = np.random.default_rng(0).integers(0, 65536, (2, 38, 46, 3)).astype("<u2")
+    (tmp_path / "in.raw").write_bytes(codes.tobytes())
+    size = {"video_size": "46x38", "pixel_format": "rgb48le"}
+    options = VideoOptions(
+        source_format="raw",
+        source_options=size,
+        encoding=Encoding(container="raw", pixel_format="rgb48le"),
+    )
+    translate_video(tmp_path / "in.raw", tmp_path / "out.raw", deep, options)
+    assert (tmp_path / "out.raw").read_bytes() == codes.tobytes()
+
+
 def test_sources_and_results_of_eight_bits_are_translated_with_eight(
     deep: Translator, film: Path, tmp_path: Path
 ) -> None:
     runner: Copies = deep._runner  # type: ignore[assignment]
     eight = write_video(tmp_path / "in.mp4", smooth(2), pix_fmt="yuv420p")
     assert translate_video(eight, tmp_path / "out.mp4", deep).notes == ()
-    (note,) = translate_video(film, tmp_path / "out.y4m", deep).notes
+    coarse = VideoOptions(encoding=Encoding(encoder="mpeg4"))
+    (note,) = translate_video(film, tmp_path / "coarse.mp4", deep, coarse).notes
     assert "the source has 10 bits a channel, the result 8" in note
     assert runner.seen == {"uint8"}
     translate_video(eight, tmp_path / "out.mp4", deep, VideoOptions(depth=16))
