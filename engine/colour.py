@@ -2,12 +2,19 @@
 
 H height, W width. Codes are those of ITU-T H.273, as FFmpeg has them. A matrix that is not given is
 taken to be BT.709 from 720 lines up and BT.601 below, as players do, and the result is tagged so.
+
+Frames of 16 bits are scaled so that white is 65535. FFmpeg's scaler has white elsewhere: at 255 x
+256 for limited range, and at the source's largest code, shifted up, for full range. The difference
+is made good here, by repeating the upper bits below.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from cyclegan.engine.tickets import Frames
+import numpy as np
+
+from cyclegan.config import Depth
+from cyclegan.engine.tickets import Frames, depth_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -43,34 +50,52 @@ def colour_of(picture: "VideoFrame") -> Colour:
     )
 
 
+def bits_of(pixel_format: Any) -> int:
+    """Of a channel, in PyAV's format of a picture."""
+    return max((part.bits for part in pixel_format.components), default=8)
+
+
 def rgb_from_picture(
-    picture: "VideoFrame", colour: Colour, size: tuple[int, int] | None = None
+    picture: "VideoFrame", colour: Colour, size: tuple[int, int] | None = None, depth: Depth = 8
 ) -> Frames:
-    """uint8 (H, W, 3) in [0, 255], full range, of a decoded picture, scaled to ``size`` (H, W)."""
+    """(H, W, 3) of ``depth`` bits, full range, of a decoded picture, scaled to ``size`` (H, W)."""
     tags = {}
+    bits = min(bits_of(picture.format), 16)
+    is_rgb = picture.format.is_rgb
+    has_chroma = not is_rgb and len(picture.format.components) >= 3
+    deepens = depth == 16 and (has_chroma or bits > 8)
+    if deepens and is_rgb:  # to all bits first: scaled in the same step, white would be less
+        picture, bits = picture.reformat(format="rgb48le", threads=1), 16
     if not picture.format.is_rgb:
         tags = {"src_colorspace": colour.matrix, "src_color_range": colour.range}
     height, width = size or (picture.height, picture.width)
     picture = picture.reformat(
         width,
         height,
-        format="rgb24",
+        format="rgb48le" if deepens else "rgb24",
         dst_color_range=FULL,
         interpolation=_exact(),
         threads=1,
         **tags,
     )
-    return cast(Frames, picture.to_ndarray())
+    frame = cast(Frames, picture.to_ndarray())
+    if deepens:
+        return _widened(frame, 8 if has_chroma and colour.range == LIMITED else bits)
+    return frame if depth == 8 else frame * np.uint16(257)
 
 
 def picture_from_rgb(frame: Frames, pixel_format: str, colour: Colour) -> "VideoFrame":
-    """A picture in ``pixel_format``, tagged with ``colour``, of uint8 (H, W, 3) in [0, 255].
+    """A picture in ``pixel_format``, tagged with ``colour``, of (H, W, 3), uint8 or uint16.
 
-    For formats that are RGB themselves, ``colour`` is :func:`as_rgb` of the video's.
+    For formats that are RGB themselves, ``colour`` is :func:`as_rgb` of the video's. What the
+    format has fewer bits for is rounded.
     """
-    from av import VideoFrame
+    from av import VideoFormat, VideoFrame
 
-    picture = VideoFrame.from_ndarray(frame, format="rgb24")
+    if depth_of(frame) == 16:
+        frame = _narrowed(frame, bits_of(VideoFormat(pixel_format)), colour.matrix == RGB)
+    given = "rgb24" if depth_of(frame) == 8 else "rgb48le"
+    picture = VideoFrame.from_ndarray(cast(Any, frame), format=given)
     if colour.matrix != RGB:
         picture = picture.reformat(
             format=pixel_format,
@@ -79,7 +104,7 @@ def picture_from_rgb(frame: Frames, pixel_format: str, colour: Colour) -> "Video
             interpolation=_exact(),
             threads=1,
         )
-    elif pixel_format != "rgb24":
+    elif pixel_format != given:
         picture = picture.reformat(format=pixel_format, threads=1)
     picture.colorspace, picture.color_range = colour.matrix, colour.range
     picture.color_primaries, picture.color_trc = colour.primaries, colour.transfer
@@ -89,6 +114,25 @@ def picture_from_rgb(frame: Frames, pixel_format: str, colour: Colour) -> "Video
 def as_rgb(colour: Colour) -> Colour:
     """The tags of frames that are stored as RGB."""
     return replace(colour, matrix=RGB, range=FULL)
+
+
+def _widened(frame: Frames, shift: int) -> Frames:
+    """uint16 in which white is 65535, of such in which its lower 16 - ``shift`` bits are 0."""
+    frame = np.minimum(frame, np.uint16(0xFFFF & ~(0xFFFF >> shift)))
+    frame += frame >> shift
+    return frame
+
+
+def _narrowed(frame: Frames, bits: int, to_rgb: bool) -> Frames:
+    """uint16 as the scaler wants it for a format of ``bits``; uint8 where that holds no more."""
+    if bits <= 8:  # the scaler would add noise
+        return ((frame - (frame >> 8) + np.uint16(128)) >> 8).astype(np.uint8)
+    if not to_rgb:
+        return frame - (frame >> 8)
+    if bits >= 16:
+        return frame
+    # The scaler cuts the lower bits off.
+    return frame - (frame >> bits) + np.uint16(1 << (15 - bits))
 
 
 def _exact() -> int:

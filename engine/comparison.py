@@ -1,6 +1,6 @@
 """Frames that show source and translation together.
 
-H height, W width. Frames are uint8 (H, W, 3).
+H height, W width. Frames are (H, W, 3), uint8 or uint16.
 """
 
 import math
@@ -31,7 +31,7 @@ def wipe(source: Frames, translation: Frames, seconds: float) -> Frames:
     edge = round((0.5 - 0.5 * math.cos(2 * math.pi * seconds / WIPE_SECONDS)) * width)
     shown = translation.copy()
     shown[:, :edge] = source[:, :edge]
-    shown[:, max(edge - 1, 0) : edge + 1] = 255
+    shown[:, max(edge - 1, 0) : edge + 1] = np.iinfo(shown.dtype).max
     return shown
 
 

@@ -6,16 +6,17 @@ part that is cut out begins at zero.
 """
 
 import contextlib
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from cyclegan.engine.colour import colour_of, rgb_from_picture
-from cyclegan.engine.layout import Layout, Part, Picture, display_matrix
+from cyclegan.config import Depth
+from cyclegan.engine.colour import colour_of
+from cyclegan.engine.hardware import Decoder
+from cyclegan.engine.layout import Decoded, Layout, Part, Picture, display_matrix
+from cyclegan.engine.opening import open_video
 from cyclegan.engine.sources import AnyPath, Input, input_from
-from cyclegan.errors import VideoError
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -34,32 +35,25 @@ class VideoReader:
     """Decodes the best video stream of a source. Use it as a context manager."""
 
     def __init__(
-        self, source: Input | AnyPath, part: Part | None = None, *, live: bool = False
+        self,
+        source: Input | AnyPath,
+        part: Part | None = None,
+        *,
+        live: bool = False,
+        decoder: Decoder = "cpu",
     ) -> None:
         """``live``: frames come as soon as they can, not as fast. Raises VideoError."""
-        import av
 
         self.source = source if isinstance(source, Input) else input_from(source)
         self.part = part or Part()
         self.name = self.source.name
-        try:
-            self._container: Any = av.open(
-                self.source.url,
-                format=self.source.format,
-                options=dict(self.source.options),
-                timeout=self.source.timeout,
-            )
-        except (av.FFmpegError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise VideoError(f"cannot read {self.name} as a video: {why}") from error
-        streams = self._container.streams
-        if not streams.video:
-            self._container.close()
-            raise VideoError(f"{self.name} has no video stream")
-        video: Any = streams.best("video") or streams.video[0]
-        # Decoding frame by frame in threads holds back as many frames as there are threads.
-        video.thread_type = "SLICE" if live else "AUTO"
-        self.video = video
+        self._container, self.video = open_video(self.source, decoder)
+        streams, video = self._container.streams, self.video
+        # Decoding frame by frame in threads holds back as many frames as there are threads, and
+        # NVDEC needs none.
+        on_gpu = decoder != "cpu" and video.codec_context.is_hwaccel
+        video.thread_type = "SLICE" if live or on_gpu else "AUTO"
+        video.codec_context.options = {"max_pixels": str(self.source.most_pixels)}
         self.copied: list[Stream] = [s for s in streams if s.type in COPIED]
         self.attachments: list[Any] = [s for s in streams if s.type == "attachment"]
         kept = (self.video, *self.copied, *self.attachments)
@@ -70,6 +64,9 @@ class VideoReader:
         """What was damaged or missing, found while reading."""
         self.layout: Layout | None = None
         """Known from the first frame on."""
+        self.depth: Depth = 8
+        """Bits a channel of the RGB frames that it gives."""
+        self._begun: Iterator[Decoded | Packet[Any]] | None = None
         self._seen = 0
         self._size: tuple[int, int] | None = None
         self._next_pts = 0
@@ -110,13 +107,22 @@ class VideoReader:
                 cut.append({**chapter, "start": start, "end": end})
         return cut
 
+    def begin(self) -> None:
+        """Read up to the first frame, so that ``layout`` is known. ``items`` begins with it."""
+        items, head = self._raw_items(), []
+        for item in items:
+            head.append(item)
+            if isinstance(item, Decoded):
+                break
+        self._begun = chain(head, items)
+
     def items(self) -> Iterator["Picture | Packet[Any]"]:
         """Frames and packets to copy, in the source's order; ends early at damage."""
-        for item in self._raw_items():
+        for item in self._begun or self._raw_items():
             if not isinstance(item, Decoded):
                 yield item
             elif self._seen > self.skipped:
-                yield item.picture()
+                yield item.picture(self.depth)
 
     def copies(self) -> Iterator["Packet[Any]"]:
         """The packets to copy alone, in the source's order; ends early at damage."""
@@ -134,7 +140,7 @@ class VideoReader:
         import av
 
         count = damaged = 0
-        done = False
+        most, done = self.source.most_pixels, False
         self._seek()
         try:
             for packet in self._container.demux(self.video, *self.copied):
@@ -167,7 +173,8 @@ class VideoReader:
             why = getattr(error, "strerror", None) or error
             self.problems.append(f"reading stopped: {why}")
         if damaged:
-            self.problems.append(f"{damaged} packets are damaged")
+            unless = "" if self._seen else f", or their frames have over {most:,} pixels"
+            self.problems.append(f"{damaged} packets are damaged{unless}")
         if not done and not self.part.start:
             self._check_end(count)
 
@@ -279,19 +286,3 @@ class VideoReader:
         stated = float((self.video.duration + (self.video.start_time or 0)) * self.video.time_base)
         frame = 1 / float(self.video.average_rate or 25)
         return self._video_end_seconds < stated - 1.5 * frame
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A decoded frame of which no RGB picture was made yet."""
-
-    decoded: "VideoFrame"
-    pts: int
-    duration: int
-    size: tuple[int, int] | None
-
-    def picture(self) -> Picture:
-        """The frame as RGB."""
-        at = time.perf_counter()
-        frame = rgb_from_picture(self.decoded, colour_of(self.decoded), self.size)
-        return Picture(frame=frame, pts=self.pts, duration=self.duration, at=at)

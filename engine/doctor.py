@@ -182,11 +182,19 @@ def _video() -> dict[str, str]:
     from av.codec import codecs_available
 
     from cyclegan.engine.encoding import ENCODERS
+    from cyclegan.engine.hardware import NVENC, why_no_encoder, why_no_nvdec
 
-    here = [name for name in ENCODERS if name in codecs_available]
-    gone = [name for name in ENCODERS if name not in codecs_available]
+    on_cpu = [name for name in ENCODERS if name not in NVENC]
+    here = [name for name in on_cpu if name in codecs_available]
+    gone = [name for name in on_cpu if name not in codecs_available]
     missing = f"; not in this FFmpeg: {', '.join(gone)}" if gone else ""
+    nvdec = why_no_nvdec()
+    nvenc = {name: why_no_encoder(name) for name in NVENC}
+    encodes = "by h264_nvenc for H.264 of 8 bits in 4:2:0, else " if not nvenc[NVENC[0]] else ""
     return {
-        "video decoding": "on the CPU, by libavcodec",
-        "video encoding": f"on the CPU unless --encoder says otherwise; {', '.join(here)}{missing}",
+        "video decoding": "on the CPU, by libavcodec" if nvdec else "by NVDEC, else on the CPU",
+        "video encoding": f"{encodes}on the CPU, unless --encoder names another; "
+        f"{', '.join(here)}{missing}",
+        "NVDEC": nvdec or "opens",
+        **{name: reason or "opens" for name, reason in nvenc.items()},
     }

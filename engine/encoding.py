@@ -5,14 +5,19 @@ container, the quality by the encoder, and the pixel format by the source: its c
 kept where the encoder can.
 """
 
+import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from cyclegan.engine.colour import bits_of
+from cyclegan.engine.hardware import NVENC, why_no_encoder
 from cyclegan.errors import ConfigError, VideoError
 
-DEEP = 10
-"""Bits of a colour from which a source counts as deep; results then have 10."""
+_log = logging.getLogger(__name__)
+VideoDepth = Literal["auto", 8, 16]
+"""Bits a channel that frames are translated with."""
 
 CONTAINERS = {
     "y4m": "yuv4mpegpipe",
@@ -66,6 +71,8 @@ class Encoder:
     """For frames that must not wait inside the encoder."""
     lossless: tuple[str, Mapping[str, str]] | None = None
     """The pixel format and options under which it loses nothing of 8-bit RGB."""
+    lossless_deep: str | None = None
+    """The pixel format under which it loses nothing of 16-bit RGB."""
 
 
 _X26_LIVE = {"tune": "zerolatency", "preset": "veryfast"}
@@ -87,8 +94,8 @@ ENCODERS: dict[str, Encoder] = {
         lossless=("gbrp", {"lossless": "1"}),
     ),
     "libsvtav1": Encoder(quality=("crf", 28), options={"preset": "8"}),
-    "ffv1": Encoder(options={"level": "3"}, lossless=("bgr0", {})),
-    "png": Encoder(lossless=("rgb24", {})),
+    "ffv1": Encoder(options={"level": "3"}, lossless=("bgr0", {}), lossless_deep="gbrp16le"),
+    "png": Encoder(lossless=("rgb24", {}), lossless_deep="rgb48be"),
     "mjpeg": Encoder(quality=("qscale", 2)),
     "mpeg4": Encoder(quality=("qscale", 3)),
     "rawvideo": Encoder(lossless=("rgb24", {})),
@@ -129,17 +136,29 @@ class Chosen:
 
 
 def choose(
-    encoding: Encoding, container: str, suffix: str, source_format: Any, *, even: bool, live: bool
+    encoding: Encoding,
+    container: str,
+    suffix: str,
+    source_format: Any,
+    *,
+    size: tuple[int, int],
+    live: bool,
+    depth: VideoDepth = "auto",
 ) -> Chosen:
     """Fill the gaps of ``encoding`` for FFmpeg's muxer ``container`` and a target's ``suffix``.
 
-    ``source_format`` is PyAV's format of the source's pictures; ``even``: both sides are even.
-    Raises VideoError for an encoder that this FFmpeg does not have, that takes no quality, or that
-    cannot be lossless.
+    ``source_format`` is PyAV's format of the source's pictures; ``size``: width and height;
+    ``depth``: asked for translated frames. H.264 is coded by NVENC where that opens for such frames
+    and keeps their chroma and depth.
+    Raises VideoError for an encoder that this FFmpeg or machine does not have, that takes no
+    quality, or that cannot be lossless.
     """
     import av
 
     name = _encoder_name(encoding, container, suffix)
+    if name in NVENC and (reason := why_no_encoder(name, *size)):
+        raise VideoError(f"{name} cannot be used here: {reason}; take libx264, libx265, libsvtav1")
+    even = size[0] % 2 == size[1] % 2 == 0
     try:
         codec = av.Codec(name, "w")
     except av.codec.codec.UnknownCodecError as error:
@@ -150,6 +169,9 @@ def choose(
     known = ENCODERS.get(name, Encoder())
     formats = [entry.name for entry in codec.video_formats or ()]
     options = dict(known.options) | (dict(known.live) if live else {})
+    bits = bits_of(source_format)
+    if depth == 16:
+        bits = max(bits, 10)
     if encoding.lossless:
         if known.lossless is None:
             raise VideoError(
@@ -157,6 +179,8 @@ def choose(
                 "take libx264rgb"
             )
         pixel_format, more = known.lossless
+        if bits > 8 and depth != 8:
+            pixel_format = known.lossless_deep or pixel_format
         return _chosen(name, codec, options | dict(more), pixel_format)
     if encoding.quality is not None and known.quality is None:
         raise VideoError(f"{name} has no quality to set; leave it out")
@@ -165,9 +189,17 @@ def choose(
         options[option] = str(default if encoding.quality is None else encoding.quality)
     pixel_format = encoding.pixel_format
     if pixel_format == "auto":
-        pixel_format = _pixel_format(name, formats, source_format, even)
+        pixel_format = _pixel_format(name, formats, source_format, bits, even)
     elif formats and pixel_format not in formats:
         raise VideoError(f"{name} takes no {pixel_format}; it takes {', '.join(formats)}")
+    if name == "libx264" and encoding.encoder == "auto" and pixel_format == "yuv420p":
+        reason = why_no_encoder("h264_nvenc", *size)
+        if reason is None:
+            on_gpu = dataclasses.replace(encoding, encoder="h264_nvenc")
+            return choose(
+                on_gpu, container, suffix, source_format, size=size, live=live, depth=depth
+            )
+        _log.info("encoding on the CPU: %s", reason)
     return _chosen(name, codec, options, pixel_format)
 
 
@@ -196,23 +228,36 @@ def _encoder_name(encoding: Encoding, container: str, suffix: str) -> str:
 _LOSSLESS_X264 = Encoding(encoder="libx264", lossless=True)
 
 
-def _pixel_format(name: str, formats: Sequence[str], source: Any, even: bool) -> str:
-    """The nearest that the encoder has to the source's chroma and depth."""
+def _pixel_format(name: str, formats: Sequence[str], source: Any, bits: int, even: bool) -> str:
+    """The nearest that the encoder has to the source's chroma and to ``bits``."""
+    depths = next(ladder for most, ladder in _LADDERS if bits <= most)
     if not formats:
-        return _FIXED_FORMAT.get(name, "yuv420p") if even else "yuv444p"
+        fixed = _FIXED_FORMAT.get(name, "yuv420p") if even else "yuv444p"
+        return fixed + depths[0] if name == "wrapped_avframe" else fixed
     chroma = _chroma(source) if even else "444"
-    deep = max((part.bits for part in source.components), default=8) >= DEEP
-    wanted = [
-        f"{kind}{layout}p{bits}"
-        for bits in (("10le", "") if deep else ("", "10le"))
-        for kind in ("yuv", "yuvj")
-        for layout in (chroma, "444", "422", "420")
-    ]
+    wanted = []
+    for depth in depths:
+        if depth == "" and bits > 8:
+            wanted += ["rgb48be", "rgb48le"]  # of pictures
+        wanted += [
+            f"{kind}{layout}p{depth}"
+            for kind in ("yuv", "yuvj")
+            for layout in (chroma, "444", "422", "420")
+        ]
     if name == "mjpeg":
         wanted = ["yuvj444p"]
     if not even:
-        wanted = [entry for entry in wanted if "444" in entry]
+        wanted = [entry for entry in wanted if "444" in entry or "rgb" in entry]
     return next((entry for entry in wanted if entry in formats), formats[0])
+
+
+_LADDERS = (
+    (8, ("", "10le")),
+    (10, ("10le", "")),
+    (12, ("12le", "10le", "")),
+    (99, ("16le", "12le", "10le", "")),
+)
+"""Bits of a channel up to which these endings of pixel formats are tried, best first."""
 
 
 def _chroma(source: Any) -> str:

@@ -1,9 +1,10 @@
 """A generator as an ONNX file that takes frames and gives frames.
 
 N batch, H height, W width, C channels. The graph has one input ``frames``, uint8 (N, H, W, C), and
-one output ``translated``, uint8 (N, H, W, C'); N, H and W are free, H and W multiples of the
-generator's ``size_multiple``. It uses standard operators of opset 20 alone. What a host must know
-about it stands in its metadata (:class:`~cyclegan.engine.graph_info.GraphInfo`).
+one output ``translated``, uint8 (N, H, W, C'), both uint16 in a graph of depth 16; N, H and W are
+free, H and W multiples of the generator's ``size_multiple``. It uses standard operators of opset 20
+alone. What a host must know about it stands in its metadata
+(:class:`~cyclegan.engine.graph_info.GraphInfo`).
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 import torch
 
-from cyclegan.config import as_dict
+from cyclegan.config import Depth, as_dict
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.graph_info import GRAPH_DIGEST, INPUT, OPSET, OUTPUT, GraphInfo
 from cyclegan.errors import BackendError
@@ -27,6 +28,7 @@ from cyclegan.networks import Generator
 
 GraphPrecision = Literal["float32", "float16"]
 _DTYPES: dict[GraphPrecision, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
+_FRAMES: dict[Depth, torch.dtype] = {8: torch.uint8, 16: torch.uint16}
 
 
 def onnx_from_generator(
@@ -35,13 +37,15 @@ def onnx_from_generator(
     *,
     precision: GraphPrecision = "float32",
     domains: tuple[str, str] = ("A", "B"),
+    depth: Depth = 8,
 ) -> Path:
     """Write the frame-to-frame graph of ``generator`` to ``path``, and return ``path``.
 
     ``precision`` is that of the weights and the arithmetic inside: ``float16`` is meant for GPUs
     that take precision from the graph. ``domains`` name what the generator translates from and to.
-    The generator itself stays as it is. Raises BackendError when PyTorch's exporter refuses the
-    module, OutputError when ``path`` cannot be written.
+    ``depth``: bits a channel of the frames, 8 or 16. The generator itself stays as it is. Raises
+    BackendError when PyTorch's exporter refuses the module, OutputError when ``path`` cannot be
+    written.
     """
     import onnx
 
@@ -51,9 +55,10 @@ def onnx_from_generator(
         domains=domains,
         precision=precision,
         weights_sha256=weights_digest(generator),
+        depth=depth,
     )
     with replacing(path) as temporary:  # refused before the work, where it cannot be written
-        model = _exported(generator, _DTYPES[precision])
+        model = _exported(generator, _DTYPES[precision], _FRAMES[depth])
         _tidy(model, info)
         _seal(model)
         onnx.checker.check_model(model, full_check=True)
@@ -70,14 +75,14 @@ def weights_digest(generator: Generator) -> str:
     return digest.hexdigest()
 
 
-def _exported(generator: Generator, dtype: torch.dtype) -> Any:
-    """The ONNX model (protobuf) of a copy of ``generator`` in ``dtype``."""
+def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype) -> Any:
+    """The ONNX model (protobuf) of a copy of ``generator`` in ``dtype``, for ``frames``."""
     frozen = copy.deepcopy(generator).cpu().eval().requires_grad_(False).to(dtype)
     # Sizes that are neither 0 nor 1, and unlike one another, so that none is taken for a constant.
     multiple = generator.config.size_multiple
     side = max(8, multiple)
     example = torch.zeros(
-        2, side + multiple, side + 2 * multiple, generator.config.in_channels, dtype=torch.uint8
+        2, side + multiple, side + 2 * multiple, generator.config.in_channels, dtype=frames
     )
     free = torch.export.Dim.DYNAMIC
     try:

@@ -1,16 +1,20 @@
-"""The frame-to-frame network: uint8 frames in, uint8 frames out.
+"""The frame-to-frame network: frames in, frames out.
 
 N batch, H height, W width, C channels. Every engine runs this one function, whatever its backend,
-so that a host needs no pixel code: frames uint8 (N, H, W, C) in [0, 255] go in, uint8 (N, H, W, C')
-of the same H and W come out. H and W are multiples of the generator's ``size_multiple``.
+so that a host needs no pixel code: frames (N, H, W, C) go in, frames (N, H, W, C') of the same H
+and W and the same type come out. H and W are multiples of the generator's ``size_multiple``. Frames
+are uint8 in [0, 255], or uint16 in [0, 65535], which films of more than 8 bits need: the largest
+value is white in both, so uint8 v and uint16 257 v are one colour.
 """
 
 import torch
 from torch import Tensor, nn
 
+_LARGEST = {torch.uint8: 255, torch.uint16: 65535}
+
 
 class FrameToFrame(nn.Module):
-    """A generator between frames: x / 127.5 - 1 before it, (y + 1) * 127.5 after it."""
+    """A generator between frames, white being w: x / (w / 2) - 1 before it, (y + 1) w / 2 after."""
 
     def __init__(self, generator: nn.Module, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -18,10 +22,24 @@ class FrameToFrame(nn.Module):
         self.dtype = dtype
 
     def forward(self, frames: Tensor) -> Tensor:
-        """uint8 (N, H, W, C) -> uint8 (N, H, W, C'), rounded half to even and clamped."""
-        # The casts stand outermost: TensorRT takes uint8 only at the edge of a graph, next to one.
-        x = frames.to(self.dtype).permute(0, 3, 1, 2) / 127.5 - 1
-        # Back to float32 first where the network runs in less: half a grey level is at stake.
-        y: Tensor = self.generator(x).to(torch.float32)
-        y = ((y + 1) * 127.5).round().clamp(0, 255)
-        return y.permute(0, 2, 3, 1).to(torch.uint8)
+        """(N, H, W, C) -> (N, H, W, C') of the same type, rounded half to even and clamped."""
+        y: Tensor = self.generator(values_of_frames(frames, self.dtype))
+        return frames_of_values(y, frames.dtype)
+
+
+def values_of_frames(frames: Tensor, dtype: torch.dtype) -> Tensor:
+    """``dtype`` (N, C, H, W) in [-1, 1] of uint8 or uint16 (N, H, W, C)."""
+    half = _LARGEST[frames.dtype] / 2
+    if frames.dtype == torch.uint16:
+        # float16 ends below 65535, and bfloat16 has 256 levels where there are 65536.
+        return (frames.to(torch.float32).permute(0, 3, 1, 2) / half - 1).to(dtype)
+    # The casts stand outermost: TensorRT takes uint8 only at the edge of a graph, next to one.
+    return frames.to(dtype).permute(0, 3, 1, 2) / half - 1
+
+
+def frames_of_values(y: Tensor, dtype: torch.dtype) -> Tensor:
+    """``dtype``, uint8 or uint16, (N, H, W, C), of values in [-1, 1] (N, C, H, W)."""
+    largest = _LARGEST[dtype]
+    # Back to float32 first where the network runs in less: half a grey level is at stake.
+    y = ((y.to(torch.float32) + 1) * (largest / 2)).round().clamp(0, largest)
+    return y.permute(0, 2, 3, 1).to(dtype)

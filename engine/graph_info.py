@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import cyclegan
-from cyclegan.config import GeneratorConfig, as_dict, from_dict
+from cyclegan.config import Depth, GeneratorConfig, as_dict, from_dict
 from cyclegan.errors import CycleGANError, ModelError, NewerFormatError
 
-FORMAT_VERSION = 1
-"""Of the graph's interface and metadata; a reader refuses what is newer."""
+FORMAT_VERSIONS: dict[Depth, int] = {8: 1, 16: 2}
+"""Of the graph's interface and metadata, by the depth of its frames: a reader refuses what is newer
+than it knows, and so those that know 8 bits alone refuse 16."""
+FORMAT_VERSION = max(FORMAT_VERSIONS.values())
 OPSET = 20
 INPUT, OUTPUT = "frames", "translated"
 _PREFIX = "cyclegan."
@@ -29,18 +31,20 @@ class GraphInfo:
     precision: str = "float32"
     """Of the weights and the arithmetic inside the graph."""
     weights_sha256: str = ""
+    depth: Depth = 8
+    """Bits a channel of the frames: uint8 or uint16."""
 
     def to_metadata(self) -> dict[str, str]:
         """As the strings that travel in the file."""
         values = {
-            "format_version": str(FORMAT_VERSION),
+            "format_version": str(FORMAT_VERSIONS[self.depth]),
             "library_version": cyclegan.__version__,
             "config": json.dumps(as_dict(self.config)),
             "domains": json.dumps(self.domains),
             "size_multiple": str(self.config.size_multiple),
             "precision": self.precision,
             "weights_sha256": self.weights_sha256,
-            "value_range": "uint8 0..255, RGB, NHWC",
+            "value_range": f"uint{self.depth} 0..{2**self.depth - 1}, RGB, NHWC",
         }
         return {_PREFIX + key: value for key, value in values.items()}
 
@@ -72,6 +76,7 @@ class GraphInfo:
                 domains=(source, target),
                 precision=values["precision"],
                 weights_sha256=values["weights_sha256"],
+                depth=next(d for d, known in FORMAT_VERSIONS.items() if known >= version),
             )
         except (KeyError, ValueError, CycleGANError) as error:
             raise ModelError(f"{path} has damaged metadata: {error!r}; export it again") from error

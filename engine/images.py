@@ -130,7 +130,8 @@ def translate_folder(
     def write(item: tuple[_Read, Translation]) -> None:
         nonlocal done
         picture, translation = item
-        write_image(target / picture.name, translator.collect(translation), picture.alpha)
+        frame = cast(NDArray[np.uint8], translator.collect(translation))
+        write_image(target / picture.name, frame, picture.alpha)
         done += 1
         if progress:
             progress(done, len(paths))
@@ -160,7 +161,7 @@ def is_picture(path: Path) -> bool:
 
 def read_image(
     path: Path, channels: int = 3, *, keep_alpha: bool = False
-) -> tuple[Frames, NDArray[np.uint8] | None]:
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """uint8 (H, W, 1 or 3), and its transparency, uint8 (H, W), where it has one and it is kept.
 
     Raises ImageError when the file is missing, truncated or no picture, or for other channels.
@@ -175,7 +176,9 @@ def read_image(
     return picture_from_image(image, cast(Channels, channels)), alpha
 
 
-def write_image(path: Path, frame: Frames, alpha: NDArray[np.uint8] | None = None) -> None:
+def write_image(
+    path: Path, frame: NDArray[np.uint8], alpha: NDArray[np.uint8] | None = None
+) -> None:
     """Write uint8 (H, W, 1 or 3), with transparency (H, W) if given. Raises OutputError."""
     from PIL import Image
 

@@ -4,14 +4,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cyclegan.config import Depth
+from cyclegan.engine.colour import bits_of
 from cyclegan.engine.comparison import COMBINE
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.layout import Picture
+from cyclegan.engine.layout import Layout, Picture
 from cyclegan.engine.live import latency_of, paced
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import StageSeconds, run_pipeline
@@ -35,6 +36,10 @@ class Writer(Protocol):
 
     notes: list[str]
     """What could not be taken along."""
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the result has more than 8 bits a channel."""
 
     def write(self, item: "Picture | Packet[Any]") -> None:
         """Take a translated frame, or a packet of the source."""
@@ -72,11 +77,16 @@ class Job:
 
     def run(self, open_writer: Callable[[], Writer]) -> VideoStats:
         """Write the translated video; the writer is opened when the first frame is known."""
-        items = self._started()
+        reader = self._reader
+        reader.begin()
+        if reader.layout is None:
+            problems = "".join(f"; {problem}" for problem in reader.problems)
+            raise VideoError(f"{reader.name} has no frames that can be decoded{problems}")
         decoded = time.perf_counter() - self._begun
         self._writer = open_writer()
         try:
-            stages = self._run_stages(items)
+            reader.depth = self._depth(reader.layout)
+            stages = self._run_stages(reader.items())
             self._writer.close()
         except BaseException:
             self._writer.discard()
@@ -96,18 +106,23 @@ class Job:
             items, self._submit, self._write, capacity=capacity, most=translator.max_batch
         )
 
-    def _started(self) -> "Iterator[Picture | Packet[Any]]":
-        """All items, with the first frame decoded already: the writer needs to know its layout."""
-        items = self._reader.items()
-        head = []
-        for item in items:
-            head.append(item)
-            if isinstance(item, Picture):
-                return chain(head, items)
-        if self._reader.layout:  # An earlier run has translated them all.
-            return iter(head)
-        problems = "".join(f"; {problem}" for problem in self._reader.problems)
-        raise VideoError(f"{self._reader.name} has no frames that can be decoded{problems}")
+    def _depth(self, layout: Layout) -> Depth:
+        """Bits a channel of the frames; notes it where bits of the source are lost."""
+        depths, asked = self._translator.depths, self._options.depth
+        if asked != "auto":
+            return asked
+        if not layout.is_deep:
+            return depths[0]
+        bits = f"the source has {bits_of(layout.format)} bits a channel"
+        if not self._writer.is_deep:
+            self._writer.notes.append(f"{bits}, the result 8")
+        elif 16 in depths:
+            return 16
+        else:
+            self._writer.notes.append(
+                f"{bits}, and was translated with 8, since {self._translator.backend} takes no more"
+            )
+        return depths[0]
 
     def _submit(self, items: "list[Picture | Packet[Any]]") -> "list[_Submitted | Packet[Any]]":
         results: list[_Submitted | Packet[Any]] = []

@@ -3,13 +3,15 @@
 H height, W width.
 """
 
+import time
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cyclegan.engine.colour import Colour
+from cyclegan.config import Depth
+from cyclegan.engine.colour import Colour, bits_of, colour_of, rgb_from_picture
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import ConfigError
 
@@ -24,13 +26,29 @@ class Picture:
     """A decoded frame."""
 
     frame: Frames
-    """RGB, uint8 (H, W, 3)."""
+    """RGB, (H, W, 3)."""
     pts: int
     """Presentation time in units of the stream's time base."""
     duration: int
     """In the same unit; 0 if unknown."""
     at: float = 0.0
     """When it was decoded, by ``time.perf_counter``."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded frame of which no RGB picture was made yet."""
+
+    decoded: "VideoFrame"
+    pts: int
+    duration: int
+    size: tuple[int, int] | None
+
+    def picture(self, depth: Depth) -> Picture:
+        """The frame as RGB."""
+        at = time.perf_counter()
+        frame = rgb_from_picture(self.decoded, colour_of(self.decoded), self.size, depth)
+        return Picture(frame=frame, pts=self.pts, duration=self.duration, at=at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +66,11 @@ class Layout:
     colour: Colour
     format: Any
     """PyAV's format of the decoded pictures."""
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether a channel has more than 8 bits."""
+        return bits_of(self.format) > 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import Layout, Part, Picture
 from cyclegan.engine.sources import Input, Retry
 from cyclegan.errors import ConfigError, VideoError
@@ -65,6 +66,7 @@ class EndlessReader(VideoReader):
         part: Part | None = None,
         *,
         live: bool = False,
+        decoder: Decoder = "cpu",
         retry: Retry | None = None,
         stop: threading.Event | None = None,
     ) -> None:
@@ -72,9 +74,9 @@ class EndlessReader(VideoReader):
         part = part or Part()
         if part.start:
             raise ConfigError(f"{source.name} begins when it is opened: a start cannot be chosen")
-        super().__init__(source, replace(part, end=None), live=live)
+        super().__init__(source, replace(part, end=None), live=live, decoder=decoder)
         self._until = part.end
-        self._live = live
+        self._live, self._decoder = live, decoder
         self._retry = retry or Retry()
         self._stop = stop or threading.Event()
         self.left += self.copied
@@ -131,13 +133,14 @@ class EndlessReader(VideoReader):
             if self._stop.wait(self._retry.pause(attempt)):
                 return None
             try:
-                reader = VideoReader(self.source, self.part, live=self._live)
+                reader = VideoReader(self.source, self.part, live=self._live, decoder=self._decoder)
             except VideoError as error:
                 why = str(error)
                 continue
             if problem := _other_size(reader, self.layout):
                 self.problems.append(problem)
                 return None
+            reader.depth = self.depth
             return reader
         self.problems.append(
             f"it went away ({why}) and did not come back in {self._retry.attempts} attempts"

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cyclegan.engine.comparison import Compare
-from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.encoding import Encoding, VideoDepth
+from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import Part
 from cyclegan.engine.live import Latency
 from cyclegan.engine.sources import Retry
@@ -24,6 +25,11 @@ class VideoOptions:
 
     encoding: Encoding = field(default_factory=Encoding)
     part: Part = field(default_factory=Part)
+    depth: VideoDepth = "auto"
+    """Bits a channel that frames are translated with; "auto": 16 where the source and the result
+    have more than 8, and the generator's backend takes them."""
+    decoder: Decoder = "auto"
+    """Of the source: "nvdec", "cpu", or "auto", the first where it opens."""
     compare: Compare = "none"
     """Source and translation in one picture, side by side or with a moving border."""
     live: bool = False

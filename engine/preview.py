@@ -13,8 +13,10 @@ from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
+import numpy as np
+
 from cyclegan.engine.live import latency_of
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.tickets import Frames, depth_of
 from cyclegan.errors import OutputError
 
 HOST = "127.0.0.1"
@@ -86,7 +88,7 @@ class Preview:
         self._thread.join()
 
     def show(self, frame: Frames, latency_seconds: float) -> None:
-        """The next frame, uint8 (H, W, 3), which must not change. Returns at once."""
+        """The next frame, (H, W, 3), which must not change. Returns at once."""
         now = time.perf_counter()
         with self._changed:
             self._frame, self._count = frame, self._count + 1
@@ -120,6 +122,8 @@ class Preview:
                 return None
             if self._jpeg[0] == number:
                 return self._jpeg
+        if depth_of(frame) == 16:
+            frame = (frame >> 8).astype(np.uint8)
         encoded = io.BytesIO()
         Image.fromarray(frame).save(encoded, "JPEG", quality=85)
         jpeg = number, encoded.getvalue()

@@ -43,6 +43,7 @@ def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptio
     """
     path = reader.source.path
     assert path is not None
+    reader.depth = translator.depths[0]
     frame = next((item.frame for item in reader.items() if isinstance(item, Picture)), None)
     if frame is None:
         raise VideoError(f"{reader.name} has no frames that can be decoded")
@@ -50,6 +51,7 @@ def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptio
     facts = {
         "source": [str(path.resolve()), state.st_size, state.st_mtime_ns],
         "options": repr(options),
+        "depths": list(translator.depths),
         "first frame": hashlib.sha256(translator(frame).tobytes()).hexdigest(),
         "length": LENGTH,
         "version": cyclegan.__version__,
@@ -133,7 +135,7 @@ class SegmentWriter:
     def __init__(self, final: VideoWriter, segments: Segments, sound: VideoReader) -> None:
         """``final`` was opened for ``sound``, a reader of the same source of its own."""
         self._final, self._segments, self._sound = final, segments, sound
-        self.notes = final.notes
+        self.notes, self.is_deep = final.notes, final.is_deep
         if segments.frames:
             self.notes.append(f"{segments.frames} frames are from an earlier run")
         self._begin()

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import cyclegan
+from cyclegan.config import Depth
 from cyclegan.engine.cache import Key, cached, file_digest, find
-from cyclegan.engine.graph_info import FORMAT_VERSION, OPSET, GraphInfo, read_graph_info
+from cyclegan.engine.graph_info import FORMAT_VERSIONS, OPSET, GraphInfo, read_graph_info
 from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
 from cyclegan.errors import BackendError, ModelError
 
@@ -42,6 +43,8 @@ class Source(Protocol):
     """Whether :meth:`generator` can be had."""
     plan: PlanFile | None
     """The TensorRT plan that was opened, where that is all there is."""
+    depths: tuple[Depth, ...]
+    """Of the frames that it can be run on; the first is the usual one."""
 
     @property
     def info(self) -> GraphInfo:
@@ -50,8 +53,8 @@ class Source(Protocol):
     def generator(self) -> "Generator":
         """The float32 PyTorch module in evaluation mode. Raises BackendError if there is none."""
 
-    def onnx(self) -> Path:
-        """Its float32 frame-to-frame graph."""
+    def onnx(self, depth: Depth = 8) -> Path:
+        """Its float32 frame-to-frame graph, for frames of ``depth`` bits."""
 
 
 class GraphSource:
@@ -63,6 +66,7 @@ class GraphSource:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self.info = read_graph_info(path)
+        self.depths: tuple[Depth, ...] = (self.info.depth,)
         self._path = path
 
     def generator(self) -> "Generator":
@@ -71,7 +75,12 @@ class GraphSource:
             "open the .safetensors or .pth file that it was exported from"
         )
 
-    def onnx(self) -> Path:
+    def onnx(self, depth: Depth = 8) -> Path:
+        if depth != self.info.depth:
+            raise BackendError(
+                f"{self.name} takes frames of {self.info.depth} bits a channel, not {depth}; open "
+                "the file that it was exported from, or export it again"
+            )
         return self._path
 
 
@@ -80,14 +89,16 @@ class CheckpointSource:
 
     has_generator = True
     plan: PlanFile | None = None
+    depths: tuple[Depth, ...] = (8, 16)
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
+        self._onnx: dict[Depth, Path] = {}
 
     @cached_property
     def info(self) -> GraphInfo:
-        if graph := find("frames.onnx", self._key):  # readable without PyTorch
+        if graph := find("frames.onnx", self._key(8)):  # readable without PyTorch
             return read_graph_info(graph)
         from cyclegan.checkpoint import read_info
         from cyclegan.config import DiscriminatorConfig
@@ -98,27 +109,30 @@ class CheckpointSource:
         source, target = info.domains
         return GraphInfo(config=info.config, domains=(source, target))
 
+    def _key(self, depth: Depth) -> Key:
+        return _export_key(self._digest, depth)
+
     @cached_property
-    def _key(self) -> Key:
+    def _digest(self) -> str:
         with _readable(self._path):
-            return _export_key(file_digest(self._path))
+            return file_digest(self._path)
 
     def generator(self) -> "Generator":
         from cyclegan.checkpoint import load_generator
 
         return load_generator(self._path)
 
-    def onnx(self) -> Path:
-        return self._onnx
+    def onnx(self, depth: Depth = 8) -> Path:
+        if depth not in self._onnx:
 
-    @cached_property
-    def _onnx(self) -> Path:
-        return cached("frames.onnx", self._key, self._export)
+            def export(path: Path) -> None:
+                from cyclegan.engine.export import onnx_from_generator
 
-    def _export(self, path: Path) -> None:
-        from cyclegan.engine.export import onnx_from_generator
+                domains = self.info.domains
+                onnx_from_generator(self.generator(), path, domains=domains, depth=depth)
 
-        onnx_from_generator(self.generator(), path, domains=self.info.domains)
+            self._onnx[depth] = cached("frames.onnx", self._key(depth), export)
+        return self._onnx[depth]
 
 
 class GeneratorSource:
@@ -126,6 +140,7 @@ class GeneratorSource:
 
     has_generator = True
     plan: PlanFile | None = None
+    depths: tuple[Depth, ...] = (8, 16)
 
     def __init__(self, generator: "Generator") -> None:
         self.name = type(generator).__name__
@@ -137,13 +152,13 @@ class GeneratorSource:
 
         return copy.deepcopy(self._generator).cpu().float().eval().requires_grad_(False)
 
-    def onnx(self) -> Path:
+    def onnx(self, depth: Depth = 8) -> Path:
         from cyclegan.engine.export import onnx_from_generator, weights_digest
 
         return cached(
             "frames.onnx",
-            _export_key(weights_digest(self._generator)),
-            lambda path: onnx_from_generator(self.generator(), path),
+            _export_key(weights_digest(self._generator), depth),
+            lambda path: onnx_from_generator(self.generator(), path, depth=depth),
         )
 
 
@@ -151,6 +166,7 @@ class PlanSource:
     """A TensorRT plan, which holds all that it needs but runs nowhere else."""
 
     has_generator = False
+    depths: tuple[Depth, ...] = (8,)
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -160,7 +176,7 @@ class PlanSource:
     def generator(self) -> "Generator":
         raise self._wrong_backend()
 
-    def onnx(self) -> Path:
+    def onnx(self, depth: Depth = 8) -> Path:
         raise self._wrong_backend()
 
     def _wrong_backend(self) -> BackendError:
@@ -202,11 +218,12 @@ def _readable(path: Path) -> Iterator[None]:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _export_key(digest: str) -> Key:
+def _export_key(digest: str, depth: Depth) -> Key:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxscript")}
     return {
         "weights": digest,
-        "graph_format": FORMAT_VERSION,
+        "graph_format": FORMAT_VERSIONS[depth],
+        "depth": depth,
         "opset": OPSET,
         "cyclegan": cyclegan.__version__,
         "code": _code_digest(),

@@ -20,13 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cyclegan.engine.encoding import CONTAINERS
-from cyclegan.errors import OutputError, VideoError
+from cyclegan.errors import ConfigError, OutputError, VideoError
 
 AnyPath = str | os.PathLike[str]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _NUMBERED = re.compile(r"%0?\d*d")
 _CAMERA = re.compile(r"/dev/video\d+")
+MOST_PIXELS = 1 << 26
+"""Of a frame, 8192x8192: what says that it is larger is damaged, or meant to fill the memory."""
 DOWNLOADS = ("http", "https")
 """What ends by itself: FFmpeg asks for the rest when the connection is lost."""
 
@@ -61,6 +63,14 @@ class Input:
     """A camera or stream: it goes on while we do, and is opened again when it breaks off."""
     timeout: float | None = None
     """Seconds of silence that are an error."""
+
+    @property
+    def most_pixels(self) -> int:
+        """That a frame may have; FFmpeg's option ``max_pixels`` sets it. Raises ConfigError."""
+        given = self.options.get("max_pixels", str(MOST_PIXELS))
+        if not given.isdecimal():
+            raise ConfigError(f"got max_pixels={given}; expected a number of pixels")
+        return int(given)
 
     @property
     def path(self) -> Path | None:

@@ -8,11 +8,13 @@ It costs fidelity where light or content really change fast, and runs in PyTorch
 """
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.ordered import OrderedRunner
 from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.engine.runners.torch import module_device_dtype
@@ -48,12 +50,19 @@ def open_stabilized(
     """
     source = open_source(model)
     settings = Settings(precision=precision, device=device)
-    runner = StabilizedRunner(source, settings, steadiness=steadiness)
+    runner = DepthRunner(
+        lambda depth: StabilizedRunner(
+            source, replace(settings, depth=depth), steadiness=steadiness
+        ),
+        source.depths,
+    )
     return Translator(runner, source.info, "torch")
 
 
 class StabilizedRunner(OrderedRunner):
     """A generator whose frames are translated in order, each with some memory of those before."""
+
+    remembers = True
 
     def __init__(
         self, source: Source, settings: Settings, *, steadiness: float = STEADINESS
@@ -106,20 +115,27 @@ class StabilizedRunner(OrderedRunner):
 
 
 def _is_cut(before: Frames, after: Frames) -> bool:
-    return _difference(_thumbnail(before), _thumbnail(after)) > CUT
+    return float(np.abs(_thumbnail(before) - _thumbnail(after)).mean()) > CUT
 
 
-def _difference(x: NDArray[Any], y: NDArray[Any]) -> float:
-    """Mean absolute difference."""
-    return float(np.abs(x.astype(np.int16) - y).mean())
+def _difference(x: Frames, y: Frames) -> float:
+    """Mean absolute difference in grey levels."""
+    wide = np.int16 if x.dtype == np.uint8 else np.int32
+    return float(np.abs(x.astype(wide) - y.astype(wide)).mean()) / _level(x)
+
+
+def _level(frames: Frames) -> int:
+    """What one grey level of 256 is in ``frames``."""
+    return 1 if frames.dtype == np.uint8 else 257
 
 
 def _thumbnail(frames: Frames) -> NDArray[np.int16]:
-    """Means over squares of uint8 (1, H, W, C): motion counts little, another scene much."""
+    """Grey levels of 256, means over squares of (1, H, W, C): motion counts little, another scene
+    much."""
     _, height, width, channels = frames.shape
     side = min(_THUMBNAIL, height, width)
     rows, columns = height // side, width // side
     cut = frames[0, : rows * side, : columns * side]
     squares = cut.reshape(rows, side, columns, side, channels)
-    means: NDArray[np.int16] = squares.mean((1, 3)).round().astype(np.int16)
+    means: NDArray[np.int16] = (squares.mean((1, 3)) / _level(frames)).round().astype(np.int16)
     return means

@@ -19,10 +19,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.config import Depth
 from cyclegan.errors import BackendError
 
-Frames = NDArray[np.uint8]
-"""uint8 (N, H, W, C)."""
+Frames = NDArray[np.uint8 | np.uint16]
+"""(N, H, W, C): uint8 in [0, 255], or uint16 in [0, 65535]."""
+
+
+def depth_of(frames: Frames) -> Depth:
+    """The bits of a channel of ``frames``."""
+    return 16 if frames.dtype == np.uint16 else 8
 
 
 class Runner(Protocol):
@@ -38,8 +44,9 @@ class Runner(Protocol):
     def begin(self, slot: int, frames: Frames) -> None:
         """Start to translate ``frames``; they may be overwritten once this returns.
 
-        The sizes are multiples of what the generator asks for. Called for a free slot only; for
-        different slots perhaps from several threads at once.
+        They are uint8, unless the runner says by ``depths`` that it takes others. The sizes are
+        multiples of what the generator asks for. Called for a free slot only; for different slots
+        perhaps from several threads at once.
         """
 
     def finish(self, slot: int) -> Frames:

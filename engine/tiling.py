@@ -14,10 +14,12 @@ statistics than a large one, later frames have others than the first.
 """
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.ordered import OrderedRunner
 from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.engine.runners.torch import module_device_dtype
@@ -54,7 +56,11 @@ def open_tiled(
     """
     source = open_source(model)
     settings = Settings(precision=precision, device=device)
-    return Translator(TiledRunner(source, settings, mode, tile=tile), source.info, "torch")
+    runner = DepthRunner(
+        lambda depth: TiledRunner(source, replace(settings, depth=depth), mode, tile=tile),
+        source.depths,
+    )
+    return Translator(runner, source.info, "torch")
 
 
 class TiledRunner(OrderedRunner):
@@ -65,6 +71,8 @@ class TiledRunner(OrderedRunner):
     ) -> None:
         """Raises ConfigError for a tile that its overlaps fill, BackendError."""
         super().__init__()
+        import torch
+
         from cyclegan.engine.bands import BandedResnet
         from cyclegan.engine.statistics import with_statistics
 
@@ -75,7 +83,9 @@ class TiledRunner(OrderedRunner):
                 f"{self._multiple}"
             )
         self._mode, self._tile = mode, tile
+        self.remembers = mode == "frozen"
         self._device, self._dtype = module_device_dtype(source.name, settings)
+        self._kind = torch.uint16 if settings.depth == 16 else torch.uint8
         generator: Any = source.generator().to(self._dtype).to(self._device)
         residual = type(generator).__name__ == "ResnetGenerator"
         self._banded = BandedResnet(generator) if mode == "exact" or residual else None
@@ -136,20 +146,21 @@ class TiledRunner(OrderedRunner):
                 weight = (rows[:, None] * columns[None])[..., None]
                 total[top : top + high, left : left + wide] += weight * made
                 weights[top : top + high, left : left + wide] += weight
-        blended: Frames = np.rint(total / weights).astype(np.uint8)[None]
+        blended: Frames = np.rint(total / weights).astype(frames.dtype)[None]
         return blended
 
     def _tensor(self, frames: Frames) -> "Tensor":
         import torch
 
+        from cyclegan.engine.frame_graph import values_of_frames
+
         x = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device)
-        return x.permute(0, 3, 1, 2).to(self._dtype) / 127.5 - 1
+        return values_of_frames(x, self._dtype)
 
     def _frames(self, y: "Tensor") -> Frames:
-        import torch
+        from cyclegan.engine.frame_graph import frames_of_values
 
-        y = ((y.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        frames: Frames = y.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+        frames: Frames = frames_of_values(y, self._kind).cpu().contiguous().numpy()
         return frames
 
 

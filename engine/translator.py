@@ -2,16 +2,18 @@
 
 N batch, H height, W width, C channels. Frames are uint8 (N, H, W, C) or (H, W, C), RGB for C = 3,
 in [0, 255], of any size: what the generator cannot take as it is, it gets reflection-padded to the
-right and at the bottom, and the result is cropped back.
+right and at the bottom, and the result is cropped back. Most backends also take uint16 in
+[0, 65535], and then give uint16.
 """
 
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 
+from cyclegan.config import Depth
 from cyclegan.engine.doctor import choose_backend
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
@@ -22,6 +24,9 @@ from cyclegan.errors import BackendError, FrameError
 if TYPE_CHECKING:
     from cyclegan.engine.device_arrays import DeviceFrames
     from cyclegan.networks import Generator
+
+AnyFrames = TypeVar("AnyFrames", bound=Frames)
+"""Frames of one depth."""
 
 
 @runtime_checkable
@@ -112,16 +117,28 @@ class Translator:
         return self._runner.max_batch
 
     @property
+    def depths(self) -> tuple[Depth, ...]:
+        """Bits a channel of the frames that it takes: 8 for uint8, 16 for uint16. The engine for
+        the second is loaded with its first frames."""
+        return getattr(self._runner, "depths", (8,))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a frame's translation depends on the frames before."""
+        return getattr(self._runner, "remembers", False)
+
+    @property
     def description(self) -> str:
         """What runs the generator, in words."""
         return getattr(self._runner, "description", self.backend)
 
-    def __call__(self, frames: Frames) -> Frames:
+    def __call__(self, frames: AnyFrames) -> AnyFrames:
         """Translate ``frames``, uint8 (N, H, W, C) or (H, W, C), to uint8 of the same H and W.
 
-        Raises FrameError for any other shape or dtype, BackendError when the backend fails.
+        Where ``depths`` has 16, uint16 gives uint16. Raises FrameError for any other shape or
+        dtype, BackendError when the backend fails.
         """
-        return self.collect(self.submit(frames))
+        return cast(AnyFrames, self.collect(self.submit(frames)))
 
     def submit(self, frames: Frames) -> Translation:
         """Start to translate ``frames``; they may be overwritten once this returns.
@@ -186,9 +203,11 @@ class Translator:
 
     def _check(self, frames: Frames) -> None:
         channels = self.info.config.in_channels
-        expected = f"uint8 (N, H, W, {channels}) or (H, W, {channels})"
-        if frames.dtype != np.uint8:
-            raise FrameError(f"frames are {frames.dtype}; expected {expected} in [0, 255]")
+        kinds = " or ".join(f"uint{depth}" for depth in self.depths)
+        expected = f"{kinds} (N, H, W, {channels}) or (H, W, {channels})"
+        if frames.dtype not in [np.dtype(f"uint{depth}") for depth in self.depths]:
+            ranges = " or ".join(f"[0, {2**depth - 1}]" for depth in self.depths)
+            raise FrameError(f"frames are {frames.dtype}; expected {expected} in {ranges}")
         if frames.ndim not in (3, 4) or frames.shape[-1] != channels or 0 in frames.shape:
             raise FrameError(f"frames have shape {frames.shape}; expected {expected}, none empty")
 

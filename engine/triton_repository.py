@@ -15,6 +15,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from cyclegan.config import Depth
 from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
 from cyclegan.engine.plan_file import PlanFile
 from cyclegan.errors import ConfigError, OutputError
@@ -46,24 +47,25 @@ class _Model:
         channels = info.config.in_channels, info.config.out_channels
         ports = (("input", INPUT, channels[0]), ("output", OUTPUT, channels[1]))
         sizes = sorted({2**i for i in range(10) if 2**i <= self.max_batch})
+        values = f"uint{info.depth} 0..{2**info.depth - 1}"
         batching = f"preferred_batch_size: {sizes} max_queue_delay_microseconds: "
         return "\n".join(
             [
                 f'name: "{self.name}"',
                 f'platform: "{self.platform}"',
                 f"max_batch_size: {self.max_batch}",
-                *(self._port(*port) for port in ports),
+                *(self._port(*port, info.depth) for port in ports),
                 f"instance_group [ {{ count: {self.instances} kind: {self.device} }} ]",
                 f"dynamic_batching {{ {batching}{QUEUE_MICROSECONDS} }}",
-                'parameters { key: "value_range" value { string_value: "uint8 0..255 RGB" } }',
+                f'parameters {{ key: "value_range" value {{ string_value: "{values} RGB" }} }}',
                 f'parameters {{ key: "domains" value {{ string_value: {_quoted(info)} }} }}',
                 "",
             ]
         )
 
-    def _port(self, kind: str, name: str, channels: int) -> str:
+    def _port(self, kind: str, name: str, channels: int, depth: Depth) -> str:
         dims = [*self.sides, channels]
-        return f'{kind} [ {{ name: "{name}" data_type: TYPE_UINT8 dims: {dims} }} ]'
+        return f'{kind} [ {{ name: "{name}" data_type: TYPE_UINT{depth} dims: {dims} }} ]'
 
 
 def triton_repository(

@@ -37,6 +37,11 @@ def typed_graph(path: Path, precision: BodyPrecision, norm: Norm) -> Any:
             f"{path} was exported in {info.precision}; plans are made from the float32 graph, "
             "against which they are checked: export it again without --half"
         )
+    if info.depth != 8:
+        raise ModelError(
+            f"{path} takes frames of {info.depth} bits a channel, which TensorRT does not; export "
+            "it again with 8"
+        )
     model = onnx.load(path)
     if precision != "float32":
         _Typing(model, precision, norm).apply()

@@ -21,7 +21,7 @@ from cyclegan.engine.sources import AnyPath, Input, Output, input_from, output_t
 from cyclegan.engine.targets import check_pattern, check_target
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
-from cyclegan.errors import ConfigError, OutputError, VideoError
+from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
 from cyclegan.files import replacing
 
 
@@ -54,6 +54,7 @@ def translate_video(
     if opened.format == output.format == "image2":
         check_pattern(opened.url, output.url)
     check_channels(translator)
+    check_depth(translator, options)
     if options.resume:
         return _in_segments(opened, output, translator, options, progress, show, stop)
     with open_reader(opened, options, stop) as reader, placing(output) as place:
@@ -74,15 +75,20 @@ def _in_segments(
     stop: threading.Event,
 ) -> VideoStats:
     """The same, through segments that outlive an interrupted run. Raises ConfigError too."""
+    if translator.remembers:
+        raise ConfigError(
+            "a steadied run, or one under the statistics of the first frame, depends on frames "
+            "that a resumed run does not translate again: give it without resume"
+        )
     if source.path is None or not output.is_file:
         raise ConfigError(
             f"cannot resume from {source.name} to {output.name}: both must be files, which can be "
             "read again"
         )
     with (
-        VideoReader(source, options.part) as reader,
+        VideoReader(source, options.part, decoder=options.decoder) as reader,
         VideoReader(source, options.part) as sound,
-        VideoReader(source, options.part) as first,
+        VideoReader(source, options.part, decoder=options.decoder) as first,
         placing(output) as place,
     ):
         segments = Segments(Path(output.url), fingerprint(first, translator, options))
@@ -114,9 +120,14 @@ def open_reader(source: Input, options: VideoOptions, stop: threading.Event) -> 
     """The reader for ``source``. Raises VideoError."""
     if source.endless:
         return EndlessReader(
-            source, options.part, live=options.live, retry=options.retry, stop=stop
+            source,
+            options.part,
+            live=options.live,
+            decoder=options.decoder,
+            retry=options.retry,
+            stop=stop,
         )
-    return VideoReader(source, options.part, live=options.live)
+    return VideoReader(source, options.part, live=options.live, decoder=options.decoder)
 
 
 def open_writer(place: Output, reader: VideoReader, options: VideoOptions) -> VideoWriter:
@@ -128,6 +139,7 @@ def open_writer(place: Output, reader: VideoReader, options: VideoOptions) -> Vi
         reader,
         options.encoding,
         width=widths * reader.layout.width,
+        depth=options.depth,
         live=options.live,
     )
 
@@ -176,4 +188,13 @@ def check_channels(translator: Translator) -> None:
         raise VideoError(
             f"this generator takes {config.in_channels} channels and gives {config.out_channels}; "
             "videos need 3 and 3"
+        )
+
+
+def check_depth(translator: Translator, options: VideoOptions) -> None:
+    """Raises BackendError where ``translator`` cannot take the depth that is asked for by name."""
+    if options.depth not in ("auto", *translator.depths):
+        raise BackendError(
+            f"{translator.description} takes frames of {translator.depths[0]} bits a channel, not "
+            f"{options.depth}; leave out the depth, or take another backend"
         )

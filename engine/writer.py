@@ -9,9 +9,9 @@ import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclegan.engine.colour import as_rgb, picture_from_rgb
+from cyclegan.engine.colour import as_rgb, bits_of, picture_from_rgb
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.encoding import TIMELESS, Chosen, Encoding, choose, holds
+from cyclegan.engine.encoding import TIMELESS, Chosen, Encoding, VideoDepth, choose, holds
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.sources import Output, output_to
 from cyclegan.errors import OutputError, VideoError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _TURNS = ("mov", "mp4", "matroska", "webm")
 """Containers that can tell players to turn the pictures."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
+_ALPHA = "alpha_mode"
+"""Tells that VP8 or VP9 has transparency, which lies beside its pictures."""
 _SETTINGS = (
     "width",
     "height",
@@ -49,9 +51,11 @@ class VideoWriter:
         encoding: Encoding | None = None,
         *,
         width: int | None = None,
+        depth: VideoDepth = "auto",
         live: bool = False,
     ) -> None:
-        """Frames are as ``reader`` lays them out, but ``width`` wide where that is given.
+        """Frames are as ``reader`` lays them out, but ``width`` wide where that is given. ``depth``
+        is the one that they are asked to be translated with.
 
         Raises OutputError where nothing can be written there, or the container cannot hold the
         codec; VideoError for an encoder that is not to be had or refuses its settings.
@@ -62,7 +66,7 @@ class VideoWriter:
         output = target if isinstance(target, Output) else output_to(target)
         self._layout = reader.layout
         self._width = width or reader.layout.width
-        self._live = live
+        self._depth, self._live = depth, live
         self.notes: list[str] = []
         """What could not be taken along."""
         try:
@@ -93,6 +97,8 @@ class VideoWriter:
             self.discard()
             raise
         self.notes += [f"{_name(stream)} was left out" for stream in reader.left]
+        if _has_alpha(reader):
+            self.notes.append("the transparency of the source was left out")
         self._steps: set[int] = set()
         self._last_pts: int | None = None
 
@@ -154,9 +160,14 @@ class VideoWriter:
 
     def _add_video(self, reader: VideoReader, encoding: Encoding, suffix: str) -> Any:
         layout = self._layout
-        even = self._width % 2 == layout.height % 2 == 0
         self.chosen: Chosen = choose(
-            encoding, self._form, suffix.lower(), layout.format, even=even, live=self._live
+            encoding,
+            self._form,
+            suffix.lower(),
+            layout.format,
+            size=(self._width, layout.height),
+            live=self._live,
+            depth=self._depth,
         )
         chosen = self.chosen
         if not holds(
@@ -170,10 +181,13 @@ class VideoWriter:
         )
         stream.width, stream.height = self._width, layout.height
         stream.pix_fmt = chosen.pixel_format
-        is_rgb = stream.codec_context.format.is_rgb
-        self._colour = as_rgb(layout.colour) if is_rgb else layout.colour
+        pixels = stream.codec_context.format
+        self.is_deep = bits_of(pixels) > 8
+        """Whether the result has more than 8 bits a channel."""
+        self._colour = as_rgb(layout.colour) if pixels.is_rgb else layout.colour
         self._describe(stream)
-        stream.metadata.update(reader.video.metadata)
+        told = reader.video.metadata
+        stream.metadata.update({key: told[key] for key in told if key.lower() != _ALPHA})
         return stream
 
     def _describe(self, stream: Any) -> None:
@@ -230,7 +244,15 @@ def _options(output: Output) -> dict[str, str]:
     options = dict(output.options)
     if output.is_file and Path(output.url).suffix.lower() in (".mp4", ".mov", ".m4v"):
         options["movflags"] = "+faststart"
+    if output.format == "yuv4mpegpipe" or output.url.lower().endswith(".y4m"):
+        options["strict"] = "unofficial"  # more than 8 bits
     return options
+
+
+def _has_alpha(reader: VideoReader) -> bool:
+    assert reader.layout is not None
+    told = {key.lower(): text for key, text in reader.video.metadata.items()}
+    return told.get(_ALPHA) == "1" or any(p.is_alpha for p in reader.layout.format.components)
 
 
 def _name(stream: "Stream") -> str:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
@@ -43,6 +43,7 @@ def export(
     target: Positional[Path],
     reference: bool = False,
     half: bool = False,
+    depth: Literal[8, 16] = 8,
     triton_repository: bool = False,
     plan: Path | None = None,
 ) -> None:
@@ -52,6 +53,7 @@ def export(
         target: such as generator.onnx, latest_net_G_A.pth with --reference, or a folder
         reference: write what the public PyTorch implementation loads
         half: float16 weights and arithmetic, for GPUs
+        depth: bits a channel of the frames that the graph takes and gives
         triton_repository: write a model repository of NVIDIA's Triton Inference Server
         plan: a plan of the full TensorRT that goes into the repository as well
     """
@@ -76,6 +78,7 @@ def export(
             target,
             precision="float16" if half else "float32",
             domains=(source, destination),
+            depth=depth,
         )
     print(target)
 
@@ -116,6 +119,7 @@ def _description(path: Path) -> dict[str, object]:
             "network": graph.config,
             "domains": " -> ".join(graph.domains),
             "precision": graph.precision,
+            "depth": f"{graph.depth} bits a channel",
             "size multiple": graph.config.size_multiple,
             "weights": f"sha256 {graph.weights_sha256}",
         }

@@ -35,10 +35,7 @@ def translate(
     """
     from cyclegan.engine.images import translate_path
     from cyclegan.engine.progress import progress_bar
-    from cyclegan.errors import ConfigError
 
-    if video.resume and run.stabilize is not None:
-        raise ConfigError("a steadied run depends on all frames before: give it without --resume")
     with (
         open_translator(run) as translator,
         previewing(preview) as show,

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from tyro.conf import Suppress, UseAppendAction, arg
 
@@ -21,6 +21,9 @@ from cyclegan.verbs import Backend, Model
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from cyclegan.engine.images import ImageStats
     from cyclegan.engine.options import Show, VideoStats
@@ -100,7 +103,8 @@ def flicker_of_clip(translator: "Translator", source: "Path") -> "Flicker":
     from cyclegan.flicker import flicker
 
     with VideoReader(source) as reader:
-        frames = (item.frame for item in reader.items() if isinstance(item, Picture))
+        pictures = (item for item in reader.items() if isinstance(item, Picture))
+        frames = (cast("NDArray[np.uint8]", picture.frame) for picture in pictures)
         return flicker((frame, translator(frame)) for frame in frames)
 
 

@@ -9,7 +9,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cyclegan.config import Depth
 from cyclegan.engine.runners import openvino, tensorrt, torch
+from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.engine.runners.switching import SwitchingRunner
 from cyclegan.engine.source import Source
@@ -27,13 +29,15 @@ class Backend:
     """A runner with the generator loaded. Raises BackendError, ConfigError."""
     why_missing: Callable[[], str | None]
     """What keeps the backend from running here and what to do about it, or None."""
+    depths: tuple[Depth, ...] = (8, 16)
+    """Of the frames that it takes, in bits a channel."""
 
 
 BACKENDS: dict[str, Backend] = {
     "openvino": Backend(open=openvino.open_runner, why_missing=openvino.missing),
     "torch": Backend(open=torch.open_runner, why_missing=torch.missing),
     "torch-compiled": Backend(open=torch.open_compiled_runner, why_missing=torch.compiler_missing),
-    "tensorrt": Backend(open=tensorrt.open_runner, why_missing=tensorrt.missing),
+    "tensorrt": Backend(open=tensorrt.open_runner, why_missing=tensorrt.missing, depths=(8,)),
 }
 
 
@@ -56,8 +60,22 @@ def open_while(now: str, later: str, source: Source, settings: Settings) -> Swit
 
 
 def open_runner(backend: str, source: Source, settings: Settings) -> Runner:
-    """A runner of the backend of that name. Raises ConfigError, BackendError."""
-    return _usable(backend).open(source, settings)
+    """A runner of the backend of that name, for all depths of frames that it and ``source`` take.
+
+    Raises ConfigError, BackendError.
+    """
+    row = _usable(backend)
+    depths = [depth for depth in source.depths if depth in row.depths]
+    if not depths:
+        raise BackendError(
+            f"{source.name} takes frames of 16 bits a channel, which {backend} does not; export it "
+            "again with 8"
+        )
+    if depths == [8]:
+        return row.open(source, settings)
+    return DepthRunner(
+        lambda depth: row.open(source, dataclasses.replace(settings, depth=depth)), depths
+    )
 
 
 def _usable(backend: str) -> Backend:

@@ -46,7 +46,7 @@ def open_runner(source: Source, settings: Settings) -> "OpenVINORunner":
     core = shared_core()
     device = settings.device or "CPU"
     try:
-        hints = _hints(core, device, settings.precision)
+        hints = _hints(core, device, settings)
         compiled = _compiled(core, source, settings, device, hints)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO cannot run {source.name} on {device}: {error}") from error
@@ -89,10 +89,13 @@ class OpenVINORunner:
         self._requests.clear()
 
 
-def _hints(core: Any, device: str, precision: Precision) -> dict[str, str]:
-    """Settings for the best throughput of one batch at a time in ``precision``."""
+def _hints(core: Any, device: str, settings: Settings) -> dict[str, str]:
+    """Settings for the best throughput of one batch at a time."""
     able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    if precision == "auto":
+    precision = settings.precision
+    if precision == "auto" and settings.depth == 16:
+        precision = "float32"
+    elif precision == "auto":
         precision = next((p for p in ("bfloat16", "float16") if _ABLE[p] in able), "float32")
     elif precision != "float32" and _ABLE[precision] not in able:
         raise ConfigError(
@@ -110,7 +113,7 @@ def _compiled(
 ) -> Any:
     import openvino
 
-    onnx = source.onnx()
+    onnx = source.onnx(settings.depth)
 
     def build(path: Path) -> None:
         model = core.read_model(onnx)

@@ -12,6 +12,8 @@ class OrderedRunner(ABC):
 
     slots = 2
     max_batch = 1
+    remembers = False
+    """Whether a frame's translation depends on the frames before."""
 
     def __init__(self) -> None:
         # One worker: frames must be seen in the order in which they were submitted.

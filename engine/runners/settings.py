@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass
 
+from cyclegan.config import Depth
 from cyclegan.config import Precision as Precision
 
 
@@ -13,7 +14,10 @@ class Settings:
     size: tuple[int, int] | None = None
     """Height and width of all frames, where known; the engine may then take no other."""
     precision: Precision = "auto"
-    """``auto``: 16 bits where the device computes faster in them, else float32."""
+    """``auto``: 16 bits where the device computes faster in them, else float32; float32 for frames
+    of 16 bits, since bfloat16 tells fewer levels apart than a 10-bit film has."""
+    depth: Depth = 8
+    """Bits a channel of the frames."""
     device: str | None = None
     """The backend's own name of the device (``cuda:1``, ``GPU.0``); None lets it choose."""
     unwanted: threading.Event | None = None

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from cyclegan.cpu import has_fast_bfloat16
-from cyclegan.engine.runners.settings import Precision, Settings
+from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError
@@ -56,7 +56,7 @@ class TorchRunner:
         self._torch = torch
         try:
             self._device = torch.device(settings.device or _default_device())
-            dtype = _dtype(self._device, settings.precision)
+            dtype = _dtype(self._device, settings)
             network = FrameToFrame(source.generator().to(dtype), dtype).eval()
             network = network.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         except (RuntimeError, AssertionError) as error:
@@ -98,7 +98,7 @@ def module_device_dtype(name: str, settings: Settings) -> tuple[Any, Any]:
         device = torch.device(settings.device or _default_device())
     except RuntimeError as error:
         raise BackendError(f"PyTorch cannot load {name}: {error}") from error
-    return device, _dtype(device, settings.precision)
+    return device, _dtype(device, settings)
 
 
 def _default_device() -> str:
@@ -107,11 +107,12 @@ def _default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _dtype(device: Any, precision: Precision) -> Any:
+def _dtype(device: Any, settings: Settings) -> Any:
     import torch
 
+    precision = settings.precision
     if precision == "auto":
-        fast = device.type == "cuda" or has_fast_bfloat16()
+        fast = settings.depth == 8 and (device.type == "cuda" or has_fast_bfloat16())
         precision = "bfloat16" if fast else "float32"
     by_name = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     return by_name[precision]

@@ -4,22 +4,41 @@ import av
 import numpy as np
 import pytest
 
-from cyclegan.engine.colour import Colour, colour_of, picture_from_rgb, rgb_from_picture
+from cyclegan.engine.colour import (
+    Colour,
+    as_rgb,
+    colour_of,
+    picture_from_rgb,
+    rgb_from_picture,
+)
 
 WEIGHTS = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 """Of red and blue in luma, by matrix."""
 
 
-def rgb_by_formula(planes: np.ndarray, matrix: int, span: int) -> np.ndarray:
+def rgb_by_formula(planes: np.ndarray, matrix: int, span: int, white: float = 255) -> np.ndarray:
+    """Codes of 8 bits, with ``white`` as the largest in full range; deeper ones have fractions."""
     y, cb, cr = planes.astype(float)
     if span == 2:
-        y, cb, cr = y / 255, (cb - 128) / 255, (cr - 128) / 255
+        y, cb, cr = y / white, (cb - 128) / white, (cr - 128) / white
     else:
         y, cb, cr = (y - 16) / 219, (cb - 128) / 224, (cr - 128) / 224
     red, blue = WEIGHTS[matrix]
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
     g = (y - red * r - blue * b) / (1 - red - blue)
     return (np.stack([r, g, b], -1) * 255).clip(0, 255)
+
+
+def planes_by_formula(rgb: np.ndarray, matrix: int, span: int, bits: int) -> np.ndarray:
+    """The codes of RGB in [0, 65535]."""
+    r, g, b = np.moveaxis(rgb / 65535, -1, 0)
+    red, blue = WEIGHTS[matrix]
+    y = red * r + (1 - red - blue) * g + blue * b
+    cb, cr = (b - y) / 2 / (1 - blue), (r - y) / 2 / (1 - red)
+    step, white = 2 ** (bits - 8), 2**bits - 1
+    luma, chroma, black = (219 * step, 224 * step, 16 * step) if span == 1 else (white, white, 0)
+    codes = [y * luma + black, cb * chroma + 128 * step, cr * chroma + 128 * step]
+    return np.stack(codes).round().clip(0, white)
 
 
 def picture(height: int, matrix: int, span: int) -> tuple[av.VideoFrame, np.ndarray]:
@@ -42,6 +61,47 @@ def test_tags_are_followed(matrix: int, span: int) -> None:
     source, planes = picture(48, matrix, span)
     rgb = rgb_from_picture(source, colour_of(source))
     assert np.abs(rgb - rgb_by_formula(planes, matrix, span)).max() < 1
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize(("matrix", "span"), [(1, 1), (6, 2), (9, 1)])
+def test_deep_pictures_keep_their_levels(bits: int, matrix: int, span: int) -> None:
+    chance = np.random.default_rng(0)
+    rgb = chance.uniform(0.02, 0.98, (32, 48, 3)) * 65535
+    planes = planes_by_formula(rgb, matrix, span, bits)
+    source = av.VideoFrame(48, 32, f"yuv444p{bits}le")
+    for plane, values in zip(source.planes, planes):
+        np.frombuffer(plane, np.uint16).reshape(32, -1)[:, :48] = values  # type: ignore[arg-type]
+    source.colorspace, source.color_range = matrix, span
+    made = rgb_from_picture(source, colour_of(source), depth=16)
+    step = 2.0 ** (bits - 8)
+    expected = rgb_by_formula(planes / step, matrix, span, (2**bits - 1) / step)
+    assert made.dtype == np.uint16
+    assert np.abs(made - expected * 257).max() < 5, "of 65535: a fiftieth of a grey level"
+    back = picture_from_rgb(made, source.format.name, colour_of(source))
+    again = [
+        np.frombuffer(plane, np.uint16).reshape(32, -1)[:, :48]  # type: ignore[arg-type]
+        for plane in back.planes
+    ]
+    assert np.abs(np.stack(again).astype(int) - planes).max() <= max(1, 2 ** (bits - 11))
+
+
+def test_white_is_white_in_every_depth() -> None:
+    for name in ("gray10le", "gray16le", "gbrp10le", "gbrp12le", "rgb48le"):
+        source = av.VideoFrame(16, 16, name)
+        for plane in source.planes:
+            white = 2 ** source.format.components[0].bits - 1
+            np.frombuffer(plane, np.uint16)[:] = white  # type: ignore[arg-type]
+        assert rgb_from_picture(source, colour_of(source), depth=16).min() == 65535, name
+
+
+def test_rgb_of_fewer_bits_is_rounded() -> None:
+    rgb = np.random.default_rng(1).integers(0, 65536, (32, 32, 3)).astype(np.uint16)
+    colour = as_rgb(Colour(matrix=1, range=1, primaries=2, transfer=2))
+    for name, bits in (("rgb24", 8), ("gbrp10le", 10), ("gbrp16le", 16)):
+        made = rgb_from_picture(picture_from_rgb(rgb, name, colour), colour, depth=16)
+        half = 65535 / (2**bits - 1) / 2
+        assert np.abs(made.astype(int) - rgb).max() <= half + 1, name
 
 
 @pytest.mark.parametrize(("height", "matrix"), [(718, 6), (720, 1)])

@@ -22,7 +22,12 @@ def test_the_diagnosis_is_of_this_machine() -> None:
     assert diagnosis.libraries["openvino"] in openvino.get_version()
     assert any(device.startswith("CPU") for device in diagnosis.openvino_devices)
     assert "libx264" in diagnosis.video["video encoding"]
-    assert diagnosis.video["video decoding"] == "on the CPU, by libavcodec"
+    opens = diagnosis.video["NVDEC"] == "opens"
+    assert diagnosis.video["video decoding"].startswith("by NVDEC" if opens else "on the CPU")
+    assert {"NVDEC", "h264_nvenc", "hevc_nvenc", "av1_nvenc"} <= diagnosis.video.keys()
+    if not diagnosis.gpus:
+        assert diagnosis.video["NVDEC"] == "there is no NVIDIA GPU with a driver"
+        assert diagnosis.video["h264_nvenc"] == "there is no NVIDIA GPU with a driver"
     assert diagnosis.missing["openvino"] is None
     assert set(diagnosis.missing) == set(BACKENDS)
     assert diagnosis.missing[diagnosis.choice.backend] is None

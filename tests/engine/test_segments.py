@@ -13,7 +13,9 @@ from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.layout import Part
 from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tickets import Frames
+from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.errors import BackendError, ConfigError, VideoError
@@ -162,3 +164,14 @@ def test_only_files_can_be_resumed(tmp_path: Path) -> None:
         translate_video("-", tmp_path / "out.mp4", translator(Copies()), RESUME)
     with pytest.raises(ConfigError, match="live or resume"):
         VideoOptions(live=True, resume=True)
+
+
+@pytest.mark.parametrize("kind", ["steady", "frozen"])
+def test_what_depends_on_frames_before_is_not_resumed(
+    kind: str, model: Path, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2))
+    opened = open_stabilized(model) if kind == "steady" else open_tiled(model, "frozen")
+    with opened as remembering, pytest.raises(ConfigError, match="give it without resume"):
+        translate_video(source, tmp_path / "out.mp4", remembering, RESUME)
+    assert leftovers(tmp_path) == ["in.mp4"]

@@ -277,6 +277,64 @@ def test_a_network_stream_is_read_as_it_comes(copies: Translator, tmp_path: Path
     assert np.abs(shown - smooth(1)[0]).mean() < 8
 
 
+def test_a_silent_network_stream_ends_with_an_error_and_its_frames(
+    copies: Translator, tmp_path: Path
+) -> None:
+    port = free_port()
+    address = f"udp://127.0.0.1:{port}"
+    sent = threading.Event()
+    packets = write_video(tmp_path / "in.ts", smooth(40), pix_fmt="yuv420p").read_bytes()
+
+    def send() -> None:
+        # Datagrams of seven packets, as senders of transport streams use; then silence.
+        with socket.socket(type=socket.SOCK_DGRAM) as out:
+            sent.wait(0.3)  # until the reader listens
+            for at in range(0, len(packets), 1316):
+                out.sendto(packets[at : at + 1316], ("127.0.0.1", port))
+                sent.wait(0.005)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    begun = time.monotonic()
+    retry = Retry(attempts=1, first_seconds=0.05, silence_seconds=1)
+    with pytest.raises(VideoError, match=r"went away .* did not come back in 1 attempts"):
+        translate_video(address, tmp_path / "out.mkv", copies, VideoOptions(retry=retry))
+    thread.join()
+    assert time.monotonic() - begun < 8
+    assert len(decoded(tmp_path / "out.partial.mkv")) > 10
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_a_download_that_stays_away_is_an_error(
+    clip: Clip, copies: Translator, tmp_path: Path
+) -> None:
+    data = clip("carphone_pristine").read_bytes()
+    asked: list[float] = []
+
+    class Leaving(Dropping):
+        def do_GET(self) -> None:
+            asked.append(time.monotonic())
+            if len(asked) > 1:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            super().do_GET()
+
+    Leaving.data, Leaving.hung_up = data, False
+    with ThreadingHTTPServer(("127.0.0.1", 0), Leaving) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            address = f"http://127.0.0.1:{server.server_port}/clip.mp4"
+            options = VideoOptions(retry=Retry(attempts=2, longest_seconds=2))
+            with pytest.raises(VideoError, match=r"damaged|cannot read"):
+                translate_video(address, tmp_path / "out.mkv", copies, options)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert 3 <= len(asked) < 10, "it asked again, and then no more"
+    assert np.diff(asked).max() > 0.5, "after growing pauses"
+
+
 def test_live_drops_late_frames_and_keeps_the_times_of_the_others(tmp_path: Path) -> None:
     source = write_video(tmp_path / "in.mp4", smooth(40), [n * 20 for n in range(40)])
     with Translator(Slow(0.05), GraphInfo(config=ResnetConfig())) as translator:

@@ -60,7 +60,7 @@ def test_ten_bits_stay_ten(suffix: str, copies: Translator, tmp_path: Path) -> N
     before, after = decoded(source), decoded(tmp_path / f"out{suffix}")
     assert {picture.format.name for picture in after} == {"yuv422p10le"}
     for old, new in zip(before, after):
-        # Frames pass through the engine in 8 bits: half a step of four is lost, and coding.
+        # This engine takes 8 bits: half a step of four is lost, and coding.
         difference = old.to_ndarray().astype(int) - new.to_ndarray()
         assert np.abs(difference).mean() < 4
     translate_video(source, tmp_path / "eight.mp4", copies, encoded(pixel_format="yuv420p"))
@@ -83,6 +83,32 @@ def test_lossless_files_hold_the_very_frames(name: str, copies: Translator, tmp_
         ]
     else:
         np.testing.assert_array_equal(rgb(target), noise)
+
+
+@pytest.mark.parametrize(
+    ("form", "codec", "name"),
+    [
+        ("yuva420p", "ffv1", "in.mkv"),
+        ("rgba", "png", "in.mov"),
+        ("yuva420p", "libvpx-vp9", "in.webm"),
+    ],
+)
+def test_transparency_is_left_out_and_said(
+    form: str, codec: str, name: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / name
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, form
+        for frame in smooth(2):
+            shown = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            container.mux(stream.encode(shown.reformat(format=form)))
+        container.mux(stream.encode(None))
+    target = tmp_path / f"out{source.suffix}"
+    (note,) = translate_video(source, target, copies).notes
+    assert note == "the transparency of the source was left out"
+    with av.open(str(target)) as made:
+        assert "alpha_mode" not in {key.lower() for key in made.streams.video[0].metadata}
 
 
 def test_lossless_leaves_nothing_to_choose() -> None:

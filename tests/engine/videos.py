@@ -18,13 +18,16 @@ class Copies:
     slots = 2
     max_batch = 1
 
-    def __init__(self, fail_at: int = -1) -> None:
+    def __init__(self, fail_at: int = -1, depths: tuple[int, ...] = (8,)) -> None:
+        self.depths = depths
+        self.seen: set[str] = set()
         self.frames: dict[int, Frames] = {}
         self.count = 0
         self.fail_at = fail_at
 
     def begin(self, slot: int, frames: Frames) -> None:
         self.count += 1
+        self.seen.add(str(frames.dtype))
         if self.count == self.fail_at:
             raise BackendError("the device is gone")
         self.frames[slot] = frames.copy()

@@ -65,7 +65,8 @@ void describe(Model &model, const Metadata &metadata) {
              model.name.c_str());
     if (const int version = metadata.whole("format_version", 1 << 30); version > kGraphFormat)
         fail(CYCLEGAN_ERROR_VERSION,
-             "%s has graph format %d; this version reads up to %d; install a newer library",
+             "%s has graph format %d; this version reads up to %d; install a newer library, or "
+             "export it again with 8 bits a channel",
              model.name.c_str(), version, kGraphFormat);
     check_channels(model, metadata.json("config"));
     set_domains(model, metadata);

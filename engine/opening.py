@@ -1,0 +1,93 @@
+"""Sources, opened: where their pictures are decoded, and which of them are refused."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from cyclegan.engine import hardware
+from cyclegan.engine.hardware import Decoder
+from cyclegan.engine.sources import Input
+from cyclegan.errors import VideoError
+
+if TYPE_CHECKING:
+    from av.codec.hwaccel import HWAccel
+
+_log = logging.getLogger(__name__)
+
+
+def open_video(source: Input, decoder: Decoder) -> tuple[Any, Any]:
+    """PyAV's container for ``source``, and the best of its video streams.
+
+    "auto" takes NVDEC where it opens, for codecs that it knows, and says in the log why not. Raises
+    VideoError for what cannot be read, has no video that this FFmpeg decodes or too large a one,
+    and where "nvdec" cannot be had.
+    """
+    import av
+
+    try:
+        container = _container(source, decoder)
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError(f"cannot read {source.name} as a video: {_why(error)}") from error
+    if problem := _problem(container, source):
+        container.close()
+        raise VideoError(f"{source.name} {problem}")
+    return container, _best(container)
+
+
+def _container(source: Input, decoder: Decoder) -> Any:
+    import av
+    from av.codec.hwaccel import HWAccel
+
+    if decoder == "cpu":
+        return _opened(source, None)
+    reason = hardware.why_no_nvdec()
+    if reason is not None:
+        if decoder == "nvdec":
+            raise VideoError(f"NVDEC cannot be used here: {reason}; decode with auto or cpu")
+        _log.info("%s is decoded on the CPU: %s", source.name, reason)
+        return _opened(source, None)
+    try:
+        return _opened(source, HWAccel("cuda", allow_software_fallback=decoder == "auto"))
+    except RuntimeError as error:  # no stream of a codec that NVDEC has
+        raise VideoError(
+            f"NVDEC cannot decode {source.name}: {error}; decode with auto or cpu"
+        ) from error
+    except av.FFmpegError as error:
+        if decoder == "nvdec":
+            raise
+        _log.warning("NVDEC does not open for %s: %s", source.name, _why(error))
+        return _opened(source, None)
+
+
+def _opened(source: Input, accelerator: "HWAccel | None") -> Any:
+    import av
+
+    return av.open(
+        source.url,
+        format=source.format,
+        options={"max_pixels": str(source.most_pixels), **source.options},
+        timeout=source.timeout,
+        hwaccel=accelerator,
+    )
+
+
+def _best(container: Any) -> Any:
+    return container.streams.best("video") or container.streams.video[0]
+
+
+def _problem(container: Any, source: Input) -> str | None:
+    """Why the video is not even begun, or None."""
+    if not container.streams.video:
+        return "has no video stream"
+    video, most = _best(container), source.most_pixels
+    if video.codec_context is None:
+        return "holds video that this FFmpeg has no decoder for"
+    if video.width * video.height > most:
+        return (
+            f"says that its frames are {video.width}x{video.height}; expected at most {most:,} "
+            "pixels; if it is right, give --source-option max_pixels=NUMBER"
+        )
+    return None
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
