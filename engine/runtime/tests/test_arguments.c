@@ -80,7 +80,7 @@ static void test_frames(void) {
     REFUSE(bad.height = INT32_MAX, CYCLEGAN_ERROR_SIZE, "expected sides from 1 to");
     REFUSE(bad.stride[0] -= 1, CYCLEGAN_ERROR_ARGUMENT, "stride[0] is 71 bytes; a row");
     REFUSE(bad.stride[0] = SIZE_MAX, CYCLEGAN_ERROR_ARGUMENT, "more than memory holds");
-    REFUSE(bad.format = 4, CYCLEGAN_ERROR_ARGUMENT, "unknown format 4");
+    REFUSE(bad.format = 6, CYCLEGAN_ERROR_ARGUMENT, "unknown format 6");
     REFUSE(bad.format = -1, CYCLEGAN_ERROR_ARGUMENT, "unknown format -1");
     REFUSE(bad.format = CYCLEGAN_RGBA8, CYCLEGAN_ERROR_ARGUMENT, "stride[0] is 72 bytes");
     REFUSE(bad.format = CYCLEGAN_NV12, CYCLEGAN_ERROR_ARGUMENT, "data[1] is NULL");
@@ -90,6 +90,10 @@ static void test_frames(void) {
            CYCLEGAN_ERROR_ARGUMENT, "unknown matrix 3");
     REFUSE((bad.format = CYCLEGAN_NV12, bad.data[1] = results, bad.stride[1] = 23),
            CYCLEGAN_ERROR_ARGUMENT, "stride[1] is 23 bytes");
+    REFUSE((bad.format = CYCLEGAN_NV16, bad.data[1] = results, bad.stride[1] = 23),
+           CYCLEGAN_ERROR_ARGUMENT, "stride[1] is 23 bytes");
+    REFUSE((bad.format = CYCLEGAN_NV24, bad.data[1] = results, bad.stride[1] = 47),
+           CYCLEGAN_ERROR_ARGUMENT, "a row of 24 pixels has 48");
     REFUSE((bad.format = CYCLEGAN_NV12, bad.data[1] = results, bad.stride[1] = 24,
             bad.full_range = 2),
            CYCLEGAN_ERROR_ARGUMENT, "full_range is 2");
@@ -157,7 +161,7 @@ static void test_one_size(void) {
     info.struct_size = sizeof info;
     CHECK(cyclegan_query(one, &info) == CYCLEGAN_OK);
     CHECK(info.backend == CYCLEGAN_OPENVINO && info.slots == 3 && info.size_multiple == 4);
-    CHECK(info.width == 24 && info.height == 20 && info.formats == 15);
+    CHECK(info.width == 24 && info.height == 20 && info.formats == 63);
     CHECK(strlen(info.weights_sha256) == 64 && strstr(info.description, "OpenVINO"));
     cyclegan_close(&one);
     CHECK(!one);
