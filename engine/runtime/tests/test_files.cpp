@@ -9,7 +9,7 @@
 #include <string>
 
 #include "check.h"
-#include "sha256.h"
+#include "plan_note.h"
 
 namespace {
 
@@ -82,20 +82,6 @@ void test_foreign_files() {
     std::string grey = replaced("cyclegan.graph_sha256", "somebody.graph_sha256");
     grey[grey.rfind(config) + config.size() - 1] = '1';
     refused(written("grey.onnx", grey), CYCLEGAN_ERROR_UNSUPPORTED, "of 1 channels into 3");
-}
-
-std::string note_on(const std::string &plan, const std::string &profile) {
-    std::string graph;
-    for (const char *pair :
-         {"format_version\": \"1", "size_multiple\": \"4", "precision\": \"float16",
-          "weights_sha256\": \"0", "domains\": \"[\\\"A\\\", \\\"B\\\"]",
-          "config\": \"{\\\"in_channels\\\": 3, \\\"out_channels\\\": 3}"})
-        graph += (graph.empty() ? "\"cyclegan." : ", \"cyclegan.") + std::string(pair) + "\"";
-    cyclegan::Sha256 sha;
-    sha.add(plan);
-    return "{\"key\": {\"format\": 1, \"flavour\": \"tensorrt\", \"version\": \"11.1\", \"precision\": "
-           "\"float16\", \"profile\": \"" + profile + "\"}, \"sha256\": \"" + sha.hex() +
-           "\", \"facts\": {\"graph\": {" + graph + "}}}";
 }
 
 void test_plans() {
