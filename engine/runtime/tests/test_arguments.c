@@ -111,6 +111,12 @@ static void test_misaligned_structs(void) {
     check_says(translator, "misaligned");
     CHECK(cyclegan_open(&opened, test_model(), settings) == CYCLEGAN_ERROR_ARGUMENT && !opened);
     CHECK(cyclegan_query(translator, (cyclegan_info *)(void *)crooked) == CYCLEGAN_ERROR_ARGUMENT);
+    CHECK(cyclegan_open((cyclegan_translator **)(void *)crooked, test_model(), NULL) ==
+          CYCLEGAN_ERROR_ARGUMENT);
+    CHECK(cyclegan_submit(translator, &good, (cyclegan_ticket *)(void *)crooked) ==
+          CYCLEGAN_ERROR_ARGUMENT);
+    CHECK(cyclegan_default_settings(settings, sizeof *settings) == CYCLEGAN_ERROR_ARGUMENT);
+    cyclegan_close((cyclegan_translator **)(void *)crooked);
     /* Pixels need no alignment. */
     good.data[0] = pixels + 1;
     CHECK(cyclegan_translate(translator, &good, &good) == CYCLEGAN_OK);
@@ -182,7 +188,10 @@ static void test_use_after_close(void) {
     CHECK(cyclegan_done(copy, ticket) == CYCLEGAN_ERROR_HANDLE);
     CHECK(cyclegan_wait(copy, ticket, -1) == CYCLEGAN_ERROR_HANDLE);
     CHECK(cyclegan_cancel(copy, ticket) == CYCLEGAN_ERROR_HANDLE);
-    cyclegan_close(&copy);
+    CHECK(cyclegan_translate_device(copy, &frame, &frame, copy) == CYCLEGAN_ERROR_HANDLE);
+    CHECK(cyclegan_query(copy, NULL) == CYCLEGAN_ERROR_HANDLE);
+    cyclegan_close(&copy); /* once more */
+    CHECK(!copy);
     copy = (cyclegan_translator *)(void *)pixels;
     CHECK(cyclegan_translate(copy, &frame, &frame) == CYCLEGAN_ERROR_HANDLE);
 }

@@ -47,6 +47,10 @@ void test_no_regular_files() {
     CHECK(mkfifo(fifo.c_str(), 0600) == 0);
     refused(fifo, CYCLEGAN_ERROR_FILE, "is a pipe");
     refused("/dev/zero", CYCLEGAN_ERROR_FILE, "a device");
+    refused(fifo + "/deeper", CYCLEGAN_ERROR_FILE, "Not a directory");
+    const std::string circle = folder / "circle.onnx";
+    CHECK(symlink(circle.c_str(), circle.c_str()) == 0);
+    refused(circle, CYCLEGAN_ERROR_FILE, "symbolic links");
 }
 
 void test_sizes() {
@@ -102,6 +106,10 @@ void test_plans() {
     newer.replace(newer.find("\"format\": 1"), 11, "\"format\": 2");
     with_note(newer, CYCLEGAN_ERROR_VERSION, "plan format 2");
     with_note(std::string(2 << 20, ' '), CYCLEGAN_ERROR_MODEL, "expected fewer than");
+    std::filesystem::remove(path + ".json");
+    CHECK(mkfifo((path + ".json").c_str(), 0600) == 0);
+    refused(path, CYCLEGAN_ERROR_FILE, "a.plan.json is a pipe");
+    std::filesystem::remove(path + ".json");
     // The note is right; a machine without TensorRT says so.
     with_note(note, CYCLEGAN_ERROR_BACKEND, "tensorrt");
 }

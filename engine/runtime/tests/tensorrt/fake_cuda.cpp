@@ -6,8 +6,8 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -107,7 +107,9 @@ bool is_device(CUdeviceptr address, size_t size) {
 }
 
 CUresult copied(CUdeviceptr to, CUdeviceptr from, size_t size) {
-    std::memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), size);
+    // No memcpy: the thread sanitizer is told to overlook what the C library does.
+    for (size_t i = 0; i < size; ++i)
+        reinterpret_cast<uint8_t *>(to)[i] = reinterpret_cast<const uint8_t *>(from)[i];
     return CUDA_SUCCESS;
 }
 

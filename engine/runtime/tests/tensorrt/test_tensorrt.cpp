@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -257,8 +258,16 @@ void test_frames_of_the_device() {
             }
         CHECK(run(tight, result, nullptr) == CYCLEGAN_ERROR_ARGUMENT);
         check_says(translator, "stream is NULL");
-        fake_cuda_fail("enqueueV3", CUDA_ERROR_UNKNOWN);
-        CHECK(run(tight, result, first) == CYCLEGAN_ERROR_BACKEND);
+        for (const char *function : {"cuStreamWaitEvent", "cuMemcpy2DAsync", "enqueueV3"}) {
+            fake_cuda_enqueue(first, [] {  // is late with what was enqueued all the same
+                std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                return CUDA_SUCCESS;
+            });
+            fake_cuda_fail(function, CUDA_ERROR_UNKNOWN);
+            CHECK(run(wide, odd, first) == CYCLEGAN_ERROR_BACKEND);
+            CHECK(run(crooked, odd, second) == CYCLEGAN_OK);  // whatever the first still does
+            CHECK(cuStreamSynchronize(second) == CUDA_SUCCESS && is_negative(crooked, odd));
+        }
         DeviceFrame bgr = DeviceFrame(6, row, 0), small = DeviceFrame(7, row, 0);
         bgr.frame.format = CYCLEGAN_BGR8, small.frame.width = 62;
         CHECK(run(bgr, result, first) == CYCLEGAN_ERROR_ARGUMENT);
