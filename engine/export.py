@@ -21,7 +21,8 @@ import torch
 
 from cyclegan.config import Depth, as_dict
 from cyclegan.engine.frame_graph import FrameToFrame
-from cyclegan.engine.graph_info import GRAPH_DIGEST, INPUT, OPSET, OUTPUT, GraphInfo
+from cyclegan.engine.graph_info import INPUT, OPSET, OUTPUT, GraphInfo
+from cyclegan.engine.onnx_header import GRAPH_DIGEST
 from cyclegan.errors import BackendError
 from cyclegan.files import replacing
 from cyclegan.networks import Generator
@@ -60,7 +61,7 @@ def onnx_from_generator(
     with replacing(path) as temporary:  # refused before the work, where it cannot be written
         model = _exported(generator, _DTYPES[precision], _FRAMES[depth])
         _tidy(model, info)
-        _seal(model)
+        seal(model)
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, temporary)
     return path
@@ -119,10 +120,16 @@ def _tidy(model: Any, info: GraphInfo) -> None:
         model.metadata_props.add(key=key, value=text)
 
 
-def _seal(model: Any) -> None:
-    """Add the SHA-256 of the file as it is without it, which tells a damaged copy from a whole."""
+def seal(model: Any) -> None:
+    """Add the SHA-256 of the file as it is without it, which tells a damaged copy from a whole.
+
+    ``model`` is a ModelProto; a seal that it has, from before a change, goes.
+    """
+    entries = model.metadata_props
+    for old in [item for item in entries if item.key == GRAPH_DIGEST]:
+        entries.remove(old)
     digest = hashlib.sha256(model.SerializeToString()).hexdigest()
-    model.metadata_props.add(key=GRAPH_DIGEST, value=digest)
+    entries.add(key=GRAPH_DIGEST, value=digest)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,14 @@
-"""What a frame-to-frame ONNX file says about itself, readable without PyTorch."""
+"""What a frame-to-frame ONNX file says about itself, readable without PyTorch and ONNX."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cyclegan
 from cyclegan.config import Depth, GeneratorConfig, as_dict, from_dict
+from cyclegan.engine.onnx_header import GRAPH_DIGEST, read_onnx_header
 from cyclegan.errors import CycleGANError, ModelError, NewerFormatError
 
 FORMAT_VERSIONS: dict[Depth, int] = {8: 1, 16: 2}
@@ -17,8 +18,7 @@ FORMAT_VERSION = max(FORMAT_VERSIONS.values())
 OPSET = 20
 INPUT, OUTPUT = "frames", "translated"
 _PREFIX = "cyclegan."
-GRAPH_DIGEST = _PREFIX + "graph_sha256"
-"""The metadata that holds the SHA-256 of the file without this one entry."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +83,25 @@ class GraphInfo:
 
 
 def read_graph_info(path: Path) -> GraphInfo:
-    """The metadata of the ONNX file at ``path``. Raises ModelError."""
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    """The metadata of the ONNX file at ``path``, once its checksum was verified. Raises ModelError.
 
+    A file without a checksum is taken, and reported in the log.
+    """
     try:
-        model: Any = onnx.load(path, load_external_data=False)
+        header = read_onnx_header(path.read_bytes())
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from error
-    except DecodeError as error:
-        raise ModelError(f"{path} is not an ONNX file, or is damaged: {error}") from error
-    return GraphInfo.from_metadata({item.key: item.value for item in model.metadata_props}, path)
+    except ValueError as error:
+        raise ModelError(
+            f"{path} is not an ONNX file, or is damaged: {error}; export it again"
+        ) from error
+    written = header.metadata.get(GRAPH_DIGEST)
+    if written is not None and written != header.digest:
+        raise ModelError(
+            f"{path} is damaged: its SHA-256 is {header.digest}, and {written[:99]} was written; "
+            "make it again"
+        )
+    info = GraphInfo.from_metadata(header.metadata, path)
+    if written is None:
+        _log.warning("%s has no checksum; export it again to have one", path)
+    return info

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
-from cyclegan.engine.export import onnx_from_generator, weights_digest
+from cyclegan.engine.export import onnx_from_generator, seal, weights_digest
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.graph_info import GraphInfo, read_graph_info
+from cyclegan.engine.onnx_header import GRAPH_DIGEST, read_onnx_header
 from cyclegan.errors import ModelError, NewerFormatError, OutputError
 from cyclegan.networks import Generator, generator_from_config, initialise
 
@@ -124,10 +125,12 @@ def test_files_that_are_not_ours_are_refused(graph: Path, tmp_path: Path) -> Non
     model = onnx.load(graph)
     newer = next(p for p in model.metadata_props if p.key == "cyclegan.format_version")
     newer.value = "99"
+    seal(model)
     onnx.save(model, tmp_path / "newer.onnx")
     with pytest.raises(NewerFormatError, match="graph format 99"):
         read_graph_info(tmp_path / "newer.onnx")
     newer.value = "first"
+    seal(model)
     onnx.save(model, tmp_path / "odd.onnx")
     with pytest.raises(ModelError, match="graph format 'first'; expected a number"):
         read_graph_info(tmp_path / "odd.onnx")
@@ -136,8 +139,42 @@ def test_files_that_are_not_ours_are_refused(graph: Path, tmp_path: Path) -> Non
     with pytest.raises(ModelError, match="not a frame-to-frame graph"):
         read_graph_info(tmp_path / "foreign.onnx")
     (tmp_path / "cut.onnx").write_bytes(graph.read_bytes()[:1000])
-    with pytest.raises(ModelError, match="damaged"):
+    with pytest.raises(ModelError, match="is damaged: it ends in the middle of a field"):
         read_graph_info(tmp_path / "cut.onnx")
+
+
+def test_every_part_of_a_file_is_under_its_checksum(graph: Path, tmp_path: Path) -> None:
+    whole, path = graph.read_bytes(), tmp_path / "flipped.onnx"
+    for at in range(len(whole) // 16, len(whole), len(whole) // 16):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(ModelError, match="is damaged"):
+            read_graph_info(path)
+
+
+def test_a_file_without_a_checksum_is_taken_and_reported(
+    graph: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = tmp_path / "old.onnx"
+    key = GRAPH_DIGEST.encode()
+    old.write_bytes(graph.read_bytes().replace(key, b"somebody" + key[len(b"cyclegan") :]))
+    assert read_graph_info(old) == read_graph_info(graph)
+    assert "old.onnx has no checksum; export it again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "it has no graph"),
+        (b"\x0b", "unknown wire type"),
+        (b"\x08" + 10 * b"\xff", "a number is too long"),
+        (b"\x08\x80", "in the middle of a field"),
+        (b"\x3a" + 9 * b"\xff" + b"\x01", "in the middle of a field"),
+        (b"\x09\x00\x00", "in the middle of a field"),
+    ],
+)
+def test_bytes_that_are_no_onnx_file(data: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        read_onnx_header(data)
 
 
 def test_a_target_that_cannot_be_written_leaves_nothing(

@@ -16,6 +16,7 @@ import pytest
 
 from cyclegan.cli import main
 from cyclegan.engine import gate
+from cyclegan.engine.export import seal
 from cyclegan.engine.flavours import load_tensorrt
 from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.plan import plan_from_onnx
@@ -70,6 +71,7 @@ def damaged(graph: Path, target: Path, stem: float) -> Path:
         if tensor.name.startswith("generator.stem."):
             values = onnx.numpy_helper.to_array(tensor) * np.float32(stem)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    seal(model)
     onnx.save(model, target)
     return target
 

@@ -19,6 +19,7 @@ from cyclegan.engine.plan_file import PLAN_FORMAT
 from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
+from cyclegan.errors import ModelError
 from cyclegan.kernels.pixels import tensor_to_yuv, yuv_to_tensor
 
 from .nv12 import nv12_from_rgb, rgb_from_nv12
@@ -98,21 +99,49 @@ def y4m(pictures: list[tuple[np.ndarray, np.ndarray]], tags: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("size", "tags", "full"),
+    ("size", "tags", "full", "shared"),
     [
-        ((144, 176), " Ip A128:117 C420mpeg2", False),
-        ((75, 101), " C420jpeg XCOLORRANGE=FULL", True),
+        ((144, 176), " Ip A128:117 C420mpeg2", False, (2, 2)),
+        ((75, 101), " C420jpeg XYSCSS=420JPEG XCOLORRANGE=FULL", True, (2, 2)),
+        ((33, 47), " C420paldv", False, (2, 2)),
+        ((33, 47), " C422 XYSCSS=422 XCOLORRANGE=LIMITED", False, (1, 2)),
+        ((33, 47), " C444 XYSCSS=444 XCOLORRANGE=FULL", True, (1, 1)),
     ],
 )
 def test_translate_y4m_gives_the_bytes_of_the_python_translator(
-    size: tuple[int, int], tags: str, full: bool, built: Path, graph: Path, frames: np.ndarray
+    size: tuple[int, int],
+    tags: str,
+    full: bool,
+    shared: tuple[int, int],
+    built: Path,
+    graph: Path,
+    frames: np.ndarray,
 ) -> None:
     cropped = frames[:, : size[0], : size[1]]
-    clip = [nv12_from_rgb(frame, full=full) for frame in cropped]
+    clip = [nv12_from_rgb(frame, full=full, shared=shared) for frame in cropped]
     translated = must([built / "bin" / "translate_y4m", graph], stdin=y4m(clip, tags))
     with Translator.open(graph, backend="openvino", size=size) as translator:
-        paintings = [translator(rgb_from_nv12(*picture, full=full)) for picture in clip]
-    assert translated == y4m([nv12_from_rgb(rgb, full=full) for rgb in paintings], tags)
+        paintings = [
+            translator(rgb_from_nv12(*picture, full=full, shared=shared)) for picture in clip
+        ]
+    wanted = [nv12_from_rgb(rgb, full=full, shared=shared) for rgb in paintings]
+    assert translated == y4m(wanted, tags)
+
+
+@pytest.mark.parametrize(
+    ("tags", "full"), [(" Ip A1:1 Cmono", True), (" Cmono XCOLORRANGE=LIMITED", False)]
+)
+def test_translate_y4m_takes_grey(
+    tags: str, full: bool, built: Path, graph: Path, frames: np.ndarray
+) -> None:
+    grey = [nv12_from_rgb(frame, full=full)[0] for frame in frames[:, :75, :101]]
+    none = np.zeros((0, 0, 2), np.uint8)
+    stream = y4m([(luma, none) for luma in grey], tags)
+    translated = must([built / "bin" / "translate_y4m", graph], stdin=stream)
+    neutral = np.full((38, 51, 2), 128, np.uint8)
+    with Translator.open(graph, backend="openvino", size=(75, 101)) as translator:
+        paintings = [translator(rgb_from_nv12(luma, neutral, full=full)) for luma in grey]
+    assert translated == y4m([(nv12_from_rgb(rgb, full=full)[0], none) for rgb in paintings], tags)
 
 
 def test_translate_y4m_keeps_what_came_before_a_break(
@@ -133,7 +162,11 @@ def test_translate_y4m_keeps_what_came_before_a_break(
         (b"", "no y4m stream"),
         (b"RIFF....AVI \n", "no y4m stream"),
         (b"YUV4MPEG2 W0 H5\n", "no size"),
-        (b"YUV4MPEG2 W8 H8 C444\n", "C444"),
+        (b"YUV4MPEG2 W8 H8 C420p10\n", "420p10; give the first ffmpeg -pix_fmt yuv420p"),
+        (b"YUV4MPEG2 W8 H8 C422p16\n", "422p16; give the first ffmpeg -pix_fmt yuv422p"),
+        (b"YUV4MPEG2 W8 H8 C444alpha\n", "444alpha; give the first ffmpeg -pix_fmt yuv444p"),
+        (b"YUV4MPEG2 W8 H8 Cmono9\n", "mono9; give the first ffmpeg -pix_fmt gray"),
+        (b"YUV4MPEG2 W8 H8 C411\n", "411; give the first ffmpeg -pix_fmt yuv420p"),
         (b"YUV4MPEG2 W8 H8 C420\nFRAGE\n", "got: FRAGE"),
         (b"YUV4MPEG2 " + 2000 * b"x", "does not end"),
     ],
@@ -173,6 +206,24 @@ def test_ctypes_example_reports(built: Path, tmp_path: Path) -> None:
     done = run(["python", *example, "photo.npy", "painting.npy"])
     assert done.returncode == 1
     assert b"none.onnx: No such file" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["a weight", "its end"])
+def test_both_languages_refuse_a_damaged_graph_in_the_same_words(
+    damage: str, built: Path, graph: Path, tmp_path: Path
+) -> None:
+    data = bytearray(graph.read_bytes())
+    if damage == "a weight":
+        data[len(data) // 2] ^= 1
+    else:
+        del data[-100:]
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(data)
+    example = [RUNTIME / "examples" / "translate.py", library(built), path]
+    done = run(["python", *example, "photo.npy", "painting.npy"])
+    with pytest.raises(ModelError) as refused:
+        Translator.open(path)
+    assert done.stderr.decode().strip() == str(refused.value)
 
 
 @pytest.mark.parametrize(

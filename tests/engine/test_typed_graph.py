@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper
 
 from cyclegan.config import UnetConfig
-from cyclegan.engine.export import onnx_from_generator
+from cyclegan.engine.export import onnx_from_generator, seal
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.typed_graph import body_nodes, typed_graph
 from cyclegan.errors import BackendError, ModelError
@@ -105,11 +105,13 @@ def test_the_body_is_what_lies_between_convolutions() -> None:
 def test_graphs_that_cannot_be_typed(graph: Path, tmp_path: Path) -> None:
     half = onnx.load(graph)
     next(item for item in half.metadata_props if item.key == "cyclegan.precision").value = "float16"
+    seal(half)
     onnx.save(half, tmp_path / "half.onnx")
     with pytest.raises(ModelError, match="without --half"):
         typed_graph(tmp_path / "half.onnx", "float16", "native")
     empty = onnx.load(graph)
     del empty.graph.node[:]
+    seal(empty)
     onnx.save(empty, tmp_path / "empty.onnx")
     with pytest.raises(BackendError, match="no convolution"):
         typed_graph(tmp_path / "empty.onnx", "float16", "native")

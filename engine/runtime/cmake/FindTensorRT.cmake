@@ -4,6 +4,7 @@
 # libraries and CUDA's headers in the wheels of the Python that is found. Wheels bring no headers.
 #
 #   TensorRT_FOUND, TensorRT_VERSION, TensorRT_FLAVOUR (tensorrt or tensorrt-rtx)
+#   TensorRT_LIBRARY        its name, as in nvinfer
 #   TensorRT_LIBRARY_DIR    where the library stands here, if it does; it is not needed to build
 #   TensorRT::headers       headers of TensorRT and CUDA
 find_package(Python3 QUIET COMPONENTS Interpreter)
@@ -29,13 +30,13 @@ if(TensorRT_INCLUDE_DIR)
   list(TRANSFORM numbers REPLACE ".* " "")
   list(JOIN numbers "." TensorRT_VERSION)
   set(TensorRT_FLAVOUR tensorrt)
-  set(library nvinfer)
+  set(TensorRT_LIBRARY nvinfer)
   if(lines MATCHES "TRT_MAJOR_RTX")
     set(TensorRT_FLAVOUR tensorrt-rtx)
-    set(library tensorrt_rtx)
+    set(TensorRT_LIBRARY tensorrt_rtx)
   endif()
   string(REGEX MATCH "^[0-9]+" major "${TensorRT_VERSION}")
-  find_path(TensorRT_LIBRARY_DIR lib${library}.so.${major}
+  find_path(TensorRT_LIBRARY_DIR lib${TensorRT_LIBRARY}.so.${major}
             HINTS ${TensorRT_ROOT} ENV TensorRT_ROOT "${wheels}/tensorrt_libs"
                   "${wheels}/tensorrt_rtx_libs"
             PATHS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE} /usr/local/TensorRT /opt/TensorRT

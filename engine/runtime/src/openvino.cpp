@@ -45,6 +45,34 @@ ov::element::Type type_for(const std::string &device, int asked) {
          device.c_str(), names.c_str());
 }
 
+// OpenVINO tells of missing memory in words alone.
+bool ran_out_of_memory(const std::string &words) {
+    return words.find("bad_alloc") != words.npos || words.find("can't alloc") != words.npos;
+}
+
+// What OpenVINO threw, as ours.
+[[noreturn]] void failed(const std::string &doing, const ov::Exception &error) {
+    if (ran_out_of_memory(error.what()))
+        fail(CYCLEGAN_ERROR_MEMORY, "out of memory: OpenVINO cannot %s: %s", doing.c_str(),
+             error.what());
+    fail(CYCLEGAN_ERROR_BACKEND, "OpenVINO cannot %s: %s", doing.c_str(), error.what());
+}
+
+std::exception_ptr as_ours(std::exception_ptr error) {
+    if (!error) return nullptr;
+    try {
+        std::rethrow_exception(error);
+    } catch (const ov::Exception &caught) {
+        try {
+            failed("run the frame", caught);
+        } catch (...) {
+            return std::current_exception();
+        }
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
 class OpenVino final : public Backend {
   public:
     explicit OpenVino(const OpenRequest &request) {
@@ -59,42 +87,42 @@ class OpenVino final : public Backend {
         if (request.width) model->reshape(ov::PartialShape{1, request.height, request.width, 3});
         ov::CompiledModel compiled = core().compile_model(model, device, hints);
         for (int slot = 0; slot < (settings.slots ? settings.slots : kSlots); ++slot) {
-            requests_.push_back(compiled.create_infer_request());
-            requests_.back().set_callback(
+            slots_.push_back({compiled.create_infer_request(), {}});
+            slots_.back().request.set_callback(
                 [finished = request.finished, slot](std::exception_ptr error) {
-                    finished(slot, error);
+                    finished(slot, as_ours(error));
                 });
         }
     }
 
     ~OpenVino() override {
-        for (ov::InferRequest &request : requests_) {
+        for (Slot &slot : slots_) {
             try {
-                request.wait();  // its callback may still be on its way out
+                slot.request.wait();  // its callback may still be on its way out
             } catch (const std::exception &) {
                 // Whose frame that was has been told.
             }
         }
     }
 
-    int slots() const override { return static_cast<int>(requests_.size()); }
+    int slots() const override { return static_cast<int>(slots_.size()); }
     std::string precision() const override { return type_.to_string(); }
     std::string description() const override { return "OpenVINO, " + precision(); }
 
-    uint8_t *input(int slot, int width, int height) override {
-        ov::InferRequest &request = requests_[slot];
-        settle(request);
+    uint8_t *input(int number, int width, int height) override {
+        Slot &slot = slots_[number];
+        settle(slot.request);
         const ov::Shape shape{1, static_cast<size_t>(height), static_cast<size_t>(width), 3};
-        ov::Tensor tensor = request.get_input_tensor();
-        if (tensor.get_shape() != shape) tensor.set_shape(shape);
-        return tensor.data<uint8_t>();
+        slot.input.resize(ov::shape_size(shape));
+        slot.request.set_input_tensor(ov::Tensor(ov::element::u8, shape, slot.input.data()));
+        return slot.input.data();
     }
 
-    void start(int slot) override { requests_[slot].start_async(); }
+    void start(int slot) override { slots_[slot].request.start_async(); }
 
     const uint8_t *output(int slot) override {
-        settle(requests_[slot]);
-        return requests_[slot].get_output_tensor().data<const uint8_t>();
+        settle(slots_[slot].request);
+        return slots_[slot].request.get_output_tensor().data<const uint8_t>();
     }
 
     void translate_device(const cyclegan_frame &, const cyclegan_frame &, void *) override {
@@ -106,6 +134,12 @@ class OpenVino final : public Backend {
     // One batch runs while the next waits behind it, so that the cores never idle between two.
     static constexpr int kSlots = 2;
 
+    struct Slot {
+        ov::InferRequest request;
+        // Not OpenVINO's own tensor, which points to nothing where memory has run out.
+        std::vector<uint8_t> input;
+    };
+
     // Idle already, but for the last steps of the thread that called back.
     static void settle(ov::InferRequest &request) {
         try {
@@ -116,7 +150,7 @@ class OpenVino final : public Backend {
     }
 
     ov::element::Type type_;
-    std::vector<ov::InferRequest> requests_;
+    std::vector<Slot> slots_;
 };
 
 }  // namespace
@@ -129,7 +163,6 @@ cyclegan::Backend *cyclegan_module_open(const cyclegan::OpenRequest *request) {
     try {
         return new OpenVino(*request);
     } catch (const ov::Exception &error) {
-        fail(CYCLEGAN_ERROR_BACKEND, "OpenVINO cannot run %s: %s", request->model.name.c_str(),
-             error.what());
+        failed("run " + request->model.name, error);
     }
 }

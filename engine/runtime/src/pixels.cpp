@@ -3,7 +3,7 @@
 //
 //     R = luma + 2 (1 - kr) Cr     B = luma + 2 (1 - kb) Cb     luma = kr R + kg G + kb B
 //
-// with luma in [0, 1] and chroma in [-1/2, 1/2]. The chroma of 2x2 pixels is that of their mean.
+// with luma in [0, 1] and chroma in [-1/2, 1/2]. The chroma of several pixels is that of their mean.
 #include "pixels.h"
 
 #include <algorithm>
@@ -19,6 +19,14 @@ namespace {
 constexpr int kOne = 1 << 16, kHalf = kOne / 2;
 
 int bytes_of(int format) { return format == CYCLEGAN_RGBA8 ? 4 : 3; }
+
+bool is_yuv(int format) { return format >= CYCLEGAN_NV12; }
+
+// One sample of chroma counts for 2^across x 2^down pixels.
+struct Chroma {
+    explicit Chroma(int format) : across(format != CYCLEGAN_NV24), down(format == CYCLEGAN_NV12) {}
+    int across, down;
+};
 
 int fixed(double value) { return static_cast<int>(std::lround(value * kOne)); }
 
@@ -75,10 +83,12 @@ uint8_t *row_to(const cyclegan_frame &frame, int plane, int row) {
 }
 
 void rgb_row(const cyclegan_frame &frame, const ToRgb &to_rgb, int row, uint8_t *rgb) {
-    const uint8_t *luma = row_of(frame, 0, row), *chroma = row_of(frame, 1, row / 2);
+    const Chroma shared(frame.format);
+    const uint8_t *luma = row_of(frame, 0, row), *chroma = row_of(frame, 1, row >> shared.down);
     for (int x = 0; x < frame.width; ++x, rgb += 3) {
         const int y = (luma[x] - to_rgb.black) * to_rgb.luma;
-        const int cb = chroma[x / 2 * 2] - 128, cr = chroma[x / 2 * 2 + 1] - 128;
+        const uint8_t *pair = chroma + 2 * (x >> shared.across);
+        const int cb = pair[0] - 128, cr = pair[1] - 128;
         rgb[0] = code(y + to_rgb.cr_r * cr);
         rgb[1] = code(y + to_rgb.cr_g * cr + to_rgb.cb_g * cb);
         rgb[2] = code(y + to_rgb.cb_b * cb);
@@ -121,12 +131,14 @@ void luma_row(const cyclegan_frame &frame, const FromRgb &from_rgb, int row, con
     }
 }
 
-// One row of chroma, from two rows of RGB that are the same one at the end of an odd height.
+// One row of chroma, from two rows of RGB: the same one where each has chroma of its own, and at the
+// end of an odd height.
 void chroma_row(const cyclegan_frame &frame, const FromRgb &from_rgb, int row, const uint8_t *upper,
                 const uint8_t *lower) {
+    const int across = Chroma(frame.format).across;
     uint8_t *to = row_to(frame, 1, row);
-    for (int x = 0; x < frame.width; x += 2, to += 2) {
-        const int left = 3 * x, right = 3 * std::min(x + 1, frame.width - 1);
+    for (int x = 0; x < frame.width; x += 1 << across, to += 2) {
+        const int left = 3 * x, right = 3 * std::min(x + across, frame.width - 1);
         int sum[3];
         for (int c = 0; c < 3; ++c)
             sum[c] = upper[left + c] + upper[right + c] + lower[left + c] + lower[right + c];
@@ -168,12 +180,12 @@ void check_frame(const cyclegan_frame *frame, const char *name) {
         frame->height > kLargestSide)
         fail(CYCLEGAN_ERROR_SIZE, "%s is %dx%d; expected sides from 1 to %d", name, frame->width,
              frame->height, kLargestSide);
-    if (frame->format < CYCLEGAN_RGB8 || frame->format > CYCLEGAN_NV12)
+    if (frame->format < CYCLEGAN_RGB8 || frame->format > CYCLEGAN_NV24)
         fail(CYCLEGAN_ERROR_ARGUMENT, "%s: unknown format %d", name, frame->format);
     for (uintptr_t word : frame->reserved)
         if (word || frame->reserved0)
             fail(CYCLEGAN_ERROR_ARGUMENT, "%s: the reserved room is not zero", name);
-    if (frame->format != CYCLEGAN_NV12)
+    if (!is_yuv(frame->format))
         return check_plane(*frame, name, 0, bytes_of(frame->format) * frame->width);
     if (frame->matrix < CYCLEGAN_BT601 || frame->matrix > CYCLEGAN_BT2020)
         fail(CYCLEGAN_ERROR_ARGUMENT, "%s: unknown matrix %d", name, frame->matrix);
@@ -181,13 +193,14 @@ void check_frame(const cyclegan_frame *frame, const char *name) {
         fail(CYCLEGAN_ERROR_ARGUMENT, "%s: full_range is %d; expected 0 or 1", name,
              frame->full_range);
     check_plane(*frame, name, 0, frame->width);
-    check_plane(*frame, name, 1, (frame->width + 1) / 2 * 2);
+    const int across = Chroma(frame->format).across;
+    check_plane(*frame, name, 1, 2 * ((frame->width + across) >> across));
 }
 
 void rgb_from_frame(const cyclegan_frame &frame, uint8_t *rgb, int padded_width,
                     int padded_height) {
     const size_t stride = size_t{3} * padded_width;
-    const bool yuv = frame.format == CYCLEGAN_NV12;
+    const bool yuv = is_yuv(frame.format);
     const ToRgb to_rgb{Coding(yuv ? frame : cyclegan_frame{})};
     for (int row = 0; row < frame.height; ++row) {
         uint8_t *to = rgb + stride * row;
@@ -201,15 +214,16 @@ void rgb_from_frame(const cyclegan_frame &frame, uint8_t *rgb, int padded_width,
 
 void frame_from_rgb(const cyclegan_frame &frame, const uint8_t *rgb, int padded_width) {
     const size_t stride = size_t{3} * padded_width;
-    if (frame.format != CYCLEGAN_NV12) {
+    if (!is_yuv(frame.format)) {
         for (int row = 0; row < frame.height; ++row) packed_row(frame, row, rgb + stride * row);
         return;
     }
     const FromRgb from_rgb{Coding(frame)};
     for (int row = 0; row < frame.height; ++row) luma_row(frame, from_rgb, row, rgb + stride * row);
-    for (int row = 0; row < frame.height; row += 2)
-        chroma_row(frame, from_rgb, row / 2, rgb + stride * row,
-                   rgb + stride * std::min(row + 1, frame.height - 1));
+    const int down = Chroma(frame.format).down;
+    for (int row = 0; row < frame.height; row += 1 << down)
+        chroma_row(frame, from_rgb, row >> down, rgb + stride * row,
+                   rgb + stride * std::min(row + down, frame.height - 1));
 }
 
 }  // namespace cyclegan

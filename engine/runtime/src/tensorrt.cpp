@@ -259,9 +259,14 @@ class TensorRt final : public Backend {
         const auto queue = static_cast<CUstream>(stream);
         check_cuda(cuda().cuStreamWaitEvent(queue, slot.done, 0), "waiting for the last frame");
         const CUdeviceptr input = packed(source, slot.input), output = packed(target, slot.output);
-        if (input == slot.input.device()) copy(source, input, true, queue);
-        enqueue(*slot.context, source.width, source.height, input, output, queue);
-        if (output == slot.output.device()) copy(target, output, false, queue);
+        try {
+            if (input == slot.input.device()) copy(source, input, true, queue);
+            enqueue(*slot.context, source.width, source.height, input, output, queue);
+            if (output == slot.output.device()) copy(target, output, false, queue);
+        } catch (...) {
+            cuda().cuEventRecord(slot.done, queue);  // what was enqueued still uses the buffers
+            throw;
+        }
         check_cuda(cuda().cuEventRecord(slot.done, queue), "marking the end of the frame");
     }
 

@@ -156,8 +156,7 @@ void Translator::query(cyclegan_info &info) const {
     info.size_multiple = model_.size_multiple;
     info.width = settings_.width;
     info.height = settings_.height;
-    info.formats = 1u << CYCLEGAN_RGB8 | 1u << CYCLEGAN_BGR8 | 1u << CYCLEGAN_RGBA8 |
-                   1u << CYCLEGAN_NV12;
+    info.formats = (1u << (CYCLEGAN_NV24 + 1)) - 1;  // all
     copy_text(info.source, model_.source);
     copy_text(info.target, model_.target);
     copy_text(info.precision, backend_->precision());

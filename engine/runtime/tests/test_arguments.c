@@ -80,7 +80,7 @@ static void test_frames(void) {
     REFUSE(bad.height = INT32_MAX, CYCLEGAN_ERROR_SIZE, "expected sides from 1 to");
     REFUSE(bad.stride[0] -= 1, CYCLEGAN_ERROR_ARGUMENT, "stride[0] is 71 bytes; a row");
     REFUSE(bad.stride[0] = SIZE_MAX, CYCLEGAN_ERROR_ARGUMENT, "more than memory holds");
-    REFUSE(bad.format = 4, CYCLEGAN_ERROR_ARGUMENT, "unknown format 4");
+    REFUSE(bad.format = 6, CYCLEGAN_ERROR_ARGUMENT, "unknown format 6");
     REFUSE(bad.format = -1, CYCLEGAN_ERROR_ARGUMENT, "unknown format -1");
     REFUSE(bad.format = CYCLEGAN_RGBA8, CYCLEGAN_ERROR_ARGUMENT, "stride[0] is 72 bytes");
     REFUSE(bad.format = CYCLEGAN_NV12, CYCLEGAN_ERROR_ARGUMENT, "data[1] is NULL");
@@ -90,6 +90,10 @@ static void test_frames(void) {
            CYCLEGAN_ERROR_ARGUMENT, "unknown matrix 3");
     REFUSE((bad.format = CYCLEGAN_NV12, bad.data[1] = results, bad.stride[1] = 23),
            CYCLEGAN_ERROR_ARGUMENT, "stride[1] is 23 bytes");
+    REFUSE((bad.format = CYCLEGAN_NV16, bad.data[1] = results, bad.stride[1] = 23),
+           CYCLEGAN_ERROR_ARGUMENT, "stride[1] is 23 bytes");
+    REFUSE((bad.format = CYCLEGAN_NV24, bad.data[1] = results, bad.stride[1] = 47),
+           CYCLEGAN_ERROR_ARGUMENT, "a row of 24 pixels has 48");
     REFUSE((bad.format = CYCLEGAN_NV12, bad.data[1] = results, bad.stride[1] = 24,
             bad.full_range = 2),
            CYCLEGAN_ERROR_ARGUMENT, "full_range is 2");
@@ -107,6 +111,12 @@ static void test_misaligned_structs(void) {
     check_says(translator, "misaligned");
     CHECK(cyclegan_open(&opened, test_model(), settings) == CYCLEGAN_ERROR_ARGUMENT && !opened);
     CHECK(cyclegan_query(translator, (cyclegan_info *)(void *)crooked) == CYCLEGAN_ERROR_ARGUMENT);
+    CHECK(cyclegan_open((cyclegan_translator **)(void *)crooked, test_model(), NULL) ==
+          CYCLEGAN_ERROR_ARGUMENT);
+    CHECK(cyclegan_submit(translator, &good, (cyclegan_ticket *)(void *)crooked) ==
+          CYCLEGAN_ERROR_ARGUMENT);
+    CHECK(cyclegan_default_settings(settings, sizeof *settings) == CYCLEGAN_ERROR_ARGUMENT);
+    cyclegan_close((cyclegan_translator **)(void *)crooked);
     /* Pixels need no alignment. */
     good.data[0] = pixels + 1;
     CHECK(cyclegan_translate(translator, &good, &good) == CYCLEGAN_OK);
@@ -157,7 +167,7 @@ static void test_one_size(void) {
     info.struct_size = sizeof info;
     CHECK(cyclegan_query(one, &info) == CYCLEGAN_OK);
     CHECK(info.backend == CYCLEGAN_OPENVINO && info.slots == 3 && info.size_multiple == 4);
-    CHECK(info.width == 24 && info.height == 20 && info.formats == 15);
+    CHECK(info.width == 24 && info.height == 20 && info.formats == 63);
     CHECK(strlen(info.weights_sha256) == 64 && strstr(info.description, "OpenVINO"));
     cyclegan_close(&one);
     CHECK(!one);
@@ -178,7 +188,10 @@ static void test_use_after_close(void) {
     CHECK(cyclegan_done(copy, ticket) == CYCLEGAN_ERROR_HANDLE);
     CHECK(cyclegan_wait(copy, ticket, -1) == CYCLEGAN_ERROR_HANDLE);
     CHECK(cyclegan_cancel(copy, ticket) == CYCLEGAN_ERROR_HANDLE);
-    cyclegan_close(&copy);
+    CHECK(cyclegan_translate_device(copy, &frame, &frame, copy) == CYCLEGAN_ERROR_HANDLE);
+    CHECK(cyclegan_query(copy, NULL) == CYCLEGAN_ERROR_HANDLE);
+    cyclegan_close(&copy); /* once more */
+    CHECK(!copy);
     copy = (cyclegan_translator *)(void *)pixels;
     CHECK(cyclegan_translate(copy, &frame, &frame) == CYCLEGAN_ERROR_HANDLE);
 }

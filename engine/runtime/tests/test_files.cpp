@@ -9,7 +9,7 @@
 #include <string>
 
 #include "check.h"
-#include "sha256.h"
+#include "plan_note.h"
 
 namespace {
 
@@ -47,6 +47,10 @@ void test_no_regular_files() {
     CHECK(mkfifo(fifo.c_str(), 0600) == 0);
     refused(fifo, CYCLEGAN_ERROR_FILE, "is a pipe");
     refused("/dev/zero", CYCLEGAN_ERROR_FILE, "a device");
+    refused(fifo + "/deeper", CYCLEGAN_ERROR_FILE, "Not a directory");
+    const std::string circle = folder / "circle.onnx";
+    CHECK(symlink(circle.c_str(), circle.c_str()) == 0);
+    refused(circle, CYCLEGAN_ERROR_FILE, "symbolic links");
 }
 
 void test_sizes() {
@@ -84,20 +88,6 @@ void test_foreign_files() {
     refused(written("grey.onnx", grey), CYCLEGAN_ERROR_UNSUPPORTED, "of 1 channels into 3");
 }
 
-std::string note_on(const std::string &plan, const std::string &profile) {
-    std::string graph;
-    for (const char *pair :
-         {"format_version\": \"1", "size_multiple\": \"4", "precision\": \"float16",
-          "weights_sha256\": \"0", "domains\": \"[\\\"A\\\", \\\"B\\\"]",
-          "config\": \"{\\\"in_channels\\\": 3, \\\"out_channels\\\": 3}"})
-        graph += (graph.empty() ? "\"cyclegan." : ", \"cyclegan.") + std::string(pair) + "\"";
-    cyclegan::Sha256 sha;
-    sha.add(plan);
-    return "{\"key\": {\"format\": 1, \"flavour\": \"tensorrt\", \"version\": \"11.1\", \"precision\": "
-           "\"float16\", \"profile\": \"" + profile + "\"}, \"sha256\": \"" + sha.hex() +
-           "\", \"facts\": {\"graph\": {" + graph + "}}}";
-}
-
 void test_plans() {
     const std::string plan = "ftrt and more";
     const std::string path = written("a.plan", plan), note = note_on(plan, "1x8x8,1x64x64,2x64x64");
@@ -116,6 +106,10 @@ void test_plans() {
     newer.replace(newer.find("\"format\": 1"), 11, "\"format\": 2");
     with_note(newer, CYCLEGAN_ERROR_VERSION, "plan format 2");
     with_note(std::string(2 << 20, ' '), CYCLEGAN_ERROR_MODEL, "expected fewer than");
+    std::filesystem::remove(path + ".json");
+    CHECK(mkfifo((path + ".json").c_str(), 0600) == 0);
+    refused(path, CYCLEGAN_ERROR_FILE, "a.plan.json is a pipe");
+    std::filesystem::remove(path + ".json");
     // The note is right; a machine without TensorRT says so.
     with_note(note, CYCLEGAN_ERROR_BACKEND, "tensorrt");
 }

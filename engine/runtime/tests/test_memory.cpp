@@ -1,6 +1,6 @@
 // Every allocation of this library on the calling thread fails in turn: each call reports it, loses
-// nothing, and works once there is memory again. OpenVINO's own are spared: it ends the process
-// where it runs out of memory in a constructor that promised not to throw.
+// nothing, and works once there is memory again. OpenVINO's own are spared, for some end the process
+// when they throw, in constructors that promised not to; test_limit starves it as a system would.
 #include <execinfo.h>
 #include <link.h>
 
@@ -85,10 +85,8 @@ template <class Call> int starve(Call call) {
             CHECK(status == CYCLEGAN_OK);
             return failures;
         }
-        // Where OpenVINO called us back, it reports in words of its own.
-        CHECK(status == CYCLEGAN_ERROR_MEMORY || status == CYCLEGAN_ERROR_BACKEND);
-        CHECK(strstr(cyclegan_last_error(translator),
-                     status == CYCLEGAN_ERROR_MEMORY ? "out of memory" : "bad_alloc"));
+        CHECK(status == CYCLEGAN_ERROR_MEMORY);
+        CHECK(strstr(cyclegan_last_error(translator), "out of memory"));
         ++failures;
     }
 }

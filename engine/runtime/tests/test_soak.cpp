@@ -1,6 +1,7 @@
 // Many frames through one translator: memory stays flat. test_soak [FRAMES [KIBIBYTES]]
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
 #include <vector>
 
@@ -36,9 +37,12 @@ int main(int count, char **arguments) {
     CHECK(cyclegan_open(&translator, test_model(), nullptr) == CYCLEGAN_OK);
     translate(translator, frames / 10);
     const long before = resident_bytes();
+    const auto start = std::chrono::steady_clock::now();
     translate(translator, frames);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     const long growth = resident_bytes() - before;
-    printf("%d frames, %ld KiB more\n", frames, growth / 1024);
+    printf("%d frames in %.1f s: %ld KiB in memory before, %ld KiB more after\n", frames,
+           seconds.count(), before / 1024, growth / 1024);
     // A sanitizer keeps what was freed, and knows leaks better.
     CHECK(growth < (count > 2 ? atol(arguments[2]) : 1024) * 1024);
     cyclegan_close(&translator);

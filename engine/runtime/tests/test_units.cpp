@@ -131,11 +131,12 @@ void exact_rgb(const cyclegan_frame &frame, int y, int cb, int cr, double rgb[3]
     rgb[1] = (luma - kr * rgb[0] - kb * rgb[2]) / (1 - kr - kb);
 }
 
-void test_nv12() {
+// `across` and `down`: pixels that a sample of chroma counts for.
+void test_luma_and_chroma(cyclegan_format format, int across, int down) {
     for (int matrix = 0; matrix < 3; ++matrix)
         for (int full = 0; full < 2; ++full) {
             constexpr int kWidth = 31, kHeight = 17;
-            Buffer buffer(kWidth, kHeight, CYCLEGAN_NV12, 1);
+            Buffer buffer(kWidth, kHeight, format, 1);
             buffer.frame.matrix = matrix, buffer.frame.full_range = full;
             fill(buffer.first.data(), buffer.first.size(), 4);
             fill(buffer.second.data(), buffer.second.size(), 5);
@@ -143,7 +144,8 @@ void test_nv12() {
             rgb_from_frame(buffer.frame, rgb.data(), kWidth, kHeight);
             for (int y = 0; y < kHeight; ++y)
                 for (int x = 0; x < kWidth; ++x) {
-                    const uint8_t *chroma = &buffer.second[y / 2 * buffer.stride + x / 2 * 2];
+                    const uint8_t *chroma =
+                        &buffer.second[y / down * buffer.stride + x / across * 2];
                     double exact[3];
                     exact_rgb(buffer.frame, buffer.first[y * buffer.stride + x], chroma[0],
                               chroma[1], exact);
@@ -170,5 +172,7 @@ int main() {
     test_json();
     test_packed_formats_and_strides();
     test_reflection();
-    test_nv12();
+    test_luma_and_chroma(CYCLEGAN_NV12, 2, 2);
+    test_luma_and_chroma(CYCLEGAN_NV16, 2, 1);
+    test_luma_and_chroma(CYCLEGAN_NV24, 1, 1);
 }

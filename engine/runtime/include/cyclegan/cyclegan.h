@@ -53,7 +53,7 @@ typedef enum cyclegan_status {
     CYCLEGAN_ERROR_ARGUMENT = -1,    /* NULL, a wrong struct_size, stride, format or setting */
     CYCLEGAN_ERROR_HANDLE = -2,      /* the handle was closed, or never opened */
     CYCLEGAN_ERROR_TICKET = -3,      /* no frame in flight has this ticket */
-    CYCLEGAN_ERROR_MEMORY = -4,      /* out of memory */
+    CYCLEGAN_ERROR_MEMORY = -4,      /* out of memory; of a frame, see cyclegan_translate */
     CYCLEGAN_ERROR_FILE = -5,        /* a file is missing, unreadable, or no regular file */
     CYCLEGAN_ERROR_MODEL = -6,       /* a file is damaged, or is no model of ours */
     CYCLEGAN_ERROR_VERSION = -7,     /* a file or library is of a version that does not fit */
@@ -65,16 +65,18 @@ typedef enum cyclegan_status {
     CYCLEGAN_ERROR_INTERNAL = -13    /* a fault of this library */
 } cyclegan_status;
 
-/* Bytes in memory order. NV12: a plane of luma, then one of interleaved Cb and Cr, each of which
- * counts for 2x2 pixels; odd sizes round up. */
+/* Bytes in memory order. NV12, NV16 and NV24: a plane of luma, then one of interleaved Cb and Cr,
+ * each of which counts for 2x2 pixels, for 2x1 (two of a row), or for one; odd sizes round up. */
 typedef enum cyclegan_format {
     CYCLEGAN_RGB8 = 0,
     CYCLEGAN_BGR8 = 1,
     CYCLEGAN_RGBA8 = 2, /* alpha is not read; it is written as 255 */
-    CYCLEGAN_NV12 = 3
+    CYCLEGAN_NV12 = 3,  /* 4:2:0 */
+    CYCLEGAN_NV16 = 4,  /* 4:2:2 */
+    CYCLEGAN_NV24 = 5   /* 4:4:4 */
 } cyclegan_format;
 
-/* Of NV12: ITU-R BT.601, BT.709, BT.2020 with non-constant luminance. */
+/* Of luma and chroma: ITU-R BT.601, BT.709, BT.2020 with non-constant luminance. */
 typedef enum cyclegan_matrix {
     CYCLEGAN_BT601 = 0,
     CYCLEGAN_BT709 = 1,
@@ -128,10 +130,10 @@ typedef struct cyclegan_frame {
     int32_t width;      /* pixels, 1 to 16384 */
     int32_t height;     /* pixels, 1 to 16384 */
     int32_t format;     /* cyclegan_format */
-    int32_t matrix;     /* cyclegan_matrix; for NV12 alone */
-    int32_t full_range; /* 0: luma 16 to 235; 1: 0 to 255; for NV12 alone */
+    int32_t matrix;     /* cyclegan_matrix; for luma and chroma alone */
+    int32_t full_range; /* 0: luma 16 to 235; 1: 0 to 255; likewise */
     int32_t reserved0;
-    void *data[2];    /* the first row; data[1] and stride[1]: chroma of NV12 */
+    void *data[2];    /* the first row; data[1] and stride[1]: chroma */
     size_t stride[2]; /* bytes from one row to the next, at least a row's */
     uintptr_t reserved[4];
 } cyclegan_frame;
@@ -192,7 +194,8 @@ CYCLEGAN_API cyclegan_status cyclegan_query(const cyclegan_translator *translato
 
 /* Translate `source` into `target`, of the same size; formats may differ. Both may be the same
  * memory. Waits while the slots are taken by such calls of other threads. When this fails after
- * the arguments were checked, `target` may be partly written.
+ * the arguments were checked, `target` may be partly written. After MEMORY, a translator for any
+ * size may go on failing with OpenVINO: open it anew; one for a single size needs no more memory.
  * Fails with ARGUMENT, HANDLE, MEMORY, SIZE, BACKEND, and BUSY when all slots hold tickets. */
 CYCLEGAN_API cyclegan_status cyclegan_translate(cyclegan_translator *translator,
                                                 const cyclegan_frame *source,
