@@ -135,7 +135,7 @@ def _line(row: Row) -> str:
         f"{row['to_first']:.2f}",
         f"{row['psnr_db']:.1f}" if "psnr_db" in row else "",
         f"{row['of_limit']:.0%}" if "of_limit" in row else "",
-        "**busy**" if row["busy"] else "",
+        " ".join(filter(None, ["**busy**" * row["busy"], row.get("about", "")])),
     )
     return f"| {' | '.join(cells)} |"
 

@@ -325,14 +325,16 @@ def test_others_are_seen_at_work() -> None:
     with watching_others() as others:
         time.sleep(0.1)
     assert others.share is None, "too short to tell"
-    # Another process that this one does not wait for is another's.
-    process = subprocess.Popen(spin)
-    with watching_others() as others:
+    # A process whose parent has gone is another's; one that runs meanwhile as our child is not.
+    subprocess.run(["sh", "-c", '"$@" &', "sh", *spin], check=True)
+    with watching_others() as others, subprocess.Popen(spin) as own:
         time.sleep(1.2)
-    process.wait()
+        used = others_module._living_children()
+    assert own.returncode == 0
     if others.share is None:
         pytest.skip("this system does not tell")
     assert others.share > 0.5 / HERE["cores"]
+    assert used > 0.05
 
 
 @pytest.mark.parametrize("own", [0.0, 3.0])

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import peers, pytest_json, run, scaling, suite, translate
+from bench import peers, pytest_json, run, scaling, suite, translate, vapoursynth_peer
 from bench.harness import Timing
 from bench.limits import Work
-from bench.peers import Given, Peer, Ready
+from bench.peer import Given, Peer, Ready, needs, never
 from bench.suite import TINY, Comparison, Options, Pace, exponent, run_suite
+from cyclegan.errors import BackendError
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -106,7 +108,7 @@ def test_engines_are_compared_with_each_other_and_with_the_limit(tmp_path: Path)
 
 def test_peers_that_cannot_run_here_are_rows(tmp_path: Path) -> None:
     few = {name: peers.PEERS[name] for name in (peers.EAGER, "ONNX Runtime, float32")}
-    gone = Peer(open=peers._never, missing=peers.needs("no_such_module", "; get it"))
+    gone = Peer(open=never, missing=needs("no_such_module", "; get it"))
 
     def fails(given: Given) -> Ready:
         raise RuntimeError("no\ndriver")
@@ -140,7 +142,50 @@ def test_every_peer_says_whether_it_can_run() -> None:
     for name, peer in peers.PEERS.items():
         reason = peer.missing()
         assert reason is None or reason.strip(), name
-        assert peer.open is not peers._never or reason
+        assert peer.open is not never or reason
+
+
+def test_the_graph_between_pixels_is_the_frame_graphs_middle(tmp_path: Path) -> None:
+    import onnxruntime
+
+    from cyclegan.engine.source import open_source
+
+    frames, generator = peers.sample_frames(1, 32, 48), peers.new_generator(TINY)
+    source = open_source(generator).onnx()
+    vapoursynth_peer.cut_graph(source, tmp_path / "cut.onnx", 32, 48)
+    (whole,) = onnxruntime.InferenceSession(source).run(None, {"frames": frames})
+    session = onnxruntime.InferenceSession(tmp_path / "cut.onnx")
+    planes = (frames.transpose(0, 3, 1, 2) / 255).astype("float32")
+    (made,) = session.run(None, {session.get_inputs()[0].name: planes})
+    assert (abs(made.transpose(0, 2, 3, 1) * 255 - whole) < 0.51).all()
+
+
+def test_vapoursynth_translates_the_same_frames_or_says_why_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With VAPOURSYNTH_PYTHON this runs the pipeline itself, else it holds the reasons."""
+    few = {name: peer for name, peer in peers.PEERS.items() if name.startswith("VapourSynth")}
+    assert len(few) == 2
+    (compared,) = peers.compared(few, peers.new_generator(TINY), (32, 48), 3)
+    for name in few:
+        if name in compared.absent:
+            assert "VAPOURSYNTH_PYTHON names one" in compared.absent[name]
+        else:
+            assert compared.psnr_db[name] > 40
+            assert "vs-mlrt" in compared.about[name]
+    monkeypatch.setenv(vapoursynth_peer.VARIABLE, "/no/such/python")
+    reason = vapoursynth_peer.missing("ov")()
+    assert reason is not None
+    assert "the Python of VAPOURSYNTH_PYTHON: cannot be run: No such file" in reason
+
+
+def test_a_pipeline_that_stops_says_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vapoursynth_peer, "PIPELINE", Path("no_such_program.py"))
+    with ExitStack() as opened:
+        frames = peers.sample_frames(1, 32, 48)
+        given_ = Given(generator=peers.new_generator(TINY), frames=frames, opened=opened)
+        with pytest.raises(BackendError, match=r"pipeline stopped: .*can't open file"):
+            vapoursynth_peer.in_vapoursynth("ov", lambda: "f32")(given_)
 
 
 def test_an_unknown_suite_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
