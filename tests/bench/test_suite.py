@@ -1,7 +1,9 @@
 """What every suite is measured by: rows, absent candidates, interruptions, exponents."""
 
+import importlib.util
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import peers, pytest_json, run, scaling, suite, translate, vapoursynth_peer
-from bench.harness import Timing
+from bench.harness import Timing, figures, record
 from bench.limits import Work
 from bench.peer import Given, Peer, Ready, needs, never
 from bench.suite import TINY, Comparison, Options, Pace, exponent, run_suite
@@ -206,17 +208,29 @@ def test_scaling_fits_an_exponent_to_every_scale(tmp_path: Path) -> None:
 
 
 def test_results_are_read_by_pytest_benchmark(tmp_path: Path) -> None:
+    """Its compare, table and histogram, from what a suite and a program left."""
     comparison = Comparison(name="x", candidates={"a": nothing, "b": nothing}, items=2)
     rows = run_suite("s", lambda options: iter([comparison]), TINY, tmp_path / "r.jsonl")
+    timings = figures({"end to end": Timing(seconds=(2.0, 4.0, 6.0), items=2)})
+    program = {"benchmark": "video", "settings": {"size": "32x32"}, "timings": timings}
+    record(program, tmp_path / "r.jsonl")
     files = [str(tmp_path / "r.jsonl"), str(tmp_path / "run.json")]
     assert pytest_json.main(files) == 0
-    one = json.loads((tmp_path / "run.json").read_text())["benchmarks"][0]
+    one, _, video = json.loads((tmp_path / "run.json").read_text())["benchmarks"]
     assert (one["group"], one["stats"]["rounds"]) == ("s: x", TINY.turns)
     assert one["stats"]["median"] == pytest.approx(rows[0]["p50_ms"] / 1e3)
-    command = [sys.executable, "-m", "pytest_benchmark", "compare", files[1], "--csv"]
-    done = subprocess.run([*command, str(tmp_path / "t.csv")], capture_output=True, text=True)
+    assert (video["group"], video["stats"]["median"]) == ("video: 32x32", 2.0)
+    drawn = importlib.util.find_spec("pygal") is not None
+    after = shutil.copy(files[1], tmp_path / "after.json")
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", files[1], str(after)]
+    command += ["--group-by=group", f"--csv={tmp_path / 't.csv'}"]
+    command += [f"--histogram={tmp_path / 'plot'}"] * drawn
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "s: x, b" in (tmp_path / "t.csv").read_text()
+    assert "video: 32x32, end to end" in (tmp_path / "t.csv").read_text()
+    if drawn:
+        assert "end to end" in "".join(path.read_text() for path in tmp_path.glob("plot*.svg"))
     (tmp_path / "r.jsonl").write_text("")
     assert pytest_json.main(files) == 2
 
