@@ -92,4 +92,5 @@ COUNTS = (
     "bench.counts:launches",
     "bench.counts:graph_breaks",
     "bench.counts:bytes_copied",
+    "bench.counts:bytes_copied_by_videos",
 )
