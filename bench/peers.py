@@ -8,6 +8,7 @@ PyTorch before it is timed. One that cannot run here is a row that says why.
 N batch, H height, W width, C channels. Frames are uint8 (N, H, W, C), RGB.
 """
 
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,14 +38,21 @@ EQUAL_DB = 100.0
 """Stands for frames that are equal, whose PSNR is infinite."""
 
 
-def in_pytorch(dtype: torch.dtype, mode: str | None = None) -> Callable[[Given], Ready]:
-    """PyTorch itself, channels-last; eager, or under torch.compile in ``mode``."""
+def in_pytorch(
+    dtype: torch.dtype, mode: str | None = None, backend: str = "inductor"
+) -> Callable[[Given], Ready]:
+    """PyTorch itself, channels-last; eager, or under torch.compile in ``mode``.
+
+    A ``backend`` other than PyTorch's own is a module that registers itself when it is imported.
+    """
 
     def open_(given: Given) -> Ready:
+        if backend != "inductor":
+            importlib.import_module(backend)
         module: Any = FrameToFrame(open_source(given.generator).generator().to(dtype), dtype)
         module = module.eval().to(device=device(), memory_format=torch.channels_last)
         if mode is not None:
-            module = torch.compile(module, mode=mode, dynamic=False)
+            module = torch.compile(module, mode=mode, backend=backend, dynamic=False)
         batch = torch.from_numpy(given.frames)
 
         def once() -> Frames:
@@ -130,13 +138,9 @@ def in_bare_openvino(given: Given) -> Ready:
     return Ready(once=lambda: bare.run(1), repeated=bare.run)
 
 
-def _no_gpu_or_library(module: str) -> Callable[[], str | None]:
-    def missing() -> str | None:
-        if not torch.cuda.is_available():
-            return "needs an NVIDIA GPU; PyTorch sees none"
-        return needs(module)() or "no code here drives it yet"
-
-    return missing
+def _on_a_gpu(missing: Callable[[], str | None]) -> Callable[[], str | None]:
+    no_gpu = "needs an NVIDIA GPU; PyTorch sees none"
+    return lambda: missing() if torch.cuda.is_available() else no_gpu
 
 
 OURS = "cyclegan-engine, auto"
@@ -162,8 +166,14 @@ PEERS = {
         open=vapoursynth_peer.in_vapoursynth("ort", lambda: "f32"),
         missing=vapoursynth_peer.missing("ort"),
     ),
-    "TensorRT": Peer(open=never, missing=_no_gpu_or_library("tensorrt")),
-    "Torch-TensorRT": Peer(open=never, missing=_no_gpu_or_library("torch_tensorrt")),
+    "TensorRT": Peer(
+        open=never,
+        missing=_on_a_gpu(lambda: "not compared here: make gpu times it"),
+    ),
+    "Torch-TensorRT, float16": Peer(
+        open=in_pytorch(torch.float16, "default", "torch_tensorrt"),
+        missing=_on_a_gpu(needs("torch_tensorrt")),
+    ),
 }
 """Eager float32 first: the others are measured against it, and checked against its frames."""
 
