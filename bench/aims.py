@@ -208,7 +208,7 @@ AIMS = (
     ),
     Aim(
         about="memory for one 3840x2160 frame in exact tiles", benchmark="tiles",
-        find=value("rows", "exact", "peak_bytes", over=1 << 30, size=[2160, 3840], **PAPER),
+        find=value("peak_bytes", over=1 << 30, mode="exact", size=[2160, 3840], **PAPER),
         most=4, unit="GiB",
     ),
     Aim(

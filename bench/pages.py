@@ -115,7 +115,7 @@ def _ordered(rows: list[Row]) -> list[Row]:
 def _section(row: Row) -> str:
     name = f"{row['benchmark']}: {row['comparison']}" if "comparison" in row else row["benchmark"]
     settings = row.get("settings", {})
-    found = [settings[key] for key in ("variant", "clip", "size") if key in settings]
+    found = [settings[key] for key in ("variant", "clip", "mode", "size") if key in settings]
     named = (("width", "{} channels"), ("blocks", "{} blocks"), ("seed", "seed {}"))
     shape = [words.format(settings[key]) for key, words in named if key in settings]
     return ", ".join([name, *map(_size, found), *shape])

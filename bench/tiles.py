@@ -50,8 +50,8 @@ def one(
         }
 
 
-def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Measure and record the result."""
+def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
+    """Measure, and record each way's result before the next begins."""
     parser = parser_for(__doc__, turns=1)
     parser.add_argument("--size", type=int, nargs=2, default=(2160, 3840), help="height and width")
     parser.add_argument("--precision", default="auto")
@@ -63,20 +63,20 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     if given.only:
         result = one(given.only, given.width, given.blocks, size, given.precision)
         print(json.dumps(result))
-        return result
+        return [result]
     settings = {"width": given.width, "blocks": given.blocks, "size": list(size)}
     flags = [
         *("--width", str(given.width), "--blocks", str(given.blocks)),
         *("--size", *map(str, size), "--precision", given.precision),
     ]
-    rows = {}
+    results = []
     for mode in [*given.modes, *(["untiled"] if given.untiled else [])]:
         command = [sys.executable, "-m", "bench.tiles", "--only", mode, *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        rows[mode] = json.loads(done.stdout.splitlines()[-1])
-    result = {"benchmark": "tiles", "settings": settings, "rows": rows}
-    record(result, given.output)
-    return result
+        figures = json.loads(done.stdout.splitlines()[-1])
+        results.append({"benchmark": "tiles", "settings": {"mode": mode, **settings}, **figures})
+        record(results[-1], given.output)
+    return results
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def test_steadiness_is_scored() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("mode", ["exact", "untiled"])
-def test_large_frames_can_be_measured(mode: str) -> None:
+def test_large_frames_can_be_measured(mode: str, aims_found: Found) -> None:
     small = ["--width", "4", "--blocks", "1", "--size", "200", "300"]
-    result = tiles.main([*small, "--only", mode])
+    (result,) = tiles.main([*small, "--only", mode])
     assert result["peak_bytes"] >= result["peak_bytes_before"] > 0
+    row = {"benchmark": "tiles", "settings": {"mode": mode}, **result}
+    assert aims_found(row, size=[2160, 3840]) == (mode == "exact")
