@@ -8,9 +8,10 @@ import logging
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -19,6 +20,7 @@ import torch
 
 from bench.suite import TINY
 from cyclegan.config import PatchConfig, ResnetConfig
+from cyclegan.engine.layout import Picture
 from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.kernels import instance_norm_ops, launch, reflection_pad_triton
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator
@@ -84,29 +86,66 @@ def graph_breaks() -> Counts:
     return counts
 
 
-def bytes_copied() -> Counts:
-    """Bytes of new arrays for each 256x256 frame that goes through the OpenVINO runner.
+SIDE = 256
+"""Of the frames whose copies are counted, in pixels."""
 
-    One copy in, so that the caller may reuse his frames, and one out, which he owns.
+
+def bytes_copied() -> Counts:
+    """KiB of new NumPy arrays for each 256x256 frame that goes through a runner.
+
+    OpenVINO's has one copy in, so that the caller may reuse his frames, and one out, which he owns.
+    PyTorch's has the copy in: its result is memory of PyTorch's own, which Python does not see.
     """
-    if importlib.util.find_spec("openvino") is None:
-        return {}
     from bench.peers import new_generator
     from cyclegan.engine.translator import Translator
 
-    frames = sample_frames(1, 256, 256)
-    with Translator.open(new_generator(TINY), backend="openvino", size=(256, 256)) as translator:
-        stream(translator, [frames] * 4)
-        tracemalloc.start()
-        try:
-            before, _ = tracemalloc.get_traced_memory()
-            result = translator(frames)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert result.nbytes == frames.nbytes
-    kib = 1024  # tickets and the like, in small change
-    return {"KiB copied per frame": round((peak - before) / kib / 16) * 16}
+    frames, counts = sample_frames(1, SIDE, SIDE), {}
+    names = {"openvino": "KiB copied per frame", "torch": "KiB copied per frame, PyTorch"}
+    for backend, name in names.items():
+        if importlib.util.find_spec(backend) is None:
+            continue
+        with Translator.open(new_generator(TINY), backend=backend, size=(SIDE, SIDE)) as translator:
+            stream(translator, [frames] * 4)
+            counts[name] = _new_kib(lambda: translator(frames))
+    return counts
+
+
+def bytes_copied_by_videos() -> Counts:
+    """KiB of new NumPy arrays for each frame that is decoded, and for each that is encoded.
+
+    libav's own memory is not among them. Both are called as a video's threads call them, one after
+    the other: how many frames a whole run has in flight is a matter of time, not of copies.
+    """
+    if importlib.util.find_spec("av") is None:
+        return {}
+    from bench.video import make_clip
+    from cyclegan.engine.containers import VideoReader
+    from cyclegan.engine.writer import VideoWriter
+
+    with TemporaryDirectory() as folder:
+        clip = make_clip(Path(folder) / "in.mp4", 8, (SIDE, SIDE))
+        with VideoReader(clip) as reader:
+            pictures = (item for item in reader.items() if isinstance(item, Picture))
+            first, second = next(pictures), next(pictures)
+            writer = VideoWriter(Path(folder) / "out.mp4", reader)
+            writer.write(first)
+            decoded = _new_kib(lambda: next(pictures))
+            encoded = _new_kib(lambda: writer.write(second))
+            writer.close()
+    return {"KiB copied per frame decoded": decoded, "KiB copied per frame encoded": encoded}
+
+
+def _new_kib(call: Callable[[], object]) -> int:
+    """The most that a call had in new memory of Python's and NumPy's at one time."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = call()
+        _, peak = tracemalloc.get_traced_memory()
+        del kept
+    finally:
+        tracemalloc.stop()
+    return round((peak - before) / 1024 / 16) * 16  # tickets and the like are small change
 
 
 class _Seen(torch.utils._python_dispatch.TorchDispatchMode):

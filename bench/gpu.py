@@ -8,17 +8,21 @@ Runs on a machine with nothing but PyTorch, Triton, NumPy, pytest and pytest-ben
 3. TensorRT, where one is installed (``bench/tensorrt.py``);
 4. each kernel against a copy's rate (``bench/kernels.py``), until the time is over.
 
-Results go to bench/results/<gpu>/gpu.json and gpu.md, row by row. Ends with status 1 where a test
-failed, after all has been measured.
+Results go to bench/results/<gpu>/gpu.json and gpu.md, row by row. Each of 2 to 4 is a process of
+its own with a limit of time, as each test file is: one that hangs or crashes is named among the
+facts, and its rows are kept. Ends with status 1 where a test failed or a part did not end by
+itself, after all has been measured.
 """
 
+import argparse
 import functools
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +33,16 @@ from torch import Tensor
 from bench import kernels, steps
 from bench import tensorrt as trt
 from bench.report import Report, gpu_or_exit
+from bench.time_limit import at_most
 from cyclegan.networks import ResnetGenerator
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 540
 TEST_SECONDS = 180
-MODEL_SECONDS = 330
-"""From the start: what is not measured by then makes room for the kernels."""
-ROW_SECONDS = 180
-"""Of one row, compilation included: the last may begin just before MODEL_SECONDS."""
-TENSORRT_SECONDS = 90
+ROW_SECONDS = 120
+"""Of one row of whole networks, compilation included."""
+GRACE = 15
+"""Seconds between a part's limit and its end by force: its start, and its last words."""
 
 MODELS = [
     # (batch, height, width); the last two fill a GPU.
@@ -171,59 +175,103 @@ def measure_models(report: Report, deadline: float) -> None:
     for row in rows():
         if time.monotonic() > deadline:
             report.facts["models"] = "stopped at the time limit"
+            report.write()
             return
         with kernels.either(row.ours), steps.without_tf32():
-            figures = _timed(row.build, row.size[0])
+            limit = min(ROW_SECONDS, deadline - time.monotonic())
+            figures = _timed(row.build, row.size[0], limit)
         size = "x".join(map(str, row.size))
         report.add("models", task=row.task, size=size, variant=row.variant, **figures)
 
 
-def measure_tensorrt(report: Report) -> None:
+def measure_tensorrt(report: Report, deadline: float) -> None:
     """Plans, as far as a TensorRT is here; what is not here, or fails, is a row too."""
     try:
-        with at_most(TENSORRT_SECONDS):
+        with at_most(deadline - time.monotonic()):
             trt.measure(report)
     except Exception as error:  # the kernels' rows must not be lost with it
         trt.add(report, "all", f"stopped: {kernels.brief(error)}")
 
 
-def _timed(build: Callable[[], Callable[[], object]], pictures: int) -> dict[str, Any]:
+def _timed(
+    build: Callable[[], Callable[[], object]], pictures: int, seconds: float
+) -> dict[str, Any]:
     torch._dynamo.reset()
     torch.manual_seed(0)
     try:
-        with at_most(ROW_SECONDS):
+        with at_most(seconds):
             took = seconds_of(build())
     except Exception as error:  # the other rows must not be lost with this one
         return {"ms": None, "pictures_per_s": None, "error": kernels.brief(error)}
     return {"ms": round(1e3 * took, 3), "pictures_per_s": round(pictures / took, 1), "error": ""}
 
 
-@contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in what takes longer, a compilation for example."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What is measured in a process of its own, so that nothing in it can take the rest along."""
 
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"stopped after {seconds} seconds")
+    measure: Callable[[Report, float], None]
+    """Adds rows to the report until the deadline, a time of the monotonic clock."""
+    end: float
+    """Seconds from the start of all at which it must be over."""
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+PARTS = {
+    "models": Part(measure=measure_models, end=330),
+    "tensorrt": Part(measure=measure_tensorrt, end=420),
+    "kernels": Part(measure=kernels.measure, end=SECONDS - 2 * GRACE),
+}
+
+
+def command(name: str, path: Path, seconds: float) -> list[str]:
+    """Runs a part on the report at ``path``."""
+    return [sys.executable, "-m", "bench.gpu", name, str(path), f"{seconds:.0f}"]
+
+
+def run_part(report: Report, name: str, seconds: float) -> tuple[Report, bool]:
+    """The report with what the part has added, and whether it ended by itself and well.
+
+    A part ends before ``seconds`` are over; one that does not is killed, with all that it started,
+    GRACE seconds later. Rows that it has finished are on disk.
+    """
+    process = subprocess.Popen(
+        command(name, report.path, seconds), cwd=ROOT, start_new_session=True
+    )
+    why = ""
     try:
-        yield
+        status = process.wait(max(seconds, 0) + GRACE)
+        why = f"ended with status {status}" * bool(status)
+    except subprocess.TimeoutExpired:
+        why = f"killed: not over {GRACE} seconds after its limit of {seconds:.0f}"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def main() -> None:
-    start = time.monotonic()
-    report = gpu_or_exit("gpu")
-    passed = finish_tests(report, start_tests())
-    measure_models(report, start + MODEL_SECONDS)
-    measure_tensorrt(report)
-    kernels.measure(report, start + SECONDS - 20)
+        with suppress(ProcessLookupError):  # workers that it left behind end as well
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    report = Report.read(report.path)
+    if why:
+        report.facts[name] = why
     report.write()
+    return report, not why
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """All parts, or the one that is named (which is how the others are started)."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", nargs="?", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("report", nargs="?", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("seconds", nargs="?", type=float, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    start = time.monotonic()
+    if given.part:
+        PARTS[given.part].measure(Report.read(given.report), start + given.seconds)
+        return
+    report = gpu_or_exit("gpu")
+    good = finish_tests(report, start_tests())
+    for name, part in PARTS.items():
+        report, well = run_part(report, name, start + part.end - time.monotonic())
+        good = good and well
     print(report.path.with_suffix(".md"), f"{time.monotonic() - start:.0f} s")
-    sys.exit(0 if passed else 1)
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":

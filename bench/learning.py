@@ -5,15 +5,15 @@
 
 Every run trains on unpaired 128x128 crops of relief map and satellite picture and is scored on
 aligned crops that it never saw, both ways, beside the unpaired mean/std match. A line a run goes to
-``--output`` as it ends; at the end the table of all lines there is written beside it as ``.md``.
+``--output`` as it ends; ``bench/pages.py`` makes the table of them.
 Run it where nothing else runs: the number of steps in the given time is part of the result.
 """
 
 import argparse
 import dataclasses
-import json
+import itertools
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,6 @@ VARIANTS: dict[str, CycleGANConfig] = {
     ),
 }
 RIVAL = "mean/std match"
-COLUMNS = (
-    "variant", "seed", "steps", "minutes", "direction",
-    "L1", "L1 of match", "SSIM", "SSIM of match", "inverted", "beats match",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,54 +73,37 @@ def one_run(name: str, model: CycleGANConfig, setting: Setting, folder: Path) ->
         "relief to satellite": (result.generator_ab, relief, satellite),
         "satellite to relief": (result.generator_ba, satellite, relief),
     }
-    scores = {}
+    rows = {}
     for direction, (path, given, truth) in directions.items():
         match = baselines(list(given), list(truth))[RIVAL]
-        scores[direction] = {
-            "ours": _figures(evaluate_pairs(load_generator(path), zip(given, truth))),
-            "match": _figures(evaluate_pairs(match, zip(given, truth))),
-        }
+        rows[direction] = beside(
+            evaluate_pairs(load_generator(path), zip(given, truth)),
+            evaluate_pairs(match, zip(given, truth)),
+        )
     return {
         "benchmark": "learning",
-        "variant": name,
-        "seed": model.seed,
-        "settings": dataclasses.asdict(setting),
+        "settings": {"variant": name, "seed": model.seed, **dataclasses.asdict(setting)},
         "steps": result.steps,
         "minutes": result.seconds / 60,
         "alarms": list(result.alarms),
-        "scores": scores,
+        "rows": rows,
     }
 
 
-def _figures(scores: Scores) -> dict[str, float]:
-    return {name: getattr(scores, name) for name in ("l1", "ssim", "inverted")}
+def beside(ours: Scores, match: Scores) -> dict[str, float | bool]:
+    """Figures of both; to beat the match is to be better by both L1 and SSIM."""
+    return {
+        "l1": ours.l1,
+        "l1_of_match": match.l1,
+        "ssim": ours.ssim,
+        "ssim_of_match": match.ssim,
+        "inverted": ours.inverted,
+        "beats_match": ours.l1 < match.l1 and ours.ssim > match.ssim,
+    }
 
 
-def beats(ours: Mapping[str, float], match: Mapping[str, float]) -> bool:
-    """Better by both L1 and SSIM."""
-    return ours["l1"] < match["l1"] and ours["ssim"] > match["ssim"]
-
-
-def markdown(results: Sequence[Mapping[str, Any]], command: str) -> str:
-    """The table of all runs, two rows each."""
-    lines = [f"Made by `{command}`.", "", " | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
-    for result in results:
-        for direction, scores in result["scores"].items():
-            ours, match = scores["ours"], scores["match"]
-            cells = (
-                result["variant"], result["seed"], result["steps"], f"{result['minutes']:.1f}",
-                direction, f"{ours['l1']:.3f}", f"{match['l1']:.3f}", f"{ours['ssim']:.3f}",
-                f"{match['ssim']:.3f}", f"{ours['inverted']:.2f}",
-                "yes" if beats(ours, match) else "no",
-            )  # fmt: skip
-            lines.append(" | ".join(map(str, cells)))
-    machine = results[-1]["machine"]
-    lines += ["", f"On {machine['cpu']}, {machine['cores']} cores."]
-    return "\n".join(lines) + "\n"
-
-
-def main(arguments: list[str] | None = None) -> Path:
-    """Run all, one after the other; returns the path of the table."""
+def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
+    """Run all, one after the other, and record the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variants", nargs="+", default=["default"], choices=VARIANTS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -132,23 +111,17 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("--size", type=int, default=128, help="side of the square crops")
     parser.add_argument("--crops", type=int, default=500, help="of each domain")
     parser.add_argument("--pairs", type=int, default=62, help="that scores are means over")
-    parser.add_argument("--output", type=Path, default=Path("bench/results/learning.jsonl"))
+    parser.add_argument("--output", type=Path, help="append the results to this file of JSON lines")
     given = parser.parse_args(arguments)
     setting = Setting(minutes=given.minutes, size=given.size, crops=given.crops, pairs=given.pairs)
-    for name in given.variants:
-        for seed in given.seeds:
-            print(f"{name}, seed {seed}", flush=True)
-            model = dataclasses.replace(VARIANTS[name], seed=seed)
-            with tempfile.TemporaryDirectory() as folder:
-                record(one_run(name, model, setting, Path(folder)), given.output)
-    results = [json.loads(line) for line in given.output.read_text().splitlines()]
-    flags = f"--seeds {' '.join(map(str, given.seeds))} --minutes {given.minutes:g}"
-    variants = " ".join(f'"{name}"' if " " in name else name for name in given.variants)
-    command = f"python -m bench.learning --variants {variants} {flags}"
-    table: Path = given.output.with_suffix(".md")
-    table.write_text(markdown(results, command))
-    print(table)
-    return table
+    results = []
+    for name, seed in itertools.product(given.variants, given.seeds):
+        print(f"{name}, seed {seed}", file=sys.stderr)
+        model = dataclasses.replace(VARIANTS[name], seed=seed)
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(one_run(name, model, setting, Path(folder)))
+        record(results[-1], given.output)
+    return results
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ the latest row counts.
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from bench import charts
+from bench import aims, charts
 from bench.machine import in_words, slug
 from bench.suite import Row
 from bench.suites import PROGRAMS, SUITES
@@ -28,6 +28,14 @@ item: the median, and the turns at 20 and 80 %. *Ratio* is to the first line, ta
 of what the machine's rates of copying and of matrix products, measured in the same run, would
 allow. **busy** marks a figure that others disturbed.
 """
+AIMS_HEAD = """## Aims
+
+What the project wants to reach, beside what the committed results say. Where there are several
+figures, of three sizes for example, the worst counts. What needs a faster CPU or another GPU than
+the machine has is shown and not judged.
+
+| aim | | measured | machine | |
+| --- | --- | --: | --- | --- |"""
 README_HEAD = "Frames per second, uint8 frames to uint8 frames, candidates taking turns:"
 NO_PEERS = "Other ways to run a generator have not been timed beside ours on a quiet machine yet."
 
@@ -65,17 +73,37 @@ def by_machine(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def page(machines: dict[str, list[Row]], gpus: list[Path]) -> str:
     """The whole of docs/performance.md."""
-    parts = [HEAD]
+    parts = [HEAD, AIMS_HEAD, *_aim_lines(machines, gpus), ""]
     for name, rows in machines.items():
         parts += [f"## {_title(rows)}\n", _measured_with(rows)]
         if charts.bars(rows):
             parts.append(f"![Frames per second of every way to run it](performance-{name}.svg)\n")
         for key, group in itertools.groupby(_ordered(rows), key=_section):
-            parts += [f"### {key}\n", "\n".join(_section_lines(list(group))) + "\n"]
+            parts += [f"### {key}\n", "\n".join(_section_lines(list(group))).strip("\n") + "\n"]
     for path in gpus:
         where = f"../bench/results/{path.parent.name}/gpu.md"
         parts.append(f"## {path.parent.name}\n\n[Measured by make gpu]({where}).\n")
     return "\n".join([*parts, "## What was not measured\n", *_unmeasured(machines, gpus)]) + "\n"
+
+
+def _aim_lines(machines: dict[str, list[Row]], gpus: list[Path]) -> Iterator[str]:
+    places = [*map(_place, machines.values()), *map(_gpu_place, gpus)]
+    yield from (f"| {' | '.join(cells)} |" for cells in aims.lines(places))
+
+
+def _place(rows: list[Row]) -> aims.Place:
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        by_name.setdefault(row["benchmark"], []).append(row)
+    sets = rows[-1]["machine"]["instruction_sets"]
+    return aims.Place(title=_title(rows), rows=by_name, has=tuple(sets))
+
+
+def _gpu_place(path: Path) -> aims.Place:
+    report = json.loads(path.read_text())
+    tables = {f"gpu {name}": rows for name, rows in report.items() if name != "facts"}
+    gpu = report.get("facts", {}).get("gpu", path.parent.name)
+    return aims.Place(title=gpu, rows=tables, has=(gpu,))
 
 
 def _ordered(rows: list[Row]) -> list[Row]:
@@ -87,18 +115,25 @@ def _ordered(rows: list[Row]) -> list[Row]:
 def _section(row: Row) -> str:
     name = f"{row['benchmark']}: {row['comparison']}" if "comparison" in row else row["benchmark"]
     settings = row.get("settings", {})
-    shape = [
-        f"{settings[k]} {w}"
-        for k, w in (("width", "channels"), ("blocks", "blocks"))
-        if k in settings
-    ]
-    return ", ".join([name, *shape])
+    found = [settings[key] for key in ("variant", "clip", "mode", "size") if key in settings]
+    named = (("width", "{} channels"), ("blocks", "{} blocks"), ("seed", "seed {}"))
+    shape = [words.format(settings[key]) for key, words in named if key in settings]
+    return ", ".join([name, *map(_size, found), *shape])
+
+
+def _size(value: object) -> str:
+    """A name, or a size: of one side, or height and width."""
+    if isinstance(value, int):
+        return f"{value}x{value}"
+    return "x".join(map(str, reversed(value))) if isinstance(value, list) else str(value)
 
 
 def _title(rows: list[Row]) -> str:
     machine = rows[-1]["machine"]
     gpu = f", {machine['gpu']['name']}" if machine.get("gpu") else ""
-    return f"{machine['cpu']}, {machine['cores']} cores{gpu}"
+    revision = f" ({machine['revision']})" if machine.get("revision") else ""
+    cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+    return f"{machine['cpu']}{revision}, {cores}{gpu}"
 
 
 def _measured_with(rows: list[Row]) -> str:
@@ -135,7 +170,7 @@ def _line(row: Row) -> str:
         f"{row['to_first']:.2f}",
         f"{row['psnr_db']:.1f}" if "psnr_db" in row else "",
         f"{row['of_limit']:.0%}" if "of_limit" in row else "",
-        "**busy**" if row["busy"] else "",
+        " ".join(filter(None, ["**busy**" * row["busy"], row.get("about", "")])),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -149,20 +184,37 @@ def _steps(row: Row) -> str:
 
 
 def _plain_lines(row: Row) -> Iterator[str]:
-    """A row of a program of its own: its ratios, then its timings."""
+    """A row of a program of its own: its figures, then its rows and its timings."""
     if "absent" in row:
         yield f"Absent: {row['absent']}"
-    aims = row.get("aims", {})
     for name, value in row.items():
         if isinstance(value, int | float):
-            aim = f" (aim {aims[name]:g})" if name in aims else ""
-            yield f"- {name.replace('_', ' ')}: {_number(value)}{aim}"
+            yield f"- {name.replace('_', ' ')}: {_number(value)}"
+    if "rows" in row:
+        yield from _table(row["rows"])
     if "timings" in row:
-        yield "\n| | per second | ms |\n| --- | --: | --: |"
+        yield "\n| | per second | ms | |\n| --- | --: | --: | --- |"
         for name, timing in row["timings"].items():
             rate = timing["per_second"]
-            yield f"| {name} | {_number(rate)} | {_number(1e3 / rate)} |"
+            busy = "**busy**" if timing.get("busy") else ""
+            yield f"| {name} | {_number(rate)} | {_number(1e3 / rate)} | {busy} |"
         yield ""
+
+
+def _table(rows: Mapping[str, Row] | list[Row]) -> Iterator[str]:
+    """Rows with equal columns; those that have names begin with them."""
+    named = rows.items() if isinstance(rows, Mapping) else [("", row) for row in rows]
+    for number, (name, row) in enumerate(named):
+        cells = {"": name, **row} if name else row
+        if number == 0:
+            yield f"\n| {' | '.join(cells).replace('_', ' ')} |\n|{' --: |' * len(cells)}"
+        yield f"| {' | '.join(map(_cell, cells.values()))} |"
+
+
+def _cell(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
+    return _number(value) if isinstance(value, int | float) else str(value)
 
 
 def _unmeasured(machines: dict[str, list[Row]], gpus: list[Path]) -> Iterator[str]:

@@ -8,19 +8,19 @@ PyTorch before it is timed. One that cannot run here is a row that says why.
 N batch, H height, W width, C channels. Frames are uint8 (N, H, W, C), RGB.
 """
 
-import importlib.util
-import sys
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from bench import vapoursynth_peer
 from bench.limits import frame_work
-from bench.suite import Comparison, Options, Repeated
+from bench.peer import Given, Peer, Ready, again, needs, never
+from bench.suite import Comparison, Options
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.parity import compare
@@ -38,53 +38,21 @@ EQUAL_DB = 100.0
 """Stands for frames that are equal, whose PSNR is infinite."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """What every peer gets."""
+def in_pytorch(
+    dtype: torch.dtype, mode: str | None = None, backend: str = "inductor"
+) -> Callable[[Given], Ready]:
+    """PyTorch itself, channels-last; eager, or under torch.compile in ``mode``.
 
-    generator: Generator
-    frames: Frames
-    opened: ExitStack
-    """Closes what a peer leaves in it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ready:
-    """A peer that is loaded."""
-
-    once: Callable[[], Frames]
-    """Translates the frames and returns the result, to be compared."""
-    repeated: Repeated
-    """Translates them so many times over."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Peer:
-    """A row of the table."""
-
-    open: Callable[[Given], Ready]
-    missing: Callable[[], str | None] = lambda: None
-    """Why it cannot run here, or None."""
-
-
-def again(once: Callable[[], Frames]) -> Ready:
-    """A peer whose calls do not overlap."""
-
-    def repeated(count: int) -> None:
-        for _ in range(count):
-            once()
-
-    return Ready(once=once, repeated=repeated)
-
-
-def in_pytorch(dtype: torch.dtype, mode: str | None = None) -> Callable[[Given], Ready]:
-    """PyTorch itself, channels-last; eager, or under torch.compile in ``mode``."""
+    A ``backend`` other than PyTorch's own is a module that registers itself when it is imported.
+    """
 
     def open_(given: Given) -> Ready:
+        if backend != "inductor":
+            importlib.import_module(backend)
         module: Any = FrameToFrame(open_source(given.generator).generator().to(dtype), dtype)
         module = module.eval().to(device=device(), memory_format=torch.channels_last)
         if mode is not None:
-            module = torch.compile(module, mode=mode, dynamic=False)
+            module = torch.compile(module, mode=mode, backend=backend, dynamic=False)
         batch = torch.from_numpy(given.frames)
 
         def once() -> Frames:
@@ -158,44 +126,21 @@ class BareOpenVINO:
         return frames
 
 
+def openvino_precision() -> str:
+    """The fastest that the CPU has."""
+    able = shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if "BF16" in able else "f32"
+
+
 def in_bare_openvino(given: Given) -> Ready:
     """OpenVINO without us, in the fastest precision the CPU has."""
-    able = shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    bare = BareOpenVINO(
-        open_source(given.generator).onnx(), given.frames, "bf16" if "BF16" in able else "f32"
-    )
+    bare = BareOpenVINO(open_source(given.generator).onnx(), given.frames, openvino_precision())
     return Ready(once=lambda: bare.run(1), repeated=bare.run)
 
 
-def needs(module: str, advice: str = "") -> Callable[[], str | None]:
-    """Says that a module is not installed."""
-
-    def missing() -> str | None:
-        if importlib.util.find_spec(module) is not None:
-            return None
-        return f"{module} is not installed{advice}"
-
-    return missing
-
-
-def _no_gpu_or_library(module: str) -> Callable[[], str | None]:
-    def missing() -> str | None:
-        if not torch.cuda.is_available():
-            return "needs an NVIDIA GPU; PyTorch sees none"
-        return needs(module)() or "no code here drives it yet"
-
-    return missing
-
-
-def _vapoursynth() -> str | None:
-    if sys.version_info < (3, 12):
-        found = ".".join(map(str, sys.version_info[:2]))
-        return f"vapoursynth-mlrt-ov is built for Python 3.12 and later; this is {found}"
-    return needs("vapoursynth")() or "no code here drives it yet"
-
-
-def _never(given: Given) -> Ready:
-    raise AssertionError("a peer that is missing is not opened")
+def _on_a_gpu(missing: Callable[[], str | None]) -> Callable[[], str | None]:
+    no_gpu = "needs an NVIDIA GPU; PyTorch sees none"
+    return lambda: missing() if torch.cuda.is_available() else no_gpu
 
 
 OURS = "cyclegan-engine, auto"
@@ -213,9 +158,22 @@ PEERS = {
     "torch.compile max-autotune, bfloat16": Peer(
         open=in_pytorch(torch.bfloat16, "max-autotune"), missing=compiler_missing
     ),
-    "VapourSynth, vs-mlrt": Peer(open=_never, missing=_vapoursynth),
-    "TensorRT": Peer(open=_never, missing=_no_gpu_or_library("tensorrt")),
-    "Torch-TensorRT": Peer(open=_never, missing=_no_gpu_or_library("torch_tensorrt")),
+    "VapourSynth, vs-mlrt OpenVINO": Peer(
+        open=vapoursynth_peer.in_vapoursynth("ov", openvino_precision),
+        missing=vapoursynth_peer.missing("ov"),
+    ),
+    "VapourSynth, vs-mlrt ONNX Runtime, float32": Peer(
+        open=vapoursynth_peer.in_vapoursynth("ort", lambda: "f32"),
+        missing=vapoursynth_peer.missing("ort"),
+    ),
+    "TensorRT": Peer(
+        open=never,
+        missing=_on_a_gpu(lambda: "not compared here: make gpu times it"),
+    ),
+    "Torch-TensorRT, float16": Peer(
+        open=in_pytorch(torch.float16, "default", "torch_tensorrt"),
+        missing=_on_a_gpu(needs("torch_tensorrt")),
+    ),
 }
 """Eager float32 first: the others are measured against it, and checked against its frames."""
 
@@ -256,6 +214,7 @@ def compared(
             settings=settings_of(generator, size, batch),
             absent=absent,
             psnr_db=psnr_db,
+            about={name: one.about for name, one in ready.items() if one.about},
             work=frame_work(generator, *size, batch=batch),
             device=device(),
         )

@@ -1,8 +1,9 @@
 """Results in pytest-benchmark's format, for its tools.
 
-    python -m bench.pytest_json bench/results/MACHINE.jsonl run.json
-    pytest-benchmark compare run.json other.json --group-by group
-    pytest-benchmark compare run.json --histogram
+    python -m bench.run peers --output before.jsonl
+    python -m bench.pytest_json before.jsonl before.json
+    pytest-benchmark compare before.json after.json --group-by fullname
+    pytest-benchmark compare before.json --group-by group --histogram=plots/before
 
 pytest-benchmark times one candidate after another; ours take turns. So the timing is ours, and what
 its tools read is written with its own statistics.
@@ -10,33 +11,43 @@ its tools read is written with its own statistics.
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bench.suite import Row
 
+EXTRA = ("busy", "psnr_db", "of_limit")
+
+
+def timed(rows: Iterable[Row]) -> Iterator[tuple[str, str, Row]]:
+    """Group, candidate and timing of everything in ``rows`` that was timed."""
+    for row in rows:
+        if "comparison" in row and "seconds" in row:
+            yield f"{row['benchmark']}: {row['comparison']}", row["candidate"], row
+        size = row.get("settings", {}).get("size")
+        group = row["benchmark"] if size is None else f"{row['benchmark']}: {size}"
+        for candidate, timing in row.get("timings", {}).items():
+            yield group, candidate, timing
+
 
 def benchmarks(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """The timed rows, the latest of each name, as pytest-benchmark's list."""
+    """The latest timing of each name, as pytest-benchmark's list."""
     from pytest_benchmark.stats import Stats
 
     found: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        if "comparison" not in row or "seconds" not in row:
-            continue
+    for group, candidate, timing in timed(rows):
         stats = Stats()
-        for seconds in row["seconds"]:
-            stats.update(seconds / row["items"])
-        group = f"{row['benchmark']}: {row['comparison']}"
-        name = f"{group}, {row['candidate']}"
+        for seconds in timing["seconds"]:
+            stats.update(seconds / timing["items"])
+        name = f"{group}, {candidate}"
         found[name] = {
             "group": group,
             "name": name,
             "fullname": name,
             "params": None,
             "param": None,
-            "extra_info": {key: row[key] for key in ("busy", "psnr_db", "of_limit") if key in row},
+            "extra_info": {key: timing[key] for key in EXTRA if key in timing},
             "options": {"warmup": True},
             "stats": stats.as_dict() | {"iterations": 1},
         }
@@ -64,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("usage: python -m bench.pytest_json RESULTS.jsonl OUTPUT.json", file=sys.stderr)
         return 2
     rows = [json.loads(line) for line in Path(given[0]).read_text().splitlines()]
-    if not any("comparison" in row and "seconds" in row for row in rows):
+    if not any(timed(rows)):
         print(
             f"error: {given[0]} has no timed rows; python -m bench.run writes some", file=sys.stderr
         )

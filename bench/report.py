@@ -22,6 +22,14 @@ class Report:
         self.path, self.facts = path, facts
         self.tables: dict[str, list[dict[str, Any]]] = {}
 
+    @classmethod
+    def read(cls, path: Path) -> "Report":
+        """What another process has written so far."""
+        record = json.loads(path.with_suffix(".json").read_text())
+        report = cls(path, record.pop("facts"))
+        report.tables = record
+        return report
+
     def add(self, table: str, **row: Any) -> None:
         """One row; prints it as well."""
         self.tables.setdefault(table, []).append(row)

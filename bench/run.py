@@ -2,6 +2,7 @@
 
     python -m bench.run translate peers           into bench/results/<machine>.jsonl
     python -m bench.run --tiny                    every suite once, to standard output
+    python -m bench.run --list                    what there is
 
 An interrupted run keeps the comparisons that it has finished.
 """
@@ -32,12 +33,15 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    listing = "; ".join([*(f"{name}: {entry.about}" for name, entry in SUITES.items()), *PROGRAMS])
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"all, or of: {listing}")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help="of those that --list names")
+    parser.add_argument("--list", action="store_true", help="name all suites and programs, and end")
     parser.add_argument("--tiny", action="store_true", help="smallest settings, to see it run")
     parser.add_argument("--turns", type=int, help="how often each candidate is timed")
     parser.add_argument("--output", help="a file of JSON lines, or - for standard output")
     given = parser.parse_args(arguments)
+    if given.list:
+        print(listing())
+        return []
     known = [*SUITES, *PROGRAMS]
     if unknown := set(given.suites) - set(known):
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -49,12 +53,22 @@ def main(arguments: list[str] | None = None) -> list[Row]:
         output = None  # figures that mean nothing stay out of the results
     print(f"on {in_words(machine())}", file=sys.stderr)
     rows: list[Row] = []
-    for name in given.suites or ([*SUITES] if given.tiny else known):
+    short = [name for name, program in PROGRAMS.items() if not program.by_name_alone]
+    for name in given.suites or ([*SUITES] if given.tiny else [*SUITES, *short]):
         if name in SUITES:
             rows += run_suite(name, pkgutil.resolve_name(SUITES[name].where), options, output)
         else:
-            run_program(name, PROGRAMS[name], output)
+            run_program(name, PROGRAMS[name].command, output)
     return rows
+
+
+def listing() -> str:
+    """Every suite and program, a line each."""
+    lines = [f"{name:14}{entry.about}" for name, entry in SUITES.items()]
+    for name, program in PROGRAMS.items():
+        alone = "; only when it is named" * program.by_name_alone
+        lines.append(f"{name:14}{program.about}{alone}")
+    return "\n".join(lines)
 
 
 def run_program(name: str, command: Sequence[str], output: Path | None) -> None:

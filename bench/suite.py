@@ -63,6 +63,8 @@ class Comparison:
     """Candidates that cannot run here, and why."""
     psnr_db: Mapping[str, float] = field(default_factory=dict)
     """To float32 PyTorch, checked before anything is timed."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What a candidate ran with, where the machine's card does not say it."""
     work: Work | None = None
     """Of one item."""
     scale: Mapping[str, float] = field(default_factory=dict)
@@ -184,6 +186,8 @@ def _measured(
         row: Row = {"candidate": name, **plain, "to_first": ratio(timings[name], first).median}
         if name in comparison.psnr_db:
             row["psnr_db"] = comparison.psnr_db[name]
+        if name in comparison.about:
+            row["about"] = comparison.about[name]
         if comparison.work is not None and limits is not None:
             row["work"], row["limits"] = asdict(comparison.work), asdict(limits)
             row["of_limit"] = limits.seconds(comparison.work) * timings[name].rate

@@ -2,10 +2,11 @@
 
 A suite is ``module:function``; the function takes :class:`bench.suite.Options` and yields
 comparisons, and is imported when it is run. To add one, write the function and add its line to
-SUITES; a benchmark that is a program of its own gets a line in PROGRAMS. To have a ratio held on
-every change, add a line to GATES that names two candidates of a suite's first comparison (all gates
-together must stay well under a minute). What is counted, not timed, is a function that gives
-``{name: count}``, and a line in COUNTS. After a new gate or count: ``make bench-accept WHY=...``.
+SUITES; a benchmark that is a program of its own gets a line in PROGRAMS. What it is to reach is a
+line of ``bench/aims.py``. To have a ratio held on every change, add a line to GATES that names two
+candidates of a suite's first comparison (all gates together must stay well under a minute). What is
+counted, not timed, is a function that gives ``{name: count}``, and a line in COUNTS. After a new
+gate or count: ``make bench-accept WHY=...``.
 """
 
 from dataclasses import dataclass
@@ -30,17 +31,40 @@ SUITES = {
     "scaling": Entry(where="bench.scaling:comparisons", about="cost over size, batch, threads"),
 }
 
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A benchmark with a command line of its own, in a process of its own.
+
+    It takes ``--output FILE`` and appends to it by :func:`bench.harness.record`, under the name
+    that it has in the table.
+    """
+
+    command: tuple[str, ...]
+    """A module and arguments."""
+    about: str
+    by_name_alone: bool = False
+    """Too long to be run where none is named."""
+
+
 PROGRAMS = {
-    "tensorrt": ("bench.tensorrt",),
-    "train_step": ("bench.train_step",),
-    "runtime": ("bench.runtime",),
-    "video": ("bench.video",),
-    "video-memory": ("bench.video", "--memory"),
-    "tiles": ("bench.tiles",),
-    "stability": ("bench.stability",),
+    "tensorrt": Program(command=("bench.tensorrt",), about="building plans, opening cached ones"),
+    "train_step": Program(
+        command=("bench.train_step",), about="a training step beside eager float32; the loader"
+    ),
+    "runtime": Program(command=("bench.runtime",), about="the C library"),
+    "video": Program(command=("bench.video",), about="a video end to end and its stages; live"),
+    "video-memory": Program(
+        command=("bench.video", "--memory"), about="memory along 10,000 frames"
+    ),
+    "tiles": Program(command=("bench.tiles",), about="memory for one 3840x2160 frame"),
+    "stability": Program(command=("bench.stability",), about="flicker, and what less of it costs"),
+    "learning": Program(
+        command=("bench.learning",),
+        about="three runs of ten minutes, scored",
+        by_name_alone=True,
+    ),
 }
-"""Benchmarks with a command line of their own: a module and arguments. They take ``--output FILE``
-and append to it by :func:`bench.harness.record`, under the name that they have here."""
 
 GATES = {
     "OpenVINO runner of bare OpenVINO": Gate(
@@ -68,4 +92,5 @@ COUNTS = (
     "bench.counts:launches",
     "bench.counts:graph_breaks",
     "bench.counts:bytes_copied",
+    "bench.counts:bytes_copied_by_videos",
 )

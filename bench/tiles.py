@@ -2,8 +2,8 @@
 
     python -m bench.tiles                        3840x2160, the 9-block generator, all three ways
 
-Each way runs in a process of its own, whose most resident memory (Linux) is the figure; the aim is
-4 GiB. ``--untiled`` adds the frame in one piece, which needs several times as much.
+Each way runs in a process of its own, whose most resident memory (Linux) is the figure.
+``--untiled`` adds the frame in one piece, which needs several times as much.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
 from cyclegan.sizes import Size, size_text
 
-AIM_BYTES = 4 << 30
 MODES = ("exact", "thumbnail", "frozen")
 
 
@@ -50,8 +49,8 @@ def one(mode: str, width: int, blocks: int, size: Size, precision: Any) -> dict[
         }
 
 
-def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Measure and record the result."""
+def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
+    """Measure, and record each way's result before the next begins."""
     parser = parser_for(__doc__, turns=1)
     parser.add_argument(
         "--size", type=size_argument, default=(2160, 3840), help="WIDTHxHEIGHT of the frame"
@@ -64,25 +63,20 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     if given.only:
         result = one(given.only, given.width, given.blocks, given.size, given.precision)
         print(json.dumps(result))
-        return result
+        return [result]
     settings = {"width": given.width, "blocks": given.blocks, "size": list(given.size)}
     flags = [
         *("--width", str(given.width), "--blocks", str(given.blocks)),
         *("--size", size_text(given.size), "--precision", given.precision),
     ]
-    rows = {}
+    results = []
     for mode in [*given.modes, *(["untiled"] if given.untiled else [])]:
         command = [sys.executable, "-m", "bench.tiles", "--only", mode, *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        rows[mode] = json.loads(done.stdout.splitlines()[-1])
-    result = {
-        "benchmark": "tiles",
-        "settings": settings,
-        "rows": rows,
-        "aims": {"peak_bytes": AIM_BYTES},
-    }
-    record(result, given.output)
-    return result
+        figures = json.loads(done.stdout.splitlines()[-1])
+        results.append({"benchmark": "tiles", "settings": {"mode": mode, **settings}, **figures})
+        record(results[-1], given.output)
+    return results
 
 
 if __name__ == "__main__":

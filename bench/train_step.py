@@ -1,6 +1,6 @@
 """The training step against what people come from, and the loader that feeds it.
 
-    python -m bench.train_step                 # 256x256, 9 blocks, 64 channels, batch 1
+    python -m bench.train_step                 # 256x256 and 128x128, 9 blocks, 64 channels, batch 1
     python -m bench.train_step --size 128 --blocks 6 --width 32 --workers 2
 
 Variants (``bench/steps.py``) take turns on the same pictures. The losses of each one's first step
@@ -141,12 +141,14 @@ def measure_loader(*, size: int, workers: int, count: int = 64, epochs: int = 4)
     return Timing(seconds=tuple(seconds[1:]), items=count)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Measure, print a table and record the result."""
+def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
+    """Measure every size, print tables and record the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--blocks", type=int, default=9)
-    parser.add_argument("--size", type=int, default=256, help="side of the square frames")
+    parser.add_argument(
+        "--size", type=int, nargs="+", default=[256, 128], help="sides of the square frames"
+    )
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=1, help="steps in each turn")
@@ -156,18 +158,24 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     given = parser.parse_args(arguments)
     names = [name for name in steps.VARIANTS if "CUDA" not in name or torch.cuda.is_available()]
     chosen = [name for name in names if name == EXACT or name in (given.variants or names)]
+    return [measure(size, given, chosen) for size in given.size]
+
+
+def measure(size: int, given: argparse.Namespace, names: list[str]) -> dict[str, Any]:
+    """Steps and loader at one size; the result is recorded."""
     config = {
         "generator": ResnetConfig(width=given.width, blocks=given.blocks),
         "discriminator": PatchConfig(width=given.width),
     }
     result = measure_steps(
-        config=config, size=given.size, batch=given.batch, turns=given.turns,
-        repeats=given.repeats, names=chosen,
+        config=config, size=size, batch=given.batch, turns=given.turns,
+        repeats=given.repeats, names=names,
     )  # fmt: skip
-    loader = measure_loader(size=given.size, workers=given.workers)
+    loader = measure_loader(size=size, workers=given.workers)
+    settings = {key: value for key, value in vars(given).items() if key != "output"}
     result = {
         "benchmark": "train_step",
-        "settings": {key: value for key, value in vars(given).items() if key != "output"},
+        "settings": settings | {"size": size},
         **result,
         "loader_pairs_per_s": loader.rate,
         "loader_of_fastest_step": loader.rate

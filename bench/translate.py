@@ -11,12 +11,12 @@ N batch, H height, W width, C channels.
 import itertools
 from collections.abc import Iterator
 
+from bench.peer import Peer
 from bench.peers import (
     BARE,
     EAGER,
     PEERS,
     BareOpenVINO,
-    Peer,
     compared,
     in_ours,
     new_generator,

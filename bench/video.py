@@ -4,9 +4,9 @@
     python -m bench.video --memory               resident memory along a 10,000-frame run
 
 Decoding, the translator alone and encoding are timed apart and end to end, in turns, with the same
-cores. Aims: end to end at least 0.85 of the slowest of them; the first frame is out after at most
-the time of 3; live at 0.8 of the translator's rate, 95 % of the frames within 2.5 frame times;
-memory at the end within 5 % of that after a tenth of the frames.
+cores. End to end is held against the slowest of them; the first frame, and the latency of a live
+source that is played at 0.8 of the translator's rate, against the time of one frame; memory at the
+end against that after a tenth of the frames.
 """
 
 import tempfile
@@ -29,8 +29,6 @@ from cyclegan.engine.writer import VideoWriter
 from cyclegan.networks import Generator, generator_from_config, initialise
 from cyclegan.sizes import Size, size_text
 
-AIMS = {"of_slowest_stage": 0.85, "first_frame_in_frames": 3.0, "live_p95_in_frames": 2.5}
-AIM_OF_MEMORY = 1.05
 SIZES = ((256, 256), (272, 640), (720, 1280))
 """(height, width)."""
 LIVE_SHARE = 0.8
@@ -119,7 +117,6 @@ def measure(*, width: int, blocks: int, size: Size, frames: int, turns: int) -> 
         **live,
         "bound_by": stats.bound_by,
         "timings": figures(timings),
-        "aims": AIMS,
     }
 
 
@@ -165,7 +162,6 @@ def measure_memory(*, frames: int, size: Size) -> dict[str, Any]:
         "settings": {"size": size_text(size), "frames": frames},
         "resident_bytes": {str(done): taken for done, taken in seen.items()},
         "growth": last / first,
-        "aims": {"growth": AIM_OF_MEMORY},
     }
 
 

@@ -190,7 +190,7 @@ def test_every_registered_suite_can_be_imported() -> None:
     for table in (SUITES, GATES):
         for name, row in table.items():
             assert callable(pkgutil.resolve_name(row.where)), name
-    for where in (*COUNTS, *(f"{module}:main" for module, *_ in PROGRAMS.values())):
+    for where in (*COUNTS, *(f"{p.command[0]}:main" for p in PROGRAMS.values())):
         assert callable(pkgutil.resolve_name(where)), where
 
 
@@ -325,14 +325,16 @@ def test_others_are_seen_at_work() -> None:
     with watching_others() as others:
         time.sleep(0.1)
     assert others.share is None, "too short to tell"
-    # Another process that this one does not wait for is another's.
-    process = subprocess.Popen(spin)
-    with watching_others() as others:
+    # A process whose parent has gone is another's; one that runs meanwhile as our child is not.
+    subprocess.run(["sh", "-c", '"$@" &', "sh", *spin], check=True)
+    with watching_others() as others, subprocess.Popen(spin) as own:
         time.sleep(1.2)
-    process.wait()
+        used = others_module._living_children()
+    assert own.returncode == 0
     if others.share is None:
         pytest.skip("this system does not tell")
     assert others.share > 0.5 / HERE["cores"]
+    assert used > 0.05
 
 
 @pytest.mark.parametrize("own", [0.0, 3.0])
@@ -376,7 +378,8 @@ def test_a_copy_more_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     from cyclegan.engine.runners.openvino import OpenVINORunner
 
     frame = 256 * 256 * 3 // 1024
-    assert counts.bytes_copied() == {"KiB copied per frame": 2 * frame}
+    ours, torchs = "KiB copied per frame", "KiB copied per frame, PyTorch"
+    assert counts.bytes_copied() == {ours: 2 * frame, torchs: frame}
     finish = OpenVINORunner.finish
 
     def wasteful(self: OpenVINORunner, slot: int) -> Any:
@@ -384,7 +387,24 @@ def test_a_copy_more_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         return kept.copy()
 
     monkeypatch.setattr(OpenVINORunner, "finish", wasteful)
-    assert counts.bytes_copied() == {"KiB copied per frame": 3 * frame}
+    assert counts.bytes_copied() == {ours: 3 * frame, torchs: frame}
+
+
+def test_a_copy_more_of_a_videos_frame_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cyclegan.engine.containers import Decoded
+    from cyclegan.engine.layout import Picture
+
+    decoding, frame = "KiB copied per frame decoded", 256 * 256 * 3 // 1024
+    before = counts.bytes_copied_by_videos()
+    assert before[decoding] <= frame
+    picture = Decoded.picture
+
+    def wasteful(self: Decoded) -> Picture:
+        kept = picture(self)
+        return replace(kept, frame=kept.frame.copy())
+
+    monkeypatch.setattr(Decoded, "picture", wasteful)
+    assert counts.bytes_copied_by_videos() == before | {decoding: before[decoding] + frame}
 
 
 @pytest.mark.filterwarnings("ignore")

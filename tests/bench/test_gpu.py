@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import runpy
 import subprocess
 import sys
 import time
@@ -25,25 +26,37 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 @pytest.mark.parametrize("module", ["gpu", "kernels", "blocks"])
-def test_without_a_gpu_it_says_so_and_fails(module: str) -> None:
-    if importlib.util.find_spec("triton") is None:
-        pytest.skip("needs Triton")
-    done = subprocess.run(
-        [sys.executable, "-m", f"bench.{module}"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert "no CUDA GPU" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_without_a_gpu_it_says_so_and_fails(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``python -m`` runs it, but for the time of another process that loads PyTorch."""
+    pytest.importorskip("triton")
+    monkeypatch.setattr(sys, "argv", [f"bench.{module}"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"bench.{module}", run_name="__main__")
+    # Python prints such a code to standard error, without a traceback, and ends with status 1.
+    assert str(ended.value.code).startswith("no CUDA GPU")
 
 
-def test_needs_nothing_but_torch_and_numpy() -> None:
-    blocked = (
-        "av", "filelock", "hypothesis", "onnx", "onnxscript", "openvino", "PIL", "platformdirs",
-        "rich", "safetensors", "tomli_w", "torchmetrics", "tyro", "matplotlib",
-    )  # fmt: skip
-    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\nimport bench.gpu"
-    # Inductor's own needs, filelock among them, come with PyTorch; importing it is not our doing.
-    code = "import torch, torch._dynamo, torch._inductor\n" + code
+def test_needs_nothing_but_torch_triton_and_numpy() -> None:
+    """Everything else is refused, but for what PyTorch itself asks for."""
+    code = """
+import importlib.metadata, re, sys
+asked = {re.match(r"[\\w.-]+", line)[0] for line in importlib.metadata.requires("torch")}
+allowed = {"torch", "torchgen", "functorch", "triton", "numpy", "mpmath", "markupsafe"} | {
+    name.replace("-", "_").lower() for name in asked
+}
+ours = {"bench", "cyclegan"}
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top.lower() not in allowed | ours and top not in sys.stdlib_module_names:
+            raise ModuleNotFoundError(f"refused: {name}", name=name)
+
+import torch, torch._dynamo, torch._inductor
+sys.meta_path.insert(0, Refuse())
+import bench.gpu
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -152,6 +165,67 @@ def test_a_row_that_fails_or_takes_too_long_is_kept_as_one(
     assert slow["error"].startswith("TimeoutError")
     assert wrong["error"].startswith("ZeroDivisionError")
     assert (good["pictures_per_s"], good["error"]) == (4.0, "")
+
+
+def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = bench("kernels")
+    report = bench("report").Report(tmp_path / "kernels", {})
+    monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
+    monkeypatch.setattr(kernels, "milliseconds", lambda calls: calls[0]() or 1.0)
+    monkeypatch.setattr(kernels, "ROW_SECONDS", 0.05)
+    once = {"forward": (8, lambda run: [run])}
+    case = kernels.Case(operation="norm relu", shape=(1, 2), run=abs, directions=once)
+    monkeypatch.setattr(kernels, "cases", lambda batch: [case] if batch == 1 else [])
+    both = {"torch.compile": (lambda: time.sleep(60), False), "ours": (lambda: None, True)}
+    monkeypatch.setattr(kernels, "variants", lambda run: both)
+    kernels.measure(report, time.monotonic() + 60)
+    slow, after = json.loads((tmp_path / "kernels.json").read_text())["kernels"]
+    assert slow["error"].startswith("TimeoutError: stopped after 0.05 seconds")
+    assert (after["ms"], after["error"]) == (1.0, "")
+    kernels.measure(report, time.monotonic() - 1)
+    assert report.facts["kernels"] == "stopped at the time limit"
+    assert len(report.tables["kernels"]) == 2
+
+
+HANGS = """
+import json, signal, sys, time
+path = sys.argv[1]
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+record = json.load(open(path))
+record["kernels"] = [{"operation": "copy", "ms": 1.0}]
+json.dump(record, open(path, "w"))
+time.sleep(60 if sys.argv[2] == "hangs" else 0)
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "fact"), [("hangs", "killed: not over 1 seconds"), ("fails", "ended with status 3")]
+)
+def test_a_part_that_hangs_or_fails_leaves_its_rows_and_a_word(
+    how: str, fact: str, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = bench("gpu")
+    report = bench("report").Report(tmp_path / "gpu", {"gpu": "none"})
+    report.add("tests", file="on_gpu.py", result="1 passed")
+    arguments = [sys.executable, "-c", HANGS, str(tmp_path / "gpu.json"), how]
+    monkeypatch.setattr(gpu, "command", lambda *_: arguments)
+    monkeypatch.setattr(gpu, "GRACE", 1)
+    found, well = gpu.run_part(report, "kernels", 0.0)
+    assert not well
+    assert found.facts["kernels"].startswith(fact)
+    assert "| copy | 1.0 |" in (tmp_path / "gpu.md").read_text()
+    assert "1 passed" in (tmp_path / "gpu.md").read_text()
+
+
+def test_parts_and_their_ends_by_force_fit_into_nine_minutes(bench: Any) -> None:
+    gpu = bench("gpu")
+    ends = [part.end for part in gpu.PARTS.values()]
+    assert ends[0] > gpu.TEST_SECONDS
+    assert ends == sorted(ends)
+    assert ends[-1] + gpu.GRACE < gpu.SECONDS == 9 * 60
 
 
 def test_steps_are_measured_at_256_in_every_variant(bench: Any) -> None:

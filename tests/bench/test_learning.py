@@ -1,12 +1,14 @@
 """The experiment of learning, for a moment of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench import learning
+from bench import learning, pages
 from cyclegan.config import CycleGANConfig, PatchConfig, ResnetConfig
+from cyclegan.evaluate import Scores
 
 TINY = CycleGANConfig(
     generator=ResnetConfig(width=4, blocks=1), discriminator=PatchConfig(width=4, layers=1)
@@ -17,20 +19,21 @@ def test_runs_are_scored_and_tabled(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(learning.VARIANTS, "default", TINY)
     output = tmp_path / "learning.jsonl"
     small = ["--minutes", "0.02", "--size", "32", "--crops", "4", "--pairs", "3"]
-    table = learning.main([*small, "--seeds", "0", "1", "--output", str(output)])
-    results = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [result["seed"] for result in results] == [0, 1]
-    rows = [line.split(" | ") for line in table.read_text().splitlines() if " | " in line]
-    assert len(rows) == 2 + 2 * 2
-    assert {len(row) for row in rows} == {len(learning.COLUMNS)}
-    first = results[0]["scores"]["relief to satellite"]
-    assert rows[2][5] == f"{first['ours']['l1']:.3f}"
-    assert first["match"]["l1"] < 0.3
+    results = learning.main([*small, "--seeds", "0", "1", "--output", str(output)])
+    written = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [result["settings"]["seed"] for result in written] == [0, 1]
+    assert len(pages.latest(written)) == 2, "a seed does not replace another"
+    page = "\n".join(pages._plain_lines(written[0]))
+    first = results[0]["rows"]["relief to satellite"]
+    assert first["l1_of_match"] < 0.3
+    cells = [line for line in page.splitlines() if line.startswith("| relief to satellite")]
+    assert f"| {first['l1']:.3g} | {first['l1_of_match']:.3g} |" in cells[0]
 
 
 @pytest.mark.parametrize(
     ("l1", "ssim", "expected"), [(0.1, 0.6, True), (0.1, 0.4, False), (0.3, 0.6, False)]
 )
 def test_to_beat_is_to_be_better_by_both(l1: float, ssim: float, expected: bool) -> None:
-    ours = {"l1": l1, "ssim": ssim}
-    assert learning.beats(ours, {"l1": 0.2, "ssim": 0.5}) == expected
+    match = Scores(count=1, l1=0.2, psnr=20.0, ssim=0.5, gradient_correlation=0.5, inverted=0.0)
+    ours = replace(match, l1=l1, ssim=ssim)
+    assert learning.beside(ours, match)["beats_match"] == expected

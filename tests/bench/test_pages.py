@@ -15,13 +15,16 @@ def test_what_is_committed_is_what_the_results_say() -> None:
         assert path.read_text() == text, f"{path.name} is stale: python -m bench.pages"
 
 
+TEST_CPU = machine() | {"cpu": "Test CPU", "cores": 7, "revision": "9-8-7"}
+
+
 def row(candidate: str, **changes: Any) -> dict[str, Any]:
     one: dict[str, Any] = {
         "benchmark": "peers", "comparison": "256x256, batch 1", "unit": "frames",
         "settings": {"width": 64, "blocks": 9}, "candidate": candidate,
         "p20_ms": 240.0, "p50_ms": 250.0, "p80_ms": 260.0, "per_second": 4.0, "to_first": 2.5,
         "psnr_db": 42.26, "of_limit": 0.336, "busy": False,
-        "machine": machine() | {"cpu": "Test CPU", "cores": 7}, "at": "2026-01-02T03:04:05Z",
+        "machine": TEST_CPU, "at": "2026-01-02T03:04:05Z",
     }  # fmt: skip
     return one | changes
 
@@ -41,9 +44,11 @@ def root(tmp_path: Path) -> Path:
         row("slow", busy=True),
         absent("TensorRT", "needs a GPU"),
         {
-            "benchmark": "video", "settings": {}, "of_translator": 0.973,
-            "aims": {"of_translator": 0.85}, "timings": {"decode alone": {"per_second": 1100.4}},
-            "machine": machine() | {"cpu": "Test CPU", "cores": 7}, "at": "2026-01-02T03:04:05Z",
+            "benchmark": "video", "settings": {"width": 64, "blocks": 9, "size": "256x256"},
+            "of_slowest_stage": 0.973, "live_p95_in_frames": 2.75,
+            "timings": {"decode alone": {"per_second": 1100.4, "busy": True}},
+            "rows": [{"steadiness": 0.5, "sure": True, "psnr_db": None}],
+            "machine": TEST_CPU, "at": "2026-01-02T03:04:05Z",
         },
     ]  # fmt: skip
     results = tmp_path / "bench/results"
@@ -62,10 +67,12 @@ def test_the_latest_row_counts_with_its_machine_its_marks_and_its_reasons(root: 
     assert "9.87" not in page, "an older row"
     assert "| slow | 4 | 250 | 240 to 260 | 2.50 | 42.3 | 34% | **busy** |" in page
     assert "Absent: TensorRT: needs a GPU." in page
-    assert "## Test CPU, 7 cores" in page
+    assert "## Test CPU (9-8-7), 7 cores" in page
     assert "Measured 2026-01-02 to 2026-02-02" in page
-    assert "- of translator: 0.973 (aim 0.85)" in page
-    assert "| decode alone | 1,100 | 0.909 |" in page
+    assert "### video, 256x256, 64 channels, 9 blocks" in page
+    assert "- of slowest stage: 0.973" in page
+    assert "| steadiness | sure | psnr db |\n| --: | --: | --: |\n| 0.5 | yes |  |" in page
+    assert "| decode alone | 1,100 | 0.909 | **busy** |" in page
     assert "Any GPU: `make gpu`" in page
     missing = page.partition("What was not measured")[2]
     assert "translate, load, kernels, scaling" in missing

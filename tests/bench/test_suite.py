@@ -1,10 +1,13 @@
 """What every suite is measured by: rows, absent candidates, interruptions, exponents."""
 
+import importlib.util
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import peers, pytest_json, run, scaling, suite, translate
-from bench.harness import Timing
+from bench import peers, pytest_json, run, scaling, suite, translate, vapoursynth_peer
+from bench.harness import Timing, figures, record
 from bench.limits import Work
-from bench.peers import Given, Peer, Ready
+from bench.peer import Given, Peer, Ready, needs, never
 from bench.suite import TINY, Comparison, Options, Pace, exponent, run_suite
+from cyclegan.errors import BackendError
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -106,7 +110,7 @@ def test_engines_are_compared_with_each_other_and_with_the_limit(tmp_path: Path)
 
 def test_peers_that_cannot_run_here_are_rows(tmp_path: Path) -> None:
     few = {name: peers.PEERS[name] for name in (peers.EAGER, "ONNX Runtime, float32")}
-    gone = Peer(open=peers._never, missing=peers.needs("no_such_module", "; get it"))
+    gone = Peer(open=never, missing=needs("no_such_module", "; get it"))
 
     def fails(given: Given) -> Ready:
         raise RuntimeError("no\ndriver")
@@ -140,7 +144,50 @@ def test_every_peer_says_whether_it_can_run() -> None:
     for name, peer in peers.PEERS.items():
         reason = peer.missing()
         assert reason is None or reason.strip(), name
-        assert peer.open is not peers._never or reason
+        assert peer.open is not never or reason
+
+
+def test_the_graph_between_pixels_is_the_frame_graphs_middle(tmp_path: Path) -> None:
+    import onnxruntime
+
+    from cyclegan.engine.source import open_source
+
+    frames, generator = peers.sample_frames(1, 32, 48), peers.new_generator(TINY)
+    source = open_source(generator).onnx()
+    vapoursynth_peer.cut_graph(source, tmp_path / "cut.onnx", 32, 48)
+    (whole,) = onnxruntime.InferenceSession(source).run(None, {"frames": frames})
+    session = onnxruntime.InferenceSession(tmp_path / "cut.onnx")
+    planes = (frames.transpose(0, 3, 1, 2) / 255).astype("float32")
+    (made,) = session.run(None, {session.get_inputs()[0].name: planes})
+    assert (abs(made.transpose(0, 2, 3, 1) * 255 - whole) < 0.51).all()
+
+
+def test_vapoursynth_translates_the_same_frames_or_says_why_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With VAPOURSYNTH_PYTHON this runs the pipeline itself, else it holds the reasons."""
+    few = {name: peer for name, peer in peers.PEERS.items() if name.startswith("VapourSynth")}
+    assert len(few) == 2
+    (compared,) = peers.compared(few, peers.new_generator(TINY), (32, 48), 3)
+    for name in few:
+        if name in compared.absent:
+            assert "VAPOURSYNTH_PYTHON names one" in compared.absent[name]
+        else:
+            assert compared.psnr_db[name] > 40
+            assert "vs-mlrt" in compared.about[name]
+    monkeypatch.setenv(vapoursynth_peer.VARIABLE, "/no/such/python")
+    reason = vapoursynth_peer.missing("ov")()
+    assert reason is not None
+    assert "the Python of VAPOURSYNTH_PYTHON: cannot be run: No such file" in reason
+
+
+def test_a_pipeline_that_stops_says_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vapoursynth_peer, "PIPELINE", Path("no_such_program.py"))
+    with ExitStack() as opened:
+        frames = peers.sample_frames(1, 32, 48)
+        given_ = Given(generator=peers.new_generator(TINY), frames=frames, opened=opened)
+        with pytest.raises(BackendError, match=r"pipeline stopped: .*can't open file"):
+            vapoursynth_peer.in_vapoursynth("ov", lambda: "f32")(given_)
 
 
 def test_an_unknown_suite_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,17 +208,29 @@ def test_scaling_fits_an_exponent_to_every_scale(tmp_path: Path) -> None:
 
 
 def test_results_are_read_by_pytest_benchmark(tmp_path: Path) -> None:
+    """Its compare, table and histogram, from what a suite and a program left."""
     comparison = Comparison(name="x", candidates={"a": nothing, "b": nothing}, items=2)
     rows = run_suite("s", lambda options: iter([comparison]), TINY, tmp_path / "r.jsonl")
+    timings = figures({"end to end": Timing(seconds=(2.0, 4.0, 6.0), items=2)})
+    program = {"benchmark": "video", "settings": {"size": "32x32"}, "timings": timings}
+    record(program, tmp_path / "r.jsonl")
     files = [str(tmp_path / "r.jsonl"), str(tmp_path / "run.json")]
     assert pytest_json.main(files) == 0
-    one = json.loads((tmp_path / "run.json").read_text())["benchmarks"][0]
+    one, _, video = json.loads((tmp_path / "run.json").read_text())["benchmarks"]
     assert (one["group"], one["stats"]["rounds"]) == ("s: x", TINY.turns)
     assert one["stats"]["median"] == pytest.approx(rows[0]["p50_ms"] / 1e3)
-    command = [sys.executable, "-m", "pytest_benchmark", "compare", files[1], "--csv"]
-    done = subprocess.run([*command, str(tmp_path / "t.csv")], capture_output=True, text=True)
+    assert (video["group"], video["stats"]["median"]) == ("video: 32x32", 2.0)
+    drawn = importlib.util.find_spec("pygal") is not None
+    after = shutil.copy(files[1], tmp_path / "after.json")
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", files[1], str(after)]
+    command += ["--group-by=group", f"--csv={tmp_path / 't.csv'}"]
+    command += [f"--histogram={tmp_path / 'plot'}"] * drawn
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "s: x, b" in (tmp_path / "t.csv").read_text()
+    assert "video: 32x32, end to end" in (tmp_path / "t.csv").read_text()
+    if drawn:
+        assert "end to end" in "".join(path.read_text() for path in tmp_path.glob("plot*.svg"))
     (tmp_path / "r.jsonl").write_text("")
     assert pytest_json.main(files) == 2
 

@@ -1,25 +1,29 @@
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from bench import stability, tiles, video
 
+Found = Callable[..., int]
 SMALL = ["--width", "4", "--blocks", "1", "--size", "32", "--turns", "1"]
 
 
-def test_videos_can_be_timed() -> None:
+def test_videos_can_be_timed(aims_found: Found) -> None:
     (result,) = video.main([*SMALL, "--frames", "8"])
     assert result["of_slowest_stage"] > 0
     assert result["first_frame_in_frames"] > 0
     assert result["live_p95_in_frames"] > 0
     assert result["bound_by"] in ("decode", "translate", "encode")
+    assert aims_found(result) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_is_followed_along_a_run() -> None:
+def test_memory_is_followed_along_a_run(aims_found: Found) -> None:
     (result,) = video.main(["--memory", "--size", "32", "--frames", "40"])
     assert list(result["resident_bytes"]) == [str(n) for n in range(4, 41, 4)]
     assert 0.5 < result["growth"] < 2
+    assert aims_found(result, frames=10_000) == 1
 
 
 def test_sizes_are_width_by_height(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +42,9 @@ def test_steadiness_is_scored() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("mode", ["exact", "untiled"])
-def test_large_frames_can_be_measured(mode: str) -> None:
+def test_large_frames_can_be_measured(mode: str, aims_found: Found) -> None:
     small = ["--width", "4", "--blocks", "1", "--size", "300x200"]
-    result = tiles.main([*small, "--only", mode])
+    (result,) = tiles.main([*small, "--only", mode])
     assert result["peak_bytes"] >= result["peak_bytes_before"] > 0
+    row = {"benchmark": "tiles", "settings": {"mode": mode}, **result}
+    assert aims_found(row, size=[2160, 3840]) == (mode == "exact")
