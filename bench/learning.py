@@ -1,12 +1,13 @@
 """Does it learn, and what makes colours come out inverted: runs on the built-in maps, scored.
 
     python -m bench.learning                                  # three seeds, 10 minutes each
-    python -m bench.learning --variants default "no identity" --seeds 0 1 2 --minutes 10
+    python -m bench.learning --epochs 2 --crops 150 --variants default "no identity" "any crops"
 
 Every run trains on unpaired 128x128 crops of relief map and satellite picture and is scored on
 aligned crops that it never saw, both ways, beside the unpaired mean/std match. A line a run goes to
 ``--output`` as it ends; ``bench/pages.py`` makes the table of them.
-Run it where nothing else runs: the number of steps in the given time is part of the result.
+With ``--minutes``, run it where nothing else runs: the number of steps is part of the result. With
+``--epochs`` that number is given, half of it at the full learning rate and half while that falls.
 """
 
 import argparse
@@ -17,10 +18,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench.harness import record
 from cyclegan import sample_data
 from cyclegan.checkpoint import load_generator
-from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
+from cyclegan.config import (
+    CycleGANConfig,
+    DataConfig,
+    PatchConfig,
+    PixelConfig,
+    ResnetConfig,
+    TrainConfig,
+    UnetConfig,
+)
 from cyclegan.evaluate import Scores, baselines, evaluate_pairs
 from cyclegan.training import train
 
@@ -30,16 +41,23 @@ MODEL = CycleGANConfig(
     generator=ResnetConfig(width=32, blocks=4, upsample="resize"),
     discriminator=PatchConfig(width=32),
 )
+ANY_CROPS = "any crops"
 VARIANTS: dict[str, CycleGANConfig] = {
     "default": MODEL,
+    ANY_CROPS: MODEL,
     "no identity": dataclasses.replace(MODEL, lambda_identity=0.0),
-    "identity 1": dataclasses.replace(MODEL, lambda_identity=1.0),
+    "identity 2": dataclasses.replace(MODEL, lambda_identity=2.0),
     "cycle l2": dataclasses.replace(MODEL, cycle_loss="l2"),
     "xavier": dataclasses.replace(MODEL, init="xavier"),
+    "learning rate 4e-4": dataclasses.replace(MODEL, learning_rate=4e-4),
+    "smaller patches": dataclasses.replace(MODEL, discriminator=PatchConfig(width=32, layers=2)),
+    "pixels": dataclasses.replace(MODEL, discriminator=PixelConfig(width=32)),
+    "u-net": dataclasses.replace(MODEL, generator=UnetConfig(width=32, depth=5)),
     "transposed": dataclasses.replace(
         MODEL, generator=ResnetConfig(width=32, blocks=4, upsample="transposed")
     ),
 }
+"""What is trained; ANY_CROPS differs in its data, where some crops are all land or all sea."""
 RIVAL = "mean/std match"
 
 
@@ -47,7 +65,9 @@ RIVAL = "mean/std match"
 class Setting:
     """The same for all runs of one table."""
 
-    minutes: float
+    minutes: float | None
+    epochs: int | None
+    threads: int
     size: int = 128
     crops: int = 500
     pairs: int = 62
@@ -56,14 +76,22 @@ class Setting:
 def one_run(name: str, model: CycleGANConfig, setting: Setting, folder: Path) -> dict[str, Any]:
     """Trains, and scores both directions beside the match."""
     a, b = sample_data.write_training_folders(
-        folder / "data", setting.crops, setting.size + MARGIN, model.seed
+        folder / "data",
+        setting.crops,
+        setting.size + MARGIN,
+        model.seed,
+        land=(0.0, 1.0) if name == ANY_CROPS else None,
     )
+    epochs = setting.epochs or 2
     result = train(
         TrainConfig(
             data=DataConfig(a=a, b=b, preprocess="crop", crop_size=setting.size),
             model=model,
             output=folder / "run",
             minutes=setting.minutes,
+            epochs=epochs - epochs // 2,
+            epochs_decay=epochs // 2,
+            compile="off",
             workers=0,
             checkpoints=0,
         )
@@ -107,13 +135,22 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variants", nargs="+", default=["default"], choices=VARIANTS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--minutes", type=float, default=10.0, help="of training, each run")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="of training, each run; 10 unless given")
+    length.add_argument("--epochs", type=int, help="instead: how often each run sees every crop")
     parser.add_argument("--size", type=int, default=128, help="side of the square crops")
     parser.add_argument("--crops", type=int, default=500, help="of each domain")
     parser.add_argument("--pairs", type=int, default=62, help="that scores are means over")
     parser.add_argument("--output", type=Path, help="append the results to this file of JSON lines")
     given = parser.parse_args(arguments)
-    setting = Setting(minutes=given.minutes, size=given.size, crops=given.crops, pairs=given.pairs)
+    setting = Setting(
+        minutes=None if given.epochs else given.minutes or 10.0,
+        epochs=given.epochs,
+        threads=torch.get_num_threads(),
+        size=given.size,
+        crops=given.crops,
+        pairs=given.pairs,
+    )
     results = []
     for name, seed in itertools.product(given.variants, given.seeds):
         print(f"{name}, seed {seed}", file=sys.stderr)

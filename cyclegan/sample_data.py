@@ -91,8 +91,11 @@ def _installed(distribution: str, name: str) -> Path:
     return path
 
 
-def _corners(strips: range, count: int, size: int, seed: int) -> Iterator[tuple[slice, slice]]:
+def _corners(
+    strips: range, count: int, size: int, seed: int, shares: tuple[float, float] | None = None
+) -> Iterator[tuple[slice, slice]]:
     """``count`` random squares of ``size`` pixels, each within a strip and on a coast."""
+    least, most = shares or LAND
     if not 0 < size <= STRIP_WIDTH:
         raise DataError(f"crop size is {size}; the strips hold crops of 1 to {STRIP_WIDTH} pixels")
     rng = np.random.default_rng((seed, strips.start, size))
@@ -101,17 +104,22 @@ def _corners(strips: range, count: int, size: int, seed: int) -> Iterator[tuple[
         left = int(rng.choice(strips)) * STRIP_WIDTH + int(rng.integers(STRIP_WIDTH - size + 1))
         top = int(rng.integers(NORTH, SOUTH - size + 1))
         square = slice(top, top + size), slice(left, left + size)
-        if LAND[0] <= land[square].mean() <= LAND[1]:
+        if least <= land[square].mean() <= most:
             yield square
             count -= 1
 
 
-def training_crops(count: int, size: int, seed: int = 0) -> tuple[Picture, Picture]:
-    """``count`` unpaired crops of each domain: (relief, satellite), each (count, size, size, 3)."""
+def training_crops(
+    count: int, size: int, seed: int = 0, land: tuple[float, float] | None = None
+) -> tuple[Picture, Picture]:
+    """``count`` unpaired crops of each domain: (relief, satellite), each (count, size, size, 3).
+
+    ``land`` is the least and the most land in one; LAND unless given.
+    """
     relief, satellite, _ = maps()
     return (
-        np.stack([relief[square] for square in _corners(RELIEF, count, size, seed)]),
-        np.stack([satellite[square] for square in _corners(SATELLITE, count, size, seed)]),
+        np.stack([relief[square] for square in _corners(RELIEF, count, size, seed, land)]),
+        np.stack([satellite[square] for square in _corners(SATELLITE, count, size, seed, land)]),
     )
 
 
@@ -126,7 +134,11 @@ def evaluation_pairs(count: int, size: int, seed: int = 0) -> tuple[Picture, Pic
 
 
 def write_training_folders(
-    folder: Path | str, count: int, size: int, seed: int = 0
+    folder: Path | str,
+    count: int,
+    size: int,
+    seed: int = 0,
+    land: tuple[float, float] | None = None,
 ) -> tuple[Path, Path]:
     """Writes ``training_crops`` as PNG files to folder/trainA and folder/trainB; returns these.
 
@@ -140,7 +152,7 @@ def write_training_folders(
             raise OutputError(
                 f"{home} holds other files, such as {min(strangers)}; choose an empty folder"
             )
-    for home, pictures in zip(homes, training_crops(count, size, seed)):
+    for home, pictures in zip(homes, training_crops(count, size, seed, land)):
         for name, picture in zip(names, pictures):
             write_picture(picture, home / name)
     return homes

@@ -37,3 +37,11 @@ def test_to_beat_is_to_be_better_by_both(l1: float, ssim: float, expected: bool)
     match = Scores(count=1, l1=0.2, psnr=20.0, ssim=0.5, gradient_correlation=0.5, inverted=0.0)
     ours = replace(match, l1=l1, ssim=ssim)
     assert learning.beside(ours, match)["beats_match"] == expected
+
+
+def test_a_run_of_epochs_has_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(learning.VARIANTS, "any crops", TINY)
+    small = ["--epochs", "3", "--size", "32", "--crops", "2", "--pairs", "3", "--seeds", "0"]
+    (result,) = learning.main([*small, "--variants", "any crops"])
+    assert result["steps"] == 3 * 2
+    assert result["settings"]["minutes"] is None
