@@ -238,8 +238,6 @@ class CycleGAN:
                 f"a batch has shape {tuple(real.shape)}; expected (N, C, H, W) with H and W "
                 f"multiples of {multiple}"
             )
-        if self.device.type == "cuda" and not real.is_cuda:
-            real = real.pin_memory()
         return real.to(self.device, memory_format=self._memory_format, non_blocking=True)
 
     def _adam(self, *networks: nn.Module) -> torch.optim.Adam:

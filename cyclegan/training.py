@@ -34,10 +34,11 @@ from torch import Tensor
 
 from cyclegan.compiling import worth_compiling
 from cyclegan.config import TrainConfig
-from cyclegan.data import UnpairedPictures, plain, tensor_from_pictures
+from cyclegan.data import CPU, UnpairedPictures, tensor_from_pictures
 from cyclegan.distributed import World, world
 from cyclegan.errors import ConfigError, CycleGANError, DataError, DivergedError, ImageError
 from cyclegan.model import CycleGAN
+from cyclegan.preprocess import plain
 from cyclegan.resume import Stopping, check_same, load_checkpoint, stopping
 from cyclegan.run import Run
 from cyclegan.schedule import Progress
@@ -148,7 +149,8 @@ def _loop(
 ) -> None:
     """The steps of a run, until its end or until it is asked to stop."""
     model, progress, here = run.model, run.progress, run.world
-    for real_a, real_b in _watched(progress.over(data, here), config):
+    batches = progress.over(data, here, model.device)
+    for real_a, real_b in _watched(batches, config, model.device):
         model.set_learning_rate(config.model.learning_rate * progress.factor())
         losses = model.step(real_a, real_b, config.passes)
         run.took(losses)
@@ -194,17 +196,23 @@ def _pictures(config: TrainConfig, here: World) -> UnpairedPictures:
 
 
 def _watched(
-    batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig
+    batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig, device: torch.device = CPU
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """``batches``; says once if steps wait for pictures."""
     began, waited, count, told = time.monotonic(), 0.0, 0, False
     source = iter(batches)
+    stepped = torch.Event(device) if device.type == "cuda" else None
     while True:
         asked = time.monotonic()
+        if stepped:
+            stepped.record()
         batch = next(source, None)
         if batch is None:
             return
-        waited, count = waited + time.monotonic() - asked, count + 1
+        # While a GPU is still at the step before, only the host waits.
+        if stepped is None or stepped.query():
+            waited += time.monotonic() - asked
+        count += 1
         yield batch
         share = waited / max(time.monotonic() - began, 1e-9)
         if count % 200 == 0:

@@ -264,9 +264,13 @@ def test_a_run_that_has_ended_has_nothing_left_to_do_unless_it_is_prolonged(fini
 def test_other_pictures_are_told(finished, tmp_path, caplog):
     a, b = write_training_folders(tmp_path, 5, 40)
     data = dataclasses.replace(finished.data, a=a, b=b)
+    before = load_checkpoint(finished.output / "checkpoints")["progress"]
+    assert before["batch"] == 6  # of an epoch that had ended
+    longer = dataclasses.replace(finished, data=data, epochs=before["epoch"] + 2)
     with caplog.at_level(logging.WARNING):
-        run(dataclasses.replace(finished, data=data), resume=True)
+        result = run(longer, resume=True)
     assert "the pictures are not those" in caplog.text
+    assert result.steps == before["step"] + 5
 
 
 @pytest.fixture
