@@ -5,7 +5,7 @@ The run's folder holds
     config.toml                  every setting, as it was resolved
     generator_ab.safetensors     and generator_ba, discriminator_a, discriminator_b
     generator_ab_ema.safetensors and generator_ba_ema: means of the weights, which paint better
-    generator_ab_best.safetensors and generator_ba_best: those that scored best, if they are scored
+    generator_ab_best.safetensors and generator_ba_best: the means that scored best, if scored
     losses.csv, scores.csv       a line a step: step, seconds, the eight losses; a line a scoring
     samples/000500_ab.png        fixed pictures of A, each beside fake_b and rec_a; _ba likewise
     checkpoints/00001000.pt      all that the run needs to go on from there
@@ -60,7 +60,8 @@ class TrainResult:
     seconds: float
     """Time from the first step to the last save, over all processes that went on with it."""
     generator_ab: Path
-    """The generator to use: the moving average, unless ``ema_decay`` is 0."""
+    """The generator to use: the best if the run was scored, else the last moving average, or with
+    ``ema_decay`` 0 the last one."""
     generator_ba: Path
     skipped: dict[str, str]
     """Pictures that ``skip_bad`` passed over, with the reason."""

@@ -10,4 +10,7 @@ from tyro.conf import arg
 
 Backend = Literal["auto", "openvino", "torch", "torch-compiled", "tensorrt"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-Model = Annotated[str, arg(metavar="MODEL", help="a model file, or the name of a shipped model")]
+Model = Annotated[
+    str,
+    arg(metavar="MODEL", help="a model file, a training run's folder, or a shipped model's name"),
+]
