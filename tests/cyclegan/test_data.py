@@ -297,11 +297,28 @@ def test_an_empty_domain_is_named(folders: Path) -> None:
         UnpairedPictures(DataConfig(a=folders / "a", b=folders / "empty"))
 
 
-def test_mixed_sizes_do_not_fit_a_batch(folders: Path) -> None:
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_picture_that_goes_bad_in_the_middle_of_an_epoch(folders: Path, skip: bool) -> None:
+    dataset = UnpairedPictures(config(folders, skip_bad=skip))
+    found = batches(dataset, batch_size=1, workers=0, epoch=0)
+    seen = numbers([next(found)], 0)
+    for path in (folders / "a").iterdir():
+        if int(path.stem) not in seen:
+            path.write_bytes(path.read_bytes()[:80])
+    if skip:
+        assert numbers(list(found), 0) == 4 * seen
+        assert len(dataset.bad) == 4
+    else:
+        with pytest.raises(ImageError, match="skip_bad goes on without it"):
+            next(found)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_mixed_sizes_do_not_fit_a_batch(folders: Path, workers: int) -> None:
     write_picture(gradient(60, 60), folders / "a" / "9.png")
     dataset = UnpairedPictures(config(folders, preprocess="none"))
     with pytest.raises(DataError, match="batch_size to 1"):
-        epoch(dataset, batch_size=6)
+        epoch(dataset, batch_size=6, workers=workers)
     assert len(epoch(dataset)) == 6
 
 
