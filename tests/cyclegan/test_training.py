@@ -164,7 +164,7 @@ def test_output_that_cannot_be_written(config, tmp_path):
 
 
 def test_a_batch_that_the_pictures_do_not_fill(config):
-    with pytest.raises(DataError, match=r"a step takes 7 pictures .* larger one has 6; lower batch"):
+    with pytest.raises(DataError, match=r"takes 7 pictures .* larger one has 6; lower batch"):
         train(replaced(config, batch_size=7), device="cpu", show_progress=False)
 
 
