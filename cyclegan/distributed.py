@@ -1,20 +1,20 @@
 """Many processes that train one model, each on its own pictures, as ``torchrun`` starts them.
 
 Every process holds the whole model and starts from the same weights. After each backward pass the
-gradients of all are averaged in one exchange, so that the weights stay the same everywhere; two
-processes with a batch each do what one does with both. Image pools and crops differ by rank. Only
-rank 0 writes.
+gradients of all are averaged, so that the weights stay the same everywhere; two processes with a
+batch each do what one does with both. The generators' are exchanged while the discriminators look
+for theirs, which a phase that is compiled whole allows too: it gives all its gradients at once.
+Image pools and crops differ by rank. Only rank 0 writes.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from cyclegan.errors import ConfigError
 
@@ -31,17 +31,25 @@ class World:
         """Whether this process writes files and talks."""
         return self.rank == 0
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace each gradient by its mean over all processes."""
+    def averaging(self, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+        """Begin to replace each gradient by its mean over all processes; call the result to end it.
+
+        In one exchange, which goes on while this process computes something else.
+        """
         if self.size == 1:
-            return
-        gradients = [p.grad for p in parameters if p.grad is not None]
+            return lambda: None
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
-        flat /= self.size
-        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
+        exchange = dist.all_reduce(flat, async_op=True)
+
+        def end() -> None:
+            exchange.wait()
+            means = torch.split(flat.div_(self.size), [part.numel() for part in gradients])
+            for gradient, mean in zip(gradients, means, strict=True):
+                gradient.copy_(mean.view_as(gradient))
+
+        return end
 
     def gathered(self, value: Any) -> list[Any]:
         """``value`` of every process, by rank; empty where this one does not write."""

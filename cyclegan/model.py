@@ -108,12 +108,18 @@ class CycleGAN:
 
         self.optimizer_generators.zero_grad()
         generator_losses, fakes = self._generator_gradients(parts)
-        self._update(self.optimizer_generators)
+        end_generators = self.world.averaging(self.optimizer_generators)
 
-        # Both judge what the generators made before this step's update.
+        # Both judge what the generators made before this step's update, which can therefore wait
+        # for other processes in the meantime.
         self.optimizer_discriminators.zero_grad()
         discriminator_losses = self._discriminator_gradients(parts, fakes)
-        self._update(self.optimizer_discriminators)
+        end_discriminators = self.world.averaging(self.optimizer_discriminators)
+
+        end_generators()
+        self.scaler.step(self.optimizer_generators)
+        end_discriminators()
+        self.scaler.step(self.optimizer_discriminators)
         self.scaler.update()
 
         named = dict(zip(GENERATOR_LOSSES, generator_losses.unbind()))
@@ -148,10 +154,6 @@ class CycleGAN:
             self.scaler.scale(share * wrong.sum()).backward()  # type: ignore[no-untyped-call]
             losses.append(share * wrong.detach())
         return torch.stack(losses).sum(0)
-
-    def _update(self, optimizer: torch.optim.Optimizer) -> None:
-        self.world.average_gradients(optimizer.param_groups[0]["params"])
-        self.scaler.step(optimizer)
 
     def cycle(
         self, real_a: Tensor, real_b: Tensor, generators: tuple[nn.Module, nn.Module] | None = None
@@ -238,8 +240,6 @@ class CycleGAN:
                 f"a batch has shape {tuple(real.shape)}; expected (N, C, H, W) with H and W "
                 f"multiples of {multiple}"
             )
-        if self.device.type == "cuda" and not real.is_cuda:
-            real = real.pin_memory()
         return real.to(self.device, memory_format=self._memory_format, non_blocking=True)
 
     def _adam(self, *networks: nn.Module) -> torch.optim.Adam:

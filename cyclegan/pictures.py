@@ -59,7 +59,8 @@ def open_image(path: Path | str) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return _eight_bit(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # a copy would cost as much as decoding
+            return _eight_bit(image)
     except DAMAGE as error:
         raise ImageError(f"cannot read {path} as a picture: {error}") from error
 
@@ -84,7 +85,9 @@ def picture_from_image(image: Image.Image, channels: Channels = 3) -> Picture:
     if image.has_transparency_data:
         over = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
-    picture = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    mode = "L" if channels == 1 else "RGB"
+    # Converting to its own mode would copy it.
+    picture = np.asarray(image if image.mode == mode else image.convert(mode))
     return picture.reshape(*picture.shape[:2], channels)
 
 

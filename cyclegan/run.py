@@ -6,7 +6,7 @@ N batch, C channels, H height, W width.
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +170,14 @@ class Run:
             "cuda": torch.cuda.get_rng_state(self.model.device) if cuda else None,
         }
 
-    def _or_go_on(self, write: Any) -> None:
+    def _or_go_on(self, write: Callable[[], None]) -> bool:
+        """Whether it could be written."""
         try:
             write()
         except OutputError as error:
             log.warning("%s; what was there stays, and the run goes on", error)
+            return False
+        return True
 
     def path(self, network: str, suffix: str = "") -> Path:
         """Where a network is saved."""
@@ -182,8 +185,10 @@ class Run:
 
     @property
     def offered(self) -> str:
-        """The suffix of the generators to use."""
-        return "_ema" if self.config.ema_decay else ""
+        """The suffix of the generators to use: the best if they were scored, else the averages."""
+        if self.best is not None:
+            return "_best"
+        return "_ema" if self.means else ""
 
     def save(self) -> None:
         """Write the networks, the rest of the log and a last picture of the samples."""
@@ -205,14 +210,14 @@ class Run:
             save_generator(self.path(name, suffix), generator, domains)
 
     def score(self) -> None:
-        """Score the generators on the test pictures; keep them if none were better."""
+        """Score what ``_generators`` gives on the test pictures; keep it if nothing was better."""
         if self.scorer is None or not self.world.writes:
             return
         scores = self.scorer.scores(*self._generators())
         self.recorder.scores(self.progress.step, scores)
-        if self.best is None or scores["goodness"] > self.best:
+        better = self.best is None or scores["goodness"] > self.best
+        if better and self._or_go_on(lambda: self._save_generators(self._generators(), "_best")):
             self.best = scores["goodness"]
-            self._or_go_on(lambda: self._save_generators(self._generators(), "_best"))
 
     def sample(self) -> None:
         """Write the samples as they are translated now."""
@@ -229,7 +234,7 @@ class Run:
         return images
 
     def _generators(self) -> tuple[Any, Any]:
-        """The generators to use, A to B and B to A."""
+        """The generators as they are now, A to B and B to A: the averages, if there are any."""
         if self.means:
             mean_ab, mean_ba = self.means
             return mean_ab.module, mean_ba.module

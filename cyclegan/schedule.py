@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cyclegan.config import Schedule, TrainConfig
-from cyclegan.data import UnpairedPictures, batches
+from cyclegan.data import CPU, UnpairedPictures, batches
 from cyclegan.distributed import ALONE, World
 
 Factor = Callable[[TrainConfig, int], float]
@@ -83,28 +84,37 @@ class Progress:
         """Seconds that the run took before this process."""
         self.began = time.monotonic()
 
-    def over(self, data: UnpairedPictures, world: World = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches from here to the end of the last epoch, or until time is out."""
+    def over(
+        self, data: UnpairedPictures, world: World = ALONE, device: torch.device = CPU
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches, on ``device``, from here to the last epoch's end, or until time is out."""
         config = self.config
-        while not self.done():
-            for batch in batches(
-                data,
-                batch_size=config.batch_size,
-                workers=config.workers,
-                epoch=self.epoch,
-                first=self.batch,
-                world=world,
-            ):
-                self.step += 1
-                self.batch += 1
-                yield batch
-                if config.minutes is not None and self.done():
-                    return
+        if self.done():
+            return
+        if self.batch >= self.steps_per_epoch:
             self.epoch, self.batch = self.epoch + 1, 0
+        for batch in batches(
+            data,
+            batch_size=config.batch_size,
+            workers=config.workers,
+            epoch=self.epoch,
+            first=self.batch,
+            epochs=None if config.minutes is not None else self.epochs - self.epoch,
+            world=world,
+            device=device,
+        ):
+            self.step += 1
+            self.batch += 1
+            yield batch
+            if self.done():
+                return
+            if self.batch == self.steps_per_epoch:
+                self.epoch, self.batch = self.epoch + 1, 0
 
     def ends_epoch(self, every: int = 1) -> bool:
         """Whether this step is the last of an epoch, of every ``every`` epochs; 0: never."""
-        return every > 0 and self.step % (every * self.steps_per_epoch) == 0
+        last = self.batch == self.steps_per_epoch
+        return last and every > 0 and (self.epoch + 1) % every == 0
 
     def factor(self) -> float:
         """Of the learning rate, for this step."""
@@ -116,12 +126,17 @@ class Progress:
         """How much of the run is done, 0 to 1."""
         if self.config.minutes is not None:
             return min(1.0, self.seconds() / (60 * self.config.minutes))
-        return min(1.0, self.step / self.steps)
+        return min(1.0, (self.epoch * self.steps_per_epoch + self.batch) / self.steps)
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole run."""
+        return self.config.epochs + self.config.epochs_decay
 
     @property
     def steps(self) -> int:
         """Of all epochs."""
-        return (self.config.epochs + self.config.epochs_decay) * self.steps_per_epoch
+        return self.epochs * self.steps_per_epoch
 
     def done(self) -> bool:
         return self.fraction() >= 1

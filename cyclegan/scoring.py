@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from torch import nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import plain
 from cyclegan.errors import ConfigError
 from cyclegan.evaluate import distances, evaluate_pairs, translate_from_generator
 from cyclegan.pictures import Picture
+from cyclegan.preprocess import plain
 from cyclegan.sources import Item, list_items
 
 MOST = 200

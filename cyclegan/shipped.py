@@ -1,4 +1,4 @@
-"""Models that come with the package, by name."""
+"""Models by name: those that come with the package, those that runs leave, and any file."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ from cyclegan.errors import ModelError
 
 FOLDER = Path(__file__).parent / "models"
 DEFAULT = "relief2satellite"
+OFFERED = ("_best", "_ema", "")
+"""Suffixes of a run's generators, the one to use first."""
 
 
 def names() -> list[str]:
@@ -14,11 +16,19 @@ def names() -> list[str]:
 
 
 def find_model(name: str) -> Path:
-    """The file called ``name``, or the shipped model of that name. Raises ModelError if neither."""
+    """The file called ``name``, what a run offers under it, or the shipped model of that name.
+
+    A run's folder offers its generator_ab, and ``folder/generator_ba`` names the other one: the
+    best that it has kept, else the moving average, else the last. Raises ModelError if there is
+    nothing.
+    """
     path = Path(name)
-    shipped = FOLDER / f"{name}.safetensors"
-    if path.exists() or not shipped.exists():
-        if not path.is_file():
-            raise ModelError(f"no model file {name}; shipped models are {', '.join(names())}")
+    if path.is_file():
         return path
-    return shipped
+    stem = path / "generator_ab" if path.is_dir() else path
+    places = [stem.with_name(f"{stem.name}{suffix}.safetensors") for suffix in OFFERED]
+    for place in [*places, FOLDER / f"{name}.safetensors"]:
+        if place.is_file():
+            return place
+    what = f"no generator in the folder {name}" if path.is_dir() else f"no model file {name}"
+    raise ModelError(f"{what}; shipped models are {', '.join(names())}")

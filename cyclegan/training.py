@@ -5,7 +5,7 @@ The run's folder holds
     config.toml                  every setting, as it was resolved
     generator_ab.safetensors     and generator_ba, discriminator_a, discriminator_b
     generator_ab_ema.safetensors and generator_ba_ema: means of the weights, which paint better
-    generator_ab_best.safetensors and generator_ba_best: those that scored best, if they are scored
+    generator_ab_best.safetensors and generator_ba_best: the means that scored best, if scored
     losses.csv, scores.csv       a line a step: step, seconds, the eight losses; a line a scoring
     samples/000500_ab.png        fixed pictures of A, each beside fake_b and rec_a; _ba likewise
     checkpoints/00001000.pt      all that the run needs to go on from there
@@ -34,10 +34,11 @@ from torch import Tensor
 
 from cyclegan.compiling import worth_compiling
 from cyclegan.config import TrainConfig
-from cyclegan.data import UnpairedPictures, plain, tensor_from_pictures
+from cyclegan.data import CPU, UnpairedPictures, tensor_from_pictures
 from cyclegan.distributed import World, world
 from cyclegan.errors import ConfigError, CycleGANError, DataError, DivergedError, ImageError
 from cyclegan.model import CycleGAN
+from cyclegan.preprocess import plain
 from cyclegan.resume import Stopping, check_same, load_checkpoint, stopping
 from cyclegan.run import Run
 from cyclegan.schedule import Progress
@@ -59,7 +60,8 @@ class TrainResult:
     seconds: float
     """Time from the first step to the last save, over all processes that went on with it."""
     generator_ab: Path
-    """The generator to use: the moving average, unless ``ema_decay`` is 0."""
+    """The generator to use: the best if the run was scored, else the last moving average, or with
+    ``ema_decay`` 0 the last one."""
     generator_ba: Path
     skipped: dict[str, str]
     """Pictures that ``skip_bad`` passed over, with the reason."""
@@ -148,7 +150,8 @@ def _loop(
 ) -> None:
     """The steps of a run, until its end or until it is asked to stop."""
     model, progress, here = run.model, run.progress, run.world
-    for real_a, real_b in _watched(progress.over(data, here), config):
+    batches = progress.over(data, here, model.device)
+    for real_a, real_b in _watched(batches, config, model.device):
         model.set_learning_rate(config.model.learning_rate * progress.factor())
         losses = model.step(real_a, real_b, config.passes)
         run.took(losses)
@@ -194,17 +197,23 @@ def _pictures(config: TrainConfig, here: World) -> UnpairedPictures:
 
 
 def _watched(
-    batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig
+    batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig, device: torch.device = CPU
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """``batches``; says once if steps wait for pictures."""
     began, waited, count, told = time.monotonic(), 0.0, 0, False
     source = iter(batches)
+    stepped = torch.Event(device) if device.type == "cuda" else None
     while True:
         asked = time.monotonic()
+        if stepped:
+            stepped.record()
         batch = next(source, None)
         if batch is None:
             return
-        waited, count = waited + time.monotonic() - asked, count + 1
+        # While a GPU is still at the step before, only the host waits.
+        if stepped is None or stepped.query():
+            waited += time.monotonic() - asked
+        count += 1
         yield batch
         share = waited / max(time.monotonic() - began, 1e-9)
         if count % 200 == 0:

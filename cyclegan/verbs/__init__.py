@@ -9,4 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 Backend = Literal["auto", "openvino", "torch", "torch-compiled", "tensorrt"]
-Model = Annotated[str, arg(metavar="MODEL", help="a model file, or the name of a shipped model")]
+Model = Annotated[
+    str,
+    arg(metavar="MODEL", help="a model file, a training run's folder, or a shipped model's name"),
+]

@@ -14,16 +14,15 @@ from cyclegan.config import DataConfig
 from cyclegan.cpu import cpu_cores
 from cyclegan.data import (
     UnpairedPictures,
-    augmented,
     batches,
     pictures_from_tensor,
-    plain,
-    scale,
     tensor_from_pictures,
 )
 from cyclegan.distributed import World
 from cyclegan.errors import ConfigError, DataError, ImageError
 from cyclegan.pictures import write_picture
+from cyclegan.preprocess import augmented, plain, scale
+from cyclegan.transfer import Cut, batch_from_cuts
 
 
 def gradient(height: int, width: int, blue: int = 0) -> np.ndarray:
@@ -61,7 +60,7 @@ def test_an_epoch_shows_every_picture_of_the_larger_domain_once(folders: Path) -
         for real in pair:
             assert real.shape == (1, 3, 32, 32)
             assert real.dtype == torch.float32
-            assert real.is_contiguous()
+            assert real.is_contiguous(memory_format=torch.channels_last)
             assert -1 <= real.min() < real.max() <= 1
 
 
@@ -102,6 +101,31 @@ def test_an_epoch_goes_on_where_it_stopped(folders: Path) -> None:
     assert [len(pair[0]) for pair in rest] == [2, 1]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_epochs_follow_each_other_without_a_break(folders: Path, workers: int) -> None:
+    dataset = UnpairedPictures(config(folders))
+    each = [*epoch(dataset, 3, batch_size=2)[1:], *epoch(dataset, 4, batch_size=2)]
+    found = epoch(dataset, 3, batch_size=2, first=1, epochs=2, workers=workers)
+    for expected, pair in zip(each, found, strict=True):
+        assert torch.equal(expected[0], pair[0])
+        assert torch.equal(expected[1], pair[1])
+    endless = batches(dataset, batch_size=5, workers=workers, epoch=0, epochs=None)
+    assert [len(next(endless)[0]) for _ in range(7)] == [5] * 7
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_pictures_are_mirrored_on_the_device(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, np.iinfo(kind).max, (3, 8, 12, 5), dtype=kind, endpoint=True)
+    mirrored = (False, True, True)
+    cuts = [Cut(picture, flag) for picture, flag in zip(pictures, mirrored)]
+    seen = [picture[:, ::-1] if flag else picture for picture, flag in zip(pictures, mirrored)]
+    expected = np.stack(seen).transpose(0, 3, 1, 2).astype(np.float32)
+    expected = expected / np.float32(np.iinfo(kind).max / 2) - np.float32(1)
+    found = batch_from_cuts(cuts).on(torch.device("cpu"))
+    assert np.array_equal(found.numpy(), expected)
+
+
 def test_crops_and_flips_are_random_and_independent(folders: Path) -> None:
     dataset = UnpairedPictures(config(folders))
     tops: set[tuple[int, int]] = set()
@@ -127,7 +151,7 @@ def test_no_flip_when_not_asked_for(folders: Path) -> None:
 def test_values_are_those_of_the_picture(folders: Path) -> None:
     path = folders / "a" / "0.png"
     rng = np.random.default_rng(5)
-    cut = augmented(path, config(folders, flip=False), rng)
+    cut = augmented(path, config(folders, flip=False), rng).pixels
     top, left = cut[0, 0, :2]
     assert np.array_equal(cut, gradient(40, 48)[top : top + 32, left : left + 32])
 
@@ -173,7 +197,7 @@ def test_uncropped_pictures_fit_the_network(
 def test_sizes_of_every_mode(folders: Path, mode: Any, size: tuple[int, int]) -> None:
     wanted = config(folders, preprocess=mode)
     path = folders / "a" / "1.png"
-    assert augmented(path, wanted, np.random.default_rng(0)).shape == (*size, 3)
+    assert augmented(path, wanted, np.random.default_rng(0)).pixels.shape == (*size, 3)
     assert plain(path, wanted).shape == (*size, 3)
     assert np.array_equal(plain(path, wanted), plain(path, wanted))
 
@@ -183,7 +207,7 @@ def test_crops_may_be_rectangles(folders: Path, mode: Any) -> None:
     wanted = config(folders, preprocess=mode, load_size=44, load_height=34, crop_height=20)
     path = folders / "a" / "1.png"
     for seed in range(9):
-        cut = augmented(path, wanted, np.random.default_rng(seed))
+        cut = augmented(path, wanted, np.random.default_rng(seed)).pixels
         assert cut.shape == (20, 32, 3)
     assert plain(path, wanted).shape == (20, 32, 3)
     real_a, real_b = epoch(UnpairedPictures(wanted))[0]
@@ -193,7 +217,9 @@ def test_crops_may_be_rectangles(folders: Path, mode: Any) -> None:
 def test_a_rectangle_covers_the_whole_picture(folders: Path) -> None:
     wanted = config(folders, crop_height=16, flip=False)
     corners = {
-        tuple(augmented(folders / "a" / "0.png", wanted, np.random.default_rng(seed))[0, 0, :2])
+        tuple(
+            augmented(folders / "a" / "0.png", wanted, np.random.default_rng(seed)).pixels[0, 0, :2]
+        )
         for seed in range(300)
     }
     assert {int(top) for top, _ in corners} == set(range(40 - 16 + 1))
@@ -271,11 +297,28 @@ def test_an_empty_domain_is_named(folders: Path) -> None:
         UnpairedPictures(DataConfig(a=folders / "a", b=folders / "empty"))
 
 
-def test_mixed_sizes_do_not_fit_a_batch(folders: Path) -> None:
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_picture_that_goes_bad_in_the_middle_of_an_epoch(folders: Path, skip: bool) -> None:
+    dataset = UnpairedPictures(config(folders, skip_bad=skip))
+    found = batches(dataset, batch_size=1, workers=0, epoch=0)
+    seen = numbers([next(found)], 0)
+    for path in (folders / "a").iterdir():
+        if int(path.stem) not in seen:
+            path.write_bytes(path.read_bytes()[:80])
+    if skip:
+        assert numbers(list(found), 0) == 4 * seen
+        assert len(dataset.bad) == 4
+    else:
+        with pytest.raises(ImageError, match="skip_bad goes on without it"):
+            next(found)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_mixed_sizes_do_not_fit_a_batch(folders: Path, workers: int) -> None:
     write_picture(gradient(60, 60), folders / "a" / "9.png")
     dataset = UnpairedPictures(config(folders, preprocess="none"))
     with pytest.raises(DataError, match="batch_size to 1"):
-        epoch(dataset, batch_size=6)
+        epoch(dataset, batch_size=6, workers=workers)
     assert len(epoch(dataset)) == 6
 
 

@@ -123,9 +123,10 @@ def test_the_best_is_kept_and_what_comes_after_it_is_not(config, monkeypatch):
     goodness = iter([0.1, 0.9, 0.5])
     monkeypatch.setattr(Scorer, "scores", lambda *_: {"goodness": next(goodness)})
     config = dataclasses.replace(config, tensorboard=False, checkpoint_minutes=0.0, checkpoints=99)
-    train(config, device="cpu", show_progress=False)
+    result = train(config, device="cpu", show_progress=False)
     from cyclegan.resume import load_checkpoint
 
+    assert result.generator_ab == config.output / "generator_ab_best.safetensors"
     best = load_generator(config.output / "generator_ab_best.safetensors").state_dict()
     for later in config.output.glob("checkpoints/*.pt"):
         if int(later.stem) > 12:

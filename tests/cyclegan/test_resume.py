@@ -100,9 +100,9 @@ def assert_same(one: Path, other: Path):
 HALF_OF_STEP_7 = """
 import sys, time, torch
 from cyclegan.cli import main
-from cyclegan.model import CycleGAN
+from torch.amp import GradScaler
 
-update, count = CycleGAN._update, 0
+update, count = GradScaler.step, 0
 
 def updated(self, optimizer):
     global count
@@ -112,7 +112,7 @@ def updated(self, optimizer):
         print("in the middle", flush=True)
         time.sleep(600)
 
-CycleGAN._update = updated
+GradScaler.step = updated
 torch.manual_seed(3)
 sys.exit(main())
 """
@@ -264,9 +264,13 @@ def test_a_run_that_has_ended_has_nothing_left_to_do_unless_it_is_prolonged(fini
 def test_other_pictures_are_told(finished, tmp_path, caplog):
     a, b = write_training_folders(tmp_path, 5, 40)
     data = dataclasses.replace(finished.data, a=a, b=b)
+    before = load_checkpoint(finished.output / "checkpoints")["progress"]
+    assert before["batch"] == 6  # of an epoch that had ended
+    longer = dataclasses.replace(finished, data=data, epochs=before["epoch"] + 2)
     with caplog.at_level(logging.WARNING):
-        run(dataclasses.replace(finished, data=data), resume=True)
+        result = run(longer, resume=True)
     assert "the pictures are not those" in caplog.text
+    assert result.steps == before["step"] + 5
 
 
 @pytest.fixture

@@ -43,3 +43,15 @@ def test_a_file_goes_before_a_shipped_name(tmp_path, monkeypatch):
     assert find_model(DEFAULT) == Path(DEFAULT)
     with pytest.raises(ModelError, match="shipped models are relief2satellite"):
         find_model("nothing")
+
+
+def test_a_run_offers_its_best_then_its_average_then_its_last(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(ModelError, match="no generator in the folder"):
+        find_model(str(run))
+    for suffix in ("", "_ema", "_best"):
+        for name in ("generator_ab", "generator_ba"):
+            (run / f"{name}{suffix}.safetensors").touch()
+        assert find_model(str(run)).name == f"generator_ab{suffix}.safetensors"
+        assert find_model(str(run / "generator_ba")).name == f"generator_ba{suffix}.safetensors"

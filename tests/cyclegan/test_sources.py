@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from cyclegan.config import DataConfig
-from cyclegan.data import UnpairedPictures, batches, plain, tensor_from_pictures
+from cyclegan.data import UnpairedPictures, batches, tensor_from_pictures
 from cyclegan.errors import DataError, ImageError
 from cyclegan.pictures import write_picture
+from cyclegan.preprocess import plain
 from cyclegan.sample_data import clip, write_clip
 from cyclegan.sources import Frame, list_items, read_item
 

@@ -163,6 +163,11 @@ def test_output_that_cannot_be_written(config, tmp_path):
         train(replaced(config, output=tmp_path / "file" / "run"), show_progress=False)
 
 
+def test_a_batch_that_the_pictures_do_not_fill(config):
+    with pytest.raises(DataError, match=r"takes 7 pictures .* larger one has 6; lower batch"):
+        train(replaced(config, batch_size=7), device="cpu", show_progress=False)
+
+
 @pytest.mark.parametrize("minutes", [0.0, -1.0])
 def test_no_time(config, minutes):
     with pytest.raises(ConfigError, match="expected more than 0"):

@@ -1,0 +1,126 @@
+"""Pictures scaled and cropped to what a network takes.
+
+H height, W width, C channels. Pictures are uint8 or uint16 (H, W, C).
+
+=====================  ==================================  =====================================
+preprocess             training                            testing
+=====================  ==================================  =====================================
+resize_and_crop        to load_size^2, random crop         to crop_size^2
+crop                   random crop                         centre crop
+scale_width            to load_size wide                   the same
+scale_width_and_crop   to load_size wide, random crop      to crop_size wide, centre crop
+none                   as it is                            the same
+=====================  ==================================  =====================================
+
+Scaling is bicubic. Scaling to a width keeps the aspect ratio but never falls below crop_size in
+height. Where nothing is cropped, sides are rounded to multiples of what the network needs (4).
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from cyclegan.config import DataConfig, Preprocess
+from cyclegan.errors import ImageError
+from cyclegan.sources import PEAKS, Item, Pixels, read_item
+from cyclegan.transfer import Cut
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+def _square(size: Size, config: DataConfig) -> Size:
+    return config.loaded
+
+
+def _to_width(size: Size, config: DataConfig) -> Size:
+    height, width = size
+    if width == config.load_size and height >= config.cropped[0]:
+        return size
+    return int(max(config.load_size * height / width, config.cropped[0])), config.load_size
+
+
+def _as_it_is(size: Size, config: DataConfig) -> Size:
+    return size
+
+
+_SCALED: dict[Preprocess, Callable[[Size, DataConfig], Size]] = {
+    "resize_and_crop": _square,
+    "crop": _as_it_is,
+    "scale_width": _to_width,
+    "scale_width_and_crop": _to_width,
+    "none": _as_it_is,
+}
+_CROPPED: frozenset[Preprocess] = frozenset({"resize_and_crop", "crop", "scale_width_and_crop"})
+
+
+def scale(picture: Pixels, config: DataConfig, multiple: int = 4) -> Pixels:
+    """``picture`` resized as ``config`` says; sides that no crop will fit are rounded."""
+    height, width = _SCALED[config.preprocess](picture.shape[:2], config)
+    if config.preprocess not in _CROPPED:
+        height, width = (max(1, round(side / multiple)) * multiple for side in (height, width))
+    if (height, width) == picture.shape[:2]:
+        return picture
+    if picture.dtype == np.uint8 and picture.shape[2] in (1, 3):
+        return _resized(picture, (width, height)).reshape(height, width, -1)
+    planes = [_resized(plane, (width, height)) for plane in picture.transpose(2, 0, 1)]
+    return np.stack(planes, axis=2)
+
+
+def _resized(pixels: Pixels, size: Size) -> Pixels:
+    """uint8 (H, W, 1 or 3), or a plane (H, W) of any type, at size (width, height), bicubic."""
+    if pixels.ndim == 3:
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+    plane = Image.fromarray(pixels.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    peak = PEAKS[pixels.dtype.type]
+    rounded: Pixels = np.rint(np.asarray(plane)).clip(0, peak)
+    return rounded.astype(pixels.dtype)
+
+
+def _room(picture: Pixels, config: DataConfig, path: Item) -> Size:
+    """How far down and right the crop may start."""
+    height, width = picture.shape[:2]
+    high, wide = config.cropped
+    if height < high or width < wide:
+        crop = str(wide) if high == wide else f"{wide}x{high}"
+        raise ImageError(
+            f"{path} is {width}x{height} pixels, smaller than crop_size {crop}; "
+            "lower crop_size or choose preprocess 'resize_and_crop'"
+        )
+    return height - high, width - wide
+
+
+def _cut(picture: Pixels, top: int, left: int, config: DataConfig) -> Pixels:
+    high, wide = config.cropped
+    return picture[top : top + high, left : left + wide]
+
+
+def augmented(
+    path: Item,
+    config: DataConfig,
+    rng: np.random.Generator,
+    channels: int = 3,
+    multiple: int = 4,
+) -> Cut:
+    """The picture at ``path``, scaled and randomly cropped; every other one is to be mirrored."""
+    picture = scale(read_item(path, channels, config.depth), config, multiple)
+    if config.preprocess in _CROPPED:
+        down, right = _room(picture, config, path)
+        top, left = rng.integers(down + 1), rng.integers(right + 1)
+        picture = _cut(picture, int(top), int(left), config)
+    return Cut(picture, config.flip and rng.random() < 0.5)
+
+
+def plain(path: Item, config: DataConfig, channels: int = 3, multiple: int = 4) -> Pixels:
+    """The picture at ``path`` as a network sees it when tested, without chance: uint8 (H, W, C)."""
+    if config.preprocess in _CROPPED:
+        height, width = config.cropped
+        config = dataclasses.replace(config, load_size=width, load_height=height)
+    picture = scale(read_item(path, channels, config.depth), config, multiple)
+    if config.preprocess in _CROPPED:
+        top, left = (room // 2 for room in _room(picture, config, path))
+        picture = _cut(picture, top, left, config)
+    return picture
