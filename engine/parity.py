@@ -12,6 +12,7 @@ import numpy as np
 
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
+from cyclegan.errors import FrameError
 
 if TYPE_CHECKING:
     from cyclegan.networks import Generator
@@ -45,7 +46,12 @@ def parity(
 
 
 def compare(frames: Frames, expected: Frames) -> Parity:
-    """The differences between two uint8 arrays of one shape (N, H, W, C) or (H, W, C)."""
+    """The differences between two uint8 arrays of one shape (N, H, W, C) or (H, W, C).
+
+    Raises FrameError for others.
+    """
+    if not frames.dtype == expected.dtype == np.uint8:
+        raise FrameError(f"got {frames.dtype} and {expected.dtype}; expected uint8")
     difference = np.abs(frames.astype(np.int16) - expected.astype(np.int16))
     mean_square = float(np.square(difference, dtype=np.float64).mean())
     return Parity(

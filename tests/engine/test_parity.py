@@ -5,6 +5,7 @@ import pytest
 
 from cyclegan.engine.parity import compare, parity
 from cyclegan.engine.translator import Translator
+from cyclegan.errors import FrameError
 from cyclegan.networks import Generator
 
 
@@ -24,6 +25,8 @@ def test_known_differences() -> None:
     assert score.mean_abs == pytest.approx(127.5)
     assert score.psnr_db == pytest.approx(10 * math.log10(2))
     assert compare(zeros, frames) == score
+    with pytest.raises(FrameError, match="got uint16 and uint16; expected uint8"):
+        compare(zeros.astype(np.uint16), zeros.astype(np.uint16))
 
 
 def test_an_engine_is_compared_with_its_own_generator(

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from rtsp_camera import Camera
 from videos import Copies, decoded, leftovers, smooth, times, write_video
 
 from cyclegan.config import ResnetConfig
@@ -303,6 +304,19 @@ def test_a_silent_network_stream_ends_with_an_error_and_its_frames(
     assert time.monotonic() - begun < 8
     assert len(decoded(tmp_path / "out.partial.mkv")) > 10
     assert not (tmp_path / "out.mkv").exists()
+
+
+def test_an_rtsp_camera_that_comes_back_goes_on(copies: Translator, tmp_path: Path) -> None:
+    camera = Camera(callers=2, frames=15)
+    retry = Retry(attempts=1, first_seconds=0.05, silence_seconds=5)
+    with pytest.raises(VideoError, match=r"did not come back in 1 attempts.*The 30 frames"):
+        translate_video(camera.url, tmp_path / "out.mkv", copies, VideoOptions(retry=retry))
+    camera.thread.join(5)
+    assert not camera.thread.is_alive()
+    seen = [float(t) for t in times(tmp_path / "out.partial.mkv")]
+    assert (np.diff(seen) > 0).all()
+    shown = rgb(tmp_path / "out.partial.mkv")[-1].astype(int)
+    assert np.abs(shown - smooth(1)[0]).mean() < 8
 
 
 def test_a_download_that_stays_away_is_an_error(
