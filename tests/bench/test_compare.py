@@ -391,6 +391,7 @@ def test_a_copy_more_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_copy_more_of_a_videos_frame_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cyclegan.config import Depth
     from cyclegan.engine.containers import Decoded
     from cyclegan.engine.layout import Picture
 
@@ -399,8 +400,8 @@ def test_a_copy_more_of_a_videos_frame_is_counted(monkeypatch: pytest.MonkeyPatc
     assert before[decoding] <= frame
     picture = Decoded.picture
 
-    def wasteful(self: Decoded) -> Picture:
-        kept = picture(self)
+    def wasteful(self: Decoded, depth: Depth) -> Picture:
+        kept = picture(self, depth)
         return replace(kept, frame=kept.frame.copy())
 
     monkeypatch.setattr(Decoded, "picture", wasteful)

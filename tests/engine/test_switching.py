@@ -1,12 +1,15 @@
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cyclegan.engine.runners import BACKENDS, Settings
 from cyclegan.engine.runners.switching import SwitchingRunner
-from cyclegan.engine.tickets import Frames, Scheduler
+from cyclegan.engine.source import Source
+from cyclegan.engine.tickets import Frames, Runner, Scheduler
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError
 
@@ -120,13 +123,21 @@ def test_closing_tells_the_build_and_waits_for_it() -> None:
 
 
 def test_a_translator_serves_from_the_first_frame_and_then_switches(
-    model: Path, frames: Frames
+    model: Path, frames: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two real backends: OpenVINO until PyTorch is ready."""
+    wanted, row = threading.Event(), BACKENDS["torch"]
+
+    def late(source: Source, settings: Settings) -> Runner:
+        assert wanted.wait(60)
+        return row.open(source, settings)
+
+    monkeypatch.setitem(BACKENDS, "torch", replace(row, open=late))
     with Translator.open(model, backend="torch", device="cpu", precision="float32",
                          serve_while_building=True) as translator:  # fmt: skip
         assert translator.description.startswith("OpenVINO")
         first = translator(frames[0])
+        wanted.set()
         assert isinstance(translator._runner, SwitchingRunner)
         assert translator._runner.wait(60)
         assert translator.description == "PyTorch, cpu, torch.float32"

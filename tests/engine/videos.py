@@ -102,3 +102,13 @@ def times(path: Path) -> list[Fraction]:
 
 def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def peak_kib() -> int:
+    """Most memory that this process ever had resident (Linux; elsewhere 0)."""
+    # Not ru_maxrss: that begins at the peak of the process which started this one.
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])
