@@ -58,7 +58,8 @@ PROGRAM = textwrap.dedent("""
         target.unlink(missing_ok=True)
         (folder / "out.partial.mkv").unlink(missing_ok=True)
         slowest = max(slowest, time.monotonic() - start)
-    print(ends["whole"], ends["refused"], slowest, peak_kib(), *sorted(p.name for p in folder.iterdir()))
+    left = sorted(path.name for path in folder.iterdir())
+    print(ends["whole"], ends["refused"], slowest, peak_kib(), *left)
 """)
 
 ABSURD = textwrap.dedent(r"""

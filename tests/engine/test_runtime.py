@@ -25,6 +25,7 @@ from cyclegan.kernels.pixels import tensor_to_yuv, yuv_to_tensor
 from .nv12 import nv12_from_rgb, rgb_from_nv12
 from .runtime_project import ROOT, RUNTIME, build, must, run
 
+pytestmark = pytest.mark.xdist_group("C library")  # one process, so that it is built once
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 
 
