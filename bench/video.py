@@ -10,6 +10,7 @@ end against that after a tenth of the frames.
 """
 
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ LIVE_SHARE = 0.8
 """Of the translator's rate, that a live source is played at."""
 
 
-def make_clip(path: Path, count: int, size: Size, rate: int = 25) -> Path:
+def make_clip(path: Path, count: int, size: Size, rate: int | Fraction = 25) -> Path:
     """A video of ``count`` frames of ``size``: a picture that drifts."""
     import av
     import numpy as np
@@ -124,14 +125,14 @@ def measure_live(
     translator: Translator, folder: Path, frames: int, size: Size, rate: float
 ) -> dict[str, Any]:
     """Latency of a source that is played a little slower than the translator can go."""
-    played = max(1, int(LIVE_SHARE * rate))
+    played = Fraction(LIVE_SHARE * rate).limit_denominator(1000)  # below 1, too
     clip = make_clip(folder / "live.mp4", frames, size, played)
     stats = translate_video(clip, folder / "out.mp4", translator, VideoOptions(live=True))
     assert stats.latency is not None
     return {
-        "live_rate": played,
+        "live_rate": float(played),
         "live_dropped": stats.dropped,
-        "live_p95_in_frames": stats.latency.p95 / 1000 * played,
+        "live_p95_in_frames": stats.latency.p95 / 1000 * float(played),
     }
 
 
