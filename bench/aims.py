@@ -87,8 +87,7 @@ def value(*path: str, over: float = 1, **settings: object) -> Find:
 
     def find(rows: list[Row]) -> Iterator[Figure]:
         for row in rows:
-            given = row.get("settings", {})
-            if any(given.get(name) != wanted for name, wanted in settings.items()):
+            if not _is_set(row, settings):
                 continue
             held: object = row
             for key in path:
@@ -105,8 +104,7 @@ def beside(ours: str, reference: str, **settings: object) -> Find:
     def find(rows: list[Row]) -> Iterator[Figure]:
         timed = [row for row in rows if "seconds" in row]
         for one in timed:
-            given = one["settings"]
-            if one["candidate"] != ours or any(given.get(k) != v for k, v in settings.items()):
+            if one["candidate"] != ours or not _is_set(one, settings):
                 continue
             for other in timed:
                 same = all(one[key] == other[key] for key in ("comparison", "settings"))
@@ -146,6 +144,11 @@ def _matches(row: Row, cells: Mapping[str, str]) -> bool:
     return all(
         row[k].startswith(v[:-1]) if v.endswith("*") else row[k] == v for k, v in cells.items()
     )
+
+
+def _is_set(row: Row, settings: Mapping[str, object]) -> bool:
+    given = row.get("settings", {})
+    return all(given.get(name) == wanted for name, wanted in settings.items())
 
 
 def _timing(row: Row) -> Timing:

@@ -68,3 +68,8 @@ class VideoError(CycleGANError):
 
 class OutputError(CycleGANError, OSError):
     """A result cannot be written where it was asked for."""
+
+
+def reason_of(error: Exception) -> str:
+    """What the system or a library says went wrong, without the name and the number of it."""
+    return str(getattr(error, "strerror", None) or error)

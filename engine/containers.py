@@ -17,6 +17,7 @@ from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import Decoded, Layout, Part, Picture, display_matrix
 from cyclegan.engine.opening import open_video
 from cyclegan.engine.sources import AnyPath, Input, input_from
+from cyclegan.errors import reason_of
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -170,7 +171,7 @@ class VideoReader:
                             return
                         yield self._decoded(picture)
         except (av.FFmpegError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
+            why = reason_of(error)
             self.problems.append(f"reading stopped: {why}")
         if damaged:
             unless = "" if self._seen else f", or their frames have over {most:,} pixels"

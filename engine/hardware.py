@@ -8,6 +8,7 @@ import functools
 from typing import Any, Literal
 
 from cyclegan.engine.gpus import nvidia_gpus
+from cyclegan.errors import reason_of
 
 Decoder = Literal["auto", "cpu", "nvdec"]
 NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
@@ -24,7 +25,7 @@ def why_no_nvdec() -> str | None:
     try:
         HWAccel("cuda").create(av.Codec("h264", "r"))
     except (av.FFmpegError, NotImplementedError) as error:
-        return _no_driver() or f"the GPU's decoder does not open ({_why(error)})"
+        return _no_driver() or f"the GPU's decoder does not open ({reason_of(error)})"
     return None
 
 
@@ -46,15 +47,11 @@ def why_no_encoder(
         context.open()
     except (av.FFmpegError, ValueError) as error:
         return _no_driver() or (
-            f"it does not open for {width}x{height} frames in {pixel_format} ({_why(error)}); some "
-            "GPUs, such as A100 and H100, have no encoder"
+            f"it does not open for {width}x{height} frames in {pixel_format} "
+            f"({reason_of(error)}); some GPUs, such as A100 and H100, have no encoder"
         )
     return None
 
 
 def _no_driver() -> str | None:
     return None if nvidia_gpus() else "there is no NVIDIA GPU with a driver"
-
-
-def _why(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)

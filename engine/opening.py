@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine import hardware
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.sources import Input
-from cyclegan.errors import VideoError
+from cyclegan.errors import VideoError, reason_of
 
 if TYPE_CHECKING:
     from av.codec.hwaccel import HWAccel
@@ -26,7 +26,7 @@ def open_video(source: Input, decoder: Decoder) -> tuple[Any, Any]:
     try:
         container = _container(source, decoder)
     except (av.FFmpegError, ValueError) as error:
-        raise VideoError(f"cannot read {source.name} as a video: {_why(error)}") from error
+        raise VideoError(f"cannot read {source.name} as a video: {reason_of(error)}") from error
     if problem := _problem(container, source):
         container.close()
         raise VideoError(f"{source.name} {problem}")
@@ -54,7 +54,7 @@ def _container(source: Input, decoder: Decoder) -> Any:
     except av.FFmpegError as error:
         if decoder == "nvdec":
             raise
-        _log.warning("NVDEC does not open for %s: %s", source.name, _why(error))
+        _log.warning("NVDEC does not open for %s: %s", source.name, reason_of(error))
         return _opened(source, None)
 
 
@@ -87,7 +87,3 @@ def _problem(container: Any, source: Input) -> str | None:
             "pixels; if it is right, give --source-option max_pixels=NUMBER"
         )
     return None
-
-
-def _why(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)

@@ -14,7 +14,7 @@ from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import TIMELESS, Chosen, Encoding, VideoDepth, choose, holds
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.sources import Output, output_to
-from cyclegan.errors import OutputError, VideoError
+from cyclegan.errors import OutputError, VideoError, reason_of
 
 if TYPE_CHECKING:
     from av import Packet
@@ -74,7 +74,7 @@ class VideoWriter:
                 output.url, "w", format=output.format, options=_options(output)
             )
         except (av.FFmpegError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
+            why = reason_of(error)
             raise OutputError(f"cannot write {output.name}: {why}") from error
         self._form: str = self._container.format.name
         try:
@@ -88,7 +88,7 @@ class VideoWriter:
             self.discard()
             if getattr(error, "errno", None) in _OF_THE_DISK:
                 raise
-            why = getattr(error, "strerror", None) or error
+            why = reason_of(error)
             raise VideoError(
                 f"{self.chosen.encoder} refuses {self._width}x{self._layout.height} frames in "
                 f"{self.chosen.pixel_format}, or {self._form} files refuse its result: {why}"

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Two builds at once would write to one folder.
+pytestmark = pytest.mark.xdist_group("wheel")
+
 ROOT = Path(__file__).parents[1]
 
 
