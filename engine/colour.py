@@ -19,7 +19,7 @@ from cyclegan.engine.tickets import Frames, depth_of
 if TYPE_CHECKING:
     from av import VideoFrame
 
-RGB, BT709, UNSPECIFIED, BT601 = 0, 1, 2, 6
+RGB, BT709, UNSPECIFIED, BT601_625, BT601, BT2020 = 0, 1, 2, 5, 6, 9
 LIMITED, FULL = 1, 2
 HD_LINES = 720
 
@@ -36,18 +36,30 @@ class Colour:
 
 def colour_of(picture: "VideoFrame") -> Colour:
     """What ``picture`` says, with the gaps filled. For RGB pictures, what to encode them as."""
-    is_rgb = picture.format.is_rgb
+    pixels = format_of(picture)
+    is_rgb = pixels.is_rgb
     matrix, span = int(picture.colorspace), int(picture.color_range)
     if is_rgb or matrix in (RGB, UNSPECIFIED):
         matrix = BT709 if picture.height >= HD_LINES else BT601
     if is_rgb or span not in (LIMITED, FULL):
-        span = FULL if picture.format.name.startswith("yuvj") else LIMITED
+        span = FULL if pixels.name.startswith("yuvj") else LIMITED
     return Colour(
         matrix=matrix,
         range=span,
         primaries=int(picture.color_primaries),
         transfer=int(picture.color_trc),
     )
+
+
+def format_of(picture: "VideoFrame") -> Any:
+    """PyAV's format of a picture; of one in a GPU's memory, that of the numbers there."""
+    return picture.sw_format or picture.format
+
+
+def tag(picture: "VideoFrame", colour: Colour) -> None:
+    """Say in ``picture`` what its numbers mean."""
+    picture.colorspace, picture.color_range = colour.matrix, colour.range
+    picture.color_primaries, picture.color_trc = colour.primaries, colour.transfer
 
 
 def bits_of(pixel_format: Any) -> int:
@@ -60,6 +72,8 @@ def rgb_from_picture(
 ) -> Frames:
     """(H, W, 3) of ``depth`` bits, full range, of a decoded picture, scaled to ``size`` (H, W)."""
     tags = {}
+    if picture.sw_format is not None:
+        picture = picture.reformat(format=picture.sw_format.name)  # out of the GPU's memory
     bits = min(bits_of(picture.format), 16)
     is_rgb = picture.format.is_rgb
     has_chroma = not is_rgb and len(picture.format.components) >= 3
@@ -106,8 +120,7 @@ def picture_from_rgb(frame: Frames, pixel_format: str, colour: Colour) -> "Video
         )
     elif pixel_format != given:
         picture = picture.reformat(format=pixel_format, threads=1)
-    picture.colorspace, picture.color_range = colour.matrix, colour.range
-    picture.color_primaries, picture.color_trc = colour.primaries, colour.transfer
+    tag(picture, colour)
     return picture
 
 

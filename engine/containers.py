@@ -11,10 +11,9 @@ from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from cyclegan.config import Depth
-from cyclegan.engine.colour import colour_of
+from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
 from cyclegan.engine.hardware import Decoder
-from cyclegan.engine.layout import Decoded, Layout, Part, Picture, display_matrix
+from cyclegan.engine.layout import Decoded, FromDecoded, Layout, Part, Picture, display_matrix
 from cyclegan.engine.opening import open_video
 from cyclegan.engine.sources import AnyPath, Input, input_from
 from cyclegan.errors import reason_of
@@ -42,18 +41,22 @@ class VideoReader:
         *,
         live: bool = False,
         decoder: Decoder = "cpu",
+        keep_on: str | None = None,
     ) -> None:
-        """``live``: frames come as soon as they can, not as fast. Raises VideoError."""
-
+        """``live``: frames come as soon as they can, not as fast. ``keep_on``: the CUDA device
+        whose memory pictures stay in where NVDEC decodes them. Raises VideoError.
+        """
         self.source = source if isinstance(source, Input) else input_from(source)
         self.part = part or Part()
         self.name = self.source.name
-        self._container, self.video = open_video(self.source, decoder)
+        self._container, self.video = open_video(self.source, decoder, keep_on)
         streams, video = self._container.streams, self.video
         # Decoding frame by frame in threads holds back as many frames as there are threads, and
         # NVDEC needs none.
         on_gpu = decoder != "cpu" and video.codec_context.is_hwaccel
         video.thread_type = "SLICE" if live or on_gpu else "AUTO"
+        self.decoder = "NVDEC" if on_gpu else video.codec_context.codec.name
+        """What decodes, in words."""
         video.codec_context.options = {"max_pixels": str(self.source.most_pixels)}
         self.copied: list[Stream] = [s for s in streams if s.type in COPIED]
         self.attachments: list[Any] = [s for s in streams if s.type == "attachment"]
@@ -65,8 +68,8 @@ class VideoReader:
         """What was damaged or missing, found while reading."""
         self.layout: Layout | None = None
         """Known from the first frame on."""
-        self.depth: Depth = 8
-        """Bits a channel of the RGB frames that it gives."""
+        self.convert: FromDecoded = rgb_from_picture
+        """Makes of decoded frames what it gives: RGB of 8 bits, unless another is set."""
         self._begun: Iterator[Decoded | Packet[Any]] | None = None
         self._seen = 0
         self._size: tuple[int, int] | None = None
@@ -123,7 +126,7 @@ class VideoReader:
             if not isinstance(item, Decoded):
                 yield item
             elif self._seen > self.skipped:
-                yield item.picture(self.depth)
+                yield item.picture(self.convert)
 
     def copies(self) -> Iterator["Packet[Any]"]:
         """The packets to copy alone, in the source's order; ends early at damage."""
@@ -137,7 +140,7 @@ class VideoReader:
                 yield from self._copied(packet)
 
     def _raw_items(self) -> Iterator["Decoded | Packet[Any]"]:
-        """The same, but that no RGB is made of the frames yet."""
+        """The same, but that nothing is made of the frames yet."""
         import av
 
         count = damaged = 0
@@ -259,7 +262,7 @@ class VideoReader:
             pixel_aspect=aspect,
             display_matrix=display_matrix(picture),
             colour=colour_of(picture),
-            format=picture.format,
+            format=format_of(picture),
         )
 
     def _note_end(self, packet: "Packet[Any]") -> None:

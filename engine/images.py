@@ -124,10 +124,10 @@ def translate_folder(
                 continue
             yield _Read(path.relative_to(source), frame, alpha)
 
-    def submit(items: list[_Read]) -> list[tuple[_Read, Translation]]:
+    def submit(items: list[_Read]) -> list[tuple[_Read, Translation[Frames]]]:
         return [(item, translator.submit(item.frame)) for item in items]
 
-    def write(item: tuple[_Read, Translation]) -> None:
+    def write(item: tuple[_Read, Translation[Frames]]) -> None:
         nonlocal done
         picture, translation = item
         frame = cast(NDArray[np.uint8], translator.collect(translation))

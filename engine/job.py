@@ -12,22 +12,27 @@ from cyclegan.config import Depth
 from cyclegan.engine.colour import bits_of
 from cyclegan.engine.comparison import COMBINE
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.layout import Layout, Picture
+from cyclegan.engine.encoding import Chosen
+from cyclegan.engine.layout import Layout, Picture, Pixels
 from cyclegan.engine.live import latency_of, paced
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import StageSeconds, run_pipeline
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
+from cyclegan.engine.ways import choose_way
 from cyclegan.errors import VideoError
 
 if TYPE_CHECKING:
     from av import Packet
 
 
+_GONE = np.empty((0, 0, 3), np.uint8)
+"""In place of frames that nobody needs any more."""
+
+
 @dataclass(frozen=True)
 class _Submitted:
     pictures: list[Picture]
-    translation: Translation
+    translation: Translation[Any]
     at: float
 
 
@@ -36,6 +41,8 @@ class Writer(Protocol):
 
     notes: list[str]
     """What could not be taken along."""
+    chosen: Chosen
+    """What it encodes with."""
 
     @property
     def is_deep(self) -> bool:
@@ -66,7 +73,7 @@ class Job:
     ) -> None:
         self._reader, self._translator, self._options = reader, translator, options
         self._progress = progress or (lambda done, expected: None)
-        self._show = show or (lambda frame, seconds: None)
+        self._show = show
         self._stop = stop
         self._combine = COMBINE[options.compare].combine
         self._frames = 0
@@ -85,7 +92,11 @@ class Job:
         decoded = time.perf_counter() - self._begun
         self._writer = open_writer()
         try:
-            reader.depth = self._depth(reader.layout)
+            pixel_format, depth = self._writer.chosen.pixel_format, self._depth(reader.layout)
+            self._way = choose_way(
+                self._translator, reader.layout, pixel_format, self._options, depth
+            )
+            reader.convert = self._way.convert
             stages = self._run_stages(reader.items())
             self._writer.close()
         except BaseException:
@@ -134,11 +145,9 @@ class Job:
                 results.append(item)
         if pictures:
             start = time.perf_counter()
-            frames = [picture.frame for picture in pictures]
-            batch = np.stack(frames) if len(frames) > 1 else frames[0][None]
-            translation = self._translator.submit(batch)
+            translation = self._way.submit([picture.frame for picture in pictures])
             if self._options.compare == "none":
-                pictures = [replace(picture, frame=picture.frame[:0]) for picture in pictures]
+                pictures = [replace(picture, frame=_GONE) for picture in pictures]
             results.append(_Submitted(pictures, translation, start))
         return results
 
@@ -154,18 +163,27 @@ class Job:
             self._write_one(picture, frame)
         self._encode_seconds += time.perf_counter() - start
 
-    def _write_one(self, picture: Picture, frame: Frames) -> None:
+    def _write_one(self, picture: Picture, made: Pixels) -> None:
         assert self._reader.layout is not None
-        seconds = float(picture.pts * self._reader.layout.time_base)
-        frame = self._combine(picture.frame, frame, seconds)
-        self._writer.write(replace(picture, frame=frame))
+        if self._options.compare != "none":
+            seconds = float(picture.pts * self._reader.layout.time_base)
+            made = self._combine(self._way.frame(picture.frame), self._way.frame(made), seconds)
+        self._writer.write(replace(picture, frame=made))
         now = time.perf_counter()
         self._first_frame_seconds = self._first_frame_seconds or now - self._begun
         if self._options.live:
             self._latencies.append(now - picture.at)
         self._frames += 1
-        self._show(frame, now - picture.at)
+        if self._show:
+            self._show(self._way.frame(made), now - picture.at)
         self._progress(self._frames, self._reader.expected_frames)
+
+    def _means(self) -> str:
+        chosen = self._writer.chosen
+        return (
+            f"decoded by {self._reader.decoder}, converted on {self._way.place}, "
+            f"encoded by {chosen.encoder} in {chosen.pixel_format}"
+        )
 
     def _stats(self, stages: StageSeconds, decoded: float) -> VideoStats:
         waits = {
@@ -180,6 +198,7 @@ class Job:
             decode_seconds=stages.making + decoded,
             translate_seconds=self._translate_seconds,
             encode_seconds=self._encode_seconds,
+            means=self._means(),
             bound_by=max(waits, key=lambda stage: waits[stage]),
             dropped=stages.dropped,
             latency=latency_of(self._latencies),

@@ -4,19 +4,25 @@ H height, W width.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cyclegan.config import Depth
-from cyclegan.engine.colour import Colour, bits_of, colour_of, rgb_from_picture
+from cyclegan.engine.colour import Colour, bits_of, colour_of
+from cyclegan.engine.planes import Planes
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import ConfigError
 
 if TYPE_CHECKING:
     from av import VideoFrame
+
+Pixels = Frames | Planes
+"""A picture's colours: RGB, (H, W, 3), or as decoders hold them."""
+FromDecoded = Callable[["VideoFrame", Colour, tuple[int, int] | None], Pixels]
+"""(decoded, its colours, the size that is wanted) -> what a translator takes."""
 
 _UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
@@ -25,8 +31,7 @@ _UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 class Picture:
     """A decoded frame."""
 
-    frame: Frames
-    """RGB, (H, W, 3)."""
+    frame: Pixels
     pts: int
     """Presentation time in units of the stream's time base."""
     duration: int
@@ -37,17 +42,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded frame of which no RGB picture was made yet."""
+    """A decoded frame of which nothing was made yet."""
 
     decoded: "VideoFrame"
     pts: int
     duration: int
     size: tuple[int, int] | None
 
-    def picture(self, depth: Depth) -> Picture:
-        """The frame as RGB."""
+    def picture(self, convert: FromDecoded) -> Picture:
+        """The frame as a translator takes it."""
         at = time.perf_counter()
-        frame = rgb_from_picture(self.decoded, colour_of(self.decoded), self.size, depth)
+        frame = convert(self.decoded, colour_of(self.decoded), self.size)
         return Picture(frame=frame, pts=self.pts, duration=self.duration, at=at)
 
 

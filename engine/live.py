@@ -6,9 +6,10 @@ time that has passed meanwhile.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.containers import VideoReader
@@ -67,6 +68,7 @@ class EndlessReader(VideoReader):
         *,
         live: bool = False,
         decoder: Decoder = "cpu",
+        keep_on: str | None = None,
         retry: Retry | None = None,
         stop: threading.Event | None = None,
     ) -> None:
@@ -74,9 +76,11 @@ class EndlessReader(VideoReader):
         part = part or Part()
         if part.start:
             raise ConfigError(f"{source.name} begins when it is opened: a start cannot be chosen")
-        super().__init__(source, replace(part, end=None), live=live, decoder=decoder)
+        how: dict[str, Any] = {"live": live, "decoder": decoder, "keep_on": keep_on}
+        whole = replace(part, end=None)
+        super().__init__(source, whole, **how)
+        self._open: Callable[[], VideoReader] = partial(VideoReader, source, whole, **how)
         self._until = part.end
-        self._live, self._decoder = live, decoder
         self._retry = retry or Retry()
         self._stop = stop or threading.Event()
         self.left += self.copied
@@ -133,14 +137,14 @@ class EndlessReader(VideoReader):
             if self._stop.wait(self._retry.pause(attempt)):
                 return None
             try:
-                reader = VideoReader(self.source, self.part, live=self._live, decoder=self._decoder)
+                reader = self._open()
             except VideoError as error:
                 why = str(error)
                 continue
             if problem := _other_size(reader, self.layout):
                 self.problems.append(problem)
                 return None
-            reader.depth = self.depth
+            reader.convert = self.convert
             return reader
         self.problems.append(
             f"it went away ({why}) and did not come back in {self._retry.attempts} attempts"

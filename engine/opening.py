@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def open_video(source: Input, decoder: Decoder) -> tuple[Any, Any]:
+def open_video(source: Input, decoder: Decoder, keep_on: str | None = None) -> tuple[Any, Any]:
     """PyAV's container for ``source``, and the best of its video streams.
 
-    "auto" takes NVDEC where it opens, for codecs that it knows, and says in the log why not. Raises
+    "auto" takes NVDEC where it opens, for codecs that it knows, and says in the log why not.
+    ``keep_on`` is the CUDA device in whose memory NVDEC leaves pictures, such as "cuda:0"; None:
+    they come to the host. Raises
     VideoError for what cannot be read, has no video that this FFmpeg decodes or too large a one,
     and where "nvdec" cannot be had.
     """
     import av
 
     try:
-        container = _container(source, decoder)
+        container = _container(source, decoder, keep_on)
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"cannot read {source.name} as a video: {reason_of(error)}") from error
     if problem := _problem(container, source):
@@ -33,7 +35,7 @@ def open_video(source: Input, decoder: Decoder) -> tuple[Any, Any]:
     return container, _best(container)
 
 
-def _container(source: Input, decoder: Decoder) -> Any:
+def _container(source: Input, decoder: Decoder, keep_on: str | None) -> Any:
     import av
     from av.codec.hwaccel import HWAccel
 
@@ -46,7 +48,13 @@ def _container(source: Input, decoder: Decoder) -> Any:
         _log.info("%s is decoded on the CPU: %s", source.name, reason)
         return _opened(source, None)
     try:
-        return _opened(source, HWAccel("cuda", allow_software_fallback=decoder == "auto"))
+        accelerator = HWAccel(
+            "cuda",
+            device=None if keep_on is None else keep_on.partition(":")[2] or "0",
+            allow_software_fallback=decoder == "auto",
+            is_hw_owned=keep_on is not None,
+        )
+        return _opened(source, accelerator)
     except RuntimeError as error:  # no stream of a codec that NVDEC has
         raise VideoError(
             f"NVDEC cannot decode {source.name}: {error}; decode with auto or cpu"

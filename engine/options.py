@@ -8,6 +8,7 @@ from cyclegan.engine.encoding import Encoding, VideoDepth
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import Part
 from cyclegan.engine.live import Latency
+from cyclegan.engine.planes import Convert
 from cyclegan.engine.sources import Retry
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import ConfigError
@@ -30,6 +31,9 @@ class VideoOptions:
     have more than 8, and the generator's backend takes them."""
     decoder: Decoder = "auto"
     """Of the source: "nvdec", "cpu", or "auto", the first where it opens."""
+    convert: Convert = "auto"
+    """Where pictures become RGB and back: "cpu"; "device", where PyTorch runs the generator, for
+    4:2:0 of 8 or 10 bits; or "auto", the device where that is a GPU and the video allows it."""
     compare: Compare = "none"
     """Source and translation in one picture, side by side or with a moving border."""
     live: bool = False
@@ -62,6 +66,8 @@ class VideoStats:
     """Time with at least one frame in the translator; too high where encoding is the bottleneck."""
     encode_seconds: float
     """Time that conversion from RGB, encoding and writing were at work."""
+    means: str
+    """What decoded, converted and encoded."""
     bound_by: str
     """The stage that the others waited for: decode, translate or encode."""
     dropped: int

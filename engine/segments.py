@@ -15,12 +15,14 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import cyclegan
+from cyclegan.engine.colour import rgb_from_picture
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.options import VideoOptions
@@ -43,15 +45,16 @@ def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptio
     """
     path = reader.source.path
     assert path is not None
-    reader.depth = translator.depths[0]
+    reader.convert = partial(rgb_from_picture, depth=translator.depths[0])
     frame = next((item.frame for item in reader.items() if isinstance(item, Picture)), None)
-    if frame is None:
+    if not isinstance(frame, np.ndarray):
         raise VideoError(f"{reader.name} has no frames that can be decoded")
     state = path.stat()
     facts = {
         "source": [str(path.resolve()), state.st_size, state.st_mtime_ns],
         "options": repr(options),
         "depths": list(translator.depths),
+        "planes": translator.planes_on,
         "first frame": hashlib.sha256(translator(frame).tobytes()).hexdigest(),
         "length": LENGTH,
         "version": cyclegan.__version__,
@@ -135,7 +138,7 @@ class SegmentWriter:
     def __init__(self, final: VideoWriter, segments: Segments, sound: VideoReader) -> None:
         """``final`` was opened for ``sound``, a reader of the same source of its own."""
         self._final, self._segments, self._sound = final, segments, sound
-        self.notes, self.is_deep = final.notes, final.is_deep
+        self.notes, self.is_deep, self.chosen = final.notes, final.is_deep, final.chosen
         if segments.frames:
             self.notes.append(f"{segments.frames} frames are from an earlier run")
         self._begin()

@@ -14,13 +14,17 @@ All methods may be called from any thread.
 
 import threading
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.config import Depth
 from cyclegan.errors import BackendError
+
+if TYPE_CHECKING:
+    from cyclegan.engine.planes import Planes
 
 Frames = NDArray[np.uint8 | np.uint16]
 """(N, H, W, C): uint8 in [0, 255], or uint16 in [0, 65535]."""
@@ -59,18 +63,35 @@ class Runner(Protocol):
         """Give back what the backend holds. No slot is in use."""
 
 
+@runtime_checkable
+class PlaneRunner(Runner, Protocol):
+    """A runner that also takes pictures as decoders and encoders hold them."""
+
+    planes_on: str | None
+    """The device that they become RGB on; None: none, after all."""
+
+    def begin_planes(self, slot: int, pictures: "Sequence[Planes]") -> None:
+        """Start to translate ``pictures``, which are of one size and coding, and stay as they are
+        until their batch is finished."""
+
+    def finish_planes(self, slot: int) -> "list[Planes]":
+        """As ``finish`` does, for what ``begin_planes`` started; in the host's memory."""
+
+
 class Ticket:
     """A batch that was submitted: to be handed to ``collect`` once."""
 
-    __slots__ = ("_cancelled", "_error", "_frames", "_slot", "_taken")
+    __slots__ = ("_cancelled", "_error", "_finish", "_frames", "_slot", "_taken")
 
-    def __init__(self, slot: int) -> None:
+    def __init__(self, slot: int, finish: Callable[[int], Any]) -> None:
         self._slot: int | None = slot
         """The slot that it occupies; None when it has ended."""
+        self._finish = finish
         self._taken = False
         """Whether some thread waits for the slot already."""
         self._cancelled = False
-        self._frames: Frames | None = None
+        self._frames: Any = None
+        """What the runner made of the batch: frames, or planes."""
         self._error: BaseException | None = None
 
 
@@ -86,20 +107,30 @@ class Scheduler:
 
     def submit(self, frames: Frames) -> Ticket:
         """Start ``frames`` in the next free slot, waiting for the oldest batch if there is none."""
+        return self._submit(lambda slot: self._runner.begin(slot, frames), self._runner.finish)
+
+    def submit_planes(self, pictures: "Sequence[Planes]") -> Ticket:
+        """The same with planes, for a runner that takes them."""
+        runner = self._runner
+        assert isinstance(runner, PlaneRunner)
+        return self._submit(lambda slot: runner.begin_planes(slot, pictures), runner.finish_planes)
+
+    def _submit(self, begin: Callable[[int], None], finish: Callable[[int], Any]) -> Ticket:
         slot = self._take_slot()
         try:
-            self._runner.begin(slot, frames)
+            begin(slot)
         except BaseException:
             self._give_slot(slot)
             raise
-        ticket = Ticket(slot)
+        ticket = Ticket(slot, finish)
         with self._changed:
             self._in_flight.append(ticket)
             self._changed.notify_all()
         return ticket
 
-    def collect(self, ticket: Ticket) -> Frames:
-        """The frames of ``ticket``, waiting for them. Raises what went wrong with that batch."""
+    def collect(self, ticket: Ticket) -> Any:
+        """The frames of ``ticket``, or its planes, waiting for them. Raises what went wrong with
+        that batch."""
         self._settle(ticket)
         with self._changed:
             frames, error = ticket._frames, ticket._error
@@ -168,7 +199,7 @@ class Scheduler:
             ticket._taken = True
         frames, error = None, None
         try:
-            frames = self._runner.finish(slot)
+            frames = ticket._finish(slot)
         except BaseException as raised:
             error = raised
         with self._changed:

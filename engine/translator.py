@@ -7,9 +7,9 @@ right and at the bottom, and the result is cropped back. Most backends also take
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 
@@ -18,15 +18,18 @@ from cyclegan.engine.doctor import choose_backend
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
 from cyclegan.engine.source import open_source
-from cyclegan.engine.tickets import Frames, Runner, Scheduler, Ticket
+from cyclegan.engine.tickets import Frames, PlaneRunner, Runner, Scheduler, Ticket
 from cyclegan.errors import BackendError, FrameError
 
 if TYPE_CHECKING:
     from cyclegan.engine.device_arrays import DeviceFrames
+    from cyclegan.engine.planes import Planes
     from cyclegan.networks import Generator
 
 AnyFrames = TypeVar("AnyFrames", bound=Frames)
 """Frames of one depth."""
+Made = TypeVar("Made")
+"""What comes of a batch."""
 
 
 @runtime_checkable
@@ -41,12 +44,12 @@ SMALLEST = 8
 """Below this side the reflections inside a generator find nothing to mirror."""
 
 
-class Translation:
+class Translation(Generic[Made]):
     """A submitted batch, to be collected once. Drop it to drop its frames."""
 
     __slots__ = ("_finish", "_tickets")
 
-    def __init__(self, tickets: list[Ticket], finish: Callable[[Frames], Frames]) -> None:
+    def __init__(self, tickets: list[Ticket], finish: Callable[[list[Any]], Made]) -> None:
         self._tickets = tickets
         self._finish = finish
 
@@ -123,6 +126,11 @@ class Translator:
         return getattr(self._runner, "depths", (8,))
 
     @property
+    def planes_on(self) -> str | None:
+        """The device on which pictures of 4:2:0 become RGB, where ``submit_planes`` takes them."""
+        return self._runner.planes_on if isinstance(self._runner, PlaneRunner) else None
+
+    @property
     def remembers(self) -> bool:
         """Whether a frame's translation depends on the frames before."""
         return getattr(self._runner, "remembers", False)
@@ -140,7 +148,7 @@ class Translator:
         """
         return cast(AnyFrames, self.collect(self.submit(frames)))
 
-    def submit(self, frames: Frames) -> Translation:
+    def submit(self, frames: Frames) -> Translation[Frames]:
         """Start to translate ``frames``; they may be overwritten once this returns.
 
         Waits for the oldest batch while all ``slots`` are taken. Raises as a call does.
@@ -155,16 +163,31 @@ class Translator:
         tickets = [self._scheduler.submit(padded[i : i + most]) for i in chunks]
         single = frames.ndim == 3
 
-        def finish(translated: Frames) -> Frames:
+        def finish(parts: list[Frames]) -> Frames:
+            translated = parts[0] if len(parts) == 1 else np.concatenate(parts)
             cropped = translated[:, :height, :width]
             return np.ascontiguousarray(cropped[0] if single else cropped)
 
         return Translation(tickets, finish)
 
-    def collect(self, translation: Translation) -> Frames:
+    def submit_planes(self, pictures: "Sequence[Planes]") -> "Translation[list[Planes]]":
+        """The same with pictures as decoders hold them, of one size and coding.
+
+        They must stay as they are until they are collected; what is collected is in the host's
+        memory. Raises BackendError where ``planes_on`` is None.
+        """
+        if self.planes_on is None:
+            raise BackendError(f"{self.description} takes RGB frames alone, no planes")
+        most = self.max_batch
+        tickets = [
+            self._scheduler.submit_planes(pictures[i : i + most])
+            for i in range(0, len(pictures), most)
+        ]
+        return Translation(tickets, lambda parts: [planes for part in parts for planes in part])
+
+    def collect(self, translation: Translation[Made]) -> Made:
         """The frames of a batch that was submitted, waiting for them. A batch is collected once."""
-        parts = [self._scheduler.collect(ticket) for ticket in translation._tickets]
-        return translation._finish(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return translation._finish([self._scheduler.collect(t) for t in translation._tickets])
 
     def translate_on_device(self, frames: Any, *, stream: int = 0) -> "DeviceFrames":
         """Translate frames that are in the GPU's memory; the result stays there. TensorRT only.
@@ -181,7 +204,7 @@ class Translator:
             )
         return self._runner.translate_on_device(frames, stream)
 
-    def cancel(self, translation: Translation) -> None:
+    def cancel(self, translation: Translation[Any]) -> None:
         """Drop a batch: it can no longer be collected. Does not wait for it."""
         for ticket in translation._tickets:
             self._scheduler.cancel(ticket)

@@ -20,6 +20,7 @@ from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint
 from cyclegan.engine.sources import AnyPath, Input, Output, input_from, output_to
 from cyclegan.engine.targets import check_pattern, check_target
 from cyclegan.engine.translator import Translator
+from cyclegan.engine.ways import is_gpu
 from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
 from cyclegan.files import replacing
@@ -57,7 +58,8 @@ def translate_video(
     check_depth(translator, options)
     if options.resume:
         return _in_segments(opened, output, translator, options, progress, show, stop)
-    with open_reader(opened, options, stop) as reader, placing(output) as place:
+    keep_on = _keep_on(translator, options)
+    with open_reader(opened, options, stop, keep_on) as reader, placing(output) as place:
         job = Job(reader, translator, options, progress=progress, show=show, stop=stop)
         stats = job.run(lambda: open_writer(place, reader, options))
         if reader.problems:
@@ -86,7 +88,7 @@ def _in_segments(
             "read again"
         )
     with (
-        VideoReader(source, options.part, decoder=options.decoder) as reader,
+        open_reader(source, options, stop, _keep_on(translator, options)) as reader,
         VideoReader(source, options.part) as sound,
         VideoReader(source, options.part, decoder=options.decoder) as first,
         placing(output) as place,
@@ -116,7 +118,15 @@ def open_input(source: AnyPath, options: VideoOptions) -> Input:
     )
 
 
-def open_reader(source: Input, options: VideoOptions, stop: threading.Event) -> VideoReader:
+def _keep_on(translator: Translator, options: VideoOptions) -> str | None:
+    """The GPU in whose memory decoded pictures had better stay; None: in the host's."""
+    wanted = options.convert != "cpu" and options.compare == "none" and not options.part.size
+    return translator.planes_on if wanted and is_gpu(translator.planes_on) else None
+
+
+def open_reader(
+    source: Input, options: VideoOptions, stop: threading.Event, keep_on: str | None = None
+) -> VideoReader:
     """The reader for ``source``. Raises VideoError."""
     if source.endless:
         return EndlessReader(
@@ -124,10 +134,13 @@ def open_reader(source: Input, options: VideoOptions, stop: threading.Event) -> 
             options.part,
             live=options.live,
             decoder=options.decoder,
+            keep_on=keep_on,
             retry=options.retry,
             stop=stop,
         )
-    return VideoReader(source, options.part, live=options.live, decoder=options.decoder)
+    return VideoReader(
+        source, options.part, live=options.live, decoder=options.decoder, keep_on=keep_on
+    )
 
 
 def open_writer(place: Output, reader: VideoReader, options: VideoOptions) -> VideoWriter:

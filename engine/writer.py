@@ -13,6 +13,7 @@ from cyclegan.engine.colour import as_rgb, bits_of, picture_from_rgb
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import TIMELESS, Chosen, Encoding, VideoDepth, choose, holds
 from cyclegan.engine.layout import Picture
+from cyclegan.engine.planes import Planes, picture_from_planes
 from cyclegan.engine.sources import Output, output_to
 from cyclegan.errors import OutputError, VideoError, reason_of
 
@@ -115,7 +116,10 @@ class VideoWriter:
         if self._last_pts is not None:
             self._steps.add(item.pts - self._last_pts)
         self._last_pts = item.pts
-        picture = picture_from_rgb(item.frame, self.chosen.pixel_format, self._colour)
+        if isinstance(item.frame, Planes):
+            picture = picture_from_planes(item.frame, self.chosen.pixel_format, self._colour)
+        else:
+            picture = picture_from_rgb(item.frame, self.chosen.pixel_format, self._colour)
         picture.pts, picture.time_base = item.pts, self._layout.time_base
         picture.duration = item.duration
         packets: list[Packet[Any]] = encoder.encode(picture)

@@ -162,6 +162,7 @@ def tell(target: str, stats: "ImageStats | VideoStats") -> None:
         f"{stats.first_frame_seconds:.2f} s",
         file=out,
     )
+    print(stats.means, file=out)
     if stats.latency:
         print(
             f"live: latency {stats.latency.p50:.0f} ms (p50), {stats.latency.p95:.0f} ms (p95); "

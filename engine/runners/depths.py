@@ -6,9 +6,13 @@ the other with its first frames.
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from cyclegan.config import Depth
-from cyclegan.engine.tickets import Frames, Runner, depth_of
+from cyclegan.engine.tickets import Frames, PlaneRunner, Runner, depth_of
+
+if TYPE_CHECKING:
+    from cyclegan.engine.planes import Planes
 
 
 class DepthRunner:
@@ -21,6 +25,7 @@ class DepthRunner:
         first = open_one(self.depths[0])
         self.slots, self.max_batch = first.slots, first.max_batch
         self.remembers = getattr(first, "remembers", False)
+        self.planes_on: str | None = getattr(first, "planes_on", None)
         self._open_one = open_one
         self._runners: dict[Depth, Runner] = {self.depths[0]: first}
         self._serving: list[Runner | None] = [None] * self.slots
@@ -43,6 +48,18 @@ class DepthRunner:
         runner = self._serving[slot]
         assert runner is not None, "finish without begin"
         return runner.finish(slot)
+
+    def begin_planes(self, slot: int, pictures: "Sequence[Planes]") -> None:
+        self._serving[slot] = self._runner(pictures[0].depth)
+        self._taking_planes(slot).begin_planes(slot, pictures)
+
+    def finish_planes(self, slot: int) -> "list[Planes]":
+        return self._taking_planes(slot).finish_planes(slot)
+
+    def _taking_planes(self, slot: int) -> PlaneRunner:
+        runner = self._serving[slot]
+        assert isinstance(runner, PlaneRunner)
+        return runner
 
     def close(self) -> None:
         for runner in self._runners.values():

@@ -1,18 +1,26 @@
 """Inference with PyTorch itself, eager or compiled: on CUDA where there is one, else on the CPU.
 
-One worker thread does the computing, so that ``begin`` returns at once as it does for the others.
+One worker thread does the computing, or hands it to the GPU, so that ``begin`` returns at once as
+it does for the others. On CUDA each slot has a stream of its own (:mod:`lanes`).
 """
 
 import importlib.util
 import shutil
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cyclegan.engine.planes import Planes
 
 
 def missing() -> str | None:
@@ -43,8 +51,19 @@ def open_compiled_runner(source: Source, settings: Settings) -> "TorchRunner":
     return TorchRunner(source, settings, compiled=True)
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """What one slot is at work on."""
+
+    made: "tuple[Tensor, ...]"
+    """On the host; there once ``wait`` has returned."""
+    wait: Callable[[], None]
+    given: object
+    """Kept until the device has read it."""
+
+
 class TorchRunner:
-    """The frame-to-frame module on one device, channels last."""
+    """The generator on one device, channels last, between RGB frames or between planes."""
 
     slots = 2
 
@@ -52,42 +71,83 @@ class TorchRunner:
         import torch
 
         from cyclegan.engine.frame_graph import FrameToFrame
+        from cyclegan.engine.plane_network import PlanesToPlanes
+        from cyclegan.engine.runners.lanes import Lane
 
-        self._torch = torch
         try:
-            self._device = torch.device(settings.device or _default_device())
-            dtype = _dtype(self._device, settings)
-            network = FrameToFrame(source.generator().to(dtype), dtype).eval()
-            network = network.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            device = torch.device(settings.device or _default_device())
+            dtype = _dtype(device, settings)
+            generator = source.generator().to(dtype).eval()
+            generator = generator.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # the weights are there before any stream reads them
+            self._lanes = [Lane(device) for _ in range(self.slots)]
         except (RuntimeError, AssertionError) as error:
             raise BackendError(f"PyTorch cannot load {source.name}: {error}") from error
-        self._run: Any = torch.compile(network, dynamic=False) if compiled else network
-        self.max_batch = 8 if self._device.type == "cuda" else 1
-        self.description = f"PyTorch{' compiled' if compiled else ''}, {self._device}, {dtype}"
+        config = source.info.config
+        networks = (
+            FrameToFrame(generator, dtype),
+            PlanesToPlanes(generator, dtype, config.size_multiple),
+        )
+        self._frames: Any
+        self._planes: Any
+        self._frames, self._planes = (
+            torch.compile(network, dynamic=False) if compiled else network for network in networks
+        )
+        is_colour = config.in_channels == config.out_channels == 3
+        self.planes_on = str(device) if is_colour else None
+        self.max_batch = 8 if device.type == "cuda" else 1
+        self.description = f"PyTorch{' compiled' if compiled else ''}, {device}, {dtype}"
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="translate")
-        self._results: list[Future[Frames] | None] = [None] * self.slots
+        self._batches: list[Future[_Batch] | None] = [None] * self.slots
 
     def begin(self, slot: int, frames: Frames) -> None:
-        self._results[slot] = self._worker.submit(self._translate, frames.copy())
+        held = self._lanes[slot].held(frames)
+        self._batches[slot] = self._worker.submit(self._translate, slot, held)
 
     def finish(self, slot: int) -> Frames:
-        future = self._results[slot]
-        assert future is not None, "finish without begin"
-        try:
-            return future.result()
-        except RuntimeError as error:
-            raise BackendError(f"PyTorch failed on a batch: {error}") from error
+        (made,) = self._finished(slot).made
+        frames: Frames = made.numpy()
+        return frames
+
+    def begin_planes(self, slot: int, pictures: "Sequence[Planes]") -> None:
+        self._batches[slot] = self._worker.submit(self._translate_planes, slot, pictures)
+
+    def finish_planes(self, slot: int) -> "list[Planes]":
+        batch = self._finished(slot)
+        pictures = cast("Sequence[Planes]", batch.given)
+        return [replace(given, y=y, uv=uv) for given, y, uv in zip(pictures, *batch.made)]
 
     def close(self) -> None:
         self._worker.shutdown()
-        self._run = None
+        self._frames = self._planes = None
 
-    def _translate(self, frames: Frames) -> Frames:
-        with self._torch.inference_mode():
-            batch = self._torch.from_numpy(frames).to(self._device)
-            # The copy back is where this thread waits for the device.
-            translated: Frames = self._run(batch).cpu().contiguous().numpy()
-            return translated
+    def _finished(self, slot: int) -> _Batch:
+        future, self._batches[slot] = self._batches[slot], None
+        assert future is not None, "finish without begin"
+        try:
+            batch = future.result()
+            batch.wait()  # the one place where the host waits for the device
+        except RuntimeError as error:
+            raise BackendError(f"PyTorch failed on a batch: {error}") from error
+        return batch
+
+    def _translate(self, slot: int, frames: "Tensor") -> _Batch:
+        lane = self._lanes[slot]
+        with lane.work():
+            made = lane.back(self._frames(lane.there(frames)))
+        return _Batch((made,), lane.done(), frames)
+
+    def _translate_planes(self, slot: int, pictures: "Sequence[Planes]") -> _Batch:
+        import torch
+
+        lane = self._lanes[slot]
+        with lane.work():
+            y = torch.stack([lane.there(planes.y) for planes in pictures])
+            uv = torch.stack([lane.there(planes.uv) for planes in pictures])
+            made = self._planes(y, uv, **pictures[0].coding)
+            back = tuple(map(lane.back, made))
+        return _Batch(back, lane.done(), pictures)
 
 
 def module_device_dtype(name: str, settings: Settings) -> tuple[Any, Any]:
