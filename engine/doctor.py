@@ -195,6 +195,9 @@ def _video() -> dict[str, str]:
         "video decoding": "on the CPU, by libavcodec" if nvdec else "by NVDEC, else on the CPU",
         "video encoding": f"{encodes}on the CPU, unless --encoder names another; "
         f"{', '.join(here)}{missing}",
+        "colour conversion": "on the GPU for 4:2:0 of 8 and 10 bits, else on the CPU"
+        if cuda_available()
+        else "on the CPU, by FFmpeg's scaler",
         "NVDEC": nvdec or "opens",
         **{name: reason or "opens" for name, reason in nvenc.items()},
     }

@@ -72,6 +72,34 @@ def test_codecs_that_the_gpu_lacks_are_refused_by_name(
         open_video(input_from(picture), "nvdec")
 
 
+@pytest.mark.parametrize(
+    ("keep_on", "device", "stay"), [(None, None, False), ("cuda", "0", True), ("cuda:1", "1", True)]
+)
+def test_pictures_stay_on_the_gpu_that_is_named(
+    clip: Clip,
+    monkeypatch: pytest.MonkeyPatch,
+    keep_on: str | None,
+    device: str | None,
+    stay: bool,
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def accelerator(kind: str, **given: object) -> None:  # None: decoded on the CPU after all
+        asked.append({"kind": kind, **given})
+
+    monkeypatch.setattr(hardware, "why_no_nvdec", lambda: None)
+    monkeypatch.setattr("av.codec.hwaccel.HWAccel", accelerator)
+    container, _ = open_video(input_from(clip("carphone_pristine")), "auto", keep_on)
+    container.close()
+    (given,) = asked
+    assert given == {
+        "kind": "cuda",
+        "device": device,
+        "allow_software_fallback": True,
+        "is_hw_owned": stay,
+    }
+
+
 def chosen(source_format: str, size: tuple[int, int], given: Encoding | None = None) -> Chosen:
     form = av.VideoFormat(source_format, *size)
     return choose(given or Encoding(), "mp4", ".mp4", form, size=size, live=False)

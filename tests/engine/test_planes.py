@@ -222,7 +222,7 @@ def test_the_generator_sees_the_colours_that_a_player_shows(
     network = PlanesToPlanes(Seeing(), torch.float32, 4)
     network(planes.y[None], planes.uv[None], **planes.coding)
     seen = (network.generator.seen[0, :, 9, 9] + 1) * 127.5
-    np.testing.assert_allclose(seen, rgb_from_picture(picture, colour)[9, 9], atol=0.6)
+    np.testing.assert_allclose(seen, rgb_from_picture(picture, colour)[9, 9], atol=1.1)
 
 
 @pytest.mark.parametrize(("bits", "step"), [(8, 1), (10, 64)])

@@ -1,0 +1,142 @@
+"""PyTorch's runner, on every device that PyTorch has here.
+
+Needs nothing of conftest.py, so that it also runs where a GPU is and little else
+(``python -m bench.gpu``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.colour import BT709, LIMITED, Colour
+from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.plane_network import PlanesToPlanes
+from cyclegan.engine.planes import Planes
+from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.runners.torch import TorchRunner
+from cyclegan.engine.source import GeneratorSource
+from cyclegan.engine.tickets import Frames, PlaneRunner, Scheduler
+from cyclegan.networks import Generator, generator_from_config, initialise
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+COLOUR = Colour(matrix=BT709, range=LIMITED, primaries=BT709, transfer=BT709)
+ROUNDS = 6
+"""More batches than there are slots."""
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    torch.manual_seed(0)
+    generator = generator_from_config(ResnetConfig(width=8, blocks=2))
+    initialise(generator, gain=0.1)
+    return generator.eval()
+
+
+@pytest.fixture(params=DEVICES)
+def runner(generator: Generator, request: pytest.FixtureRequest) -> Iterator[TorchRunner]:
+    settings = Settings(precision="float32", device=request.param)
+    runner = TorchRunner(GeneratorSource(generator), settings, compiled=False)
+    yield runner
+    runner.close()
+
+
+def batch(seed: int, size: tuple[int, int] = (64, 96)) -> Frames:
+    """One smooth picture, uint8 (1, H, W, 3)."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.integers(0, 256, (1, 3, 6, 6)).astype(np.float32))
+    smooth = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
+    frames: Frames = smooth.permute(0, 2, 3, 1).round().to(torch.uint8).contiguous().numpy()
+    return frames
+
+
+def planes(seed: int, bits: int = 8, size: tuple[int, int] = (64, 96)) -> Planes:
+    """The same numbers, as if they were planes."""
+    numbers = torch.from_numpy(batch(seed, size)[0])
+    y, uv = numbers[..., 0].clone(), numbers[::2, ::2, 1:].contiguous()
+    if bits == 10:
+        y, uv = (plane.to(torch.int32).mul(256).to(torch.uint16) for plane in (y, uv))
+    return Planes(y=y, uv=uv, colour=COLOUR)
+
+
+def near(got: torch.Tensor, expected: torch.Tensor, unit: int = 1) -> bool:
+    """Whether all but a few numbers are equal to one code; devices round at their own edges."""
+    off = (got.to(torch.int32) - expected.to(torch.int32)).abs()
+    return int(off.max()) <= 4 * unit and float((off > unit).float().mean()) < 0.01
+
+
+def test_frames_in_flight_come_back_in_order(runner: TorchRunner, generator: Generator) -> None:
+    scheduler = Scheduler(runner)
+    shared = batch(0)
+    tickets, wanted = [], []
+    network = FrameToFrame(generator)
+    for seed in range(ROUNDS):
+        shared[...] = batch(seed)  # the one before may be overwritten once it was submitted
+        tickets.append(scheduler.submit(shared))
+        with torch.inference_mode():
+            wanted.append(network(torch.from_numpy(batch(seed))))
+    made = [scheduler.collect(ticket) for ticket in tickets]
+    for got, expected in zip(made, wanted):
+        assert near(torch.from_numpy(got), expected)
+    assert not np.array_equal(made[0], made[1])
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("size", [(64, 96), (66, 98)])
+def test_planes_in_flight_come_back_in_order(
+    runner: TorchRunner, generator: Generator, bits: int, size: tuple[int, int]
+) -> None:
+    scheduler = Scheduler(runner)
+    tickets = [scheduler.submit_planes([planes(seed, bits, size)]) for seed in range(ROUNDS)]
+    network = PlanesToPlanes(generator, torch.float32, 4)
+    for seed, ticket in enumerate(tickets):
+        (made,) = scheduler.collect(ticket)
+        given = planes(seed, bits, size)
+        with torch.inference_mode():
+            y, uv = network(given.y[None], given.uv[None], **given.coding)
+        unit = 64 if bits == 10 else 1
+        assert made.y.device.type == made.uv.device.type == "cpu"
+        assert made.colour == COLOUR
+        assert near(made.y, y[0], unit)
+        assert near(made.uv, uv[0], unit)
+
+
+def test_a_batch_of_planes_is_that_of_its_pictures(runner: TorchRunner) -> None:
+    given = [planes(seed) for seed in range(3)]
+    scheduler = Scheduler(runner)
+    together = scheduler.collect(scheduler.submit_planes(given))
+    for one, picture in zip(together, given):
+        (alone,) = scheduler.collect(scheduler.submit_planes([picture]))
+        assert near(one.y, alone.y)
+        assert near(one.uv, alone.uv)
+
+
+def test_planes_that_are_on_the_device_already_are_taken(runner: TorchRunner) -> None:
+    given = planes(1)
+    there = replace(given, y=given.y.to(runner.planes_on), uv=given.uv.to(runner.planes_on))
+    scheduler = Scheduler(runner)
+    (here,), (back,) = (
+        scheduler.collect(scheduler.submit_planes([each])) for each in (given, there)
+    )
+    assert torch.equal(here.y, back.y)
+    assert torch.equal(here.uv, back.uv)
+
+
+def test_results_stay_as_they_are(runner: TorchRunner) -> None:
+    scheduler = Scheduler(runner)
+    first = scheduler.collect(scheduler.submit(batch(0)))
+    kept = first.copy()
+    for seed in range(1, ROUNDS):
+        scheduler.collect(scheduler.submit(batch(seed)))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_only_colour_becomes_planes(generator: Generator) -> None:
+    grey = generator_from_config(ResnetConfig(width=4, blocks=1, in_channels=1, out_channels=1))
+    runner = TorchRunner(GeneratorSource(grey), Settings(device="cpu"), compiled=False)
+    assert isinstance(runner, PlaneRunner)
+    assert runner.planes_on is None
+    runner.close()
