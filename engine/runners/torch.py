@@ -95,6 +95,7 @@ class TorchRunner:
             torch.compile(network, dynamic=False) if compiled else network for network in networks
         )
         is_colour = config.in_channels == config.out_channels == 3
+        self.dtype = dtype
         self.planes_on = str(device) if is_colour else None
         self.max_batch = 8 if device.type == "cuda" else 1
         self.description = f"PyTorch{' compiled' if compiled else ''}, {device}, {dtype}"

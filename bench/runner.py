@@ -1,0 +1,191 @@
+"""PyTorch's runner from the host and back: RGB frames, and planes, beside the network alone.
+
+Part of ``bench/gpu.py``. What frames lose on their way to a GPU and back is what is left between
+the network's rate, on frames that are there already, and the runner's with batches in flight.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.kernels import brief
+from bench.report import Report
+from bench.time_limit import at_most
+from cyclegan.engine.colour import BT709, LIMITED, Colour
+from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.planes import Planes
+from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.runners.torch import TorchRunner
+from cyclegan.engine.source import GeneratorSource
+from cyclegan.engine.tickets import Frames, Scheduler, Ticket
+from cyclegan.networks import Generator, ResnetGenerator, initialise
+
+SIZES = ((8, 256, 256), (1, 720, 1280))
+"""(batch, height, width)."""
+SECONDS = 1.0
+"""Of a timing, about."""
+ROW_SECONDS = 90
+LEAST_PSNR = 30.0
+"""In dB, of the runner's frames to the network's."""
+_COLOUR = Colour(matrix=BT709, range=LIMITED, primaries=BT709, transfer=BT709)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Does so many batches, and has given these frames for the first one."""
+
+    run: Callable[[int], None]
+    frames: Frames | None
+
+
+def measure(report: Report, deadline: float, device: str = "cuda") -> None:
+    """A row for each size, way of computing and form of pictures."""
+    generator = ResnetGenerator()
+    torch.manual_seed(0)
+    initialise(generator)
+    for size in SIZES:
+        for compiled in (False, True):
+            if time.monotonic() > deadline:
+                report.facts["runner"] = "stopped at the time limit"
+                report.write()
+                return
+            row = {"size": "x".join(map(str, size)), "compiled": compiled}
+            try:
+                with at_most(min(ROW_SECONDS, deadline - time.monotonic())):
+                    _measure_one(report, row, generator, size, compiled, device)
+            except Exception as error:  # the other rows must not be lost with this one
+                _add(report, row, "", None, None, brief(error))
+
+
+def _measure_one(
+    report: Report,
+    row: dict[str, Any],
+    generator: Generator,
+    size: tuple[int, int, int],
+    compiled: bool,
+    device: str,
+) -> None:
+    settings = Settings(device=device)
+    runner = TorchRunner(GeneratorSource(generator), settings, compiled=compiled)
+    try:
+        alone = 0.0
+        network = _network(generator, runner, size, compiled, device)
+        for form, candidate in {
+            "network alone": network,
+            "RGB frames": _frames(runner, size),
+            "NV12 planes": _planes(runner, size),
+        }.items():
+            rate = size[0] * _rate(candidate.run)
+            alone = alone or rate
+            error = _unlike(candidate.frames, network.frames)
+            _add(report, row, form, rate, rate / alone, error)
+    finally:
+        runner.close()
+
+
+def _add(
+    report: Report,
+    row: dict[str, Any],
+    form: str,
+    rate: float | None,
+    share: float | None,
+    error: str,
+) -> None:
+    report.add(
+        "runner",
+        **row,
+        form=form,
+        frames_per_s=rate and round(rate, 1),
+        of_network=share and round(share, 3),
+        error=error,
+    )
+
+
+def _rate(run: Callable[[int], None]) -> float:
+    """Batches a second."""
+    run(3)
+    start = time.perf_counter()
+    run(3)
+    count = max(3, round(3 * SECONDS / (time.perf_counter() - start)))
+    start = time.perf_counter()
+    run(count)
+    return count / (time.perf_counter() - start)
+
+
+def _given(size: tuple[int, int, int]) -> Frames:
+    """Smooth pictures, uint8 (N, H, W, 3)."""
+    number, height, width = size
+    coarse = torch.rand(number, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 255
+    smooth = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
+    frames: Frames = smooth.permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
+    return frames
+
+
+def _network(
+    generator: Generator,
+    runner: TorchRunner,
+    size: tuple[int, int, int],
+    compiled: bool,
+    device: str,
+) -> Candidate:
+    """On frames that are on the device and stay there."""
+    network: Any = FrameToFrame(
+        GeneratorSource(generator).generator().to(runner.dtype), runner.dtype
+    )
+    network = network.to(device=device, memory_format=torch.channels_last)
+    run_it = torch.compile(network, dynamic=False) if compiled else network
+    frames = torch.from_numpy(_given(size)).to(device)
+
+    @torch.inference_mode()
+    def run(count: int) -> None:
+        for _ in range(count):
+            made = run_it(frames)
+        made.cpu()  # waits for all of them
+
+    with torch.inference_mode():
+        return Candidate(run, run_it(frames).cpu().numpy())
+
+
+def _frames(runner: TorchRunner, size: tuple[int, int, int]) -> Candidate:
+    scheduler, frames = Scheduler(runner), _given(size)
+    first = scheduler.collect(scheduler.submit(frames))
+    return Candidate(lambda count: _in_flight(scheduler, scheduler.submit, frames, count), first)
+
+
+def _planes(runner: TorchRunner, size: tuple[int, int, int]) -> Candidate:
+    scheduler, frames = Scheduler(runner), torch.from_numpy(_given(size))
+    pin = torch.Tensor.pin_memory if str(runner.planes_on) != "cpu" else torch.Tensor.clone
+    pictures: Sequence[Planes] = [
+        Planes(y=pin(f[..., 0].contiguous()), uv=pin(f[::2, ::2, 1:].contiguous()), colour=_COLOUR)
+        for f in frames
+    ]
+    return Candidate(
+        lambda count: _in_flight(scheduler, scheduler.submit_planes, pictures, count), None
+    )
+
+
+def _in_flight(
+    scheduler: Scheduler, submit: Callable[[Any], Ticket], given: object, count: int
+) -> None:
+    """``count`` batches, as many at once as there is room for."""
+    tickets: deque[Ticket] = deque()
+    for _ in range(count):
+        tickets.append(submit(given))
+        if len(tickets) > 2:
+            scheduler.collect(tickets.popleft())
+    for ticket in tickets:
+        scheduler.collect(ticket)
+
+
+def _unlike(frames: Frames | None, expected: Frames | None) -> str:
+    """What is wrong with ``frames``, which have something to be compared with unless None."""
+    if frames is None or expected is None:
+        return ""
+    error = float(np.mean((frames.astype(np.float64) - expected) ** 2))
+    psnr = 10 * np.log10(255**2 / error) if error else np.inf
+    return "" if psnr >= LEAST_PSNR else f"only {psnr:.1f} dB to the network's frames"

@@ -1,0 +1,71 @@
+"""The runner's benchmark, on a CPU in the GPU's place."""
+
+import importlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cyclegan.config import ResnetConfig
+from cyclegan.networks import ResnetGenerator
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(ROOT)
+    module = importlib.import_module("bench.runner")
+    tiny = ResnetConfig(width=4, blocks=1)
+    monkeypatch.setattr(module, "ResnetGenerator", lambda: ResnetGenerator(tiny))
+    monkeypatch.setattr(module, "SIZES", ((2, 32, 48),))
+    monkeypatch.setattr(module, "SECONDS", 0.01)
+    monkeypatch.setattr(module.torch, "compile", lambda network, dynamic: network)
+    return module
+
+
+def report_in(folder: Path) -> Any:
+    return importlib.import_module("bench.report").Report(folder / "gpu", {})
+
+
+def test_each_form_is_a_row_beside_the_network(runner: Any, tmp_path: Path) -> None:
+    report = report_in(tmp_path)
+    runner.measure(report, time.monotonic() + 60, "cpu")
+    rows = report.tables["runner"]
+    forms = ["network alone", "RGB frames", "NV12 planes"]
+    assert [(row["compiled"], row["form"]) for row in rows] == [
+        (compiled, form) for compiled in (False, True) for form in forms
+    ]
+    assert all(row["error"] == "" and row["frames_per_s"] > 0 for row in rows)
+    assert [row["of_network"] for row in rows if row["form"] == forms[0]] == [1.0, 1.0]
+
+
+def test_frames_that_differ_are_told(
+    runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = runner._given
+    # The network and the runner are then given different pictures.
+    calls = iter(range(100))
+    monkeypatch.setattr(runner, "_given", lambda size: given(size) ^ (next(calls) % 3 * 127))
+    report = report_in(tmp_path)
+    runner.measure(report, time.monotonic() + 60, "cpu")
+    told = [row["error"] for row in report.tables["runner"] if row["form"] == "RGB frames"]
+    assert all(error.startswith("only ") for error in told)
+    assert runner._unlike(np.zeros(3), np.zeros(3)) == ""
+
+
+def test_what_fails_is_a_row_and_time_is_kept(
+    runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(runner, "_network", broken)
+    report = report_in(tmp_path)
+    runner.measure(report, time.monotonic() + 60, "cpu")
+    assert [row["error"] for row in report.tables["runner"]] == ["RuntimeError: no memory"] * 2
+    runner.measure(report, time.monotonic() - 1, "cpu")
+    assert report.facts["runner"] == "stopped at the time limit"
+    assert len(report.tables["runner"]) == 2
