@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cyclegan.engine.runners.replays import Replays, cuda_graphs
 from cyclegan.engine.tickets import Frames
 
 
@@ -23,6 +24,8 @@ class Lane:
         self._stream: Any = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.replayed = Replays(cuda_graphs(self._stream) if self._stream else None)
+        """Does what is to be done, on a GPU by CUDA graphs where it comes again."""
 
     @contextlib.contextmanager
     def work(self) -> Iterator[None]:

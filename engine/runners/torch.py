@@ -1,9 +1,11 @@
 """Inference with PyTorch itself, eager or compiled: on CUDA where there is one, else on the CPU.
 
 One worker thread does the computing, or hands it to the GPU, so that ``begin`` returns at once as
-it does for the others. On CUDA each slot has a stream of its own (:mod:`lanes`).
+it does for the others. On CUDA each slot has a stream of its own (:mod:`lanes`), and what comes
+again is replayed (:mod:`replays`).
 """
 
+import functools
 import importlib.util
 import shutil
 from collections.abc import Callable, Sequence
@@ -122,6 +124,7 @@ class TorchRunner:
     def close(self) -> None:
         self._worker.shutdown()
         self._frames = self._planes = None
+        self._lanes = []
 
     def _finished(self, slot: int) -> _Batch:
         future, self._batches[slot] = self._batches[slot], None
@@ -136,8 +139,9 @@ class TorchRunner:
     def _translate(self, slot: int, frames: "Tensor") -> _Batch:
         lane = self._lanes[slot]
         with lane.work():
-            made = lane.back(self._frames(lane.there(frames)))
-        return _Batch((made,), lane.done(), frames)
+            made = lane.replayed("frames", lambda x: (self._frames(x),), lane.there(frames))
+            back = tuple(map(lane.back, made))
+        return _Batch(back, lane.done(), frames)
 
     def _translate_planes(self, slot: int, pictures: "Sequence[Planes]") -> _Batch:
         import torch
@@ -146,7 +150,9 @@ class TorchRunner:
         with lane.work():
             y = torch.stack([lane.there(planes.y) for planes in pictures])
             uv = torch.stack([lane.there(planes.uv) for planes in pictures])
-            made = self._planes(y, uv, **pictures[0].coding)
+            coding = pictures[0].coding
+            run = functools.partial(self._planes, **coding)
+            made = lane.replayed(tuple(coding.values()), run, y, uv)
             back = tuple(map(lane.back, made))
         return _Batch(back, lane.done(), pictures)
 
