@@ -123,12 +123,17 @@ def planes_from_picture(
 def picture_from_planes(planes: Planes, pixel_format: str, colour: Colour) -> "VideoFrame":
     """A picture in ``pixel_format``, one of ``FORMATS``, tagged with ``colour``.
 
-    The planes are in the host's memory, which the picture shares where the format is theirs.
+    The planes are in the host's memory. They are copied: encoders keep pictures for as long as they
+    like, and let go of them in threads that know nothing of Python.
     """
     from av import VideoFrame
+    from torch.utils.dlpack import from_dlpack
 
+    height, width = planes.y.shape
     form = "nv12" if planes.depth == 8 else "p010le"
-    picture = VideoFrame.from_dlpack((planes.y, planes.uv), format=form)
+    picture = VideoFrame(width, height, form)
+    for target, plane in zip(picture.planes, (planes.y, planes.uv)):
+        from_dlpack(target).copy_(plane)
     if pixel_format != form:
         picture = _converted(picture, pixel_format, colour, colour)
     tag(picture, colour)

@@ -38,8 +38,10 @@ class Lane:
 
     def held(self, frames: Frames) -> Tensor:
         """A copy of ``frames`` that the device can fetch by itself."""
-        tensor = torch.from_numpy(frames)
-        return tensor.clone() if self._stream is None else tensor.pin_memory()
+        kind = getattr(torch, frames.dtype.name)
+        host = torch.empty(frames.shape, dtype=kind, pin_memory=self._stream is not None)
+        host.numpy()[...] = frames
+        return host
 
     def there(self, tensor: Tensor) -> Tensor:
         """``tensor`` on the device; it must be kept until the lane is done."""

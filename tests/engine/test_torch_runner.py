@@ -125,6 +125,23 @@ def test_planes_that_are_on_the_device_already_are_taken(runner: TorchRunner) ->
     assert torch.equal(here.uv, back.uv)
 
 
+def test_frames_that_may_not_be_written_are_taken(runner: TorchRunner) -> None:
+    frames = batch(0)
+    expected = runner_result(runner, frames.copy())
+    frames.flags.writeable = False
+    np.testing.assert_array_equal(runner_result(runner, frames), expected)
+    turned = np.asarray(frames)[:, ::-1]
+    assert not turned.flags.c_contiguous
+    np.testing.assert_array_equal(
+        runner_result(runner, turned), runner_result(runner, turned.copy())
+    )
+
+
+def runner_result(runner: TorchRunner, frames: Frames) -> Frames:
+    runner.begin(0, frames)
+    return runner.finish(0)
+
+
 def test_results_stay_as_they_are(runner: TorchRunner) -> None:
     scheduler = Scheduler(runner)
     first = scheduler.collect(scheduler.submit(batch(0)))
