@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cyclegan.engine.runners.replays import Replays, cuda_graphs
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.tickets import Frames, depth_of
 
 
 class Lane:
@@ -38,7 +38,7 @@ class Lane:
 
     def held(self, frames: Frames) -> Tensor:
         """A copy of ``frames`` that the device can fetch by itself."""
-        kind = getattr(torch, frames.dtype.name)
+        kind = torch.uint16 if depth_of(frames) == 16 else torch.uint8
         host = torch.empty(frames.shape, dtype=kind, pin_memory=self._stream is not None)
         host.numpy()[...] = frames
         return host
