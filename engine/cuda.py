@@ -34,6 +34,8 @@ class Cuda(Protocol):
     """One GPU. Handles of streams and buffers are integers, as TensorRT takes them."""
 
     gpu: Gpu
+    number: int
+    """Which of the GPUs it is."""
 
     def current(self) -> Any:
         """A context manager: within it this thread uses the GPU."""
@@ -150,7 +152,7 @@ class PyCuda(DriverCuda):
     def __init__(self, number: int) -> None:
         import pycuda.driver as driver
 
-        self._driver = driver
+        self._driver, self.number = driver, number
         driver.init()
         if number >= driver.Device.count():
             raise ConfigError(f"device cuda:{number}: there are {driver.Device.count()} GPUs")

@@ -32,8 +32,9 @@ class VideoOptions:
     decoder: Decoder = "auto"
     """Of the source: "nvdec", "cpu", or "auto", the first where it opens."""
     convert: Convert = "auto"
-    """Where pictures become RGB and back: "cpu"; "device", where PyTorch runs the generator, for
-    4:2:0 of 8 or 10 bits; or "auto", the device where that is a GPU and the video allows it."""
+    """Where pictures become RGB and back: "cpu"; "device", where PyTorch or TensorRT runs the
+    generator, for 4:2:0 of 8 or 10 bits; or "auto", the device where that is a GPU and the video
+    allows it."""
     compare: Compare = "none"
     """Source and translation in one picture, side by side or with a moving border."""
     live: bool = False

@@ -54,7 +54,7 @@ def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptio
         "source": [str(path.resolve()), state.st_size, state.st_mtime_ns],
         "options": repr(options),
         "depths": list(translator.depths),
-        "planes": translator.planes_on,
+        "planes": None if options.convert == "cpu" else translator.planes_on,
         "first frame": hashlib.sha256(translator(frame).tobytes()).hexdigest(),
         "length": LENGTH,
         "version": cyclegan.__version__,

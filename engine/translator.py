@@ -178,6 +178,8 @@ class Translator:
         """
         if self.planes_on is None:
             raise BackendError(f"{self.description} takes RGB frames alone, no planes")
+        for planes in pictures[:1]:
+            self._padded_to(planes.y.shape)
         most = self.max_batch
         tickets = [
             self._scheduler.submit_planes(pictures[i : i + most])
@@ -234,14 +236,19 @@ class Translator:
         if frames.ndim not in (3, 4) or frames.shape[-1] != channels or 0 in frames.shape:
             raise FrameError(f"frames have shape {frames.shape}; expected {expected}, none empty")
 
-    def _padded(self, batch: Frames) -> Frames:
-        height, width = batch.shape[1:3]
+    def _padded_to(self, size: Sequence[int]) -> tuple[int, int]:
+        height, width = size
         padded = _padded_size((height, width), self.info.config.size_multiple)
         if self._only_size not in (None, padded):
             raise FrameError(
                 f"frames are {width}x{height}, but this translator was opened for another size; "
                 "open it without size to take any"
             )
+        return padded
+
+    def _padded(self, batch: Frames) -> Frames:
+        height, width = batch.shape[1:3]
+        padded = self._padded_to((height, width))
         if padded == (height, width):
             return batch
         below, right = padded[0] - height, padded[1] - width

@@ -49,8 +49,9 @@ def choose_way(
 
     Raises VideoError where pictures are asked to be converted on the device, and cannot be.
     """
-    device = translator.planes_on
-    if options.convert == "cpu" or (options.convert == "auto" and not is_gpu(device)):
+    if options.convert == "cpu":
+        return RgbWay(translator, depth)
+    if options.convert == "auto" and not is_gpu(translator.planes_on):
         return RgbWay(translator, depth)
     reason = _why_not(translator, layout, result, options, depth)
     if reason is None:

@@ -6,10 +6,12 @@ behind the network. What makes the CUDA calls is :mod:`cyclegan.engine.cuda`. Pl
 """
 
 import functools
+import importlib.util
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine import cuda as cuda_driver
 from cyclegan.engine import flavours
@@ -27,6 +29,10 @@ from cyclegan.engine.runners.tensorrt_slot import Slot
 from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError, ConfigError, FrameError
+
+if TYPE_CHECKING:
+    from cyclegan.engine.planes import Planes
+    from cyclegan.engine.runners.plane_slots import PlaneSlots
 
 SLOTS = 3
 """One batch is copied in, one computed, one copied out."""
@@ -194,7 +200,8 @@ class TensorRTRunner:
         channels = (info.config.in_channels, info.config.out_channels)
         self._slots = [Slot(cuda, self._contexts, profile, channels) for _ in range(self.slots)]
         self._on_device: Slot | None = None  # made when it is first asked for
-        self._channels = channels
+        self._for_planes: list[Slot] = []
+        self._channels, self._multiple = channels, info.config.size_multiple
         self._one_caller = threading.Lock()
         self.description = (
             f"{tensorrt.flavour} {tensorrt.version}, {cuda.gpu.name}, {info.precision}"
@@ -224,6 +231,39 @@ class TensorRTRunner:
                 self._on_device = Slot(self._cuda, self._contexts, self._profile, self._channels)
             return self._on_device.translate(view, stream)
 
+    @functools.cached_property
+    def planes_on(self) -> str | None:
+        """The GPU, if PyTorch sees it too: its kernels convert planes. Imports PyTorch."""
+        if self._channels != (3, 3) or importlib.util.find_spec("torch") is None:
+            return None
+        import torch
+
+        return f"cuda:{self._cuda.number}" if torch.cuda.is_available() else None
+
+    def begin_planes(self, slot: int, pictures: "Sequence[Planes]") -> None:
+        self._plane_slots.begin(slot, pictures)
+
+    def finish_planes(self, slot: int) -> "list[Planes]":
+        return self._plane_slots.finish(slot)
+
+    @functools.cached_property
+    def _plane_slots(self) -> "PlaneSlots":
+        from cyclegan.engine.runners.plane_slots import PlaneSlots
+
+        assert self.planes_on is not None
+        with self._one_caller:
+            self._for_planes = [
+                Slot(self._cuda, self._contexts, self._profile, self._channels)
+                for _ in range(self.slots)
+            ]
+        translators = [functools.partial(self._translate_in, slot) for slot in self._for_planes]
+        return PlaneSlots(self.planes_on, self._multiple, translators)
+
+    def _translate_in(self, slot: Slot, frames: Any, stream: int) -> DeviceFrames:
+        view = device_view(frames, stream)
+        _check_profile(self._profile, view.shape[:3])
+        return slot.translate(view, stream)
+
     def refit(self, graph: bytes) -> None:
         """Put other weights in, of a graph like the plan's own (:func:`typed_graph`), serialised.
 
@@ -242,11 +282,11 @@ class TensorRTRunner:
             )
 
     def close(self) -> None:
-        for slot in self._slots:
+        for slot in (*self._slots, *self._for_planes):
             slot.close()
         if self._on_device is not None:
             self._on_device.close()
-        self._slots, self._on_device, self._engine = [], None, None
+        self._slots, self._for_planes, self._on_device, self._engine = [], [], None, None
         with self._cuda.current():
             self._contexts.close()
         self._cuda.close()

@@ -10,8 +10,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine.runners.settings import Settings
@@ -20,9 +19,11 @@ from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cyclegan.engine.planes import Planes
+    from cyclegan.engine.runners.lanes import Begun
+
+Made = TypeVar("Made")
+"""What comes of a batch."""
 
 
 def missing() -> str | None:
@@ -53,17 +54,6 @@ def open_compiled_runner(source: Source, settings: Settings) -> "TorchRunner":
     return TorchRunner(source, settings, compiled=True)
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """What one slot is at work on."""
-
-    made: "tuple[Tensor, ...]"
-    """On the host; there once ``wait`` has returned."""
-    wait: Callable[[], None]
-    given: object
-    """Kept until the device has read it."""
-
-
 class TorchRunner:
     """The generator on one device, channels last, between RGB frames or between planes."""
 
@@ -87,74 +77,47 @@ class TorchRunner:
         except (RuntimeError, AssertionError) as error:
             raise BackendError(f"PyTorch cannot load {source.name}: {error}") from error
         config = source.info.config
-        networks = (
-            FrameToFrame(generator, dtype),
-            PlanesToPlanes(generator, dtype, config.size_multiple),
-        )
-        self._frames: Any
-        self._planes: Any
-        self._frames, self._planes = (
-            torch.compile(network, dynamic=False) if compiled else network for network in networks
-        )
+        frames = FrameToFrame(generator, dtype)
+        planes = PlanesToPlanes(generator, dtype, config.size_multiple)
+        self._frames: Any = torch.compile(frames, dynamic=False) if compiled else frames
+        self._planes: Any = torch.compile(planes, dynamic=False) if compiled else planes
         is_colour = config.in_channels == config.out_channels == 3
         self.dtype = dtype
         self.planes_on = str(device) if is_colour else None
         self.max_batch = 8 if device.type == "cuda" else 1
         self.description = f"PyTorch{' compiled' if compiled else ''}, {device}, {dtype}"
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="translate")
-        self._batches: list[Future[_Batch] | None] = [None] * self.slots
+        self._begun: list[Future[Begun] | None] = [None] * self.slots
 
     def begin(self, slot: int, frames: Frames) -> None:
-        held = self._lanes[slot].held(frames)
-        self._batches[slot] = self._worker.submit(self._translate, slot, held)
+        lane = self._lanes[slot]
+        run = functools.partial(lane.replayed, "frames", lambda x: (self._frames(x),))
+        self._begun[slot] = self._worker.submit(lane.begin_frames, lane.held(frames), run)
 
     def finish(self, slot: int) -> Frames:
-        (made,) = self._finished(slot).made
-        frames: Frames = made.numpy()
-        return frames
+        return self._finish(slot, lambda begun: begun.frames())
 
     def begin_planes(self, slot: int, pictures: "Sequence[Planes]") -> None:
-        self._batches[slot] = self._worker.submit(self._translate_planes, slot, pictures)
+        lane, coding = self._lanes[slot], pictures[0].coding
+        network = functools.partial(self._planes, **coding)
+        run = functools.partial(lane.replayed, tuple(coding.values()), network)
+        self._begun[slot] = self._worker.submit(lane.begin_planes, pictures, run)
 
     def finish_planes(self, slot: int) -> "list[Planes]":
-        batch = self._finished(slot)
-        pictures = cast("Sequence[Planes]", batch.given)
-        return [replace(given, y=y, uv=uv) for given, y, uv in zip(pictures, *batch.made)]
+        return self._finish(slot, lambda begun: begun.planes())
 
     def close(self) -> None:
         self._worker.shutdown()
         self._frames = self._planes = None
         self._lanes = []
 
-    def _finished(self, slot: int) -> _Batch:
-        future, self._batches[slot] = self._batches[slot], None
+    def _finish(self, slot: int, take: "Callable[[Begun], Made]") -> "Made":
+        future, self._begun[slot] = self._begun[slot], None
         assert future is not None, "finish without begin"
         try:
-            batch = future.result()
-            batch.wait()  # the one place where the host waits for the device
+            return take(future.result())
         except RuntimeError as error:
             raise BackendError(f"PyTorch failed on a batch: {error}") from error
-        return batch
-
-    def _translate(self, slot: int, frames: "Tensor") -> _Batch:
-        lane = self._lanes[slot]
-        with lane.work():
-            made = lane.replayed("frames", lambda x: (self._frames(x),), lane.there(frames))
-            back = tuple(map(lane.back, made))
-        return _Batch(back, lane.done(), frames)
-
-    def _translate_planes(self, slot: int, pictures: "Sequence[Planes]") -> _Batch:
-        import torch
-
-        lane = self._lanes[slot]
-        with lane.work():
-            y = torch.stack([lane.there(planes.y) for planes in pictures])
-            uv = torch.stack([lane.there(planes.uv) for planes in pictures])
-            coding = pictures[0].coding
-            run = functools.partial(self._planes, **coding)
-            made = lane.replayed(tuple(coding.values()), run, y, uv)
-            back = tuple(map(lane.back, made))
-        return _Batch(back, lane.done(), pictures)
 
 
 def module_device_dtype(name: str, settings: Settings) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ class FakeCuda:
     """:class:`cyclegan.engine.cuda.Cuda` on NumPy arrays."""
 
     def __init__(self, memory: int = 1 << 30) -> None:
-        self.gpu = GPU
+        self.gpu, self.number = GPU, 0
         self.free = memory
         self.buffers: dict[int, Frames] = {}
         self.queues: dict[int, list[Callable[[], None]]] = {}
