@@ -38,8 +38,8 @@ def profile_from_flags(
 class Settings(PlanSettings):
     """How the plan is built."""
 
-    # As PlanSettings has them, but for what is no flag, or one under another name.
     profile: Annotated[Profile, arg(constructor=profile_from_flags)]
+    """The shapes that it takes."""
     precision: Suppress[BodyPrecision] = "float16"
     targets: Annotated[tuple[str, ...], arg(name="target", metavar="SM ...")] = ()
     """Compute capabilities such as 8.9; none means the GPU of this machine."""
@@ -66,6 +66,11 @@ def build(
     from cyclegan.engine.source import open_source
 
     if precision == "mixed":
+        if plan.norm == "native":
+            raise ConfigError(
+                "--precision mixed has its norms in float32: leave out --norm native, or take "
+                "--precision float16"
+            )
         plan = replace(plan, norm="float32")
     else:
         plan = replace(plan, precision=precision)
