@@ -99,8 +99,8 @@ class PlanSettings:
     norm: NormChoice = "auto"
     """Norms in the body's precision, in float32, or (auto) in the first that passes the check."""
     targets: tuple[str, ...] = ()
-    """Compute capabilities such as 8.9; none means the GPU of this machine. Kept in order, each once,
-    spelled as in 8.9."""
+    """Compute capabilities such as 8.9; none means the GPU of this machine. Whatever the spelling,
+    they are kept in order, each once, as ``8.9``."""
     flavour: Flavour | None = None
     """Which TensorRT, where both are installed."""
     optimization_level: int = 3

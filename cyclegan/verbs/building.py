@@ -1,5 +1,8 @@
 """The verb that builds TensorRT plans."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,6 +48,22 @@ class Settings(PlanSettings):
     """Compute capabilities such as 8.9; none means the GPU of this machine."""
 
 
+@contextlib.contextmanager
+def _cache_told() -> Iterator[None]:
+    """Shows on standard error what the cache logs: why something is built, or that it is there."""
+    from cyclegan.engine import cache
+
+    log, handler = logging.getLogger(cache.__name__), logging.StreamHandler()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
 def build(
     model: Positional[Model],
     plan: Settings,
@@ -61,7 +80,7 @@ def build(
     """
     from cyclegan.engine.gate import picture_frames
     from cyclegan.engine.plan import plan_from_onnx
-    from cyclegan.engine.plan_file import describe
+    from cyclegan.engine.plan_file import check_plan_target, describe
     from cyclegan.engine.progress import progress_bar
     from cyclegan.engine.source import open_source
 
@@ -74,12 +93,16 @@ def build(
         plan = replace(plan, norm="float32")
     else:
         plan = replace(plan, precision=precision)
-    source = open_source(find_model(model))
+    path = find_model(model)
+    if output is not None:
+        check_plan_target(path, output)
+    source = open_source(path)
     frames = None
     if pictures is not None:
         network = source.info.config
         frames = picture_frames(pictures, network.in_channels, network.size_multiple)
-    with progress_bar(f"building {Path(source.name).name}", "steps") as progress:
+    bar = progress_bar(f"building {Path(source.name).name}", "steps", at_once=False)
+    with _cache_told(), bar as progress:
         built = plan_from_onnx(
             source.onnx(), output, settings=plan, frames=frames, progress=progress
         )
