@@ -109,6 +109,15 @@ BAD = {
     "not four dimensions": (lambda: instance_norm(X[0]), r"\(3, 5, 6\)"),
     "one pixel": (lambda: instance_norm(X[:, :, :1, :1]), r"\(2, 3, 1, 1\)"),
     "integers": (lambda: instance_norm(X.long()), "int64"),
+    "eight bits": (
+        lambda: instance_norm(X.to(torch.float8_e4m3fn)),
+        r"float8_e4m3fn \(2, 3, 5, 6\); expected .*16, 32 or 64 bits",
+    ),
+    "weight of integers": (lambda: instance_norm(X, torch.ones(3).int()), r"weight is .*int32"),
+    "bias of integers": (lambda: instance_norm(X, None, torch.ones(3).int()), r"bias is .*int32"),
+    "negative eps": (lambda: instance_norm(X, eps=-1.0), "eps is -1.0"),
+    "no eps": (lambda: instance_norm(X, eps=float("nan")), "eps is nan"),
+    "two pads": (lambda: reflection_pad2d(X, (1, 2)), r"\(1, 2\) for \(2, 3, 5, 6\)"),  # type: ignore[arg-type]
     "residual of integers": (
         lambda: instance_norm(X, residual=X.int()),
         r"residual is torch.int32 .*expected floating",
@@ -144,6 +153,10 @@ BAD = {
     ),
     "too many images": (lambda: instance_norm(huge(65536, 1, 2, 2)), "65535 images"),
     "too many images to pad": (lambda: reflection_pad2d(huge(65536, 1, 2, 2), 1), "65535 images"),
+    "too many of both": (
+        lambda: instance_norm(huge(65535, 32768, 1, 2)),
+        r"fewer than 1073741824 of both together, got \(65535, 32768, 1, 2\)",
+    ),
     "too many channels": (lambda: reflection_pad2d(huge(1, 65536, 2, 2), 1), r"\(1, 65536, 2, 2\)"),
 }
 
