@@ -281,6 +281,8 @@ def test_operators_keep_their_contracts(layout: torch.memory_format) -> None:
     w, b = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
     mean, rstd = torch.zeros(2, 3), torch.ones(2, 3)
     padded = torch.randn(2, 3, 9, 10)
+    planes = torch.zeros(1, 4, 6).byte(), torch.zeros(1, 2, 3, 2).byte()
+    coding = [0.2126, 0.0722, 16.0, 219.0, 128.0, 224.0]
     ops = torch.ops.cyclegan
     for op, arguments in (
         (ops.instance_norm.default, (x, w, b, x.detach().clone(), 1e-5, "relu", 2, True)),
@@ -293,6 +295,8 @@ def test_operators_keep_their_contracts(layout: torch.memory_format) -> None:
         (ops.reflection_pad_backward.default, (padded, 1, 2, 3, 1)),
         (ops.frames_to_tensor.default, (torch.zeros(1, 4, 4, 3).byte(), torch.float16)),
         (ops.tensor_to_frames.default, (X,)),
+        (ops.yuv_to_tensor.default, (*planes, coding, torch.float16)),
+        (ops.tensor_to_yuv.default, (X[:, :, :4], coding, torch.uint8)),
     ):
         result = torch.library.opcheck(op, arguments)
         assert set(result.values()) == {"SUCCESS"}
