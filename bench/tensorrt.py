@@ -9,7 +9,6 @@ and runs plans with whatever TensorRT is there, through the runner itself. What 
 with its exact words; what was not run is a row that says why.
 """
 
-import argparse
 import dataclasses
 import importlib.util
 import time
@@ -21,10 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.generators import SPREAD, new_generator
 from bench.harness import figures, in_turns, record, table
+from bench.options import parser_for
 from bench.report import Report
 from bench.translate import real_frame, stream
-from cyclegan.config import ResnetConfig
 from cyclegan.engine.cuda import Cuda, PyCuda
 from cyclegan.engine.cuda import missing as pycuda_missing
 from cyclegan.engine.export import onnx_from_generator
@@ -40,20 +40,11 @@ from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.typed_graph import Norm, typed_graph
 from cyclegan.errors import CycleGANError
-from cyclegan.networks import Generator, generator_from_config, initialise
 
 BATCHES = (1, 8)
 NORMS: tuple[Norm, ...] = ("native", "float32")
 FRAMES = 64
 FIGURES = ("build_s", "psnr_db", "host_ms", "frames_per_s", "device_ms", "device_frames_per_s")
-
-
-def new_generator(width: int, blocks: int) -> Generator:
-    """With weights large enough that its pictures have many values."""
-    torch.manual_seed(0)
-    generator = generator_from_config(ResnetConfig(width=width, blocks=blocks))
-    initialise(generator, gain=0.05)
-    return generator.eval()
 
 
 def build_figures(
@@ -90,7 +81,7 @@ def measure(report: Report, *, width: int = 64, blocks: int = 9, size: int = 256
     if lacking := [name for name in modules if importlib.util.find_spec(name) is None]:
         add(report, "all", f"not run: {', '.join(lacking)} missing")
         return
-    generator, frame = new_generator(width, blocks), real_frame(size)
+    generator, frame = new_generator(width, blocks, gain=SPREAD), real_frame(size)
     with TemporaryDirectory() as folder:
         onnx = onnx_from_generator(generator, Path(folder) / "generator.onnx")
         with Translator.open(
@@ -238,16 +229,12 @@ def _median(call: Callable[[], object], repeats: int = 30) -> float:
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure building on this machine, print a table and record the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--blocks", type=int, default=9)
+    parser = parser_for(__doc__, turns=5)
     parser.add_argument("--size", type=int, default=256, help="side of the square frames")
     parser.add_argument("--target", default="8.9", help="compute capability to build for")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--output", type=Path, help="append the result to this file of JSON lines")
     given = parser.parse_args(arguments)
     with TemporaryDirectory() as folder:
-        generator = new_generator(given.width, given.blocks)
+        generator = new_generator(given.width, given.blocks, gain=SPREAD)
         onnx = onnx_from_generator(generator, Path(folder) / "generator.onnx")
         result = build_figures(
             onnx, size=given.size, target=given.target, turns=given.turns, folder=Path(folder)
