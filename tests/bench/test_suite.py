@@ -6,7 +6,7 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import peers, pytest_json, run, scaling, suite, translate, vapoursynth_peer
+from bench import (
+    accept,
+    peers,
+    prove,
+    pytest_json,
+    run,
+    scaling,
+    suite,
+    tensorrt,
+    translate,
+    vapoursynth_peer,
+)
 from bench.generators import new_generator
 from bench.harness import Timing, figures, record
 from bench.limits import Work
+from bench.options import parser_for
 from bench.peer import Given, Peer, Ready, needs
 from bench.suite import TINY, Comparison, Options, Pace, exponent, run_suite
 from cyclegan.errors import BackendError
@@ -201,6 +213,27 @@ def test_an_unknown_suite_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     assert "no suite fast; there are" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (run.main, ["--turns", "0", "--tiny", "kernels"]),
+        (accept.main, ["--why", "x", "--runs", "0"]),
+        (prove.main, ["--runs", "-1"]),
+        (tensorrt.main, ["--turns", "no"]),
+    ],
+)
+def test_counts_below_one_are_refused(
+    main: Callable[[list[str]], object], arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "expected a number from 1 up" in capsys.readouterr().err
+
+
+def test_a_dash_is_standard_output() -> None:
+    assert parser_for("", turns=1).parse_args(["--output", "-"]).output is None
+
+
 def test_scaling_fits_an_exponent_to_every_scale(tmp_path: Path) -> None:
     options = replace(TINY, sizes=((32, 32), (64, 64)), batches=(1, 4))
     rows = run_suite("scaling", scaling.comparisons, options, tmp_path / "r.jsonl")
@@ -236,8 +269,10 @@ def test_results_are_read_by_pytest_benchmark(tmp_path: Path) -> None:
     assert "video: 32x32, end to end" in (tmp_path / "t.csv").read_text()
     if drawn:
         assert "end to end" in "".join(path.read_text() for path in tmp_path.glob("plot*.svg"))
-    (tmp_path / "r.jsonl").write_text("")
-    assert pytest_json.main(files) == 2
+    for text in ("", "{"):
+        (tmp_path / "r.jsonl").write_text(text)
+        assert pytest_json.main(files) == 2
+    assert pytest_json.main([str(tmp_path / "none.jsonl"), files[1]]) == 2
 
 
 def test_a_program_that_fails_is_a_row_with_what_it_said(
