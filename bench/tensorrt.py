@@ -81,13 +81,11 @@ def measure(report: Report, *, width: int = 64, blocks: int = 9, size: int = 256
     if lacking := [name for name in modules if importlib.util.find_spec(name) is None]:
         add(report, "all", f"not run: {', '.join(lacking)} missing")
         return
-    generator, frame = new_generator(width, blocks, gain=SPREAD), real_frame(size)
+    frame = real_frame(size)
     with TemporaryDirectory() as folder:
-        onnx = onnx_from_generator(generator, Path(folder) / "generator.onnx")
-        with Translator.open(
-            generator, backend="torch", precision="float32", device="cpu"
-        ) as exact:
-            expected = exact(frame)
+        made, other = (
+            exported(width, blocks, seed, frame, Path(folder) / f"{seed}.onnx") for seed in (0, 1)
+        )
         for flavour in MODULES:
             try:
                 tensorrt = load_tensorrt(flavour)
@@ -95,7 +93,22 @@ def measure(report: Report, *, width: int = 64, blocks: int = 9, size: int = 256
                 add(report, flavour, f"not run: {error}")
                 continue
             for attempt in attempts(tensorrt):
-                _attempt(report, tensorrt, onnx, attempt, frame, expected)
+                _attempt(report, tensorrt, attempt, frame, made, other)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A generator's graph, and what it makes of the frame in float32."""
+
+    onnx: Path
+    expected: Frames
+
+
+def exported(width: int, blocks: int, seed: int, frame: Frames, path: Path) -> Exported:
+    """A generator with the weights of ``seed``, written to ``path``."""
+    generator = new_generator(width, blocks, gain=SPREAD, seed=seed)
+    with Translator.open(generator, backend="torch", precision="float32", device="cpu") as exact:
+        return Exported(onnx=onnx_from_generator(generator, path), expected=exact(frame))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,9 +119,13 @@ class Attempt:
     """None leaves the choice to TensorRT."""
     norm: Norm
     batch: int
+    refit: bool = False
+    """Whether other weights are put in at the end."""
 
     def __str__(self) -> str:
-        return f"for {self.target or 'what TensorRT takes'}, norms {self.norm}, batch {self.batch}"
+        refit = ", refittable" * self.refit
+        target = self.target or "what TensorRT takes"
+        return f"for {target}, norms {self.norm}, batch {self.batch}{refit}"
 
 
 def attempts(tensorrt: TensorRT) -> Iterator[Attempt]:
@@ -119,20 +136,21 @@ def attempts(tensorrt: TensorRT) -> Iterator[Attempt]:
         for norm in NORMS:
             for batch in BATCHES:
                 yield Attempt(target=target, norm=norm, batch=batch)
+        yield Attempt(target=target, norm=NORMS[0], batch=BATCHES[0], refit=True)
 
 
 def _attempt(
     report: Report,
     tensorrt: TensorRT,
-    onnx: Path,
     attempt: Attempt,
     frame: Frames,
-    expected: Frames,
+    made: Exported,
+    other: Exported,
 ) -> None:
     """One row: figures, or the exact words of the refusal."""
     name = f"{tensorrt.flavour} {tensorrt.version} {attempt}"
     try:
-        figures = run(report, tensorrt, onnx, attempt, frame, expected)
+        figures = run(report, tensorrt, attempt, frame, made, other)
         add(report, name, "ran", **figures)
     except Exception as error:  # a refusal is a result; the other rows must not be lost with it
         add(report, name, f"refused: {type(error).__name__}: {error}")
@@ -147,39 +165,47 @@ def add(report: Report, attempt: str, result: str, **figures: Any) -> None:
 def run(
     report: Report,
     tensorrt: TensorRT,
-    onnx: Path,
     attempt: Attempt,
     frame: Frames,
-    expected: Frames,
+    made: Exported,
+    other: Exported,
 ) -> dict[str, Any]:
-    """Build, load, check and time one plan."""
-    from bench.tensorrt_checks import check_all
+    """Build, load, check and time one plan; then put the weights of ``other`` in, where asked."""
+    from bench.tensorrt_checks import check, check_all, refitted
 
     height, width, channels = frame.shape
     targets = () if attempt.target is None else (attempt.target,)
     profile = Profile.of(height, width, batch=attempt.batch)
-    settings = PlanSettings(profile=profile, targets=targets)
-    typed = typed_graph(onnx, "float16", attempt.norm).SerializeToString()
+    settings = PlanSettings(profile=profile, targets=targets, refit=attempt.refit)
+    typed = typed_graph(made.onnx, "float16", attempt.norm).SerializeToString()
     started = time.perf_counter()
     built = build_plan(tensorrt, typed, settings, attempt.norm, channels=channels)
     took = round(time.perf_counter() - started, 2)
     cuda = open_gpu()
     try:
         engine = deserialised(tensorrt, built.plan, cuda)
-        info = dataclasses.replace(read_graph_info(onnx), precision="float16")
+        info = dataclasses.replace(read_graph_info(made.onnx), precision="float16")
         runner = TensorRTRunner(tensorrt, cuda, engine, info, profile)
     except BaseException:
         cuda.close()
         raise
     with Translator(runner, info, "tensorrt") as translator:
-        score = compare(translator(frame), expected)
-        check_all(report, f"{tensorrt.flavour} {attempt}", translator, runner, frame)
-        return {
+        score = compare(translator(frame), made.expected)
+        name = f"{tensorrt.flavour} {attempt}"
+        check_all(report, name, translator, runner, frame)
+        figures = {
             "build_s": took,
             "psnr_db": round(score.psnr_db, 1),
             **_host(translator, frame, attempt.batch),
             **_device(runner, frame, attempt.batch),
         }
+        if attempt.refit:
+            weights = typed_graph(other.onnx, "float16", attempt.norm).SerializeToString()
+            check(
+                report, name, "refit",
+                lambda: refitted(translator, runner, frame, weights, other.expected),
+            )  # fmt: skip
+        return figures
 
 
 def open_gpu() -> Cuda:

@@ -130,5 +130,5 @@ def test_no_flavour_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(flavours, "MODULES", {"tensorrt": "no_such_tensorrt"})
     assert "pip install 'cyclegan-engine[tensorrt]'" in str(missing())
-    with pytest.raises(BackendError, match="no TensorRT: tensorrt is not installed"):
+    with pytest.raises(BackendError, match="tensorrt is not installed; pip install tensorrt, with"):
         flavours.load_tensorrt.__wrapped__("tensorrt")
