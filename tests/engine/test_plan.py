@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,8 @@ def test_sizes_within_a_profile(graph: Path) -> None:
         profile=profile, optimization_level=1, tiling="fast", max_aux_streams=0, workspace_mib=256
     )
     assert build_plan(RTX, typed, every, "float32", channels=3).plan
+    with pytest.raises(BackendError, match="--workspace-mib is too small: raise it"):
+        build_plan(RTX, typed, replace(every, workspace_mib=1), "float32", channels=3)
     with pytest.raises(ConfigError, match="multiples of 4"):
         plan_from_onnx(graph, settings=settings(profile=Profile.of(66, 96)))
 
