@@ -17,6 +17,7 @@ from bench import compare, gates
 from bench.compare import WIDEST_BAND, Baseline, Verdict, expected_from
 from bench.gates import QUICK, Gate, Values
 from bench.machine import machine, slug
+from bench.options import count_argument
 from bench.quick import BASELINES, counted, this_run
 from bench.suite import Options
 from bench.suites import GATES
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and write both baselines; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--why", required=True, help="what changed, in a sentence")
-    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--runs", type=count_argument, default=RUNS)
     parser.add_argument("--counts-only", action="store_true", help="leave the gates as they are")
     given = parser.parse_args(arguments)
     if not given.why.strip():

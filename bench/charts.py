@@ -2,6 +2,7 @@
 
 import io
 
+from bench.machine import cores_in_words
 from bench.suite import Row
 
 
@@ -32,7 +33,7 @@ def draw(rows: list[Row]) -> str:
         axes.bar_label(held, fmt="%.3g", padding=4)
         axes.invert_yaxis()
         machine = chosen[0]["machine"]
-        where = f"{machine['cpu']}, {machine['cores']} cores"
+        where = f"{machine['cpu']}, {cores_in_words(machine)}"
         axes.set(xlabel="frames/s", title=f"{chosen[0]['comparison']}, {where}")
         axes.margins(x=0.12)
         drawn = io.StringIO()

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.peers import new_generator
+from bench.generators import new_generator
 from bench.suite import Comparison, Options
 from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.engine.tickets import Frames
@@ -24,7 +24,7 @@ def end_to_end(options: Options) -> Iterator[Comparison]:
     frames = sample_frames(FRAMES, *size)
     with (
         tempfile.TemporaryDirectory() as folder,
-        Translator.open(new_generator(options), size=size) as translator,
+        Translator.open(new_generator(options.width, options.blocks), size=size) as translator,
     ):
         clip, out = Path(folder) / "in.mp4", Path(folder) / "out.mp4"
         write_clip(clip, frames)

@@ -96,15 +96,16 @@ def bytes_copied() -> Counts:
     OpenVINO's has one copy in, so that the caller may reuse his frames, and one out, which he owns.
     PyTorch's has the copy in: its result is memory of PyTorch's own, which Python does not see.
     """
-    from bench.peers import new_generator
+    from bench.generators import new_generator
     from cyclegan.engine.translator import Translator
 
     frames, counts = sample_frames(1, SIDE, SIDE), {}
+    generator, size = new_generator(TINY.width, TINY.blocks), (SIDE, SIDE)
     names = {"openvino": "KiB copied per frame", "torch": "KiB copied per frame, PyTorch"}
     for backend, name in names.items():
         if importlib.util.find_spec(backend) is None:
             continue
-        with Translator.open(new_generator(TINY), backend=backend, size=(SIDE, SIDE)) as translator:
+        with Translator.open(generator, backend=backend, size=size) as translator:
             stream(translator, [frames] * 4)
             counts[name] = _new_kib(lambda: translator(frames))
     return counts

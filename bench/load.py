@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.peers import new_generator
+from bench.generators import new_generator
 from bench.suite import Comparison, Options
 from cyclegan.engine.export import onnx_from_generator
 from cyclegan.engine.runners import BACKENDS
@@ -41,8 +41,9 @@ def opening(options: Options) -> Iterator[Comparison]:
         )
         return
     size = options.sizes[0]
+    generator = new_generator(options.width, options.blocks)
     with tempfile.TemporaryDirectory() as folder:
-        onnx = onnx_from_generator(new_generator(options), Path(folder) / "generator.onnx")
+        onnx = onnx_from_generator(generator, Path(folder) / "generator.onnx")
         blob = _compiled(onnx, size).export_model().getvalue()
 
         def ours(count: int) -> None:
@@ -69,8 +70,9 @@ def opening(options: Options) -> Iterator[Comparison]:
 def starting(options: Options) -> Iterator[Comparison]:
     """Processes: what importing costs, and the first frame from an engine in the cache."""
     height, width = options.sizes[0]
+    generator = new_generator(options.width, options.blocks)
     with tempfile.TemporaryDirectory() as folder:
-        onnx = onnx_from_generator(new_generator(options), Path(folder) / "generator.onnx")
+        onnx = onnx_from_generator(generator, Path(folder) / "generator.onnx")
         commands = {
             "python -c pass": ["-c", "pass"],
             "import cyclegan": ["-c", "import cyclegan"],

@@ -58,9 +58,14 @@ def in_words(card: Card) -> str:
     versions = card.get("versions", {})
     with_what = "".join(f", {name} {version}" for name, version in versions.items() if version)
     return (
-        f"{card['cpu']}, {card['cores']} cores ({sets}){gpu}; {card['system']}, "
+        f"{card['cpu']}, {cores_in_words(card)} ({sets}){gpu}; {card['system']}, "
         f"Python {card['python']}{with_what}"
     )
+
+
+def cores_in_words(card: Card) -> str:
+    """``1 core``, ``2 cores``."""
+    return "1 core" if card["cores"] == 1 else f"{card['cores']} cores"
 
 
 def clocks() -> dict[str, float | None]:

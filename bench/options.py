@@ -12,9 +12,23 @@ def parser_for(doc: str | None, *, turns: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("--width", type=int, default=64, help="channels of the generator")
     parser.add_argument("--blocks", type=int, default=9, help="its residual blocks")
-    parser.add_argument("--turns", type=int, default=turns)
-    parser.add_argument("--output", type=Path, help="append the result to this file of JSON lines")
+    parser.add_argument("--turns", type=count_argument, default=turns)
+    parser.add_argument(
+        "--output", type=output_argument, help="append the result to this file of JSON lines"
+    )
     return parser
+
+
+def count_argument(text: str) -> int:
+    """A number from 1 up, for ``add_argument``."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a number from 1 up")
+    return int(text)
+
+
+def output_argument(text: str) -> Path | None:
+    """A file, or None, standard output, for ``-``; for ``add_argument``."""
+    return None if text == "-" else Path(text)
 
 
 def size_argument(text: str) -> Size:

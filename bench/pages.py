@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench import aims, charts
-from bench.machine import in_words, slug
+from bench.machine import cores_in_words, in_words, slug
 from bench.suite import Row
 from bench.suites import PROGRAMS, SUITES
 
@@ -132,8 +132,7 @@ def _title(rows: list[Row]) -> str:
     machine = rows[-1]["machine"]
     gpu = f", {machine['gpu']['name']}" if machine.get("gpu") else ""
     revision = f" ({machine['revision']})" if machine.get("revision") else ""
-    cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
-    return f"{machine['cpu']}{revision}, {cores}{gpu}"
+    return f"{machine['cpu']}{revision}, {cores_in_words(machine)}{gpu}"
 
 
 def _measured_with(rows: list[Row]) -> str:

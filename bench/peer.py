@@ -63,8 +63,3 @@ def needs(module: str, advice: str = "") -> Callable[[], str | None]:
         return f"{module} is not installed{advice}"
 
     return missing
-
-
-def never(given: Given) -> Ready:
-    """The ``open`` of a peer that is always missing."""
-    raise AssertionError("a peer that is missing is not opened")

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from bench import vapoursynth_peer
+from bench.generators import new_generator
 from bench.limits import frame_work
-from bench.peer import Given, Peer, Ready, again, needs, never
+from bench.peer import Given, Peer, Ready, again, needs
 from bench.suite import Comparison, Options
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.frame_graph import FrameToFrame
@@ -31,7 +32,7 @@ from cyclegan.engine.source import open_source
 from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
-from cyclegan.networks import Generator, generator_from_config, initialise
+from cyclegan.networks import Generator
 
 LEAST_PSNR_DB = 30.0
 EQUAL_DB = 100.0
@@ -166,9 +167,8 @@ PEERS = {
         open=vapoursynth_peer.in_vapoursynth("ort", lambda: "f32"),
         missing=vapoursynth_peer.missing("ort"),
     ),
-    "TensorRT": Peer(
-        open=never,
-        missing=_on_a_gpu(lambda: "not compared here: make gpu times it"),
+    "cyclegan-engine, TensorRT": Peer(
+        open=in_ours("tensorrt"), missing=BACKENDS["tensorrt"].why_missing
     ),
     "Torch-TensorRT, float16": Peer(
         open=in_pytorch(torch.float16, "default", "torch_tensorrt"),
@@ -180,8 +180,9 @@ PEERS = {
 
 def comparisons(options: Options) -> Iterator[Comparison]:
     """All peers at the first size, at every batch size."""
+    generator = new_generator(options.width, options.blocks)
     for batch in options.batches:
-        yield from compared(PEERS, new_generator(options), options.sizes[0], batch)
+        yield from compared(PEERS, generator, options.sizes[0], batch)
 
 
 def compared(
@@ -235,14 +236,6 @@ def settings_of(generator: Generator, size: tuple[int, int], batch: int) -> dict
         shape["blocks"] = config.blocks
     threads = torch.get_num_threads()
     return {**shape, "height_px": size[0], "width_px": size[1], "batch": batch, "threads": threads}
-
-
-def new_generator(options: Options) -> Generator:
-    """A generator with fixed random weights."""
-    torch.manual_seed(0)
-    generator = generator_from_config(ResnetConfig(width=options.width, blocks=options.blocks))
-    initialise(generator)
-    return generator
 
 
 def device() -> str:

@@ -11,6 +11,7 @@ import sys
 from bench import compare
 from bench.compare import SLOW_DOWN, Baseline, Verdict
 from bench.machine import machine
+from bench.options import count_argument
 from bench.quick import baseline_of, judged
 from bench.suites import GATES
 
@@ -24,7 +25,7 @@ def missed(verdicts: list[Verdict], baseline: Baseline) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; 0 where the gates hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--runs", type=count_argument, default=10)
     given = parser.parse_args(arguments)
     baseline = baseline_of(machine())
     if not baseline.gates:

@@ -74,7 +74,11 @@ def main(arguments: list[str] | None = None) -> int:
     if len(given) != 2:
         print("usage: python -m bench.pytest_json RESULTS.jsonl OUTPUT.json", file=sys.stderr)
         return 2
-    rows = [json.loads(line) for line in Path(given[0]).read_text().splitlines()]
+    try:
+        rows = [json.loads(line) for line in Path(given[0]).read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        print(f"error: {given[0]} is no file of JSON lines: {error}", file=sys.stderr)
+        return 2
     if not any(timed(rows)):
         print(
             f"error: {given[0]} has no timed rows; python -m bench.run writes some", file=sys.stderr

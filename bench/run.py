@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.harness import record
 from bench.machine import ROOT, in_words, machine, slug
+from bench.options import count_argument
 from bench.suite import TINY, Options, Row, run_suite
 from bench.suites import PROGRAMS, SUITES
 
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     parser.add_argument("suites", nargs="*", metavar="SUITE", help="of those that --list names")
     parser.add_argument("--list", action="store_true", help="name all suites and programs, and end")
     parser.add_argument("--tiny", action="store_true", help="smallest settings, to see it run")
-    parser.add_argument("--turns", type=int, help="how often each candidate is timed")
+    parser.add_argument("--turns", type=count_argument, help="how often each candidate is timed")
     parser.add_argument("--output", help="a file of JSON lines, or - for standard output")
     given = parser.parse_args(arguments)
     if given.list:

@@ -8,17 +8,17 @@ C library, all on one ONNX file, in one precision, with two frames in flight. Th
 have to be the Python translator's, byte for byte.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.c_library import ROOT, CTranslator, built_library
+from bench.generators import new_generator
 from bench.harness import figures, in_turns, record, table
+from bench.options import parser_for
 from bench.peers import BareOpenVINO
 from bench.translate import real_frame, stream
-from bench.video import small_or_paper
 from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
 
@@ -27,7 +27,7 @@ def measure(
     *, width: int, blocks: int, size: int, frames: int, turns: int, library: Path
 ) -> dict[str, Any]:
     """The comparison. Raises AssertionError if the library's pictures are not the translator's."""
-    generator = small_or_paper(width, blocks)
+    generator = new_generator(width, blocks)
     onnx = open_source(generator).onnx()
     frame = real_frame(size)
     batch = [frame] * frames
@@ -58,14 +58,10 @@ def measure(
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure, print a table and record the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--blocks", type=int, default=9)
+    parser = parser_for(__doc__, turns=5)
     parser.add_argument("--size", type=int, default=256, help="side of the square frames")
     parser.add_argument("--frames", type=int, default=16, help="in each turn")
-    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--library", type=Path, help="libcyclegan.so; else it is built here")
-    parser.add_argument("--output", type=Path, help="append the result to this file of JSON lines")
     given = vars(parser.parse_args(arguments))
     output = given.pop("output")
     given["library"] = given["library"] or built_library(ROOT / "build" / "runtime")

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 
 import torch
 
+from bench.generators import new_generator
 from bench.limits import frame_work
-from bench.peers import new_generator, settings_of
+from bench.peers import settings_of
 from bench.suite import Comparison, Options, Repeated
 from cyclegan.cpu import cpu_cores
 from cyclegan.engine.frame_graph import FrameToFrame
@@ -31,7 +32,7 @@ LENGTHS = (4, 8, 16, 32)
 
 def comparisons(options: Options) -> Iterator[Comparison]:
     """Over sizes up to the largest asked for (1080p where 720p is), batches, lengths, threads."""
-    generator = new_generator(options)
+    generator = new_generator(options.width, options.blocks)
     yield from over_size(generator, options)
     yield from over_batch(generator, options)
     yield from over_length(generator, options)

@@ -9,7 +9,6 @@ and runs plans with whatever TensorRT is there, through the runner itself. What 
 with its exact words; what was not run is a row that says why.
 """
 
-import argparse
 import dataclasses
 import importlib.util
 import time
@@ -21,10 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.generators import SPREAD, new_generator
 from bench.harness import figures, in_turns, record, table
+from bench.options import parser_for
 from bench.report import Report
 from bench.translate import real_frame, stream
-from cyclegan.config import ResnetConfig
 from cyclegan.engine.cuda import Cuda, PyCuda
 from cyclegan.engine.cuda import missing as pycuda_missing
 from cyclegan.engine.export import onnx_from_generator
@@ -40,20 +40,11 @@ from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.typed_graph import Norm, typed_graph
 from cyclegan.errors import CycleGANError
-from cyclegan.networks import Generator, generator_from_config, initialise
 
 BATCHES = (1, 8)
 NORMS: tuple[Norm, ...] = ("native", "float32")
 FRAMES = 64
 FIGURES = ("build_s", "psnr_db", "host_ms", "frames_per_s", "device_ms", "device_frames_per_s")
-
-
-def new_generator(width: int, blocks: int) -> Generator:
-    """With weights large enough that its pictures have many values."""
-    torch.manual_seed(0)
-    generator = generator_from_config(ResnetConfig(width=width, blocks=blocks))
-    initialise(generator, gain=0.05)
-    return generator.eval()
 
 
 def build_figures(
@@ -90,13 +81,11 @@ def measure(report: Report, *, width: int = 64, blocks: int = 9, size: int = 256
     if lacking := [name for name in modules if importlib.util.find_spec(name) is None]:
         add(report, "all", f"not run: {', '.join(lacking)} missing")
         return
-    generator, frame = new_generator(width, blocks), real_frame(size)
+    frame = real_frame(size)
     with TemporaryDirectory() as folder:
-        onnx = onnx_from_generator(generator, Path(folder) / "generator.onnx")
-        with Translator.open(
-            generator, backend="torch", precision="float32", device="cpu"
-        ) as exact:
-            expected = exact(frame)
+        made, other = (
+            exported(width, blocks, seed, frame, Path(folder) / f"{seed}.onnx") for seed in (0, 1)
+        )
         for flavour in MODULES:
             try:
                 tensorrt = load_tensorrt(flavour)
@@ -104,7 +93,22 @@ def measure(report: Report, *, width: int = 64, blocks: int = 9, size: int = 256
                 add(report, flavour, f"not run: {error}")
                 continue
             for attempt in attempts(tensorrt):
-                _attempt(report, tensorrt, onnx, attempt, frame, expected)
+                _attempt(report, tensorrt, attempt, frame, made, other)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A generator's graph, and what it makes of the frame in float32."""
+
+    onnx: Path
+    expected: Frames
+
+
+def exported(width: int, blocks: int, seed: int, frame: Frames, path: Path) -> Exported:
+    """A generator with the weights of ``seed``, written to ``path``."""
+    generator = new_generator(width, blocks, gain=SPREAD, seed=seed)
+    with Translator.open(generator, backend="torch", precision="float32", device="cpu") as exact:
+        return Exported(onnx=onnx_from_generator(generator, path), expected=exact(frame))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,9 +119,13 @@ class Attempt:
     """None leaves the choice to TensorRT."""
     norm: Norm
     batch: int
+    refit: bool = False
+    """Whether other weights are put in at the end."""
 
     def __str__(self) -> str:
-        return f"for {self.target or 'what TensorRT takes'}, norms {self.norm}, batch {self.batch}"
+        refit = ", refittable" * self.refit
+        target = self.target or "what TensorRT takes"
+        return f"for {target}, norms {self.norm}, batch {self.batch}{refit}"
 
 
 def attempts(tensorrt: TensorRT) -> Iterator[Attempt]:
@@ -128,20 +136,21 @@ def attempts(tensorrt: TensorRT) -> Iterator[Attempt]:
         for norm in NORMS:
             for batch in BATCHES:
                 yield Attempt(target=target, norm=norm, batch=batch)
+        yield Attempt(target=target, norm=NORMS[0], batch=BATCHES[0], refit=True)
 
 
 def _attempt(
     report: Report,
     tensorrt: TensorRT,
-    onnx: Path,
     attempt: Attempt,
     frame: Frames,
-    expected: Frames,
+    made: Exported,
+    other: Exported,
 ) -> None:
     """One row: figures, or the exact words of the refusal."""
     name = f"{tensorrt.flavour} {tensorrt.version} {attempt}"
     try:
-        figures = run(report, tensorrt, onnx, attempt, frame, expected)
+        figures = run(report, tensorrt, attempt, frame, made, other)
         add(report, name, "ran", **figures)
     except Exception as error:  # a refusal is a result; the other rows must not be lost with it
         add(report, name, f"refused: {type(error).__name__}: {error}")
@@ -156,39 +165,47 @@ def add(report: Report, attempt: str, result: str, **figures: Any) -> None:
 def run(
     report: Report,
     tensorrt: TensorRT,
-    onnx: Path,
     attempt: Attempt,
     frame: Frames,
-    expected: Frames,
+    made: Exported,
+    other: Exported,
 ) -> dict[str, Any]:
-    """Build, load, check and time one plan."""
-    from bench.tensorrt_checks import check_all
+    """Build, load, check and time one plan; then put the weights of ``other`` in, where asked."""
+    from bench.tensorrt_checks import check, check_all, refitted
 
     height, width, channels = frame.shape
     targets = () if attempt.target is None else (attempt.target,)
     profile = Profile.of(height, width, batch=attempt.batch)
-    settings = PlanSettings(profile=profile, targets=targets)
-    typed = typed_graph(onnx, "float16", attempt.norm).SerializeToString()
+    settings = PlanSettings(profile=profile, targets=targets, refit=attempt.refit)
+    typed = typed_graph(made.onnx, "float16", attempt.norm).SerializeToString()
     started = time.perf_counter()
     built = build_plan(tensorrt, typed, settings, attempt.norm, channels=channels)
     took = round(time.perf_counter() - started, 2)
     cuda = open_gpu()
     try:
         engine = deserialised(tensorrt, built.plan, cuda)
-        info = dataclasses.replace(read_graph_info(onnx), precision="float16")
+        info = dataclasses.replace(read_graph_info(made.onnx), precision="float16")
         runner = TensorRTRunner(tensorrt, cuda, engine, info, profile)
     except BaseException:
         cuda.close()
         raise
     with Translator(runner, info, "tensorrt") as translator:
-        score = compare(translator(frame), expected)
-        check_all(report, f"{tensorrt.flavour} {attempt}", translator, runner, frame)
-        return {
+        score = compare(translator(frame), made.expected)
+        name = f"{tensorrt.flavour} {attempt}"
+        check_all(report, name, translator, runner, frame)
+        figures = {
             "build_s": took,
             "psnr_db": round(score.psnr_db, 1),
             **_host(translator, frame, attempt.batch),
             **_device(runner, frame, attempt.batch),
         }
+        if attempt.refit:
+            weights = typed_graph(other.onnx, "float16", attempt.norm).SerializeToString()
+            check(
+                report, name, "refit",
+                lambda: refitted(translator, runner, frame, weights, other.expected),
+            )  # fmt: skip
+        return figures
 
 
 def open_gpu() -> Cuda:
@@ -238,16 +255,12 @@ def _median(call: Callable[[], object], repeats: int = 30) -> float:
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure building on this machine, print a table and record the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--blocks", type=int, default=9)
+    parser = parser_for(__doc__, turns=5)
     parser.add_argument("--size", type=int, default=256, help="side of the square frames")
     parser.add_argument("--target", default="8.9", help="compute capability to build for")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--output", type=Path, help="append the result to this file of JSON lines")
     given = parser.parse_args(arguments)
     with TemporaryDirectory() as folder:
-        generator = new_generator(given.width, given.blocks)
+        generator = new_generator(given.width, given.blocks, gain=SPREAD)
         onnx = onnx_from_generator(generator, Path(folder) / "generator.onnx")
         result = build_figures(
             onnx, size=given.size, target=given.target, turns=given.turns, folder=Path(folder)

@@ -1,5 +1,6 @@
 """What a runner must do on a real GPU: each check is a row, passed or with what went wrong."""
 
+import functools
 import threading
 from collections.abc import Callable
 
@@ -7,6 +8,8 @@ import numpy as np
 import torch
 
 from bench.report import Report
+from cyclegan.engine.parity import compare
+from cyclegan.engine.plan_settings import LEAST_PSNR_DB
 from cyclegan.engine.runners.tensorrt import TensorRTRunner
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
@@ -64,6 +67,20 @@ def on_device(translator: Translator, runner: TensorRTRunner, frame: Frames) -> 
     assert near <= 1, f"{near} grey levels off"
 
 
+def refitted(
+    translator: Translator, runner: TensorRTRunner, frame: Frames, graph: bytes, expected: Frames
+) -> None:
+    """After the weights of ``graph`` were put in, the pictures are ``expected``, in its CUDA graph
+    too, which was recorded before."""
+    before = translator(frame)
+    runner.refit(graph)
+    score = compare(translator(frame), expected)
+    assert score.psnr_db >= LEAST_PSNR_DB, (
+        f"{score.psnr_db:.1f} dB from the new weights, {compare(before, expected).psnr_db:.1f} dB "
+        "with the old ones"
+    )
+
+
 CHECKS: tuple[Check, ...] = (order, batches, threads, on_device)
 
 
@@ -71,10 +88,15 @@ def check_all(
     report: Report, name: str, translator: Translator, runner: TensorRTRunner, frame: Frames
 ) -> None:
     """One row for each check."""
-    for check in CHECKS:
-        try:
-            check(translator, runner, frame)
-            result = "passed"
-        except Exception as error:  # the other rows must not be lost with this one
-            result = f"FAILED: {type(error).__name__}: {error}"
-        report.add("tensorrt_checks", plan=name, check=check.__name__, result=result)
+    for one in CHECKS:
+        check(report, name, one.__name__, functools.partial(one, translator, runner, frame))
+
+
+def check(report: Report, name: str, what: str, call: Callable[[], None]) -> None:
+    """A row with what became of one check."""
+    try:
+        call()
+        result = "passed"
+    except Exception as error:  # the other rows must not be lost with this one
+        result = f"FAILED: {type(error).__name__}: {error}"
+    report.add("tensorrt_checks", plan=name, check=what, result=result)

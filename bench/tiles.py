@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from bench.generators import new_generator
 from bench.harness import record
 from bench.options import parser_for, size_argument
 from bench.translate import real_frame
-from bench.video import resident_bytes, small_or_paper
+from bench.video import resident_bytes
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
 from cyclegan.sizes import Size, size_text
@@ -28,7 +29,7 @@ MODES = ("exact", "thumbnail", "frozen")
 
 def one(mode: str, width: int, blocks: int, size: Size, precision: Any) -> dict[str, Any]:
     """Translate one frame of ``size`` (height, width) in this process."""
-    generator = small_or_paper(width, blocks)
+    generator = new_generator(width, blocks)
     before = resident_bytes("VmHWM")
     opened: Any = (
         Translator.open(generator, backend="torch", precision=precision)

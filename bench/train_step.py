@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import steps
 from bench.harness import Timing, figures, in_turns, record, table
+from bench.options import parser_for
 from cyclegan.config import DataConfig, PatchConfig, ResnetConfig
 from cyclegan.data import UnpairedPictures, batches
 from cyclegan.pictures import write_picture
@@ -143,18 +144,14 @@ def measure_loader(*, size: int, workers: int, count: int = 64, epochs: int = 4)
 
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Measure every size, print tables and record the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--blocks", type=int, default=9)
+    parser = parser_for(__doc__, turns=5)
     parser.add_argument(
         "--size", type=int, nargs="+", default=[256, 128], help="sides of the square frames"
     )
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=1, help="steps in each turn")
     parser.add_argument("--workers", type=int, default=2, help="of the loader")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="all, unless named here")
-    parser.add_argument("--output", type=Path, help="append the result to this file of JSON lines")
     given = parser.parse_args(arguments)
     names = [name for name in steps.VARIANTS if "CUDA" not in name or torch.cuda.is_available()]
     chosen = [name for name in names if name == EXACT or name in (given.variants or names)]

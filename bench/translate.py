@@ -11,6 +11,7 @@ N batch, H height, W width, C channels.
 import itertools
 from collections.abc import Iterator
 
+from bench.generators import new_generator
 from bench.peer import Peer
 from bench.peers import (
     BARE,
@@ -19,7 +20,6 @@ from bench.peers import (
     BareOpenVINO,
     compared,
     in_ours,
-    new_generator,
 )
 from bench.suite import Comparison, Options
 from cyclegan.engine.runners import BACKENDS, Precision
@@ -44,7 +44,7 @@ def engines() -> dict[str, Peer]:
 
 def comparisons(options: Options) -> Iterator[Comparison]:
     """Every engine at every size and batch size, small ones first."""
-    generator = new_generator(options)
+    generator = new_generator(options.width, options.blocks)
     for size, batch in itertools.product(options.sizes, options.batches):
         yield from compared(engines(), generator, size, batch)
 
@@ -52,7 +52,8 @@ def comparisons(options: Options) -> Iterator[Comparison]:
 def engine_only(options: Options) -> Iterator[Comparison]:
     """The first size and batch alone, of our best CPU engine: short enough for every change."""
     few = {EAGER: PEERS[EAGER], BARE: PEERS[BARE], "openvino": engines()["openvino, auto"]}
-    yield from compared(few, new_generator(options), options.sizes[0], options.batches[0])
+    generator = new_generator(options.width, options.blocks)
+    yield from compared(few, generator, options.sizes[0], options.batches[0])
 
 
 def real_frame(size: int) -> Frames:

@@ -14,12 +14,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from bench.generators import new_generator
 from bench.harness import figures, in_turns, record, table
 from bench.options import parser_for, size_argument
 from bench.translate import real_frame, stream
-from cyclegan.config import ResnetConfig
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.options import VideoOptions
@@ -27,7 +25,6 @@ from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.engine.writer import VideoWriter
-from cyclegan.networks import Generator, generator_from_config, initialise
 from cyclegan.sizes import Size, size_text
 
 SIZES = ((256, 256), (272, 640), (720, 1280))
@@ -54,14 +51,6 @@ def make_clip(path: Path, count: int, size: Size, rate: int | Fraction = 25) -> 
     return path
 
 
-def small_or_paper(width: int, blocks: int) -> Generator:
-    """A generator with fixed random weights."""
-    torch.manual_seed(0)
-    generator = generator_from_config(ResnetConfig(width=width, blocks=blocks))
-    initialise(generator)
-    return generator
-
-
 def decode(path: Path) -> list[Picture]:
     """All frames of a video, as RGB."""
     with VideoReader(path) as reader:
@@ -80,7 +69,7 @@ def encode(source: Path, path: Path, pictures: list[Picture], frames: list[Frame
 
 def measure(*, width: int, blocks: int, size: Size, frames: int, turns: int) -> dict[str, Any]:
     """End to end beside its stages, and live, for one size."""
-    generator = small_or_paper(width, blocks)
+    generator = new_generator(width, blocks)
     with (
         tempfile.TemporaryDirectory() as folder,
         Translator.open(generator, size=size) as translator,
@@ -153,7 +142,7 @@ def measure_memory(*, frames: int, size: Size) -> dict[str, Any]:
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        Translator.open(small_or_paper(4, 1), size=size) as translator,
+        Translator.open(new_generator(4, 1), size=size) as translator,
     ):
         clip = make_clip(Path(folder) / "in.mp4", frames, size)
         translate_video(clip, Path(folder) / "out.mp4", translator, progress=look)

@@ -106,7 +106,10 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
         with warnings.catch_warnings(action="ignore"):  # of a damaged file we say it ourselves
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
-        reason = str(error).split("\n")[0]
+        # Of what it does not unpickle PyTorch says how to run it all the same: we do not.
+        unpickled = isinstance(error, pickle.UnpicklingError)
+        said = "" if unpickled else str(error).partition("\n")[0]
+        reason = said or "it holds something else than tensors, or is damaged; nothing was loaded"
         raise ModelError(
             f"{path} is neither a safetensors file nor a PyTorch state_dict: {reason}"
         ) from error

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from cyclegan.engine.typed_graph import BodyPrecision, Norm
+from cyclegan.engine.typed_graph import BodyPrecision, Norm, norm_type
 from cyclegan.errors import BackendError
 
 TYPES = {"float16": "HALF", "bfloat16": "BF16", "float32": "FLOAT"}
@@ -26,7 +26,7 @@ def audit_network(network: Any, precision: BodyPrecision, norm: Norm) -> dict[st
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     expected = dict.fromkeys(_CONVOLUTIONS, TYPES[precision])
-    expected["NORMALIZATION"] = TYPES["float32" if norm == "float32" else precision]
+    expected["NORMALIZATION"] = TYPES[norm_type(norm, precision)]
     for layer in (network.get_layer(i) for i in range(network.num_layers)):
         kind, dtype = layer.type.name, layer.get_output(0).dtype.name
         if kind in expected:

@@ -68,6 +68,7 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
         ) from error
     try:
         if _usable(path, note):
+            _log.info("%s is in the cache", name)
             os.utime(sidecar(path))  # used now: the last to go
         else:
             _log.info("building %s: %s", name, why_build(name, key))

@@ -20,6 +20,10 @@ from cyclegan.errors import BackendError, ConfigError
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """Flavours by the names of their packages, and the modules; the first that imports is taken."""
 INSTALL = "pip install 'cyclegan-engine[tensorrt]', or tensorrt with the libraries of its vendor"
+_INSTALL_ONE = {
+    "tensorrt": "pip install tensorrt, with the libraries of its vendor",
+    "tensorrt-rtx": "pip install 'cyclegan-engine[plan]'",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,8 @@ def load_tensorrt(flavour: str | None = None) -> TensorRT:
             return TensorRT(flavour=name, version=trt.__version__, trt=trt)
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             problems.append(f"{name} cannot be imported ({error})")
-    raise BackendError(f"no TensorRT: {'; '.join(problems)}; {INSTALL}")
+    advice = _INSTALL_ONE[flavour] if flavour else INSTALL
+    raise BackendError(f"no TensorRT: {'; '.join(problems)}; {advice}")
 
 
 def missing() -> str | None:

@@ -21,12 +21,13 @@ from cyclegan.engine.parity import compare
 from cyclegan.engine.plan_settings import PlanSettings
 from cyclegan.engine.rounding import rounded_graph, run_on_cpu
 from cyclegan.engine.tickets import Frames
-from cyclegan.engine.typed_graph import BodyPrecision, Norm
+from cyclegan.engine.typed_graph import BodyPrecision, Norm, norm_type
 from cyclegan.errors import BackendError
 
 PICTURE = Path(cyclegan.__file__).parent / "models" / "check.jpg"
 """Two real frames of 256x256, side by side."""
 NOT_RUN = "not run on this machine: the same graph on the CPU, 16-bit tensors rounded"
+NOTHING_ROUNDED = "not run on this machine; in float32 there is nothing to round"
 RUN = "run on this machine's GPU"
 UNCHECKED = "not checked"
 _LARGEST = {"float16": 65504.0, "bfloat16": 3.3895e38, "float32": math.inf}
@@ -37,7 +38,7 @@ class Check:
     """How far a plan's pictures are from float32, in grey levels of 0..255."""
 
     how: str
-    """:data:`RUN`, :data:`NOT_RUN` or :data:`UNCHECKED`."""
+    """:data:`RUN`, :data:`NOT_RUN`, :data:`NOTHING_ROUNDED` or :data:`UNCHECKED`."""
     norm: Norm
     frames: int = 0
     max_abs: int | None = None
@@ -77,7 +78,7 @@ def choose(
     for norm in norms:
         check, made = attempt(norm)
         if reason := check.failure(settings.least_psnr_db):
-            failures.append(f"norms in {_route(norm, settings.precision)}: {reason}")
+            failures.append(f"norms in {norm_type(norm, settings.precision)}: {reason}")
             continue
         passed.append((check, made))
         if check.milliseconds is None:  # without times a second one can win nothing
@@ -107,7 +108,7 @@ def check_on_cpu(
     import onnx as library
 
     if precision == "float32":
-        return Check(how=NOT_RUN, norm=norm)
+        return Check(how=NOTHING_ROUNDED, norm=norm)
     expected, _ = run_on_cpu(library.load(onnx), frames)
     made, peaks = run_on_cpu(rounded_graph(typed), frames)
     check = compared(made, expected, NOT_RUN, norm)
@@ -183,7 +184,3 @@ def _overflow(peaks: dict[str, float], largest: float) -> str | None:
         if not peak <= largest:
             return f"{name} reaches {peak:.3g}, beyond {largest:.3g}"
     return None
-
-
-def _route(norm: Norm, precision: BodyPrecision) -> str:
-    return "float32" if norm == "float32" else precision

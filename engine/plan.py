@@ -22,7 +22,7 @@ from cyclegan.engine.flavours import TensorRT, load_tensorrt
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
 from cyclegan.engine.plan_builder import Built, Progress, build_plan
-from cyclegan.engine.plan_file import PLAN_FORMAT, PlanFile, copy_plan, read_plan
+from cyclegan.engine.plan_file import PLAN_FORMAT, PlanFile, check_plan_target, copy_plan, read_plan
 from cyclegan.engine.plan_settings import PlanSettings
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import Norm, typed_graph
@@ -50,11 +50,14 @@ def plan_from_onnx(
     what the generator takes. ``progress(done, announced)`` is called at every step of a build, and
     cancels it by raising.
 
-    Raises ModelError for another kind of graph, ConfigError for settings that contradict it,
+    Raises OutputError where ``path`` is the graph itself or not named as a plan; ModelError for
+    another kind of graph, ConfigError for settings that contradict it,
     BackendError when TensorRT is missing or refuses it, when the types are not those asked for, or
     when the pictures are too far from float32; OutputError when nothing can be written.
     """
     onnx = Path(onnx)
+    if path is not None:
+        check_plan_target(onnx, Path(path))
     info = read_graph_info(onnx)
     settings.profile.check_multiple(info.config.size_multiple)
     tensorrt, gpu = load_tensorrt(settings.flavour), next(iter(nvidia_gpus()), None)

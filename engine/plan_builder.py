@@ -185,6 +185,7 @@ _HINTS = {
     "cudaError 35": "there is no NVIDIA driver here, or it is too old for this TensorRT",
     "deconv: convolution-(bf16": "this TensorRT has no transposed convolution in bfloat16; use "
     "float16, or a generator whose upsampling is resize",
+    "workspace limit": "--workspace-mib is too small: raise it, or leave it out",
     "memory": "the GPU's memory is too small for this profile: lower its max, or --workspace-mib",
 }
 

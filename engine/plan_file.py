@@ -15,7 +15,9 @@ from cyclegan.engine.flavours import TensorRT
 from cyclegan.engine.gpus import Gpu
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan_settings import Profile, capability_name
-from cyclegan.errors import ModelError, NewerFormatError
+from cyclegan.engine.targets import check_target
+from cyclegan.engine.typed_graph import norm_type
+from cyclegan.errors import ModelError, NewerFormatError, OutputError
 from cyclegan.files import replacing
 
 PLAN_FORMAT = 1
@@ -106,10 +108,14 @@ def read_plan(path: Path) -> PlanFile:
         )
     plan = PlanFile(path=path, note=note)
     try:
-        _ = plan.profile, plan.flavour, plan.info
+        _ = plan.profile, plan.flavour, plan.info, note.key["version"]
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"the note on {path} is damaged: {error!r}; build it again") from error
+        raise _damaged(path, error) from error
     return plan
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(f"the note on {path} is damaged: {error!r}; build it again")
 
 
 def copy_plan(plan: PlanFile, target: Path) -> PlanFile:
@@ -121,10 +127,28 @@ def copy_plan(plan: PlanFile, target: Path) -> PlanFile:
     return PlanFile(path=target, note=plan.note)
 
 
+def check_plan_target(source: Path, target: Path) -> None:
+    """Raises OutputError where a plan of ``source`` must not be written to ``target``."""
+    check_target(source, target)
+    if not looks_like_plan(target):
+        raise OutputError(
+            f"{target} is no name for a plan, which is known by its suffix: end it in "
+            f"{' or '.join(SUFFIXES)}"
+        )
+
+
 def describe(plan: PlanFile) -> dict[str, Any]:
-    """What `cyclegan inspect` says of it."""
+    """What `cyclegan inspect` says of it. Raises ModelError where the note lacks something."""
+    try:
+        return _described(plan)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(plan.path, error) from error
+
+
+def _described(plan: PlanFile) -> dict[str, Any]:
     key, facts = plan.note.key, plan.note.facts
-    check, where = facts["check"], key.get("targets") or key.get("gpu")
+    where = key.get("targets") or key.get("gpu")
+    norms = norm_type(facts["norm"], key["precision"])
     digest = file_digest(plan.path) == plan.note.sha256
     return {
         "file": plan.path,
@@ -133,14 +157,18 @@ def describe(plan: PlanFile) -> dict[str, Any]:
         "domains": " -> ".join(plan.info.domains),
         "built for": f"compute capability {where}" if key.get("targets") else where,
         "sizes": plan.profile,
-        "precision": f"{key['precision']}, norms in {facts['norm']}",
+        "precision": f"{key['precision']}, norms in {norms}",
         "layers": ", ".join(f"{count} {kind}" for kind, count in facts["layers"].items()),
-        "inputs": facts["inputs"],
-        "outputs": facts["outputs"],
-        "check": _check_line(check),
+        "inputs": _ports(facts["inputs"]),
+        "outputs": _ports(facts["outputs"]),
+        "check": _check_line(facts["check"]),
         "content": "as it was built" if digest else "DAMAGED: it will not be loaded",
         "sha256": plan.note.sha256,
     }
+
+
+def _ports(ports: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{p['name']}: {p['dtype']} {'x'.join(map(str, p['shape']))}" for p in ports)
 
 
 def _check_line(check: dict[str, Any]) -> str:

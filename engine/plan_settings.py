@@ -3,6 +3,7 @@
 N batch, H height, W width. All of it is part of the cache's key.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -98,7 +99,8 @@ class PlanSettings:
     norm: NormChoice = "auto"
     """Norms in the body's precision, in float32, or (auto) in the first that passes the check."""
     targets: tuple[str, ...] = ()
-    """Compute capabilities such as 8.9; none means the GPU of this machine."""
+    """Compute capabilities such as 8.9; none means the GPU of this machine. Whatever the spelling,
+    they are kept in order, each once, as ``8.9``."""
     flavour: Flavour | None = None
     """Which TensorRT, where both are installed."""
     optimization_level: int = 3
@@ -121,24 +123,35 @@ class PlanSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.optimization_level <= 5:
             raise ConfigError(f"optimization level {self.optimization_level}; expected 0 to 5")
-        for target in self.targets:
-            capability_name(target)
+        if self.workspace_mib is not None and self.workspace_mib < 1:
+            raise ConfigError(f"workspace of {self.workspace_mib} MiB; expected 1 or more")
+        if self.max_aux_streams is not None and self.max_aux_streams < 0:
+            raise ConfigError(f"{self.max_aux_streams} auxiliary streams; expected 0 or more")
+        if not 0 <= self.least_psnr_db < math.inf:
+            raise ConfigError(f"least PSNR {self.least_psnr_db:g} dB; expected 0 or more")
+        spelled = sorted({_capability(target) for target in self.targets})
+        object.__setattr__(self, "targets", tuple(f"{major}.{minor}" for major, minor in spelled))
 
     def as_key(self) -> dict[str, str | float | bool | None]:
         """Every setting as a plain value, but for the flavour, which is known by then."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         del values["flavour"]
         values["profile"] = self.profile.shapes
-        values["targets"] = " ".join(sorted(self.targets)) or None
+        values["targets"] = " ".join(self.targets) or None
         return values
 
 
 def capability_name(target: str) -> str:
     """``SM89`` for ``8.9``, ``89`` or ``sm_89``. Raises ConfigError for what is none of these."""
+    return "SM{}{}".format(*_capability(target))
+
+
+def _capability(target: str) -> tuple[int, int]:
     match = re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", target.lower())
     if match is None:
         raise ConfigError(f"target {target!r}: expected a compute capability such as 8.9 or sm_89")
-    return "SM" + "".join(match.groups())
+    major, minor = match.groups()
+    return int(major), int(minor)
 
 
 def _shape(text: str) -> Shape:

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def progress_bar(
-    what: str, unit: str = "frames", console: "Console | None" = None
+    what: str, unit: str = "frames", console: "Console | None" = None, *, at_once: bool = True
 ) -> Iterator[Progress]:
-    """A callback that moves a bar on standard error, or on ``console``."""
+    """A callback that moves a bar on standard error, or on ``console``.
+
+    The bar is there ``at_once``, or when there is something to report.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -33,11 +36,10 @@ def progress_bar(
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console or Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(what, total=None, visible=at_once)
 
         def report(done: int, expected: int | None) -> None:
-            bar.update(
-                task, completed=done, total=None if expected is None else max(done, expected)
-            )
+            total = None if expected is None else max(done, expected)
+            bar.update(task, completed=done, total=total, visible=True)
 
         yield report

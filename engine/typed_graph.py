@@ -23,6 +23,11 @@ _NOT_DATA = {"Resize": {1, 2}}
 """Float inputs that are no data and keep their type: the region and scales of a resize."""
 
 
+def norm_type(norm: Norm, precision: BodyPrecision) -> BodyPrecision:
+    """What the norms of a route compute in."""
+    return "float32" if norm == "float32" else precision
+
+
 def typed_graph(path: Path, precision: BodyPrecision, norm: Norm) -> Any:
     """The ONNX model (protobuf) of the frame graph at ``path``, strongly typed.
 

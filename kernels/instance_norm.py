@@ -18,6 +18,7 @@ Backward recomputes x^ and the activation's sign from x; it keeps x, mean and rs
 N batch, C channels, H height, W width.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -60,6 +61,8 @@ def instance_norm(
     Raises TensorError, with the shapes, for anything else than this.
     """
     _check(x, weight, bias, activation, residual, pad)
+    if not 0 <= eps < math.inf:
+        raise TensorError(f"eps is {eps}; expected a number from 0 up")
     if not launch.has_kernels(x):
         return norm_reference(x, weight, bias, eps, activation, residual, pad, unpadded)
     z, padded, _, _ = instance_norm_op(x, weight, bias, residual, eps, activation, pad, unpadded)
@@ -123,10 +126,10 @@ def _check(
     if residual is not None:
         _check_beside(x, "residual", residual, shape)
         check_floating("the residual", residual)
-    if weight is not None:
-        _check_beside(x, "weight", weight, (shape[1],))
-    if bias is not None:
-        _check_beside(x, "bias", bias, (shape[1],))
+    for name, parameter in (("weight", weight), ("bias", bias)):
+        if parameter is not None:
+            _check_beside(x, name, parameter, (shape[1],))
+            check_floating(f"the {name}", parameter)
 
 
 def _check_beside(x: Tensor, name: str, tensor: Tensor, shape: Sequence[int]) -> None:

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
-# ruff: noqa: N803 (Triton spells constants in capitals, and wants else after return)
+# ruff: noqa: N803 (Triton spells constants in capitals)
 """Instance norm: the kernels. Ideas and byte counts: ``instance_norm.py``.
 
 Grid (splits of H x W, channel blocks, N); a program walks ``share`` pixels in tiles of

@@ -42,6 +42,8 @@ MAX_PIXELS = 1 << 30
 """Pixels are counted in 32 bits, with room for the last, partly filled program."""
 MAX_GRID = (1 << 16) - 1
 """Programs along a grid's second and third axis, where channels and images lie."""
+MAX_ROWS = 1 << 30
+"""Images times channels: the two sums of each lie at 32-bit offsets, unlike the pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,11 +177,12 @@ def check_picture(x: Tensor, what: str) -> torch.Size:
             f"{what} takes fewer than {MAX_PIXELS} pixels an image, got {tuple(shape)}; "
             "cut the image into tiles"
         )
-    # Exported graphs run no kernels: their batch stays unbounded.
-    if not torch.compiler.is_exporting() and (shape[0] > MAX_GRID or shape[1] > MAX_GRID):
+    if torch.compiler.is_exporting():  # runs no kernels: the batch stays unbounded
+        return shape
+    if max(shape[:2]) > MAX_GRID or shape[0] * shape[1] >= MAX_ROWS:
         raise TensorError(
-            f"{what} takes at most {MAX_GRID} images and channels, got {tuple(shape)}; "
-            "cut the batch into smaller ones"
+            f"{what} takes at most {MAX_GRID} images and {MAX_GRID} channels, and fewer than "
+            f"{MAX_ROWS} of both together, got {tuple(shape)}; cut the batch into smaller ones"
         )
     return shape
 

@@ -16,12 +16,15 @@ from cyclegan.errors import TensorError
 Activation = Literal["none", "relu", "leaky_relu"]
 SLOPE = 0.2
 """Of leaky_relu, for negative inputs (Isola et al. 2017)."""
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_floating(what: str, x: Tensor) -> None:
-    """Raises TensorError unless ``x`` holds floating numbers; looks at no values."""
-    if not x.is_floating_point():
-        raise TensorError(f"{what} is {x.dtype} {tuple(x.shape)}; expected floating numbers")
+    """Raises TensorError unless ``x`` holds floating numbers of 16 bits or more."""
+    if x.dtype not in FLOATING:
+        raise TensorError(
+            f"{what} is {x.dtype} {tuple(x.shape)}; expected floating numbers of 16, 32 or 64 bits"
+        )
 
 
 def pad_reference(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:

@@ -14,6 +14,7 @@ N batch, C channels, H height, W width.
 
 from torch import Tensor, nn
 
+from cyclegan.errors import TensorError
 from cyclegan.kernels import launch
 from cyclegan.kernels.reference import check_floating, pad_reference
 
@@ -29,9 +30,15 @@ def reflection_pad2d(x: Tensor, pad: Pad) -> Tensor:
     ``pad`` is one number of pixels, or (left, right, top, bottom); each at most its side less one.
     Raises TensorError, with the shapes, for more, and for numbers that are not floating.
     """
-    left, right, top, bottom = pads = (pad,) * 4 if isinstance(pad, int) else pad
+    pads = (pad,) * 4 if isinstance(pad, int) else pad
     check_floating("the input of reflection_pad2d", x)
-    launch.check_pads(launch.check_picture(x, "reflection_pad2d"), pads)
+    shape = launch.check_picture(x, "reflection_pad2d")
+    if len(pads) != 4:
+        raise TensorError(
+            f"pad is {pads} for {tuple(shape)}; expected a number, or (left, right, top, bottom)"
+        )
+    launch.check_pads(shape, pads)
+    left, right, top, bottom = pads
     if not launch.has_kernels(x):
         return pad_reference(x, left, right, top, bottom)
     padded: Tensor = reflection_pad_op(x, left, right, top, bottom)

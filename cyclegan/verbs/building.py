@@ -1,5 +1,8 @@
 """The verb that builds TensorRT plans."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -38,11 +41,27 @@ def profile_from_flags(
 class Settings(PlanSettings):
     """How the plan is built."""
 
-    # As PlanSettings has them, but for what is no flag, or one under another name.
     profile: Annotated[Profile, arg(constructor=profile_from_flags)]
+    """The shapes that it takes."""
     precision: Suppress[BodyPrecision] = "float16"
     targets: Annotated[tuple[str, ...], arg(name="target", metavar="SM ...")] = ()
     """Compute capabilities such as 8.9; none means the GPU of this machine."""
+
+
+@contextlib.contextmanager
+def _cache_told() -> Iterator[None]:
+    """Shows on standard error what the cache logs: why something is built, or that it is there."""
+    from cyclegan.engine import cache
+
+    log, handler = logging.getLogger(cache.__name__), logging.StreamHandler()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 def build(
@@ -61,20 +80,29 @@ def build(
     """
     from cyclegan.engine.gate import picture_frames
     from cyclegan.engine.plan import plan_from_onnx
-    from cyclegan.engine.plan_file import describe
+    from cyclegan.engine.plan_file import check_plan_target, describe
     from cyclegan.engine.progress import progress_bar
     from cyclegan.engine.source import open_source
 
     if precision == "mixed":
+        if plan.norm == "native":
+            raise ConfigError(
+                "--precision mixed has its norms in float32: leave out --norm native, or take "
+                "--precision float16"
+            )
         plan = replace(plan, norm="float32")
     else:
         plan = replace(plan, precision=precision)
-    source = open_source(find_model(model))
+    path = find_model(model)
+    if output is not None:
+        check_plan_target(path, output)
+    source = open_source(path)
     frames = None
     if pictures is not None:
         network = source.info.config
         frames = picture_frames(pictures, network.in_channels, network.size_multiple)
-    with progress_bar(f"building {Path(source.name).name}", "steps") as progress:
+    bar = progress_bar(f"building {Path(source.name).name}", "steps", at_once=False)
+    with _cache_told(), bar as progress:
         built = plan_from_onnx(
             source.onnx(), output, settings=plan, frames=frames, progress=progress
         )

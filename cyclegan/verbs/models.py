@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
+from cyclegan.engine.targets import check_target
+from cyclegan.errors import ConfigError
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Model
 
@@ -26,6 +28,7 @@ def import_(
     from cyclegan.config import DiscriminatorConfig
     from cyclegan.reference import import_reference
 
+    check_target(source, target)
     network: Any = import_reference(source)
     a, b = domains or ("A", "B")
     # G_A translates from A, and its D_A judges B.
@@ -57,12 +60,14 @@ def export(
         triton_repository: write a model repository of NVIDIA's Triton Inference Server
         plan: a plan of the full TensorRT that goes into the repository as well
     """
+    _check_formats(reference, triton_repository, half or depth != 8, plan)
+    path = find_model(model)
+    check_target(path, target)
     if triton_repository:
-        _export_repository(find_model(model), target, plan)
+        _export_repository(path, target, plan)
         return
     from cyclegan.checkpoint import load_discriminator, load_generator, read_info
 
-    path = find_model(model)
     if reference:
         from cyclegan.reference import export_reference
 
@@ -81,6 +86,19 @@ def export(
             depth=depth,
         )
     print(target)
+
+
+def _check_formats(
+    reference: bool, triton_repository: bool, other_graph: bool, plan: Path | None
+) -> None:
+    """Raises ConfigError for flags of which one would be ignored."""
+    if reference and triton_repository:
+        raise ConfigError("give --reference or --triton-repository, not both")
+    if (reference or triton_repository) and other_graph:
+        holds = "a .pth holds weights" if reference else "a repository holds the float32 graph"
+        raise ConfigError(f"{holds}: leave out --half and --depth")
+    if plan is not None and not triton_repository:
+        raise ConfigError("--plan goes into a repository: add --triton-repository, or leave it out")
 
 
 def _export_repository(model: Path, folder: Path, plan: Path | None) -> None:

@@ -6,7 +6,7 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import peers, pytest_json, run, scaling, suite, translate, vapoursynth_peer
+from bench import (
+    accept,
+    peers,
+    prove,
+    pytest_json,
+    run,
+    scaling,
+    suite,
+    tensorrt,
+    translate,
+    vapoursynth_peer,
+)
+from bench.generators import new_generator
 from bench.harness import Timing, figures, record
 from bench.limits import Work
-from bench.peer import Given, Peer, Ready, needs, never
+from bench.options import parser_for
+from bench.peer import Given, Peer, Ready, needs
 from bench.suite import TINY, Comparison, Options, Pace, exponent, run_suite
 from cyclegan.errors import BackendError
 
@@ -110,12 +123,16 @@ def test_engines_are_compared_with_each_other_and_with_the_limit(tmp_path: Path)
 
 def test_peers_that_cannot_run_here_are_rows(tmp_path: Path) -> None:
     few = {name: peers.PEERS[name] for name in (peers.EAGER, "ONNX Runtime, float32")}
+
+    def never(given: Given) -> Ready:
+        raise AssertionError("a peer that is missing is opened")
+
     gone = Peer(open=never, missing=needs("no_such_module", "; get it"))
 
     def fails(given: Given) -> Ready:
         raise RuntimeError("no\ndriver")
 
-    generator = peers.new_generator(TINY)
+    generator = new_generator(TINY.width, TINY.blocks)
     rows = run_suite(
         "peers",
         lambda options: peers.compared(
@@ -137,14 +154,13 @@ def test_wrong_frames_stop_the_comparison_before_it_is_timed() -> None:
 
     wrong = {"wrong": Peer(open=inverted)}
     with pytest.raises(AssertionError, match="wrong is wrong"):
-        next(peers.compared(wrong, peers.new_generator(TINY), (32, 32), 1))
+        next(peers.compared(wrong, new_generator(TINY.width, TINY.blocks), (32, 32), 1))
 
 
 def test_every_peer_says_whether_it_can_run() -> None:
     for name, peer in peers.PEERS.items():
         reason = peer.missing()
         assert reason is None or reason.strip(), name
-        assert peer.open is not never or reason
 
 
 def test_the_graph_between_pixels_is_the_frame_graphs_middle(tmp_path: Path) -> None:
@@ -152,7 +168,7 @@ def test_the_graph_between_pixels_is_the_frame_graphs_middle(tmp_path: Path) -> 
 
     from cyclegan.engine.source import open_source
 
-    frames, generator = peers.sample_frames(1, 32, 48), peers.new_generator(TINY)
+    frames, generator = peers.sample_frames(1, 32, 48), new_generator(TINY.width, TINY.blocks)
     source = open_source(generator).onnx()
     vapoursynth_peer.cut_graph(source, tmp_path / "cut.onnx", 32, 48)
     (whole,) = onnxruntime.InferenceSession(source).run(None, {"frames": frames})
@@ -168,7 +184,7 @@ def test_vapoursynth_translates_the_same_frames_or_says_why_not(
     """With VAPOURSYNTH_PYTHON this runs the pipeline itself, else it holds the reasons."""
     few = {name: peer for name, peer in peers.PEERS.items() if name.startswith("VapourSynth")}
     assert len(few) == 2
-    (compared,) = peers.compared(few, peers.new_generator(TINY), (32, 48), 3)
+    (compared,) = peers.compared(few, new_generator(TINY.width, TINY.blocks), (32, 48), 3)
     for name in few:
         if name in compared.absent:
             assert "VAPOURSYNTH_PYTHON names one" in compared.absent[name]
@@ -185,7 +201,8 @@ def test_a_pipeline_that_stops_says_its_last_words(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(vapoursynth_peer, "PIPELINE", Path("no_such_program.py"))
     with ExitStack() as opened:
         frames = peers.sample_frames(1, 32, 48)
-        given_ = Given(generator=peers.new_generator(TINY), frames=frames, opened=opened)
+        generator = new_generator(TINY.width, TINY.blocks)
+        given_ = Given(generator=generator, frames=frames, opened=opened)
         with pytest.raises(BackendError, match=r"pipeline stopped: .*can't open file"):
             vapoursynth_peer.in_vapoursynth("ov", lambda: "f32")(given_)
 
@@ -194,6 +211,27 @@ def test_an_unknown_suite_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         run.main(["fast"])
     assert "no suite fast; there are" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (run.main, ["--turns", "0", "--tiny", "kernels"]),
+        (accept.main, ["--why", "x", "--runs", "0"]),
+        (prove.main, ["--runs", "-1"]),
+        (tensorrt.main, ["--turns", "no"]),
+    ],
+)
+def test_counts_below_one_are_refused(
+    main: Callable[[list[str]], object], arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "expected a number from 1 up" in capsys.readouterr().err
+
+
+def test_a_dash_is_standard_output() -> None:
+    assert parser_for("", turns=1).parse_args(["--output", "-"]).output is None
 
 
 def test_scaling_fits_an_exponent_to_every_scale(tmp_path: Path) -> None:
@@ -231,8 +269,10 @@ def test_results_are_read_by_pytest_benchmark(tmp_path: Path) -> None:
     assert "video: 32x32, end to end" in (tmp_path / "t.csv").read_text()
     if drawn:
         assert "end to end" in "".join(path.read_text() for path in tmp_path.glob("plot*.svg"))
-    (tmp_path / "r.jsonl").write_text("")
-    assert pytest_json.main(files) == 2
+    for text in ("", "{"):
+        (tmp_path / "r.jsonl").write_text(text)
+        assert pytest_json.main(files) == 2
+    assert pytest_json.main([str(tmp_path / "none.jsonl"), files[1]]) == 2
 
 
 def test_a_program_that_fails_is_a_row_with_what_it_said(

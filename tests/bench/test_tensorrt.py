@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,6 +47,32 @@ def test_building_is_timed_and_recorded(
     assert aims_found(result) == 3
 
 
+@pytest.mark.parametrize("replay", ["new", "old"])
+def test_weights_that_stayed_the_old_ones_are_noticed(
+    bench: Any, tmp_path: Path, replay: str
+) -> None:
+    """A CUDA graph that was recorded before must give the new pictures."""
+    frames = {"old": np.zeros((8, 8, 3), np.uint8), "new": np.full((8, 8, 3), 90, np.uint8)}
+
+    class Runner:
+        weights = "old"
+
+        def refit(self, graph: bytes) -> None:
+            self.weights = replay
+
+    runner, checks = Runner(), bench("tensorrt_checks")
+    report = bench("report").Report(tmp_path / "gpu", {})
+    checks.check(
+        report, "plan", "refit",
+        lambda: checks.refitted(
+            lambda frame: frames[runner.weights], runner, frames["old"], b"", frames["new"]
+        ),
+    )  # fmt: skip
+    (row,) = report.tables["tensorrt_checks"]
+    assert row["check"] == "refit"
+    assert row["result"] == "passed" if replay == "new" else "dB with the old" in row["result"]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU: make gpu runs it")
 def test_what_cannot_run_is_a_row_with_the_reason(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -61,11 +88,13 @@ def test_what_cannot_run_is_a_row_with_the_reason(
     full, *rtx = report.tables["tensorrt"]
     assert full["result"].startswith("not run: no TensorRT: tensorrt is not installed")
     assert set(rows) == {"tensorrt", "tensorrt-rtx"}
-    assert len(rtx) == 3
-    assert "refused: ConfigError: target 9.0" in rtx[0]["result"]
-    for row in rtx[1:]:
+    assert len(rtx) == 6
+    assert all("refused: ConfigError: target 9.0" in row["result"] for row in rtx[:2])
+    for row in rtx[2:]:
         assert row["result"].startswith("refused: ")
         assert "target" not in row["result"], "it was not built"
+        refused = "a plan that can be refitted needs a GPU" in row["result"]
+        assert refused == row["attempt"].endswith("refittable")
     assert all(row["host_ms"] is None for row in report.tables["tensorrt"])
     assert "tensorrt_checks" not in report.tables
     assert all(

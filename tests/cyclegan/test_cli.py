@@ -120,6 +120,32 @@ def test_inspect_knows_all_three_kinds(model, tmp_path, cyclegan):
     assert ".pth of the public CycleGAN" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--plan a.plan", "add --triton-repository"),
+        ("--triton-repository --half", "leave out --half and --depth"),
+        ("--reference --depth 16", "leave out --half and --depth"),
+        ("--reference --triton-repository", "not both"),
+    ],
+)
+def test_no_flag_of_export_is_ignored(flags, says, model, tmp_path, capsys):
+    assert main(["export", str(model), str(tmp_path / "out"), *flags.split()]) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_are_not_written_over(model, tmp_path, capsys):
+    own, net = tmp_path / "own.safetensors", tmp_path / "net.pth"
+    own.write_bytes(model.read_bytes())
+    export_reference(net, load_generator(model))
+    before = net.read_bytes()
+    for verb, path in (("export", own), ("import", net)):
+        assert main([verb, str(path), str(path)]) == 1
+        assert "is the source itself" in capsys.readouterr().err
+    assert (own.read_bytes(), net.read_bytes()) == (model.read_bytes(), before)
+
+
 def test_translate_and_evaluate(model, tmp_path, cyclegan):
     relief, satellite = evaluation_pairs(2, 64)
     for folder, pictures in (("relief", relief), ("satellite", satellite)):

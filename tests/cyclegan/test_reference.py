@@ -247,7 +247,12 @@ class Payload:
 
 def test_loading_executes_nothing(tmp_path):
     (tmp_path / "net.pth").write_bytes(pickle.dumps({"model.1.weight": Payload()}))
-    with pytest.raises(ModelError, match="neither a safetensors file nor a PyTorch state_dict"):
+    with pytest.raises(ModelError, match="neither a safetensors file nor a PyTorch") as refused:
+        import_reference(tmp_path / "net.pth")
+    assert "something else than tensors" in str(refused.value)
+    assert "weights_only" not in str(refused.value), "advice to run what is in the file"
+    (tmp_path / "net.pth").write_bytes(b"")
+    with pytest.raises(ModelError, match="is damaged; nothing was loaded"):
         import_reference(tmp_path / "net.pth")
 
 

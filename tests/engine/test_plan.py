@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from cyclegan.engine.rounding import run_on_cpu
 from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import typed_graph
-from cyclegan.errors import BackendError, ConfigError, DataError, ModelError
+from cyclegan.errors import BackendError, ConfigError, DataError, ModelError, OutputError
 from cyclegan.pictures import write_picture
 from cyclegan.shipped import find_model
 
@@ -222,6 +223,8 @@ def test_sizes_within_a_profile(graph: Path) -> None:
         profile=profile, optimization_level=1, tiling="fast", max_aux_streams=0, workspace_mib=256
     )
     assert build_plan(RTX, typed, every, "float32", channels=3).plan
+    with pytest.raises(BackendError, match="--workspace-mib is too small: raise it"):
+        build_plan(RTX, typed, replace(every, workspace_mib=1), "float32", channels=3)
     with pytest.raises(ConfigError, match="multiples of 4"):
         plan_from_onnx(graph, settings=settings(profile=Profile.of(66, 96)))
 
@@ -367,21 +370,44 @@ def test_the_built_in_frames_fit_every_generator() -> None:
         assert frames.std() > 30
 
 
-def _build(graph: Path) -> None:
-    plan_from_onnx(graph, settings=settings(check=False)).verified()
+def _build(graph: Path, builders: Path) -> None:
+    def note(done: int, announced: int | None) -> None:
+        (builders / str(os.getpid())).touch()
+
+    plan_from_onnx(graph, settings=settings(check=False), progress=note).verified()
 
 
-def test_processes_that_want_one_plan_build_it_once(graph: Path, own_cache: Path) -> None:
-    processes = [
-        multiprocessing.get_context("fork").Process(target=_build, args=(graph,)) for _ in range(2)
-    ]
+def test_processes_that_want_one_plan_build_it_once(
+    graph: Path, own_cache: Path, tmp_path: Path
+) -> None:
+    builders = tmp_path / "builders"
+    builders.mkdir()
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_build, args=(graph, builders)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
+    assert len(list(builders.iterdir())) == 1, "both built it"
     (note,) = own_cache.rglob("model.plan.json")
     assert json.loads(note.read_text())["facts"]["bytes"] > 0
+
+
+def test_a_plan_replaces_no_model_and_is_named_as_one(
+    model: Path, graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(model.read_bytes())
+    flags = ["--size", "96x64", "--target", "8.9"]
+    assert main(["build", str(own), str(own), *flags]) == 1
+    assert "is the source itself" in capsys.readouterr().err
+    assert own.read_bytes() == model.read_bytes()
+    with pytest.raises(OutputError, match="is the source itself"):
+        plan_from_onnx(graph, graph, settings=settings())
+    assert main(["build", str(own), str(tmp_path / "small"), *flags]) == 1
+    assert "end it in .plan or .engine" in capsys.readouterr().err
+    assert not (tmp_path / "small").exists()
 
 
 def test_the_command_line(
@@ -395,7 +421,10 @@ def test_the_command_line(
     target = tmp_path / "small.plan"
     sizes = ["--size", "96x64", "--target", "8.9"]
     assert main(["build", str(model), str(target), *sizes, "--precision", "mixed"]) == 0
-    said = capsys.readouterr().out
+    said, beside = capsys.readouterr()
+    assert "building model.plan: " in beside
+    assert main(["build", str(model), *sizes, "--norm", "float32"]) == 0
+    assert "model.plan is in the cache" in capsys.readouterr().err
     assert "float16, norms in float32" in said
     assert "dB from float32, largest difference" in said
     assert "compute capability 8.9" in said
@@ -406,6 +435,8 @@ def test_the_command_line(
     target.write_bytes(b"vtrt")
     assert main(["inspect", str(target)]) == 0
     assert "DAMAGED" in capsys.readouterr().out
+    assert main(["build", str(model), *sizes, "--precision", "mixed", "--norm", "native"]) == 1
+    assert "leave out --norm native" in capsys.readouterr().err
     for wrong, says in (
         ([], "stated sizes"),
         (["--size", "64", "--profile", "64"], "leave --size"),

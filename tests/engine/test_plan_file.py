@@ -9,7 +9,7 @@ from cyclegan.engine.cache import Note, sidecar
 from cyclegan.engine.flavours import TensorRT, load_tensorrt, missing
 from cyclegan.engine.gpus import Gpu
 from cyclegan.engine.plan import plan_from_onnx
-from cyclegan.engine.plan_file import PlanFile, copy_plan, read_plan
+from cyclegan.engine.plan_file import PlanFile, copy_plan, describe, read_plan
 from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
@@ -73,6 +73,24 @@ def test_a_plan_without_a_note_it_can_read(plan: PlanFile, tmp_path: Path) -> No
     assert plan.path.exists()
 
 
+@pytest.mark.parametrize("lacks", ["norm", "layers", "inputs", "check", "package", "precision"])
+def test_a_note_that_lacks_something_is_damaged(plan: PlanFile, lacks: str) -> None:
+    note = json.loads(sidecar(plan.path).read_text())
+    for part in (note["key"], note["facts"]):
+        part.pop(lacks, None)
+    sidecar(plan.path).write_text(json.dumps(note))
+    with pytest.raises(ModelError, match=rf"note on .* is damaged: .*{lacks}.*; build it again"):
+        describe(read_plan(plan.path))
+
+
+def test_what_inspect_says_is_in_words(plan: PlanFile) -> None:
+    said = describe(plan)
+    assert said["precision"] == "float16, norms in float16"
+    assert said["inputs"] == "frames: uint8 NxHxWx3"
+    assert said["check"] == "not checked"
+    assert said["content"] == "as it was built"
+
+
 def test_each_reason_why_a_plan_cannot_run_here(plan: PlanFile) -> None:
     assert plan.why_unusable(RTX, ADA) is None
     assert plan.why_unusable(RTX, None) is None
@@ -112,5 +130,5 @@ def test_no_flavour_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(flavours, "MODULES", {"tensorrt": "no_such_tensorrt"})
     assert "pip install 'cyclegan-engine[tensorrt]'" in str(missing())
-    with pytest.raises(BackendError, match="no TensorRT: tensorrt is not installed"):
+    with pytest.raises(BackendError, match="tensorrt is not installed; pip install tensorrt, with"):
         flavours.load_tensorrt.__wrapped__("tensorrt")

@@ -57,6 +57,20 @@ def test_settings_that_make_no_sense() -> None:
         PlanSettings(profile=profile, targets=("ada",))
     with pytest.raises(ConfigError, match="0 to 5"):
         PlanSettings(profile=profile, optimization_level=6)
+    with pytest.raises(ConfigError, match="workspace of -5 MiB; expected 1 or more"):
+        PlanSettings(profile=profile, workspace_mib=-5)
+    with pytest.raises(ConfigError, match="-1 auxiliary streams; expected 0 or more"):
+        PlanSettings(profile=profile, max_aux_streams=-1)
+    for least in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ConfigError, match=r"least PSNR .* dB; expected 0 or more"):
+            PlanSettings(profile=profile, least_psnr_db=least)
+
+
+def test_targets_are_one_set_however_they_are_written() -> None:
+    """One spelling: keys agree, and a GPU's own capability is found among them."""
+    written = PlanSettings(profile=Profile.of(64, 64), targets=("sm_120", "89", "8.9"))
+    assert written.targets == ("8.9", "12.0")
+    assert written.as_key()["targets"] == "8.9 12.0"
 
 
 def test_every_setting_is_part_of_the_key() -> None:

@@ -1,5 +1,6 @@
 """The runner around the CUDA calls, on a GPU made of NumPy; nothing here ran on a real one."""
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,6 +222,69 @@ def test_plans_that_cannot_run_here_say_why(
     assert all(cuda.closed for cuda in opened)
     assert len(opened) == 2
     assert plan.path.exists()
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_other_weights_go_into_the_engine_that_runs(
+    fits: bool, cuda: FakeCuda, engine: FakeEngine
+) -> None:
+    """The calls, in their order; what they do only a GPU can tell."""
+    calls: list[object] = []
+
+    class Trt:
+        ILogger = RTX.trt.ILogger
+
+        def Refitter(self, given: object, logger: object) -> "Trt":  # noqa: N802
+            assert given is engine
+            assert cuda.depth > 0, "no context is current"
+            return self
+
+        def OnnxParserRefitter(self, refitter: object, logger: Any) -> "Trt":  # noqa: N802
+            self.logger = logger
+            return self
+
+        def refit_from_bytes(self, graph: bytes) -> bool:
+            calls.append(graph)
+            if not fits:
+                self.logger.log(self.ILogger.Severity.ERROR, "weights stem.weight differ")
+            return fits
+
+        def refit_cuda_engine(self) -> bool:
+            calls.append("refit")
+            return True
+
+    runner = TensorRTRunner(dataclasses.replace(RTX, trt=Trt()), cuda, engine, INFO, PROFILE)
+    if fits:
+        runner.refit(b"graph")
+        assert calls == [b"graph", "refit"]
+    else:
+        with pytest.raises(BackendError, match=r"cannot be put in: .*stem\.weight.*--refit"):
+            runner.refit(b"graph")
+        assert calls == [b"graph"]
+    runner.close()
+
+
+def test_each_reason_against_a_plan_has_its_remedy() -> None:
+    """Of the driver, the GPU and the plan, as the real flavour numbers them."""
+    members = RTX.trt.EngineInvalidityDiagnostics.__members__
+    assert set(tensorrt._REMEDIES) <= set(members)
+    assert len(set(tensorrt._REMEDIES.values())) == len(tensorrt._REMEDIES)
+
+    class Runtime:
+        found = 0
+
+        def get_engine_validity(self, plan: bytes) -> tuple[object, int]:
+            return None, self.found
+
+    runtime = Runtime()
+    assert tensorrt._validity(RTX.trt, runtime, b"") == []
+    assert tensorrt._validity(RTX.trt, object(), b"") == []
+    for name, remedy in tensorrt._REMEDIES.items():
+        runtime.found = int(members[name])
+        assert tensorrt._validity(RTX.trt, runtime, b"") == [remedy]
+    runtime.found = int(members["OLD_CUDA_DRIVER"]) | int(members["UNSUPPORTED_CC"])
+    assert len(tensorrt._validity(RTX.trt, runtime, b"")) == 2
+    assert "driver is too old for it; install a newer" in tensorrt._REMEDIES["OLD_CUDA_DRIVER"]
 
 
 def test_each_absence_has_its_own_message(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:

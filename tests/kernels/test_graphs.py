@@ -40,6 +40,24 @@ def test_compiles_without_a_graph_break_forward_and_backward(build: Any) -> None
         assert float((one - other).abs().max()) < 1e-3 * scale
 
 
+@pytest.mark.parametrize("build", [generator, discriminator])
+def test_one_compilation_serves_every_size(build: Any) -> None:
+    """Symbolic height and width, whose checks must not pin them to the first size.
+
+    All are small: whether a picture is, PyTorch's own convolution asks.
+    """
+    from torch._dynamo.testing import CompileCounter
+
+    torch._dynamo.reset()
+    network, counter = build().eval(), CompileCounter()
+    compiled = torch.compile(network, backend=counter, fullgraph=True, dynamic=True)
+    with torch.no_grad():
+        for height, width in ((32, 48), (64, 32), (40, 72), (56, 64)):
+            x = torch.randn(1, 3, height, width)
+            assert torch.equal(compiled(x), network(x))
+    assert counter.frame_count == 1
+
+
 def _operators(program: torch.export.ExportedProgram) -> Counter[str]:
     return Counter(str(n.target) for n in program.graph.nodes if n.op == "call_function")
 

@@ -109,6 +109,15 @@ BAD = {
     "not four dimensions": (lambda: instance_norm(X[0]), r"\(3, 5, 6\)"),
     "one pixel": (lambda: instance_norm(X[:, :, :1, :1]), r"\(2, 3, 1, 1\)"),
     "integers": (lambda: instance_norm(X.long()), "int64"),
+    "eight bits": (
+        lambda: instance_norm(X.to(torch.float8_e4m3fn)),
+        r"float8_e4m3fn \(2, 3, 5, 6\); expected .*16, 32 or 64 bits",
+    ),
+    "weight of integers": (lambda: instance_norm(X, torch.ones(3).int()), r"weight is .*int32"),
+    "bias of integers": (lambda: instance_norm(X, None, torch.ones(3).int()), r"bias is .*int32"),
+    "negative eps": (lambda: instance_norm(X, eps=-1.0), "eps is -1.0"),
+    "no eps": (lambda: instance_norm(X, eps=float("nan")), "eps is nan"),
+    "two pads": (lambda: reflection_pad2d(X, (1, 2)), r"\(1, 2\) for \(2, 3, 5, 6\)"),  # type: ignore[arg-type]
     "residual of integers": (
         lambda: instance_norm(X, residual=X.int()),
         r"residual is torch.int32 .*expected floating",
@@ -144,6 +153,10 @@ BAD = {
     ),
     "too many images": (lambda: instance_norm(huge(65536, 1, 2, 2)), "65535 images"),
     "too many images to pad": (lambda: reflection_pad2d(huge(65536, 1, 2, 2), 1), "65535 images"),
+    "too many of both": (
+        lambda: instance_norm(huge(65535, 32768, 1, 2)),
+        r"fewer than 1073741824 of both together, got \(65535, 32768, 1, 2\)",
+    ),
     "too many channels": (lambda: reflection_pad2d(huge(1, 65536, 2, 2), 1), r"\(1, 65536, 2, 2\)"),
 }
 
@@ -268,6 +281,8 @@ def test_operators_keep_their_contracts(layout: torch.memory_format) -> None:
     w, b = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
     mean, rstd = torch.zeros(2, 3), torch.ones(2, 3)
     padded = torch.randn(2, 3, 9, 10)
+    planes = torch.zeros(1, 4, 6).byte(), torch.zeros(1, 2, 3, 2).byte()
+    coding = [0.2126, 0.0722, 16.0, 219.0, 128.0, 224.0]
     ops = torch.ops.cyclegan
     for op, arguments in (
         (ops.instance_norm.default, (x, w, b, x.detach().clone(), 1e-5, "relu", 2, True)),
@@ -280,6 +295,8 @@ def test_operators_keep_their_contracts(layout: torch.memory_format) -> None:
         (ops.reflection_pad_backward.default, (padded, 1, 2, 3, 1)),
         (ops.frames_to_tensor.default, (torch.zeros(1, 4, 4, 3).byte(), torch.float16)),
         (ops.tensor_to_frames.default, (X,)),
+        (ops.yuv_to_tensor.default, (*planes, coding, torch.float16)),
+        (ops.tensor_to_yuv.default, (X[:, :, :4], coding, torch.uint8)),
     ):
         result = torch.library.opcheck(op, arguments)
         assert set(result.values()) == {"SUCCESS"}
