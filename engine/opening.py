@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine import hardware
 from cyclegan.engine.hardware import Decoder
-from cyclegan.engine.sources import Input
+from cyclegan.engine.sources import Input, unspoken
 from cyclegan.errors import VideoError, reason_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def open_video(source: Input, decoder: Decoder, keep_on: str | None = None) -> t
 
     try:
         container = _container(source, decoder, keep_on)
+    except av.error.ProtocolNotFoundError as error:
+        raise VideoError(f"cannot read {source.name}: {unspoken(source.url)}") from error
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"cannot read {source.name} as a video: {reason_of(error)}") from error
     if problem := _problem(container, source):

@@ -171,6 +171,11 @@ def _address(name: str, form: str | None, given: dict[str, str], retry: Retry) -
     )
 
 
+def unspoken(url: str) -> str:
+    """Why an address whose protocol FFmpeg does not know cannot be opened."""
+    return f"the FFmpeg in PyAV was built without {url.partition(':')[0].lower()}"
+
+
 def output_to(target: AnyPath, container: str = "auto") -> Output:
     """How to write ``target``. Raises OutputError where its container must be named and is not."""
     name = os.fspath(target)

@@ -87,6 +87,15 @@ def test_a_camera_that_is_not_there_is_an_error_at_once(copies: Translator, tmp_
     assert leftovers(tmp_path) == []
 
 
+def test_srt_is_not_in_pyavs_ffmpeg_and_that_is_said(copies: Translator, tmp_path: Path) -> None:
+    """If this fails, PyAV's wheels have SRT now: test it, and say so in docs/video.md."""
+    with pytest.raises(VideoError, match=r"cannot read srt://.*: the FFmpeg .* without srt"):
+        translate_video("srt://127.0.0.1:1", tmp_path / "out.mp4", copies)
+    source = write_video(tmp_path / "in.mp4", smooth(2))
+    with pytest.raises(OutputError, match=r"cannot write srt://.*: the FFmpeg .* without srt"):
+        translate_video(source, "srt://127.0.0.1:1", copies)
+
+
 def test_raw_pictures_come_in_and_go_out(copies: Translator, tmp_path: Path) -> None:
     frames = np.stack(smooth(4, 46, 38))
     (tmp_path / "in.rgb").write_bytes(frames.tobytes())
