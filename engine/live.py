@@ -83,14 +83,16 @@ class EndlessReader(VideoReader):
         self._until = part.end
         self._retry = retry or Retry()
         self._stop = stop or threading.Event()
+        self._failed = 0
+        """Attempts to open it again, in a row, without a frame in between."""
+        self._rate = self.video.average_rate  # the stream goes when its container is closed
         self.left += self.copied
         self.copied = []
 
     @property
     def expected_frames(self) -> int | None:
         """As many as the chosen end asks for; None without one."""
-        rate = self.video.average_rate
-        return round(self._until * float(rate)) if self._until and rate else None
+        return round(self._until * float(self._rate)) if self._until and self._rate else None
 
     def items(self) -> Iterator["Picture | Packet[Any]"]:
         """Frames, through interruptions."""
@@ -110,6 +112,7 @@ class EndlessReader(VideoReader):
                 if self._stop.is_set() or self._is_over(picture):
                     return
                 yield picture
+                self._failed = 0
                 last, arrived = picture, time.perf_counter()
             if self._stop.is_set() or (first is None and current is self):
                 return
@@ -133,8 +136,10 @@ class EndlessReader(VideoReader):
         why = "; ".join(gone.problems) or "it ended"
         gone.problems.clear()
         gone._container.close()
-        for attempt in range(self._retry.attempts):
-            if self._stop.wait(self._retry.pause(attempt)):
+        while self._failed < self._retry.attempts:
+            pause = self._retry.pause(self._failed)
+            self._failed += 1
+            if self._stop.wait(pause):
                 return None
             try:
                 reader = self._open()
