@@ -6,15 +6,17 @@ part that is cut out begins at zero.
 """
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import Decoded, FromDecoded, Layout, Part, Picture, display_matrix
-from cyclegan.engine.opening import open_video
+from cyclegan.engine.opening import close_video, open_video
 from cyclegan.engine.sources import AnyPath, Input, input_from
 from cyclegan.errors import reason_of
 
@@ -42,13 +44,17 @@ class VideoReader:
         live: bool = False,
         decoder: Decoder = "cpu",
         keep_on: str | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         """``live``: frames come as soon as they can, not as fast. ``keep_on``: the CUDA device
-        whose memory pictures stay in where NVDEC decodes them. Raises VideoError.
+        whose memory pictures stay in where NVDEC decodes them. ``stop`` ends reading, also where
+        no frame comes. Raises VideoError.
         """
         self.source = source if isinstance(source, Input) else input_from(source)
         self.part = part or Part()
         self.name = self.source.name
+        self._stop = stop or threading.Event()
+        self._closed = False
         self._container, self.video = open_video(self.source, decoder, keep_on)
         streams, video = self._container.streams, self.video
         # Decoding frame by frame in threads holds back as many frames as there are threads, and
@@ -80,7 +86,13 @@ class VideoReader:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._container.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the source; may be called again."""
+        if not self._closed:
+            self._closed = True
+            close_video(self.source, self._container)
 
     @property
     def expected_frames(self) -> int | None:
@@ -147,7 +159,9 @@ class VideoReader:
         most, done = self.source.most_pixels, False
         self._seek()
         try:
-            for packet in self._container.demux(self.video, *self.copied):
+            for packet in self._packets():
+                if self._stop.is_set():
+                    return
                 self._note_end(packet)
                 if packet.stream is not self.video:
                     if done and self._is_past(packet):
@@ -173,7 +187,7 @@ class VideoReader:
                             self.problems.append(problem)
                             return
                         yield self._decoded(picture)
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, ValueError, TimeoutError) as error:
             why = reason_of(error)
             self.problems.append(f"reading stopped: {why}")
         if damaged:
@@ -181,6 +195,13 @@ class VideoReader:
             self.problems.append(f"{damaged} packets are damaged{unless}")
         if not done and not self.part.start:
             self._check_end(count)
+
+    def _packets(self) -> "Iterator[Packet[Any]]":
+        if self.source.is_camera:
+            silence = self.source.timeout or float("inf")
+            return camera_packets(self._container, self.video, silence, self._stop)
+        packets: Iterator[Packet[Any]] = self._container.demux(self.video, *self.copied)
+        return packets
 
     def _seek(self) -> None:
         if self.part.start and self._container.format.name.startswith(_SEEKABLE):

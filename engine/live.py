@@ -76,27 +76,34 @@ class EndlessReader(VideoReader):
         part = part or Part()
         if part.start:
             raise ConfigError(f"{source.name} begins when it is opened: a start cannot be chosen")
-        how: dict[str, Any] = {"live": live, "decoder": decoder, "keep_on": keep_on}
+        stop = stop or threading.Event()
+        how: dict[str, Any] = {"live": live, "decoder": decoder, "keep_on": keep_on, "stop": stop}
         whole = replace(part, end=None)
         super().__init__(source, whole, **how)
         self._open: Callable[[], VideoReader] = partial(VideoReader, source, whole, **how)
         self._until = part.end
         self._retry = retry or Retry()
-        self._stop = stop or threading.Event()
+        self._failed = 0
+        """Attempts to open it again, in a row, without a frame in between."""
+        self._current: VideoReader = self
+        self._rate = self.video.average_rate  # the stream goes when its container is closed
         self.left += self.copied
         self.copied = []
+
+    def __exit__(self, *error: object) -> None:
+        self._current.close()
+        super().__exit__(*error)
 
     @property
     def expected_frames(self) -> int | None:
         """As many as the chosen end asks for; None without one."""
-        rate = self.video.average_rate
-        return round(self._until * float(rate)) if self._until and rate else None
+        return round(self._until * float(self._rate)) if self._until and self._rate else None
 
     def items(self) -> Iterator["Picture | Packet[Any]"]:
         """Frames, through interruptions."""
-        current: VideoReader = self
         moved = 0
         while True:
+            current = self._current
             arrived, first = time.perf_counter(), None
             pictures = super().items() if current is self else current.items()
             for item in pictures:
@@ -110,13 +117,14 @@ class EndlessReader(VideoReader):
                 if self._stop.is_set() or self._is_over(picture):
                     return
                 yield picture
+                self._failed = 0
                 last, arrived = picture, time.perf_counter()
             if self._stop.is_set() or (first is None and current is self):
                 return
             found = self._again(current)
             if found is None:
                 return
-            current = found
+            self._current = found
             if first is not None:
                 moved = last.pts
             moved += max(1, round((time.perf_counter() - arrived) / self._base_of_all()))
@@ -132,9 +140,11 @@ class EndlessReader(VideoReader):
         """The source, opened again and of the same size; None if it stays away."""
         why = "; ".join(gone.problems) or "it ended"
         gone.problems.clear()
-        gone._container.close()
-        for attempt in range(self._retry.attempts):
-            if self._stop.wait(self._retry.pause(attempt)):
+        gone.close()
+        while self._failed < self._retry.attempts:
+            pause = self._retry.pause(self._failed)
+            self._failed += 1
+            if self._stop.wait(pause):
                 return None
             try:
                 reader = self._open()
@@ -143,6 +153,7 @@ class EndlessReader(VideoReader):
                 continue
             if problem := _other_size(reader, self.layout):
                 self.problems.append(problem)
+                reader.close()
                 return None
             reader.convert = self.convert
             return reader

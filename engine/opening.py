@@ -4,8 +4,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine import hardware
+from cyclegan.engine.cameras import camera_options, close_camera, how_to_list, not_as_asked
 from cyclegan.engine.hardware import Decoder
-from cyclegan.engine.sources import Input
+from cyclegan.engine.sources import Input, unspoken
 from cyclegan.errors import VideoError, reason_of
 
 if TYPE_CHECKING:
@@ -27,12 +28,23 @@ def open_video(source: Input, decoder: Decoder, keep_on: str | None = None) -> t
 
     try:
         container = _container(source, decoder, keep_on)
+    except av.error.ProtocolNotFoundError as error:
+        raise VideoError(f"cannot read {source.name}: {unspoken(source.url)}") from error
     except (av.FFmpegError, ValueError) as error:
-        raise VideoError(f"cannot read {source.name} as a video: {reason_of(error)}") from error
+        why = reason_of(error)
+        raise VideoError(f"cannot read {source.name} as a video: {why}{_asked(source)}") from error
     if problem := _problem(container, source):
-        container.close()
+        close_video(source, container)
         raise VideoError(f"{source.name} {problem}")
     return container, _best(container)
+
+
+def close_video(source: Input, container: Any) -> None:
+    """Let go of what :func:`open_video` gave."""
+    if source.is_camera:
+        close_camera(container)
+    else:
+        container.close()
 
 
 def _container(source: Input, decoder: Decoder, keep_on: str | None) -> Any:
@@ -72,7 +84,10 @@ def _opened(source: Input, accelerator: "HWAccel | None") -> Any:
     return av.open(
         source.url,
         format=source.format,
-        options={"max_pixels": str(source.most_pixels), **source.options},
+        # Not all of them for the decoders as well, as PyAV would: of a camera that has no frames of
+        # the size that is asked for, that one would be believed, and every frame be damaged.
+        options={"max_pixels": str(source.most_pixels)},
+        container_options=camera_options(source) if source.is_camera else dict(source.options),
         timeout=source.timeout,
         hwaccel=accelerator,
     )
@@ -94,4 +109,12 @@ def _problem(container: Any, source: Input) -> str | None:
             f"says that its frames are {video.width}x{video.height}; expected at most {most:,} "
             "pixels; if it is right, give --source-option max_pixels=NUMBER"
         )
-    return None
+    return not_as_asked(source, video) if source.is_camera else None
+
+
+def _asked(source: Input) -> str:
+    """What a camera was asked for, since a driver that refuses it does not say what of it."""
+    if not source.is_camera or not source.options:
+        return ""
+    wishes = ", ".join(f"{name}={value}" for name, value in source.options.items())
+    return f"; it was asked for {wishes}, and {how_to_list(source)}"

@@ -7,6 +7,7 @@ name                  as a source              as a target
 ``pictures/%05d.png`` numbered pictures        numbered pictures, each written whole or not at all
 ``pictures/*.png``    pictures, by name
 ``/dev/video0``       a camera (Video4Linux2)
+``/dev/v4l/by-id/*``  the same, by name
 ``rtsp://``, ...      a stream or a download   a stream
 ``/dev/null``                                  nothing is kept
 anything else         a file                   a file, which appears when it is whole
@@ -26,7 +27,7 @@ AnyPath = str | os.PathLike[str]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _NUMBERED = re.compile(r"%0?\d*d")
-_CAMERA = re.compile(r"/dev/video\d+")
+_CAMERA = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/.+)")
 MOST_PIXELS = 1 << 26
 """Of a frame, 8192x8192: what says that it is larger is damaged, or meant to fill the memory."""
 DOWNLOADS = ("http", "https")
@@ -61,6 +62,8 @@ class Input:
     options: Mapping[str, str] = field(default_factory=dict)
     endless: bool = False
     """A camera or stream: it goes on while we do, and is opened again when it breaks off."""
+    is_camera: bool = False
+    """Of Video4Linux2."""
     timeout: float | None = None
     """Seconds of silence that are an error."""
 
@@ -122,6 +125,7 @@ def input_from(
             format=form,
             options=given,
             endless=True,
+            is_camera=True,
             timeout=retry.silence_seconds,
         )
     if _ADDRESS.match(name):
@@ -169,6 +173,11 @@ def _address(name: str, form: str | None, given: dict[str, str], retry: Retry) -
         endless=True,
         timeout=retry.silence_seconds,
     )
+
+
+def unspoken(url: str) -> str:
+    """Why an address whose protocol FFmpeg does not know cannot be opened."""
+    return f"the FFmpeg in PyAV was built without {url.partition(':')[0].lower()}"
 
 
 def output_to(target: AnyPath, container: str = "auto") -> Output:

@@ -14,7 +14,7 @@ from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import TIMELESS, Chosen, Encoding, VideoDepth, choose, holds
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.planes import Planes, picture_from_planes
-from cyclegan.engine.sources import Output, output_to
+from cyclegan.engine.sources import Output, output_to, unspoken
 from cyclegan.errors import OutputError, VideoError, reason_of
 
 if TYPE_CHECKING:
@@ -85,6 +85,9 @@ class VideoWriter:
             self._add_attachments(reader)
             self._add_chapters(reader)
             self._container.start_encoding()
+        except av.error.ProtocolNotFoundError as error:
+            self.discard()
+            raise OutputError(f"cannot write {output.name}: {unspoken(output.url)}") from error
         except (av.FFmpegError, ValueError) as error:
             self.discard()
             if getattr(error, "errno", None) in _OF_THE_DISK:

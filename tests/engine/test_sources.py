@@ -58,6 +58,7 @@ def test_names_tell_what_they_are() -> None:
     assert input_from("-", form="y4m").format == "yuv4mpegpipe"
     assert input_from("/dev/video3").format == "video4linux2"
     assert input_from("/dev/video3").endless
+    assert input_from("/dev/v4l/by-id/usb-A-index0").is_camera
     assert input_from("rtsp://camera/1").options["rtsp_transport"] == "tcp"
     assert input_from("udp://0.0.0.0:5000").endless
     assert not input_from("https://host/clip.mp4").endless
@@ -85,6 +86,15 @@ def test_a_camera_that_is_not_there_is_an_error_at_once(copies: Translator, tmp_
     with pytest.raises(VideoError, match="cannot read /dev/video99"):
         translate_path("/dev/video99", tmp_path / "out.mp4", copies)
     assert leftovers(tmp_path) == []
+
+
+def test_srt_is_not_in_pyavs_ffmpeg_and_that_is_said(copies: Translator, tmp_path: Path) -> None:
+    """If this fails, PyAV's wheels have SRT now: test it, and say so in docs/video.md."""
+    with pytest.raises(VideoError, match=r"cannot read srt://.*: the FFmpeg .* without srt"):
+        translate_video("srt://127.0.0.1:1", tmp_path / "out.mp4", copies)
+    source = write_video(tmp_path / "in.mp4", smooth(2))
+    with pytest.raises(OutputError, match=r"cannot write srt://.*: the FFmpeg .* without srt"):
+        translate_video(source, "srt://127.0.0.1:1", copies)
 
 
 def test_raw_pictures_come_in_and_go_out(copies: Translator, tmp_path: Path) -> None:
