@@ -5,6 +5,7 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,31 @@ class Report:
         report = cls(path, record.pop("facts"))
         report.tables = record
         return report
+
+    def has(self, table: str, **values: Any) -> bool:
+        """Whether there is a row with these values."""
+        return any(values.items() <= row.items() for row in self.tables.get(table, ()))
+
+    def keep(self, table: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Only the rows that are wanted stay; a table without rows goes."""
+        rows = [row for row in self.tables.pop(table, ()) if wanted(row)]
+        if rows:
+            self.tables[table] = rows
+
+    def go_on_from(self, other: "Report") -> None:
+        """Takes over another report's rows, and says of which commits they all are.
+
+        Raises ValueError where they are of another PyTorch or Triton.
+        """
+        for name in ("torch", "triton"):
+            if self.facts.get(name) != other.facts.get(name):
+                raise ValueError(
+                    f"{other.path}.json is of {name} {other.facts.get(name)}, here is "
+                    f"{self.facts.get(name)}; move it away to begin anew"
+                )
+        commits = [*str(other.facts.get("commit")).split(", "), str(self.facts.get("commit"))]
+        self.facts["commit"] = ", ".join(dict.fromkeys(commits))
+        self.tables = other.tables
 
     def add(self, table: str, **row: Any) -> None:
         """One row; prints it as well."""

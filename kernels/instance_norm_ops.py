@@ -2,14 +2,15 @@
 """Instance norm as two registered operators, forward and backward, that torch.compile sees into.
 
 Each function is its own fake implementation: it allocates and launches, and never looks at values.
-On a CPU both compute the reference. Arguments as in ``instance_norm.py``.
+On a CPU both compute the reference. Arguments as in ``instance_norm.py``. What an operator calls
+stands before it: as it is registered, PyTorch looks there for its kernels.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
+from torch.library import triton_op
 from torch.utils.flop_counter import register_flop_formula
 
 from cyclegan.errors import TensorError
@@ -21,6 +22,7 @@ from cyclegan.kernels.instance_norm_triton import (
     in_merge,
     in_stats,
 )
+from cyclegan.kernels.launch import wrap_triton
 from cyclegan.kernels.reference import (
     moments_reference,
     norm_backward_reference,
@@ -28,6 +30,31 @@ from cyclegan.kernels.reference import (
 )
 
 CODES = {"none": 0, "relu": 1, "leaky_relu": 2}
+
+
+def _stats(x: Tensor, last: bool) -> tuple[Tensor, int, int]:
+    """Moments of the splits of x: (partial, splits, pixels of a split)."""
+    n, c, h, w = launch.sizes(x)
+    blocks = launch.blocks_for(x, h * w, last)
+    splits, width = launch.cdiv(h * w, blocks.share), blocks.channels
+    partial = x.new_empty((n, splits, 2, c), dtype=torch.float32)
+    wrap_triton(in_stats)[(splits, launch.cdiv(c, width), n)](
+        x, partial, h * w, blocks.share,
+        C=c, P=blocks.pixels, BLOCK_C=width, CHANNELS_LAST=last, num_warps=blocks.warps,
+    )  # fmt: skip
+    if splits <= launch.INLINE_SPLITS:
+        return partial, splits, blocks.share
+    return _merge(partial, blocks.share, h * w, moments=True), 1, h * w
+
+
+def _merge(partial: Tensor, share: int, pixels: int, moments: bool) -> Tensor:
+    n, splits, _, c = partial.shape
+    merged = partial.new_empty((n, 1, 2, c))
+    width = min(16, launch.next_power_of_two(c))
+    wrap_triton(in_merge)[(launch.cdiv(c, width), n)](
+        partial, merged, splits, share, pixels, C=c, BLOCK_C=width, MOMENTS=moments, num_warps=2
+    )
+    return merged
 
 
 @triton_op("cyclegan::instance_norm", mutates_args=())
@@ -69,31 +96,6 @@ def instance_norm_op(
             ACTIVATION=CODES[activation], Z=write_z, PADDED=pad > 0, num_warps=blocks.warps,
         )  # fmt: skip
     return z, padded, mean, rstd
-
-
-def _stats(x: Tensor, last: bool) -> tuple[Tensor, int, int]:
-    """Moments of the splits of x: (partial, splits, pixels of a split)."""
-    n, c, h, w = launch.sizes(x)
-    blocks = launch.blocks_for(x, h * w, last)
-    splits, width = launch.cdiv(h * w, blocks.share), blocks.channels
-    partial = x.new_empty((n, splits, 2, c), dtype=torch.float32)
-    wrap_triton(in_stats)[(splits, launch.cdiv(c, width), n)](
-        x, partial, h * w, blocks.share,
-        C=c, P=blocks.pixels, BLOCK_C=width, CHANNELS_LAST=last, num_warps=blocks.warps,
-    )  # fmt: skip
-    if splits <= launch.INLINE_SPLITS:
-        return partial, splits, blocks.share
-    return _merge(partial, blocks.share, h * w, moments=True), 1, h * w
-
-
-def _merge(partial: Tensor, share: int, pixels: int, moments: bool) -> Tensor:
-    n, splits, _, c = partial.shape
-    merged = partial.new_empty((n, 1, 2, c))
-    width = min(16, launch.next_power_of_two(c))
-    wrap_triton(in_merge)[(launch.cdiv(c, width), n)](
-        partial, merged, splits, share, pixels, C=c, BLOCK_C=width, MOMENTS=moments, num_warps=2
-    )
-    return merged
 
 
 @triton_op("cyclegan::instance_norm_backward", mutates_args=())

@@ -6,9 +6,10 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
+from torch.library import triton_op
 
 from cyclegan.kernels import launch
+from cyclegan.kernels.launch import wrap_triton
 from cyclegan.kernels.pixels_reference import (
     frames_to_tensor_reference,
     tensor_to_frames_reference,

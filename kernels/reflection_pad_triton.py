@@ -9,10 +9,11 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
+from torch.library import triton_op
 from torch.utils.flop_counter import register_flop_formula
 
 from cyclegan.kernels import launch
+from cyclegan.kernels.launch import wrap_triton
 from cyclegan.kernels.reference import pad_backward_reference, pad_reference
 
 SIZES = ["H", "W", "share", "left", "right", "top", "bottom"]

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_variant_that_fails_is_a_row_and_the_others_follow(
     monkeypatch.setattr(kernels, "cases", lambda batch: [case] if batch == 1 else [])
     monkeypatch.setattr(kernels, "variants", lambda run: both)
     kernels.measure(report, float("inf"))
-    failed, after = json.loads((tmp_path / "kernels.json").read_text())["kernels"]
+    after, failed = json.loads((tmp_path / "kernels.json").read_text())["kernels"]
     assert failed["error"] == "RuntimeError: no / code for this"
     assert (failed["ms"], after["ms"], after["error"]) == (None, 1.0, "")
 
@@ -156,15 +157,17 @@ def test_a_row_that_fails_or_takes_too_long_is_kept_as_one(
     monkeypatch.setattr(gpu, "seconds_of", lambda call: call())
     builds: list[Any] = [lambda: time.sleep(60), lambda: lambda: 1 / 0, lambda: lambda: 0.5]
     rows = [
-        gpu.Row(task="step", size=(2, 8, 8), variant="any", ours=True, build=build)
-        for build in builds
+        gpu.Row(task="step", size=gpu.FIRST, variant=str(number), ours=True, build=build)
+        for number, build in enumerate(builds)
     ]
     monkeypatch.setattr(gpu, "rows", lambda: iter(rows))
     gpu.measure_models(report, float("inf"))
     slow, wrong, good = json.loads((tmp_path / "gpu.json").read_text())["models"]
     assert slow["error"].startswith("TimeoutError")
     assert wrong["error"].startswith("ZeroDivisionError")
-    assert (good["pictures_per_s"], good["error"]) == (4.0, "")
+    assert (good["pictures_per_s"], good["error"]) == (2.0, "")
+    gpu.measure_models(report, float("inf"))
+    assert len(report.tables["models"]) == 3, "rows that are there were measured again"
 
 
 def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(
@@ -181,9 +184,11 @@ def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(
     both = {"torch.compile": (lambda: time.sleep(60), False), "ours": (lambda: None, True)}
     monkeypatch.setattr(kernels, "variants", lambda run: both)
     kernels.measure(report, time.monotonic() + 60)
-    slow, after = json.loads((tmp_path / "kernels.json").read_text())["kernels"]
+    after, slow = json.loads((tmp_path / "kernels.json").read_text())["kernels"]
     assert slow["error"].startswith("TimeoutError: stopped after 0.05 seconds")
     assert (after["ms"], after["error"]) == (1.0, "")
+    kernels.measure(report, time.monotonic() + 60)
+    assert len(report.tables["kernels"]) == 2, "rows that are there were measured again"
     kernels.measure(report, time.monotonic() - 1)
     assert report.facts["kernels"] == "stopped at the time limit"
     assert len(report.tables["kernels"]) == 2
@@ -223,15 +228,153 @@ def test_a_part_that_hangs_or_fails_leaves_its_rows_and_a_word(
 def test_parts_and_their_ends_by_force_fit_into_nine_minutes(bench: Any) -> None:
     gpu = bench("gpu")
     ends = [part.end for part in gpu.PARTS.values()]
-    assert ends[0] > gpu.TEST_SECONDS
+    assert ends[0] > gpu.PREPARE_SECONDS > gpu.TEST_SECONDS
     assert ends == sorted(ends)
     assert ends[-1] + gpu.GRACE < gpu.SECONDS == 9 * 60
 
 
-def test_steps_are_measured_at_256_in_every_variant(bench: Any) -> None:
-    found = [(row.size, row.variant) for row in bench("gpu").rows() if row.task == "step"]
+def test_one_picture_of_256_is_measured_before_all_else(bench: Any) -> None:
+    gpu, steps = bench("gpu"), bench("steps")
+    rows = list(gpu.rows())
+    first = [row for row in rows if row.size == (1, 256, 256)]
+    assert rows[: len(first)] == first
+    assert [row.part for row in rows] == ["models"] * 9 + ["sizes"] * 17
+    found = {(row.size, row.variant) for row in rows if row.task == "step"}
     sizes = ((1, 256, 256), (16, 256, 256))
-    assert found == [(size, name) for name in bench("steps").VARIANTS for size in sizes]
+    assert found == {(size, name) for name in steps.VARIANTS for size in sizes}
+
+
+def test_results_that_a_graph_writes_do_not_share_memory(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would stay in the cache, and a kernel would seem faster than a copy."""
+    kernels = bench("kernels")
+    _pretend_a_gpu(monkeypatch)
+    alive: set[int] = set()
+    most = 0
+
+    class Result:
+        def __init__(self) -> None:
+            nonlocal most
+            alive.add(id(self))
+            most = max(most, len(alive))
+
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    assert kernels.milliseconds([Result] * 4) == 0.25
+    assert most == 4
+
+
+def _pretend_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's streams, events and graphs as things that do nothing, one millisecond long."""
+
+    class Nothing:
+        def __init__(self, *_: object, **__: object) -> None: ...
+        def __enter__(self) -> "Nothing":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def wait_stream(self, other: object) -> None: ...
+        def record(self) -> None: ...
+        def synchronize(self) -> None: ...
+        def replay(self) -> None: ...
+        def elapsed_time(self, other: object) -> float:
+            return 1.0
+
+    for name in ("Stream", "stream", "Event", "CUDAGraph", "graph"):
+        monkeypatch.setattr(torch.cuda, name, Nothing)
+    monkeypatch.setattr(torch.cuda, "current_stream", Nothing)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    properties = SimpleNamespace(L2_cache_size=1 << 20)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+
+
+def test_calls_are_timed_alone_and_in_a_graph(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, kernels = bench("gpu"), bench("kernels")
+    _pretend_a_gpu(monkeypatch)
+    called: list[int] = []
+    replay = gpu.graphed(lambda: called.append(1))
+    assert len(called) == 4, "three to warm up, one captured"
+    assert gpu.seconds_of(replay) < 1
+    assert kernels.sets_of(1 << 20) == 5
+    assert kernels.sets_of(1) == 256
+
+
+@pytest.fixture
+def report(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An earlier command's, of which models failed, in place for the next."""
+    facts = {"gpu": "none", "torch": "2.11", "triton": "3.6", "commit": "one"}
+    report = bench("report").Report(tmp_path / "gpu", dict(facts))
+    report.add("tests", file="on_norm.py", result="1 failed", passed=False)
+    report.add("tests", file="on_pad.py", result="1 passed", passed=True)
+    for size, error in (("1x256x256", ""), ("1x256x257", "TimeoutError"), ("16x256x256", "")):
+        report.add("models", task="step", size=size, variant="any", error=error)
+    report.add("kernels", operation="copy", ms=1.0, error="")
+    report.add("tensorrt", attempt="tensorrt", result="not run: no TensorRT")
+    report.facts["sizes"] = "killed"
+    report.write()
+    fresh = bench("report").Report(tmp_path / "gpu", {**facts, "commit": "two"})
+    monkeypatch.setattr(bench("gpu"), "gpu_or_exit", lambda name: fresh)
+    return report
+
+
+def test_going_on_keeps_what_succeeded(bench: Any, report: Any) -> None:
+    found = bench("gpu").begin(None, True)
+    assert [row["file"] for row in found.tables["tests"]] == ["on_pad.py"]
+    assert [row["size"] for row in found.tables["models"]] == ["1x256x256", "16x256x256"]
+    assert found.has("kernels", operation="copy")
+    assert "tensorrt" not in found.tables, "nothing ran"
+    assert found.facts["commit"] == "one, two"
+    assert "sizes" not in found.facts
+
+
+def test_named_parts_are_measured_anew_and_the_others_stay(bench: Any, report: Any) -> None:
+    found = bench("gpu").begin(["kernels", "sizes"], False)
+    assert len(found.tables["tests"]) == 2
+    assert [row["size"] for row in found.tables["models"]] == ["1x256x256"]
+    assert "kernels" not in found.tables
+    assert found.tables["tensorrt"] == report.tables["tensorrt"]
+    assert bench("report").Report.read(report.path).tables == found.tables
+
+
+def test_by_itself_it_begins_anew(bench: Any, report: Any) -> None:
+    assert bench("gpu").begin(None, False).tables == {}
+
+
+def test_rows_of_another_pytorch_are_not_joined(bench: Any, report: Any) -> None:
+    report.facts["torch"] = "2.10"
+    report.write()
+    with pytest.raises(SystemExit, match=r"of torch 2\.10, here is 2\.11"):
+        bench("gpu").begin(None, True)
+
+
+def test_what_compiles_is_prepared_meanwhile(
+    bench: Any, report: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The next part's rows are waited for; those of later parts end with the block."""
+    gpu = bench("gpu")
+    sleeps = "import sys, time; time.sleep(60 * int(sys.argv[-1]))"
+    popen = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> Any:
+        return popen([sys.executable, "-c", sleeps, *command[-1:]], **options)
+
+    rows = [
+        gpu.Row(task="forward", size=size, variant="new", ours=True, build=lambda: lambda: 1)
+        for size in (gpu.FIRST, (1, 512, 512))
+    ]
+    eager = replace(rows[0], variant="eager", compiles=False)
+    monkeypatch.setattr(gpu, "rows", lambda: iter([*rows, eager]))
+    monkeypatch.setattr(gpu, "cpu_cores", lambda: gpu.TESTS_CORES + 2)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with gpu.preparing(report, gpu.ALL, 50.0):
+        pass
+    lines = sorted(capfd.readouterr().out.splitlines()[-2:])
+    assert lines[0].startswith("compiled forward 1x256x256 new")
+    assert lines[0].endswith(" s ")
+    assert lines[1].startswith("compiled forward 1x512x512 new")
+    assert lines[1].endswith("ended with status -9")
 
 
 def test_the_table_of_block_sizes_keeps_other_rows(bench: Any, tmp_path: Path) -> None:
@@ -247,3 +390,49 @@ def test_the_table_of_block_sizes_keeps_other_rows(bench: Any, tmp_path: Path) -
     assert all(row[2] % row[0] == 0 for row in rows)
     assert blocks.fastest(rows, 1.0, lambda row: 0.5 if row == rows[3] else 0.9) == rows[3]
     assert blocks.fastest(rows, 1.0, lambda row: 0.99) is None
+
+
+def test_who_catches_everything_is_stopped_all_the_same(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compilers wrap every Exception of their passes; a finaliser drops whatever is raised."""
+    time_limit = bench("time_limit")
+    monkeypatch.setattr(time_limit, "AGAIN", 0.05)
+    dropped: list[str] = []
+
+    def stubborn() -> None:
+        try:
+            time.sleep(60)
+        except Exception:
+            time.sleep(60)
+        except BaseException as error:
+            dropped.append(type(error).__name__)
+        time.sleep(60)
+
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"after 0\.05 seconds"), time_limit.at_most(0.05):
+        stubborn()
+    assert dropped == ["_Over"]
+    assert time.monotonic() - started < 30
+
+
+def test_a_step_whose_compilation_fails_is_not_a_figure(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training goes on without it; a benchmark's row would say that it was compiled."""
+    gpu, steps = bench("gpu"), bench("steps")
+    _pretend_a_gpu(monkeypatch)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        from torch._inductor.exc import InductorError
+
+        raise InductorError(RuntimeError("no such kernel"), None)
+
+    monkeypatch.setattr(torch, "compile", lambda phase, **_: fail)
+    variant = steps.VARIANTS["bfloat16, phases compiled"]
+    pictures = torch.rand(2, 1, 3, 32, 32)
+    found = gpu._timed(
+        lambda: steps.step_call(steps.new_model(variant, "cpu", SMALL), *pictures), 1, 60.0
+    )
+    assert found["ms"] is None
+    assert "torch.compile failed" in found["error"]

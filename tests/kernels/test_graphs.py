@@ -135,3 +135,29 @@ def test_a_traced_graph_holds_the_kernels_for_every_size_of_its_bucket(
     assert len(kernels) == 4, "statistics, apply, reduction, dx: and no layout copies beside them"
     grids = [n.kwargs["grid"] for n in kernels]
     assert all(isinstance(grid[0][0], torch.fx.Node) for grid in grids), "sizes were baked in"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+def test_pytorch_finds_the_kernels_of_every_operator() -> None:
+    """By the text of the operators; by what it finds, its caches notice that a kernel changed."""
+    from torch._library.triton import get_triton_kernels_for_op
+
+    def kernels(operator: str) -> set[str]:
+        return {kernel.fn.__name__ for kernel in get_triton_kernels_for_op(f"cyclegan::{operator}")}
+
+    assert kernels("instance_norm") == {"in_stats", "in_merge", "in_apply"}
+    assert kernels("instance_norm_backward") == {"in_bwd_reduce", "in_merge", "in_bwd_dx"}
+    assert kernels("reflection_pad") == {"pad_forward"}
+    assert kernels("frames_to_tensor") == {"unpack_frames"}
+
+
+def test_kernels_in_the_interpreter_are_not_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyTorch before 2.13 wants it, which refuses them."""
+
+    def refuse(kernel: Any) -> Any:
+        raise RuntimeError("wrap_triton only works on functions annotated with triton.jit")
+
+    monkeypatch.setattr(launch, "INTERPRETED", True)
+    monkeypatch.setattr(torch.library, "wrap_triton", refuse)
+    kernel = object()
+    assert launch.wrap_triton(kernel) is kernel
