@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.harness import Clock, Timing, cuda_seconds, host_seconds, in_turns
+from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine.frame_graph import FrameToFrame
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ COPY_BYTES = 1 << 27
 """Larger than any cache in reach, on a CPU and on a GPU."""
 MATRIX = {"cpu": 1024, "cuda": 8192}
 """Rows and columns of the matrices that are multiplied."""
+IN_SOFTWARE = 256
+"""The same where a CPU has no instructions for a dtype: a hundred times slower, at any size."""
 TURNS = 5
 
 
@@ -56,18 +59,24 @@ def measure_limits(device: str = "cpu") -> Limits:
     """The machine's rates of copying and of matrix products, with the threads PyTorch may use."""
     clock: Clock = cuda_seconds if device == "cuda" else host_seconds
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    side = MATRIX[device]
+    sides = {name: matrix_side(dtype, device, MATRIX[device]) for name, dtype in dtypes.items()}
     source = torch.ones(COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     candidates: dict[str, Callable[[], object]] = {"copy": lambda: target.copy_(source)}
     for name, dtype in dtypes.items():
-        square = torch.full((side, side), 0.5, dtype=dtype, device=device)
+        square = torch.full((sides[name],) * 2, 0.5, dtype=dtype, device=device)
         candidates[name] = lambda square=square: square @ square  # type: ignore[misc]
     timings = in_turns(candidates, turns=TURNS, items=1, clock=clock)
     return Limits(
         copy_bytes_per_s=2 * COPY_BYTES / _best(timings["copy"]),
-        flops_per_s={name: 2 * side**3 / _best(timings[name]) for name in dtypes},
+        flops_per_s={name: 2 * side**3 / _best(timings[name]) for name, side in sides.items()},
     )
+
+
+def matrix_side(dtype: torch.dtype, device: str, side: int) -> int:
+    """``side``, or a smaller one where products of ``dtype`` would take minutes."""
+    software = device == "cpu" and dtype != torch.float32 and not has_fast_bfloat16()
+    return min(side, IN_SOFTWARE) if software else side
 
 
 def _best(timing: Timing) -> float:

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import steps
 from bench.harness import Timing, figures, in_turns, record, table
+from bench.limits import matrix_side
 from bench.options import parser_for
 from cyclegan.config import DataConfig, PatchConfig, ResnetConfig
 from cyclegan.data import UnpairedPictures, batches
@@ -45,8 +46,9 @@ def flops_of(step: steps.Step) -> int:
     return counter.get_total_flops()
 
 
-def product_rate(dtype: torch.dtype, device: str, size: int = 2048) -> float:
+def product_rate(dtype: torch.dtype, device: str) -> float:
     """FLOP/s of a square product: about the most that this machine gives in ``dtype``."""
+    size = matrix_side(dtype, device, 2048)
     x, y = torch.randn(2, size, size, device=device).to(dtype)
 
     def product() -> None:

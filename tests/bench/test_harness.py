@@ -3,7 +3,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
+from bench import limits as limits_module
 from bench import machine as machines
 from bench.harness import Timing, figures, in_turns, peak_memory, ratio, record
 from bench.limits import Limits, Work, frame_work, measure_limits
@@ -98,6 +100,17 @@ def test_the_least_time_is_that_of_the_slower_limit() -> None:
     limits = Limits(copy_bytes_per_s=10.0, flops_per_s={"float32": 5.0, "bfloat16": 20.0})
     assert limits.seconds(Work(flops=100.0, bytes=10.0)) == 5.0
     assert limits.seconds(Work(flops=10.0, bytes=100.0)) == 10.0
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_products_that_a_cpu_computes_in_software_are_small(
+    fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16 one of 2048 takes more than a minute without instructions for it."""
+    monkeypatch.setattr(limits_module, "has_fast_bfloat16", lambda: fast)
+    side = limits_module.matrix_side
+    assert side(torch.bfloat16, "cpu", 2048) == (2048 if fast else 256)
+    assert side(torch.float32, "cpu", 2048) == side(torch.bfloat16, "cuda", 2048) == 2048
 
 
 def test_the_machines_rates_are_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
