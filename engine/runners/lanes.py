@@ -59,8 +59,10 @@ class Lane:
 
     def held(self, frames: Frames) -> Tensor:
         """A copy of ``frames`` that the device can fetch by itself."""
+        if self._stream is None:
+            return torch.from_numpy(frames.copy())
         kind = torch.uint16 if depth_of(frames) == 16 else torch.uint8
-        host = torch.empty(frames.shape, dtype=kind, pin_memory=self._stream is not None)
+        host = torch.empty(frames.shape, dtype=kind, pin_memory=True)
         host.numpy()[...] = frames
         return host
 
