@@ -146,7 +146,7 @@ def _new_kib(call: Callable[[], object]) -> int:
         del kept
     finally:
         tracemalloc.stop()
-    return round((peak - before) / 1024 / 16) * 16  # tickets and the like are small change
+    return round((peak - before) / 1024 / 32) * 32  # tickets and the like are small change
 
 
 class _Seen(torch.utils._python_dispatch.TorchDispatchMode):

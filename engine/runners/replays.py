@@ -6,6 +6,7 @@ is copied there first. It needs no compiler, and is recorded in the time of a fe
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,12 +63,14 @@ class Replays:
     def __init__(self, record: Record | None) -> None:
         """Without ``record`` everything is done anew each time."""
         self._record = record
-        self._done: set[Hashable] = set()
-        """What was done once: pictures of ever new sizes are not worth a recording."""
+        self._done: deque[Hashable] = deque(maxlen=2 * MOST)
+        """What was done of late: pictures of ever new sizes are not worth a recording."""
         self._recordings: dict[Hashable, _Recording] = {}
 
     def __call__(self, what: Hashable, run: Run, *inputs: Tensor) -> Tensors:
         """``run(*inputs)``; ``what`` tells apart what is done with inputs of the same shapes."""
+        if self._record is None and not self._recordings:
+            return run(*inputs)
         key = what, *((tensor.shape, tensor.dtype) for tensor in inputs)
         if recording := self._recordings.get(key):
             for target, tensor in zip(recording.inputs, inputs):
@@ -77,7 +80,7 @@ class Replays:
         small = max(tensor.shape[:3].numel() for tensor in inputs) <= PIXELS
         if self._record and small and key in self._done and len(self._recordings) < MOST:
             self._try(self._record, key, run, inputs, made)
-        self._done.add(key)
+        self._done.append(key)
         return made
 
     def _try(
