@@ -260,7 +260,8 @@ def preparing(report: Report, wanted: Sequence[str], seconds: float) -> Iterator
     running: dict[int, subprocess.Popen[bytes]] = {}
 
     def one(number: int, name: str) -> None:
-        started = time.monotonic()
+        if (started := time.monotonic()) >= deadline:
+            return
         running[number] = subprocess.Popen(
             [sys.executable, "-m", "bench.gpu", "--prepare", str(number)],
             cwd=ROOT, env={**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "2"},

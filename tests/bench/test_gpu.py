@@ -390,3 +390,49 @@ def test_the_table_of_block_sizes_keeps_other_rows(bench: Any, tmp_path: Path) -
     assert all(row[2] % row[0] == 0 for row in rows)
     assert blocks.fastest(rows, 1.0, lambda row: 0.5 if row == rows[3] else 0.9) == rows[3]
     assert blocks.fastest(rows, 1.0, lambda row: 0.99) is None
+
+
+def test_who_catches_everything_is_stopped_all_the_same(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compilers wrap every Exception of their passes; a finaliser drops whatever is raised."""
+    time_limit = bench("time_limit")
+    monkeypatch.setattr(time_limit, "AGAIN", 0.05)
+    dropped: list[str] = []
+
+    def stubborn() -> None:
+        try:
+            time.sleep(60)
+        except Exception:
+            time.sleep(60)
+        except BaseException as error:
+            dropped.append(type(error).__name__)
+        time.sleep(60)
+
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"after 0\.05 seconds"), time_limit.at_most(0.05):
+        stubborn()
+    assert dropped == ["_Over"]
+    assert time.monotonic() - started < 30
+
+
+def test_a_step_whose_compilation_fails_is_not_a_figure(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training goes on without it; a benchmark's row would say that it was compiled."""
+    gpu, steps = bench("gpu"), bench("steps")
+    _pretend_a_gpu(monkeypatch)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        from torch._inductor.exc import InductorError
+
+        raise InductorError(RuntimeError("no such kernel"), None)
+
+    monkeypatch.setattr(torch, "compile", lambda phase, **_: fail)
+    variant = steps.VARIANTS["bfloat16, phases compiled"]
+    pictures = torch.rand(2, 1, 3, 32, 32)
+    found = gpu._timed(
+        lambda: steps.step_call(steps.new_model(variant, "cpu", SMALL), *pictures), 1, 60.0
+    )
+    assert found["ms"] is None
+    assert "torch.compile failed" in found["error"]
