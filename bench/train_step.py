@@ -13,7 +13,7 @@ CPU (with all networks made, so compare differences), and what PyTorch had alloc
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,11 @@ def peak_bytes(step: steps.Step, device: str) -> int | None:
     return 1024 * int(line.split()[1])
 
 
-def checked_losses(models: dict[str, Any], pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+def checked_losses(calls: Mapping[str, steps.Step]) -> None:
     """Takes each model's first step. Raises AssertionError if one is far from float32's."""
     exact: dict[str, float] = {}
-    for name, model in models.items():
-        found = model.step(*pictures).as_floats()
+    for name, call in calls.items():
+        found = call().as_floats()
         exact = exact or found
         for loss, value in found.items():
             off = abs(value - exact[loss]) / abs(exact[loss])
@@ -95,8 +95,8 @@ def measure_steps(
     variants = {name: steps.VARIANTS[name] for name in names}
     with steps.without_tf32():
         models = {name: steps.new_model(v, device, config) for name, v in variants.items()}
-        checked_losses(models, (real_a, real_b))
         calls = {name: steps.step_call(model, real_a, real_b) for name, model in models.items()}
+        checked_losses(calls)
 
         def repeated(call: steps.Step) -> Callable[[], None]:
             def turn() -> None:
