@@ -55,6 +55,8 @@ def measure(report: Report, deadline: float, device: str = "cuda") -> None:
                 report.write()
                 return
             row = {"size": "x".join(map(str, size)), "compiled": compiled}
+            if report.has("runner", **row):
+                continue
             try:
                 with at_most(min(ROW_SECONDS, deadline - time.monotonic())):
                     _measure_one(report, row, generator, size, compiled, device)

@@ -151,7 +151,7 @@ def test_tf32_is_off_inside_alone(bench: Any) -> None:
 def test_a_row_that_fails_or_takes_too_long_is_kept_as_one(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gpu = bench("gpu")
+    gpu = bench("whole_networks")
     report = bench("report").Report(tmp_path / "gpu", {})
     monkeypatch.setattr(gpu, "ROW_SECONDS", 0.05)
     monkeypatch.setattr(gpu, "seconds_of", lambda call: call())
@@ -234,7 +234,7 @@ def test_parts_and_their_ends_by_force_fit_into_nine_minutes(bench: Any) -> None
 
 
 def test_one_picture_of_256_is_measured_before_all_else(bench: Any) -> None:
-    gpu, steps = bench("gpu"), bench("steps")
+    gpu, steps = bench("whole_networks"), bench("steps")
     rows = list(gpu.rows())
     first = [row for row in rows if row.size == (1, 256, 256)]
     assert rows[: len(first)] == first
@@ -291,7 +291,7 @@ def _pretend_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_calls_are_timed_alone_and_in_a_graph(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, kernels = bench("gpu"), bench("kernels")
+    gpu, kernels = bench("whole_networks"), bench("kernels")
     _pretend_a_gpu(monkeypatch)
     called: list[int] = []
     replay = gpu.graphed(lambda: called.append(1))
@@ -353,7 +353,7 @@ def test_what_compiles_is_prepared_meanwhile(
     bench: Any, report: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The next part's rows are waited for; those of later parts end with the block."""
-    gpu = bench("gpu")
+    gpu, networks, prepared = (bench(name) for name in ("gpu", "whole_networks", "prepared"))
     sleeps = "import sys, time; time.sleep(60 * int(sys.argv[-1]))"
     popen = subprocess.Popen
 
@@ -361,14 +361,14 @@ def test_what_compiles_is_prepared_meanwhile(
         return popen([sys.executable, "-c", sleeps, *command[-1:]], **options)
 
     rows = [
-        gpu.Row(task="forward", size=size, variant="new", ours=True, build=lambda: lambda: 1)
-        for size in (gpu.FIRST, (1, 512, 512))
+        networks.Row(task="forward", size=size, variant="new", ours=True, build=lambda: lambda: 1)
+        for size in (networks.FIRST, (1, 512, 512))
     ]
     eager = replace(rows[0], variant="eager", compiles=False)
-    monkeypatch.setattr(gpu, "rows", lambda: iter([*rows, eager]))
-    monkeypatch.setattr(gpu, "cpu_cores", lambda: gpu.TESTS_CORES + 2)
+    monkeypatch.setattr(networks, "rows", lambda: iter([*rows, eager]))
+    monkeypatch.setattr(prepared, "cpu_cores", lambda: prepared.TESTS_CORES + 2)
     monkeypatch.setattr(subprocess, "Popen", start)
-    with gpu.preparing(report, gpu.ALL, 50.0):
+    with prepared.preparing(report, gpu.ALL, 50.0):
         pass
     lines = sorted(capfd.readouterr().out.splitlines()[-2:])
     assert lines[0].startswith("compiled forward 1x256x256 new")
@@ -420,7 +420,7 @@ def test_a_step_whose_compilation_fails_is_not_a_figure(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Training goes on without it; a benchmark's row would say that it was compiled."""
-    gpu, steps = bench("gpu"), bench("steps")
+    gpu, steps = bench("whole_networks"), bench("steps")
     _pretend_a_gpu(monkeypatch)
 
     def fail(*_: Any, **__: Any) -> Any:

@@ -40,6 +40,8 @@ def test_each_form_is_a_row_beside_the_network(runner: Any, tmp_path: Path) -> N
     ]
     assert all(row["error"] == "" and row["frames_per_s"] > 0 for row in rows)
     assert [row["of_network"] for row in rows if row["form"] == forms[0]] == [1.0, 1.0]
+    runner.measure(report, time.monotonic() + 60, "cpu")
+    assert len(report.tables["runner"]) == len(rows) == 6, "what is there is not measured again"
 
 
 def test_frames_that_differ_are_told(

@@ -1,0 +1,102 @@
+"""Compiles what whole networks need before they are measured, on all cores at once.
+
+Part of ``bench/gpu.py``. A training step takes torch.compile minutes of one core, and seconds once
+its caches on disk hold it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import kernels, steps, whole_networks
+from bench.report import Report
+from cyclegan.cpu import cpu_cores
+
+ROOT = Path(__file__).parent.parent
+TESTS_CORES = 6
+"""Cores that are left to the tests meanwhile."""
+MEMORY_SHARE = 0.2
+"""Of the GPU's, for each of those that compile."""
+
+
+def ended(process: subprocess.Popen[Any], seconds: float) -> str:
+    """Waits for a process that leads its own session; "", or why it did not end by itself and well.
+
+    One that does not end in time is killed, with all that it started.
+    """
+    try:
+        status = process.wait(max(seconds, 0))
+        return f"ended with status {status}" * bool(status)
+    except subprocess.TimeoutExpired:
+        return "killed"
+    finally:
+        with suppress(ProcessLookupError):  # workers that it left behind end as well
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def prepare(number: int) -> None:
+    """Compiles what the row of this number needs, by running it once: the caches on disk have it.
+
+    Block sizes of Inductor's own kernels are left to be chosen when nothing else runs.
+    """
+    import torch._inductor.config as inductor
+
+    inductor.autotune_local_cache = False
+    torch.cuda.set_per_process_memory_fraction(MEMORY_SHARE)
+    torch._dynamo.reset()
+    row = list(whole_networks.rows())[number]
+    with kernels.either(row.ours), steps.without_tf32():
+        row.build()()
+    torch.cuda.synchronize()  # an error of the GPU is to be seen here
+
+
+@contextmanager
+def preparing(report: Report, wanted: Sequence[str], seconds: float) -> Iterator[None]:
+    """Meanwhile compiles what the ``wanted`` parts have still to measure.
+
+    As many at once as cores are free, each in a process of its own. Waits at the end for those of
+    the part that is measured next; what is not done then, or after ``seconds``, is stopped, and
+    compiles when it is measured.
+    """
+    deadline = time.monotonic() + seconds
+    running: dict[int, subprocess.Popen[bytes]] = {}
+
+    def one(number: int, name: str) -> None:
+        if (started := time.monotonic()) >= deadline:
+            return
+        running[number] = subprocess.Popen(
+            [sys.executable, "-m", "bench.gpu", "--prepare", str(number)],
+            cwd=ROOT, env={**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "2"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        why = ended(running[number], deadline - started)
+        del running[number]
+        print("compiled", name, f"{time.monotonic() - started:.0f} s", why, flush=True)
+
+    lacking = [
+        (row.part, number, " ".join(row.named.values()))
+        for number, row in enumerate(whole_networks.rows())
+        if row.compiles and row.part in wanted and not report.has("models", **row.named)
+    ]
+    pool = ThreadPoolExecutor(max(1, cpu_cores() - TESTS_CORES))
+    submitted = [(part, pool.submit(one, number, name)) for part, number, name in lacking]
+    try:
+        yield
+        wait([job for part, job in submitted if part == lacking[0][0]])
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        while not all(job.done() for _, job in submitted):
+            for process in list(running.values()):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.1)

@@ -1,0 +1,175 @@
+"""Whole networks on a GPU: forward passes, and training steps of all four.
+
+Part of ``bench/gpu.py``. N batch, H height, W width. PyTorch's layouts and plain compilation stand
+beside our kernels; times are the host's, launches included.
+"""
+
+import functools
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import kernels, steps
+from bench.report import Report
+from bench.time_limit import at_most
+from cyclegan.networks import ResnetGenerator
+
+ROW_SECONDS = 150
+"""Of one row, compilation included."""
+
+FIRST = (1, 256, 256)
+"""(batch, height, width) that is measured before all others."""
+MODELS = [FIRST, (16, 256, 256), (1, 512, 512), (1, 720, 1280)]
+STEPS = [FIRST, (16, 256, 256)]
+VARIANTS = {
+    # name: (layout, our kernels, a CUDA graph around it)
+    "NCHW compiled": (torch.contiguous_format, False, False),
+    "channels-last compiled": (torch.channels_last, False, False),
+    "ours": (torch.channels_last, True, False),
+    "ours, CUDA graph": (torch.channels_last, True, True),
+}
+
+
+def graphed(call: Callable[[], object]) -> Callable[[], object]:
+    """``call`` captured once; the result replays it."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            call()
+    torch.cuda.synchronize()  # capture must not begin before the warm-up has ended
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side):
+        call()
+    return graph.replay
+
+
+def seconds_of(call: Callable[[], object], repeats: int = 20) -> float:
+    """Median wall time of a call, from the host's start to the GPU's end: launches count."""
+    for _ in range(5):
+        call()
+    times = []
+    for _ in range(repeats):
+        torch.cuda.synchronize()  # begin with an idle GPU
+        start = time.perf_counter()
+        call()
+        torch.cuda.synchronize()  # the result is there
+        times.append(time.perf_counter() - start)
+    return sorted(times)[repeats // 2]
+
+
+def forward_call(x: Tensor, layout: torch.memory_format) -> Callable[[], object]:
+    """The paper's generator of nine blocks, half precision, compiled."""
+    generator = ResnetGenerator().cuda().half().eval().to(memory_format=layout)
+    compiled = torch.compile(generator, fullgraph=True, dynamic=False)
+    x = x.half().to(memory_format=layout)
+
+    def call() -> object:
+        with torch.inference_mode():
+            return compiled(x)
+
+    return call
+
+
+def forward_row(
+    batch: int, height: int, width: int, layout: torch.memory_format, graph: bool
+) -> Callable[[], object]:
+    """A forward pass, ready to be timed."""
+    call = forward_call(torch.randn(batch, 3, height, width, device="cuda"), layout)
+    return graphed(call) if graph else call
+
+
+def step_row(batch: int, size: int, variant: steps.Variant) -> Callable[[], object]:
+    """A training step of the paper's networks, ready to be timed."""
+    real_a, real_b = torch.rand(2, batch, 3, size, size, device="cuda") * 2 - 1
+    return steps.step_call(steps.new_model(variant, "cuda"), real_a, real_b)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure of whole networks."""
+
+    task: str
+    size: tuple[int, int, int]
+    variant: str
+    ours: bool
+    build: Callable[[], Callable[[], object]]
+    compiles: bool = True
+    """Whether it needs torch.compile, and nothing before it has compiled the same."""
+
+    @property
+    def part(self) -> str:
+        """What measures it."""
+        return part_of(self.named)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What tells its row from others."""
+        size = "x".join(map(str, self.size))
+        return {"task": self.task, "size": size, "variant": self.variant}
+
+
+def part_of(row: dict[str, Any]) -> str:
+    """Which part measures this row of the table ``models``."""
+    return "models" if row["size"] == "x".join(map(str, FIRST)) else "sizes"
+
+
+def rows() -> Iterator[Row]:
+    """All that is to be measured, in order."""
+    for first in (True, False):
+        for size in MODELS:
+            for name, (layout, ours, graph) in VARIANTS.items():
+                build: Any = functools.partial(forward_row, *size, layout, graph)
+                row = Row(
+                    task="forward", size=size, variant=name, ours=ours, build=build,
+                    compiles=not graph,
+                )  # fmt: skip
+                if (size == FIRST) == first:
+                    yield row
+        for name, variant in steps.VARIANTS.items():  # the slowest to compile last
+            for size in STEPS:
+                build = functools.partial(step_row, size[0], size[1], variant)
+                row = Row(
+                    task="step", size=size, variant=name, ours=variant.ours, build=build,
+                    compiles=variant.compiled != "nothing",
+                )  # fmt: skip
+                if (size == FIRST) == first:
+                    yield row
+
+
+def measure_models(report: Report, deadline: float, part: str = "models") -> None:
+    """Pictures per second of each task, size and variant of this part.
+
+    Those that the report has already are left; one that fails is a row too.
+    """
+    for row in rows():
+        if row.part != part or report.has("models", **row.named):
+            continue
+        if time.monotonic() > deadline:
+            report.facts[part] = "stopped at the time limit"
+            report.write()
+            return
+        with kernels.either(row.ours), steps.without_tf32():
+            limit = min(ROW_SECONDS, deadline - time.monotonic())
+            figures = _timed(row.build, row.size[0], limit)
+        report.add("models", **row.named, **figures)
+
+
+def _timed(
+    build: Callable[[], Callable[[], object]], pictures: int, seconds: float
+) -> dict[str, Any]:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    try:
+        with at_most(seconds), warnings.catch_warnings():
+            # Training goes on eager, with a warning; such a figure would bear a false name.
+            warnings.filterwarnings("error", "torch.compile failed")
+            took = seconds_of(build())
+    except Exception as error:  # the other rows must not be lost with this one
+        return {"ms": None, "pictures_per_s": None, "error": kernels.brief(error)}
+    return {"ms": round(1e3 * took, 3), "pictures_per_s": round(pictures / took, 1), "error": ""}
