@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import aims, gpu, kernels, pages, peers, run
+from bench import aims, gpu, kernels, pages, peers, run, whole_networks
 from bench.aims import AIMS, Aim, Place
 from bench.suites import PROGRAMS, SUITES
 
@@ -68,9 +68,11 @@ def test_gpu_results_have_the_columns_that_aims_look_for(
 ) -> None:
     """Rows as make gpu writes them, with times put in: every GPU aim finds its figure."""
     report = gpu.Report(tmp_path / "some-gpu" / "gpu", {"gpu": "NVIDIA H100"})
-    monkeypatch.setattr(gpu, "_timed", lambda *_: {"ms": 0.5, "pictures_per_s": 4e3, "error": ""})
+    monkeypatch.setattr(
+        whole_networks, "_timed", lambda *_: {"ms": 0.5, "pictures_per_s": 4e3, "error": ""}
+    )
     for part in ("models", "sizes"):
-        gpu.measure_models(report, float("inf"), part)
+        whole_networks.measure_models(report, float("inf"), part)
     monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
     monkeypatch.setattr(kernels, "milliseconds", lambda calls: 1.0)
     nothing = {"forward": (10**6, lambda run: []), "backward": (10**6, lambda run: [])}

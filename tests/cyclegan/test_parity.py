@@ -80,32 +80,27 @@ def test_first_images(case, tmp_path):
 
 @pytest.mark.parametrize(("case", "merged"), RUNS)
 def test_losses_of_every_step(case, merged, tmp_path):
-    """To 1e-4 for as long as float32 arithmetic can follow the recording on this machine.
+    """To 1e-4, or as far as float32 arithmetic can follow a recording that was made elsewhere.
 
     Adam divides each gradient by its own size, so that rounding decides the direction of the
-    smallest ones: with the first weights changed by one unit in the last place, two runs of one
-    program part by 1e-3 in the third step and by several percent in the sixth. How long a recording
-    made elsewhere can be followed is told by the algorithm written down plainly; after that the
-    losses must still be near, and the next test holds every step exactly.
+    smallest ones, and losses of the same program part by percents within six steps. How far, is
+    told by the algorithm written down plainly, run twice: the second time with the first weights
+    changed by one unit in the last place. The next test holds every step exactly.
     """
     settings, tensors, model = recorded(case, tmp_path, merged)
-    plain = PlainStep(
-        settings, {name: copy.deepcopy(getattr(model, NETWORKS[name])) for name in NETWORKS}
-    )
+    networks = {name: getattr(model, NETWORKS[name]) for name in NETWORKS}
+    plain, nudged = (PlainStep(settings, copy.deepcopy(networks)) for _ in range(2))
+    nudged.nudge()
     random.seed(99)  # must not matter: the pools draw from the configuration's seed
-    followed = True
+    parted = 0.0
     for step, expected in enumerate(settings["losses"]):
-        real_a, real_b = tensors["real_a"][step], tensors["real_b"][step]
-        found, simple = model.step(real_a, real_b).as_floats(), plain.step(real_a, real_b)
-        # Merged calls add in another order, which shows from the third step on.
-        followed = step <= 1 or (
-            followed
-            and not merged
-            and all(
-                float(simple[name]) == pytest.approx(expected[name], rel=5e-5) for name in expected
-            )
-        )
-        tolerance = 1e-4 if followed else 0.15
+        pictures = tensors["real_a"][step], tensors["real_b"][step]
+        found = model.step(*pictures).as_floats()
+        runs = [{k: float(v) for k, v in run.step(*pictures).items()} for run in (plain, nudged)]
+        for name, value in expected.items():
+            if value:  # the identity losses may be off
+                parted = max(parted, *(abs(run[name] / value - 1) for run in runs))
+        tolerance = 1e-4 if step <= 1 else min(max(1e-4, 10 * parted), 0.15)
         for theirs, ours in LOSSES.items():
             assert found[ours] == pytest.approx(expected[theirs], rel=tolerance), (theirs, step)
 
@@ -137,6 +132,13 @@ class PlainStep:
         d = [*networks["D_A"].parameters(), *networks["D_B"].parameters()]
         self.adam_g = torch.optim.Adam(g, rate, betas, foreach=False)
         self.adam_d = torch.optim.Adam(d, rate, betas, foreach=False)
+
+    def nudge(self):
+        """Move every weight to the next number that float32 has."""
+        with torch.no_grad():
+            for network in self.networks.values():
+                for weight in network.parameters():
+                    weight.copy_(torch.nextafter(weight, torch.full_like(weight, torch.inf)))
 
     def judged(self, logits, target):
         wanted = torch.full_like(logits, target)
