@@ -50,10 +50,7 @@ NARROW = dataclasses.replace(
     generator=ResnetConfig(width=16, blocks=4, upsample="resize"),
     discriminator=PatchConfig(width=16),
 )
-STRUCTURE = dataclasses.replace(
-    NARROW, ssim_share=0.84, lambda_a=30.0, lambda_b=30.0, learning_rate=4e-4
-)
-"""Small steps in time, larger ones in weights, and losses that ask for structure."""
+STRUCTURE = dataclasses.replace(NARROW, ssim_share=0.84, learning_rate=4e-4)
 ANY_CROPS = "any crops"
 VARIANTS: dict[str, CycleGANConfig] = {
     "default": MODEL,
@@ -61,6 +58,7 @@ VARIANTS: dict[str, CycleGANConfig] = {
     "narrow": NARROW,
     "narrow, cycle 30": dataclasses.replace(NARROW, lambda_a=30.0, lambda_b=30.0),
     "structure": STRUCTURE,
+    "structure, no identity": dataclasses.replace(STRUCTURE, lambda_identity=0.0),
     "no identity": dataclasses.replace(MODEL, lambda_identity=0.0),
     "identity 2": dataclasses.replace(MODEL, lambda_identity=2.0),
     "cycle l2": dataclasses.replace(MODEL, cycle_loss="l2"),
