@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan.config import Adversarial, CycleLoss
+from cyclegan.config import SSIM_WINDOW, Adversarial, CycleLoss
 
 Objective = Callable[[Tensor], Tensor]
 """From logits (N, 1, H', W') to a scalar."""
@@ -84,7 +84,9 @@ def gradient_penalty(
     return excess.square().mean()
 
 
-CYCLE: dict[CycleLoss, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss}
+Difference = Callable[[Tensor, Tensor], Tensor]
+"""From two batches (N, C, H, W) to a scalar, 0 for equal ones."""
+CYCLE: dict[CycleLoss, Difference] = {"l1": F.l1_loss, "l2": F.mse_loss}
 """Mean difference, absolute or squared, between a picture and what comes back of it (paper,
 equation 2, which takes the absolute one)."""
 
@@ -93,3 +95,35 @@ def identity(unchanged: Tensor, real: Tensor) -> Tensor:
     """Mean absolute difference that a generator makes to pictures of its own target domain
     (paper, section 5.2)."""
     return F.l1_loss(unchanged, real)
+
+
+SIGMA = 1.5
+"""Standard deviation of SSIM's Gaussian windows, in pixels (Wang et al. 2004)."""
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Mean structural similarity of pictures, (N, C, H, W) in [-1, 1].
+
+    At most 1, for equal pictures. Sides are at least SSIM_WINDOW; only windows that lie within the
+    picture count.
+    """
+    places = torch.arange(SSIM_WINDOW, dtype=x.dtype, device=x.device) - SSIM_WINDOW // 2
+    weights = torch.exp(-places.square() / (2 * SIGMA**2))
+    weights = weights / weights.sum()
+    x, y = (x + 1) / 2, (y + 1) / 2
+    moments = torch.cat([x, y, x * x, y * y, x * y])
+    rows = weights.expand(x.shape[1], 1, 1, SSIM_WINDOW)
+    moments = F.conv2d(moments, rows, groups=x.shape[1])
+    moments = F.conv2d(moments, rows.mT, groups=x.shape[1])
+    mean_x, mean_y, square_x, square_y, product = moments.chunk(5)
+    variances = square_x - mean_x.square() + square_y - mean_y.square()
+    covariance = product - mean_x * mean_y
+    brightness = (2 * mean_x * mean_y + 1e-4) / (mean_x.square() + mean_y.square() + 1e-4)
+    return (brightness * (2 * covariance + 9e-4) / (variances + 9e-4)).mean()
+
+
+def mixed(difference: Difference, ssim_share: float) -> Difference:
+    """``difference``, of which a share is 1 - SSIM instead (Zhao et al. 2017, section III-D)."""
+    if ssim_share == 0:
+        return difference
+    return lambda x, y: (1 - ssim_share) * difference(x, y) + ssim_share * (1 - ssim(x, y))

@@ -47,7 +47,7 @@ class Losses:
     generator_ba: Tensor
     """How far fake_a is from passing for real (``G_B``)."""
     cycle_a: Tensor
-    """lambda_a x L1(rec_a, real_a)."""
+    """lambda_a x L1(rec_a, real_a), or what cycle_loss and ssim_share put in its place."""
     cycle_b: Tensor
     """lambda_b x L1(rec_b, real_b)."""
     identity_a: Tensor
@@ -101,8 +101,9 @@ class Phases:
         if config.lambda_identity > 0:
             fake_b, idt_b = self.through(ab, real_a, real_b)
             rec_a, fake_a, idt_a = self.through(ba, fake_b, real_b, real_a)
-            identity_a = config.lambda_identity * losses.identity(idt_a, real_a)
-            identity_b = config.lambda_identity * losses.identity(idt_b, real_b)
+            identity = losses.mixed(losses.identity, config.ssim_share)
+            identity_a = config.lambda_identity * identity(idt_a, real_a)
+            identity_b = config.lambda_identity * identity(idt_b, real_b)
         else:
             (fake_b,) = self.through(ab, real_a)
             rec_a, fake_a = self.through(ba, fake_b, real_b)
@@ -112,7 +113,7 @@ class Phases:
         (judged_a,) = self.through(self.discriminator_a, fake_a)
 
         adversarial = losses.ADVERSARIAL[config.adversarial]
-        cycle = losses.CYCLE[config.cycle_loss]
+        cycle = losses.mixed(losses.CYCLE[config.cycle_loss], config.ssim_share)
         parts = {
             "generator_ab": adversarial.generator(judged_b),
             "generator_ba": adversarial.generator(judged_a),

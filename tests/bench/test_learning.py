@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import learning, pages
@@ -28,6 +29,8 @@ def test_runs_are_scored_and_tabled(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert first["l1_of_match"] < 0.3
     cells = [line for line in page.splitlines() if line.startswith("| relief to satellite")]
     assert f"| {first['l1']:.3g} | {first['l1_of_match']:.3g} |" in cells[0]
+    assert first["l1_of_paired_affine"] < first["l1_of_match"]
+    assert 0 <= first["inverted_of_match"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,15 @@ def test_runs_are_scored_and_tabled(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_to_beat_is_to_be_better_by_both(l1: float, ssim: float, expected: bool) -> None:
     match = Scores(count=1, l1=0.2, psnr=20.0, ssim=0.5, gradient_correlation=0.5, inverted=0.0)
     ours = replace(match, l1=l1, ssim=ssim)
-    assert learning.beside(ours, match)["beats_match"] == expected
+    assert learning.beside(ours, match, paired=match)["beats_match"] == expected
+
+
+def test_paired_affine_finds_an_affine_map_of_colours() -> None:
+    given = np.random.default_rng(0).integers(0, 100, (2, 8, 8, 3), dtype=np.uint8)
+    truth = 255 - 2 * given[..., ::-1]
+    translate = learning.paired_affine(given, truth)
+    assert np.array_equal(translate(given[1]), truth[1])
+    assert translate(np.full((4, 4, 3), 200, np.uint8)).max() == 0, "clipped, not wrapped around"
 
 
 def test_a_run_of_epochs_has_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:

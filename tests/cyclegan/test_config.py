@@ -50,6 +50,7 @@ def test_survives_toml(generator, seed, learning_rate):
         ({"pool_size": "many"}, "pool_size is 'many'; expected int"),
         ({"pool_size": True}, "pool_size is True; expected int"),
         ({"pool_size": -1}, "pool_size is -1; expected at least 0"),
+        ({"ssim_share": 1.5}, "ssim_share is 1.5; expected between 0 and 1"),
         ({"beta1": 1.0}, "beta1 is 1.0; expected less than 1"),
         ({"adversarial": "gan"}, "adversarial is 'gan'; expected one of 'lsgan'"),
         ({"generator": {"out_channels": 1}}, "identity loss needs domains of equal channels"),

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from cyclegan.image_pool import ImagePool
-from cyclegan.losses import ADVERSARIAL, gradient_penalty
+from cyclegan.losses import ADVERSARIAL, CYCLE, gradient_penalty, mixed, ssim
 
 logits = st.lists(st.floats(-20, 20), min_size=1, max_size=9).map(
     lambda values: torch.tensor(values, dtype=torch.float64)
@@ -93,3 +94,22 @@ def test_pool_copies():
 def test_pool_of_none():
     batch = torch.randn(2, 3, 4, 4)
     assert ImagePool(0, random.Random(0)).query(batch) is batch
+
+
+def test_ssim_is_torchmetrics_within_the_border():
+    rng = torch.Generator().manual_seed(0)
+    x, y = 2 * torch.rand(2, 2, 3, 24, 20, generator=rng) - 1
+    y = 0.5 * x + 0.5 * y
+    _, everywhere = structural_similarity_index_measure(
+        (x + 1) / 2, (y + 1) / 2, data_range=1.0, return_full_image=True
+    )
+    torch.testing.assert_close(ssim(x, y), everywhere[..., 5:-5, 5:-5].mean())
+    torch.testing.assert_close(ssim(x, x), torch.tensor(1.0))
+
+
+def test_a_share_of_a_difference_is_of_structure():
+    x, y = torch.rand(2, 1, 3, 16, 16)
+    assert mixed(CYCLE["l2"], 0.0) is CYCLE["l2"]
+    torch.testing.assert_close(mixed(CYCLE["l2"], 1.0)(x, y), 1 - ssim(x, y))
+    expected = 0.75 * F.mse_loss(x, y) + 0.25 * (1 - ssim(x, y))
+    torch.testing.assert_close(mixed(CYCLE["l2"], 0.25)(x, y), expected)

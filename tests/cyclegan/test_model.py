@@ -6,6 +6,7 @@ import torch
 from cyclegan import CycleGAN, compiling, cpu
 from cyclegan.config import CycleGANConfig, PatchConfig, PixelConfig, ResnetConfig, UnetConfig
 from cyclegan.errors import DataError
+from cyclegan.losses import ssim
 from cyclegan.model import NETWORKS
 
 TINY = {
@@ -198,6 +199,17 @@ def test_squared_cycles():
     images = model.cycle(real_a, real_b)
     expected = 3 * (images.rec_a - real_a).square().mean()
     assert model.step(real_a, real_b).cycle_a.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_cycles_and_identities_are_partly_of_structure():
+    real_a, real_b = torch.rand(2, 1, 3, 32, 32)
+    model = CycleGAN(CycleGANConfig(**TINY, precision="float32", ssim_share=0.84, lambda_a=3.0))
+    rec_a = model.cycle(real_a, real_b).rec_a
+    kept_a = model.generator_ba(real_a)
+    taken = model.step(real_a, real_b)
+    for loss, weight, picture in ((taken.cycle_a, 3.0, rec_a), (taken.identity_a, 1.5, kept_a)):
+        difference = 0.16 * (picture - real_a).abs().mean() + 0.84 * (1 - ssim(picture, real_a))
+        assert loss.item() == pytest.approx(weight * difference.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("passes", [2, 3])

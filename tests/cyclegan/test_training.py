@@ -179,6 +179,13 @@ def test_crops_that_the_generator_does_not_take(config):
         replaced(config, data=replaced(config.data, crop_size=30))
 
 
+def test_crops_that_hold_no_window_of_ssim(config):
+    small = replaced(config.data, crop_size=8)
+    assert replaced(config, data=small).data.crop_size == 8
+    with pytest.raises(ConfigError, match="crop_size is 8; ssim_share compares windows of 11"):
+        replaced(config, data=small, model=replaced(config.model, ssim_share=0.84))
+
+
 def test_channels_that_pictures_do_not_have(config):
     model = CycleGANConfig(generator=ResnetConfig(in_channels=2, out_channels=2))
     with pytest.raises(ImageError, match="is read in 1 or 3 channels; the generator takes 2"):
