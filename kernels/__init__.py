@@ -1,6 +1,12 @@
 """What a CycleGAN does outside its convolutions: instance norm, padding, pixels in and out."""
 
 from cyclegan.kernels.instance_norm import InstanceNormAct, instance_norm
+from cyclegan.kernels.pixel_modules import (
+    FramesToTensor,
+    TensorToFrames,
+    TensorToYuv,
+    YuvToTensor,
+)
 from cyclegan.kernels.pixels import (
     frames_to_tensor,
     tensor_to_frames,
@@ -12,8 +18,12 @@ from cyclegan.kernels.reflection_pad import ReflectionPad, reflection_pad2d
 
 __all__ = [
     "Activation",
+    "FramesToTensor",
     "InstanceNormAct",
     "ReflectionPad",
+    "TensorToFrames",
+    "TensorToYuv",
+    "YuvToTensor",
     "finish",
     "frames_to_tensor",
     "instance_norm",

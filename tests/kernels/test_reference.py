@@ -10,8 +10,12 @@ from torch import Tensor
 
 from cyclegan.errors import FrameError, TensorError
 from cyclegan.kernels import (
+    FramesToTensor,
     InstanceNormAct,
     ReflectionPad,
+    TensorToFrames,
+    TensorToYuv,
+    YuvToTensor,
     finish,
     frames_to_tensor,
     instance_norm,
@@ -26,6 +30,21 @@ needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="operators need Triton"
 )
 X = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_modules_of_pixels_are_their_functions() -> None:
+    frames = torch.randint(0, 256, (2, 6, 8, 3), dtype=torch.uint8)
+    between = torch.nn.Sequential(FramesToTensor(torch.float32), torch.nn.Tanh(), TensorToFrames())
+    x = frames_to_tensor(frames, torch.float32)
+    assert FramesToTensor()(frames).dtype == torch.float16
+    assert torch.equal(between(frames), tensor_to_frames(torch.tanh(x)))
+    coding = {"matrix": "bt2020", "full_range": True}
+    for bits in (8, 10):
+        planes = TensorToYuv(bits=bits, **coding)(x)  # type: ignore[arg-type]
+        expected = tensor_to_yuv(x, bits=bits, **coding)  # type: ignore[arg-type]
+        assert all(map(torch.equal, planes, expected))
+        back = YuvToTensor(dtype=torch.float32, **coding)(*planes)  # type: ignore[arg-type]
+        assert torch.equal(back, yuv_to_tensor(*planes, dtype=torch.float32, **coding))  # type: ignore[arg-type]
 
 
 def test_numbers_are_pytorchs_own() -> None:
