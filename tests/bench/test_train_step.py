@@ -19,7 +19,9 @@ def test_steps_and_loader_are_measured(aims_found: Callable[..., int]) -> None:
     (result,) = train_step.main([*TINY, "--variants", *EAGER])
     assert set(result["timings"]) == set(EAGER)
     assert result["of_eager"][EAGER[0]] == 1
-    assert all(0 < fraction < 1 for fraction in result["of_flop_limit"].values())
+    fractions = result["of_flop_limit"]
+    assert all(fraction > 0 for fraction in fractions.values())
+    assert fractions[EAGER[0]] < 1  # bfloat16 in software has no rate that deserves the name
     assert all(peak is None or peak > 1e6 for peak in result["peak_bytes"].values())
     assert result["loader_pairs_per_s"] > 0
     result["of_eager"][aims.STEP] = 1.0  # compiling takes too long for a test
