@@ -59,6 +59,13 @@ VARIANTS: dict[str, CycleGANConfig] = {
     "narrow, cycle 30": dataclasses.replace(NARROW, lambda_a=30.0, lambda_b=30.0),
     "structure": STRUCTURE,
     "structure, no identity": dataclasses.replace(STRUCTURE, lambda_identity=0.0),
+    "no norm": dataclasses.replace(
+        NARROW,
+        generator=dataclasses.replace(NARROW.generator, norm="none"),
+        init="xavier",
+        init_gain=1.0,
+        learning_rate=4e-4,
+    ),
     "no identity": dataclasses.replace(MODEL, lambda_identity=0.0),
     "identity 2": dataclasses.replace(MODEL, lambda_identity=2.0),
     "cycle l2": dataclasses.replace(MODEL, cycle_loss="l2"),
