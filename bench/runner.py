@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.generators import new_generator
 from bench.kernels import brief
 from bench.report import Report
 from bench.time_limit import at_most
@@ -23,7 +24,7 @@ from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.runners.torch import TorchRunner
 from cyclegan.engine.source import GeneratorSource
 from cyclegan.engine.tickets import Frames, Scheduler, Ticket
-from cyclegan.networks import Generator, ResnetGenerator, initialise
+from cyclegan.networks import Generator
 
 SIZES = ((8, 256, 256), (1, 720, 1280))
 """(batch, height, width)."""
@@ -45,9 +46,7 @@ class Candidate:
 
 def measure(report: Report, deadline: float, device: str = "cuda") -> None:
     """A row for each size, way of computing and form of pictures."""
-    generator = ResnetGenerator()
-    torch.manual_seed(0)
-    initialise(generator)
+    generator = new_generator(64, 9)
     for size in SIZES:
         for compiled in (False, True):
             if time.monotonic() > deadline:

@@ -20,9 +20,8 @@ def open_video(source: Input, decoder: Decoder, keep_on: str | None = None) -> t
 
     "auto" takes NVDEC where it opens, for codecs that it knows, and says in the log why not.
     ``keep_on`` is the CUDA device in whose memory NVDEC leaves pictures, such as "cuda:0"; None:
-    they come to the host. Raises
-    VideoError for what cannot be read, has no video that this FFmpeg decodes or too large a one,
-    and where "nvdec" cannot be had.
+    they come to the host. Raises VideoError for what cannot be read, has no video that this FFmpeg
+    decodes or too large a one, and where "nvdec" cannot be had.
     """
     import av
 

@@ -4,6 +4,7 @@ N batch, H height, W width. What :mod:`cyclegan.engine.frame_graph` is to RGB fr
 any even numbers, since what the generator cannot take is mirrored and cut off again here.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, dtype, nn
@@ -14,8 +15,9 @@ from cyclegan.kernels import reflection_pad2d, tensor_to_yuv, yuv_to_tensor
 class PlanesToPlanes(nn.Module):
     """NV12 or P010 in, the same out."""
 
-    def __init__(self, generator: nn.Module, kind: dtype, multiple: int) -> None:
-        """``multiple``: what the generator wants H and W to be multiples of."""
+    def __init__(self, generator: Callable[[Tensor], Tensor], kind: dtype, multiple: int) -> None:
+        """``generator`` takes (N, 3, H, W) in [-1, 1] of ``kind`` and gives the like; ``multiple``:
+        what it wants H and W to be multiples of."""
         super().__init__()
         self.generator = generator
         self.kind, self.multiple = kind, multiple

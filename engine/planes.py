@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from torch import Tensor
 
+    from cyclegan.kernels.pixels import Matrix
+
 Convert = Literal["auto", "cpu", "device"]
 """Where pictures become RGB and back."""
 
@@ -28,7 +30,7 @@ FORMATS = {
     "yuv420p10le": "p010le",
 }
 """Pixel formats that hold the same numbers as NV12 or P010, but for their order."""
-MATRICES: dict[int, Literal["bt601", "bt709", "bt2020"]] = {
+MATRICES: "dict[int, Matrix]" = {
     BT709: "bt709",
     BT601_625: "bt601",
     BT601: "bt601",
@@ -52,6 +54,11 @@ class Planes:
     def depth(self) -> Depth:
         """Of the frames that it stands for: 16 where there are more than 8 bits."""
         return 8 if self.y.element_size() == 1 else 16
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of it."""
+        return "nv12" if self.depth == 8 else "p010le"
 
     @property
     def coding(self) -> dict[str, Any]:
@@ -97,7 +104,7 @@ def why_not_planes(
 
 
 def planes_from_picture(
-    picture: "VideoFrame", colour: Colour, wanted: "PlaneLayout", *, pinned: bool
+    picture: "VideoFrame", colour: Colour, wanted: PlaneLayout, *, pinned: bool
 ) -> Planes:
     """The planes of a decoded picture, as ``wanted``; a video may change on its way.
 
@@ -130,11 +137,10 @@ def picture_from_planes(planes: Planes, pixel_format: str, colour: Colour) -> "V
     from torch.utils.dlpack import from_dlpack
 
     height, width = planes.y.shape
-    form = "nv12" if planes.depth == 8 else "p010le"
-    picture = VideoFrame(width, height, form)
+    picture = VideoFrame(width, height, planes.format)
     for target, plane in zip(picture.planes, (planes.y, planes.uv)):
         from_dlpack(target).copy_(plane)
-    if pixel_format != form:
+    if pixel_format != planes.format:
         picture = _converted(picture, pixel_format, colour, colour)
     tag(picture, colour)
     return picture

@@ -122,5 +122,5 @@ class PlaneWay:
     def frame(self, made: Pixels) -> Frames:
         """By FFmpeg's scaler, as a player would."""
         planes = cast(Planes, made)
-        form = "nv12" if planes.depth == 8 else "p010le"
-        return rgb_from_picture(picture_from_planes(planes, form, self._colour), self._colour)
+        picture = picture_from_planes(planes, planes.format, self._colour)
+        return rgb_from_picture(picture, self._colour)

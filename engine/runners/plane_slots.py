@@ -12,16 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from cyclegan.engine.plane_network import PlanesToPlanes
 from cyclegan.engine.planes import Planes
 from cyclegan.engine.runners.lanes import Begun, Lane
-from cyclegan.engine.runners.replays import Tensors
-from cyclegan.kernels import (
-    frames_to_tensor,
-    reflection_pad2d,
-    tensor_to_frames,
-    tensor_to_yuv,
-    yuv_to_tensor,
-)
+from cyclegan.kernels import frames_to_tensor, tensor_to_frames
 
 OnDevice = Callable[[Tensor, int], Any]
 """(frames, the handle of a stream) -> translated frames there and in that stream, by DLPack."""
@@ -32,13 +26,16 @@ class PlaneSlots:
 
     def __init__(self, device: str, multiple: int, translators: Sequence[OnDevice]) -> None:
         """``multiple``: what height and width of frames have to be multiples of."""
-        self._multiple, self._translators = multiple, translators
         self._lanes = [Lane(torch.device(device)) for _ in translators]
+        self._networks = [
+            PlanesToPlanes(functools.partial(_through, translate, lane), torch.float16, multiple)
+            for translate, lane in zip(translators, self._lanes)
+        ]
         self._begun: list[Begun | None] = [None] * len(translators)
 
     def begin(self, slot: int, pictures: Sequence[Planes]) -> None:
         """Start to translate pictures of one size and coding."""
-        run = functools.partial(self._run, slot, pictures[0].coding)
+        run = functools.partial(self._networks[slot], **pictures[0].coding)
         self._begun[slot] = self._lanes[slot].begin_planes(pictures, run)
 
     def finish(self, slot: int) -> list[Planes]:
@@ -47,10 +44,7 @@ class PlaneSlots:
         assert begun is not None, "finish without begin"
         return begun.planes()
 
-    def _run(self, slot: int, coding: dict[str, Any], y: Tensor, uv: Tensor) -> Tensors:
-        height, width = y.shape[1:]
-        pads = (0, -width % self._multiple, 0, -height % self._multiple)
-        x = yuv_to_tensor(y, uv, **coding)
-        frames = tensor_to_frames(reflection_pad2d(x, pads) if any(pads) else x)
-        made = from_dlpack(self._translators[slot](frames, self._lanes[slot].handle))
-        return tensor_to_yuv(frames_to_tensor(made)[:, :, :height, :width], **coding)
+
+def _through(translate: OnDevice, lane: Lane, x: Tensor) -> Tensor:
+    """(N, 3, H, W) in [-1, 1], as frames through the runner and back."""
+    return frames_to_tensor(from_dlpack(translate(tensor_to_frames(x), lane.handle)))

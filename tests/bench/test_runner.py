@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cyclegan.config import ResnetConfig
-from cyclegan.networks import ResnetGenerator
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -18,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(ROOT)
     module = importlib.import_module("bench.runner")
-    tiny = ResnetConfig(width=4, blocks=1)
-    monkeypatch.setattr(module, "ResnetGenerator", lambda: ResnetGenerator(tiny))
+    tiny = module.new_generator(4, 1)
+    monkeypatch.setattr(module, "new_generator", lambda width, blocks: tiny)
     monkeypatch.setattr(module, "SIZES", ((2, 32, 48),))
     monkeypatch.setattr(module, "SECONDS", 0.01)
     monkeypatch.setattr(module.torch, "compile", lambda network, dynamic: network)

@@ -56,7 +56,7 @@ def noise(form: str, colour: Colour, size: tuple[int, int] = (54, 70)) -> av.Vid
     return picture
 
 
-@pytest.mark.parametrize(
+every_kind = pytest.mark.parametrize(
     ("form", "span"),
     # FFmpeg takes yuvj420p to be full range, whatever is said.
     [
@@ -66,6 +66,9 @@ def noise(form: str, colour: Colour, size: tuple[int, int] = (54, 70)) -> av.Vid
         if (form[3], span) != ("j", LIMITED)
     ],
 )
+
+
+@every_kind
 def test_planes_hold_the_numbers_of_the_picture(form: str, span: int) -> None:
     colour = coloured(BT709, span)
     picture = noise(form, colour)
@@ -80,16 +83,7 @@ def test_planes_hold_the_numbers_of_the_picture(form: str, span: int) -> None:
         np.testing.assert_array_equal(planes.uv.numpy()[..., i], chroma[i])
 
 
-@pytest.mark.parametrize(
-    ("form", "span"),
-    # FFmpeg takes yuvj420p to be full range, whatever is said.
-    [
-        (form, span)
-        for form in FORMATS
-        for span in (LIMITED, FULL)
-        if (form[3], span) != ("j", LIMITED)
-    ],
-)
+@every_kind
 def test_a_picture_comes_back_unchanged_and_tagged(form: str, span: int) -> None:
     colour = coloured(BT2020, span)
     picture = noise(form, colour)
