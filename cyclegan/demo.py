@@ -6,7 +6,7 @@ It paints relief maps as satellite pictures (see ``sample_data``). What it leave
     train/                        the training run, as ``cyclegan train`` leaves it
     relief2satellite.onnx         the exported generator: uint8 frames in, uint8 frames out
     flyover.mp4, flyover_satellite.mp4, flyover_side_by_side.mp4
-    bikes_satellite.mp4           a clip of something else altogether
+    bikes_satellite.mp4           a clip of something else altogether; its beginning, on a slow CPU
     report.html                   all of it on one page
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import av
 import numpy as np
 from torch import nn
 
@@ -25,7 +26,8 @@ from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfi
 from cyclegan.data import tensor_from_pictures
 from cyclegan.demo_report import OURS, Conditions, Results, page_from_results
 from cyclegan.engine.export import onnx_from_generator
-from cyclegan.engine.options import VideoStats
+from cyclegan.engine.layout import Part
+from cyclegan.engine.options import VideoOptions, VideoStats
 from cyclegan.engine.parity import parity
 from cyclegan.engine.progress import progress_bar
 from cyclegan.engine.translator import Translator
@@ -47,6 +49,8 @@ PAIRS = 62
 FRAMES, FRAME_SIZE, FPS = 125, 256, 25
 FLICKER_FRAMES = 25
 """Of the fly-over, that its flicker is the mean of."""
+CLIP_SECONDS = 60
+"""That the translation of the other clip may take, about."""
 
 MODEL = CycleGANConfig(
     generator=ResnetConfig(width=32, blocks=4, upsample="resize"),
@@ -115,11 +119,13 @@ def _translate_and_score(
             differences = parity(translator, generator, relief[:16])
         with _stage("translating a fly-over"):
             flyover, flickering = _translated_flyover(output, translator)
+        bikes = sample_data.clip("bikes")
         with progress_bar("translating bikes.mp4") as progress:
             clip = translate_video(
-                sample_data.clip("bikes"),
+                bikes,
                 output / "bikes_satellite.mp4",
                 translator,
+                VideoOptions(part=_beginning(bikes, flyover)),
                 progress=progress,
             )
         engine = f"{translator.backend} ({translator.description})"
@@ -165,6 +171,15 @@ def _translated_flyover(output: Path, translator: Translator) -> tuple[VideoStat
 
     sample_data.write_clip(side_by_side(), output / "flyover_side_by_side.mp4", FPS)
     return stats, flicker(pairs[:FLICKER_FRAMES])
+
+
+def _beginning(clip: Path, flyover: VideoStats) -> Part:
+    """As much of ``clip`` as can be translated in time, by the pixels a second of ``flyover``."""
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        pixels = stream.width * stream.height * float(stream.average_rate or FPS)
+    rate = flyover.frames_per_second * FRAME_SIZE**2
+    return Part(end=max(1.0, CLIP_SECONDS * rate / pixels))
 
 
 @contextmanager

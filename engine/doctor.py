@@ -55,7 +55,7 @@ class Diagnosis:
 
 
 def choose_backend(*, needs_onnx: bool = False) -> Choice:
-    """What ``backend="auto"`` takes here. ``needs_onnx``: only an ONNX file is at hand.
+    """What ``backend="auto"`` takes here. ``needs_onnx``: PyTorch cannot run the model.
 
     Raises BackendError when nothing can be used.
     """
@@ -64,13 +64,13 @@ def choose_backend(*, needs_onnx: bool = False) -> Choice:
     if BACKENDS["openvino"].why_missing() is None:
         kind = "in bfloat16" if has_fast_bfloat16() else "in float32"
         why = (
-            "of what auto takes, an ONNX graph runs on OpenVINO only"
+            "of what auto takes, this ONNX graph runs on OpenVINO only"
             if needs_onnx
             else "no CUDA GPU; OpenVINO is fastest on CPUs"
         )
         return Choice(backend="openvino", reason=f"{why}, {kind}")
     if needs_onnx:
-        raise BackendError("nothing here can run an ONNX file; pip install openvino")
+        raise BackendError("nothing here can run this ONNX file; pip install openvino")
     return Choice(backend="torch", reason="no CUDA GPU and no OpenVINO")
 
 

@@ -4,11 +4,14 @@ N batch, H height, W width, C channels. Every engine runs this one function, wha
 so that a host needs no pixel code: frames (N, H, W, C) go in, frames (N, H, W, C') of the same H
 and W and the same type come out. H and W are multiples of the generator's ``size_multiple``. Frames
 are uint8 in [0, 255], or uint16 in [0, 65535], which films of more than 8 bits need: the largest
-value is white in both, so uint8 v and uint16 257 v are one colour.
+value is white in both, so uint8 v and uint16 257 v are one colour. On a GPU one kernel each way
+converts RGB of 8 bits; elsewhere, and in what is exported, PyTorch's operators do.
 """
 
 import torch
 from torch import Tensor, nn
+
+from cyclegan.kernels import frames_to_tensor, launch, tensor_to_frames
 
 _LARGEST = {torch.uint8: 255, torch.uint16: 65535}
 
@@ -30,6 +33,8 @@ class FrameToFrame(nn.Module):
 def values_of_frames(frames: Tensor, dtype: torch.dtype) -> Tensor:
     """``dtype`` (N, C, H, W) in [-1, 1] of uint8 or uint16 (N, H, W, C)."""
     half = _LARGEST[frames.dtype] / 2
+    if frames.shape[-1] == 3 and launch.has_kernels(frames, torch.uint8):
+        return frames_to_tensor(frames, dtype)
     if frames.dtype == torch.uint16:
         # float16 ends below 65535, and bfloat16 has 256 levels where there are 65536.
         return (frames.to(torch.float32).permute(0, 3, 1, 2) / half - 1).to(dtype)
@@ -40,6 +45,8 @@ def values_of_frames(frames: Tensor, dtype: torch.dtype) -> Tensor:
 def frames_of_values(y: Tensor, dtype: torch.dtype) -> Tensor:
     """``dtype``, uint8 or uint16, (N, H, W, C), of values in [-1, 1] (N, C, H, W)."""
     largest = _LARGEST[dtype]
+    if dtype == torch.uint8 and y.shape[1] == 3 and launch.has_kernels(y):
+        return tensor_to_frames(y)
     # Back to float32 first where the network runs in less: half a grey level is at stake.
     y = ((y.to(torch.float32) + 1) * (largest / 2)).round().clamp(0, largest)
     return y.permute(0, 2, 3, 1).to(dtype)

@@ -39,7 +39,7 @@ def parity(
     """Compare ``engine`` with the float32 eager PyTorch ``generator`` on uint8 (N, H, W, C).
 
     Use real frames: on noise, rounding differences are unlike those that anyone will see. Raises
-    BackendError when ``generator`` is an ONNX file, and what a Translator raises.
+    BackendError when ``generator`` is a file that PyTorch cannot run, and what a Translator raises.
     """
     with Translator.open(generator, backend="torch", precision="float32", device="cpu") as exact:
         return compare(engine(frames), exact(frames))

@@ -17,6 +17,7 @@ import cyclegan
 from cyclegan.config import Depth
 from cyclegan.engine.cache import Key, cached, file_digest, find
 from cyclegan.engine.graph_info import FORMAT_VERSIONS, OPSET, GraphInfo, read_graph_info
+from cyclegan.engine.graph_weights import generator_from_graph, why_no_generator
 from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
 from cyclegan.errors import BackendError, ModelError
 
@@ -58,30 +59,38 @@ class Source(Protocol):
 
 
 class GraphSource:
-    """A frame-to-frame ONNX file."""
+    """A frame-to-frame ONNX file, and the generator that its weights make."""
 
-    has_generator = False
     plan: PlanFile | None = None
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self.info = read_graph_info(path)
-        self.depths: tuple[Depth, ...] = (self.info.depth,)
         self._path = path
+        self._why_no_generator = why_no_generator(self.info)
+        self.has_generator = self._why_no_generator is None
+        own = self.info.depth
+        other: Depth = 8 if own == 16 else 16
+        self.depths: tuple[Depth, ...] = (own, other) if self.has_generator else (own,)
 
     def generator(self) -> "Generator":
-        raise BackendError(
-            f"{self.name} is an ONNX graph, which PyTorch does not run; "
-            "open the .safetensors or .pth file that it was exported from"
-        )
+        if self._why_no_generator is not None:
+            raise BackendError(
+                f"{self.name} is an ONNX graph that PyTorch cannot run, since "
+                f"{self._why_no_generator}; open the .safetensors or .pth file that it was "
+                "exported from"
+            )
+        return generator_from_graph(self._path, self.info)
 
     def onnx(self, depth: Depth = 8) -> Path:
-        if depth != self.info.depth:
+        if depth == self.info.depth:
+            return self._path
+        if self._why_no_generator is not None:
             raise BackendError(
                 f"{self.name} takes frames of {self.info.depth} bits a channel, not {depth}; open "
                 "the file that it was exported from, or export it again"
             )
-        return self._path
+        return _exported(self, _export_key(file_digest(self._path), depth), depth)
 
 
 class CheckpointSource:
@@ -124,14 +133,7 @@ class CheckpointSource:
 
     def onnx(self, depth: Depth = 8) -> Path:
         if depth not in self._onnx:
-
-            def export(path: Path) -> None:
-                from cyclegan.engine.export import onnx_from_generator
-
-                domains = self.info.domains
-                onnx_from_generator(self.generator(), path, domains=domains, depth=depth)
-
-            self._onnx[depth] = cached("frames.onnx", self._key(depth), export)
+            self._onnx[depth] = _exported(self, self._key(depth), depth)
         return self._onnx[depth]
 
 
@@ -153,13 +155,9 @@ class GeneratorSource:
         return copy.deepcopy(self._generator).cpu().float().eval().requires_grad_(False)
 
     def onnx(self, depth: Depth = 8) -> Path:
-        from cyclegan.engine.export import onnx_from_generator, weights_digest
+        from cyclegan.engine.export import weights_digest
 
-        return cached(
-            "frames.onnx",
-            _export_key(weights_digest(self._generator), depth),
-            lambda path: onnx_from_generator(self.generator(), path, depth=depth),
-        )
+        return _exported(self, _export_key(weights_digest(self._generator), depth), depth)
 
 
 class PlanSource:
@@ -216,6 +214,17 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _exported(source: Source, key: Key, depth: Depth) -> Path:
+    """The graph of a source's generator, from the cache where it was made before."""
+
+    def export(path: Path) -> None:
+        from cyclegan.engine.export import onnx_from_generator
+
+        onnx_from_generator(source.generator(), path, domains=source.info.domains, depth=depth)
+
+    return cached("frames.onnx", key, export)
 
 
 def _export_key(digest: str, depth: Depth) -> Key:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.ordered import OrderedRunner
+from cyclegan.engine.runners.placing import placed
 from cyclegan.engine.runners.settings import Precision, Settings
-from cyclegan.engine.runners.torch import module_device_dtype
 from cyclegan.engine.source import Source, open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
@@ -76,13 +76,9 @@ class StabilizedRunner(OrderedRunner):
         super().__init__()
         if not 0 <= steadiness < 1:
             raise ConfigError(f"got the steadiness {steadiness}; expected 0 <= steadiness < 1")
-        self._device, dtype = module_device_dtype(source.name, settings)
-        generator, self._statistics = with_statistics(source.generator())
-        network = FrameToFrame(generator.to(dtype), dtype).eval()
-        self._network: Any = network.to(
-            device=self._device,
-            memory_format=torch.channels_last,  # type: ignore[call-overload]
-        )
+        generator, self._device, dtype = placed(source, settings)
+        steadied, self._statistics = with_statistics(generator)
+        self._network: Any = FrameToFrame(steadied, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._share = 1 - steadiness
         self.description = f"PyTorch, {self._device}, {dtype}, steadiness {steadiness:g}"
         self._seen: Frames | None = None

@@ -21,8 +21,8 @@ import numpy as np
 
 from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.ordered import OrderedRunner
+from cyclegan.engine.runners.placing import placed
 from cyclegan.engine.runners.settings import Precision, Settings
-from cyclegan.engine.runners.torch import module_device_dtype
 from cyclegan.engine.source import Source, open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
@@ -84,9 +84,8 @@ class TiledRunner(OrderedRunner):
             )
         self._mode, self._tile = mode, tile
         self.remembers = mode == "frozen"
-        self._device, self._dtype = module_device_dtype(source.name, settings)
+        generator, self._device, self._dtype = placed(source, settings)
         self._kind = torch.uint16 if settings.depth == 16 else torch.uint8
-        generator: Any = source.generator().to(self._dtype).to(self._device)
         residual = type(generator).__name__ == "ResnetGenerator"
         self._banded = BandedResnet(generator) if mode == "exact" or residual else None
         if mode != "exact":

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
+from cyclegan.engine.source import open_source
 from cyclegan.engine.targets import check_target
 from cyclegan.errors import ConfigError
 from cyclegan.shipped import find_model
@@ -17,18 +18,24 @@ def import_(
     target: Positional[Path],
     domains: tuple[str, str] | None = None,
 ) -> None:
-    """Turn a .pth of the public PyTorch CycleGAN into a .safetensors of ours.
+    """Turn a .pth of the public CycleGAN, or an exported .onnx, into a .safetensors of ours.
 
     Args:
         source: such as latest_net_G_A.pth
         target: such as generator.safetensors
-        domains: names of the domains that the whole CycleGAN translates between, A and B
+        domains: names of the domains that the whole CycleGAN translates between, A and B; an .onnx
+            has its own
     """
     from cyclegan.checkpoint import save_discriminator, save_generator
     from cyclegan.config import DiscriminatorConfig
     from cyclegan.reference import import_reference
 
     check_target(source, target)
+    if source.suffix.lower() == ".onnx":
+        graph = open_source(source)
+        save_generator(target, graph.generator(), domains or graph.info.domains)
+        print(f"{target}: {graph.info.config}")
+        return
     network: Any = import_reference(source)
     a, b = domains or ("A", "B")
     # G_A translates from A, and its D_A judges B.
@@ -66,26 +73,31 @@ def export(
     if triton_repository:
         _export_repository(path, target, plan)
         return
-    from cyclegan.checkpoint import load_discriminator, load_generator, read_info
-
     if reference:
         from cyclegan.reference import export_reference
 
-        is_generator = read_info(path).is_generator
-        export_reference(target, (load_generator if is_generator else load_discriminator)(path))
+        export_reference(target, _network(path))
     else:
         from cyclegan.engine.export import onnx_from_generator
 
-        generator = load_generator(path)
-        source, destination = read_info(path).domains
+        source = open_source(path)
         onnx_from_generator(
-            generator,
+            source.generator(),
             target,
             precision="float16" if half else "float32",
-            domains=(source, destination),
+            domains=source.info.domains,
             depth=depth,
         )
     print(target)
+
+
+def _network(path: Path) -> Any:
+    """The generator or discriminator in a file that is not a plan."""
+    from cyclegan.checkpoint import load_discriminator, read_info
+
+    if path.suffix.lower() != ".onnx" and not read_info(path).is_generator:
+        return load_discriminator(path)
+    return open_source(path).generator()
 
 
 def _check_formats(
@@ -104,7 +116,6 @@ def _check_formats(
 def _export_repository(model: Path, folder: Path, plan: Path | None) -> None:
     from cyclegan.engine import triton_repository
     from cyclegan.engine.plan_file import read_plan
-    from cyclegan.engine.source import open_source
 
     made = triton_repository.triton_repository(
         open_source(model).onnx(),

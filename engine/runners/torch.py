@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cyclegan.cpu import has_fast_bfloat16
+from cyclegan.engine.runners.placing import placed
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Frames
@@ -66,16 +66,11 @@ class TorchRunner:
         from cyclegan.engine.plane_network import PlanesToPlanes
         from cyclegan.engine.runners.lanes import Lane
 
-        try:
-            device = torch.device(settings.device or _default_device())
-            dtype = _dtype(device, settings)
-            generator = source.generator().to(dtype).eval()
-            generator = generator.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)  # the weights are there before any stream reads them
-            self._lanes = [Lane(device) for _ in range(self.slots)]
-        except (RuntimeError, AssertionError) as error:
-            raise BackendError(f"PyTorch cannot load {source.name}: {error}") from error
+        generator, device, dtype = placed(source, settings)
+        generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # the weights are there before any stream reads them
+        self._lanes = [Lane(device) for _ in range(self.slots)]
         config = source.info.config
         frames = FrameToFrame(generator, dtype)
         planes = PlanesToPlanes(generator, dtype, config.size_multiple)
@@ -118,31 +113,3 @@ class TorchRunner:
             return take(future.result())
         except RuntimeError as error:
             raise BackendError(f"PyTorch failed on a batch: {error}") from error
-
-
-def module_device_dtype(name: str, settings: Settings) -> tuple[Any, Any]:
-    """The torch device and dtype that ``settings`` mean. Raises BackendError."""
-    import torch
-
-    try:
-        device = torch.device(settings.device or _default_device())
-    except RuntimeError as error:
-        raise BackendError(f"PyTorch cannot load {name}: {error}") from error
-    return device, _dtype(device, settings)
-
-
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _dtype(device: Any, settings: Settings) -> Any:
-    import torch
-
-    precision = settings.precision
-    if precision == "auto":
-        fast = settings.depth == 8 and (device.type == "cuda" or has_fast_bfloat16())
-        precision = "bfloat16" if fast else "float32"
-    by_name = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    return by_name[precision]

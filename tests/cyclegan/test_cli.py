@@ -118,6 +118,13 @@ def test_inspect_knows_all_three_kinds(model, tmp_path, cyclegan):
     export_reference(tmp_path / "net.pth", load_generator(model))
     result = cyclegan("inspect", tmp_path / "net.pth")
     assert ".pth of the public CycleGAN" in result.stdout
+    # An exported graph is a whole model: it becomes any of the others again.
+    assert main(["import", str(tmp_path / "g.onnx"), str(tmp_path / "back.safetensors")]) == 0
+    again, given = (load_generator(p).state_dict() for p in (tmp_path / "back.safetensors", model))
+    assert all(torch.equal(again[name], given[name]) for name in given)
+    assert read_info(tmp_path / "back.safetensors") == read_info(model)
+    assert main(["export", str(tmp_path / "g.onnx"), str(tmp_path / "b.pth"), "--reference"]) == 0
+    assert (tmp_path / "b.pth").stat().st_size == (tmp_path / "net.pth").stat().st_size
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,19 @@ def test_demo_leaves_a_report_that_shows_everything(tmp_path, capsys):
         assert frames[0].width == width
     assert (tmp_path / "relief2satellite.onnx").exists()
     assert "training for 0.03 minutes" in capsys.readouterr().out
+
+
+def test_a_slow_machine_translates_the_beginning_of_the_clip():
+    class Seen:
+        frames_per_second = 2.0
+
+    clip = sample_data.clip("bikes")
+    with av.open(str(clip)) as video:
+        stream = video.streams.video[0]
+        pixels, rate = stream.width * stream.height, float(stream.average_rate)
+    part = demo._beginning(clip, Seen)
+    assert part.start == 0
+    seconds = part.end * rate * pixels / (2.0 * demo.FRAME_SIZE**2)
+    assert seconds == pytest.approx(demo.CLIP_SECONDS)
+    Seen.frames_per_second = 1e-3
+    assert demo._beginning(clip, Seen).end == 1, "it is never nothing"

@@ -38,7 +38,7 @@ def test_the_choice_follows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> No
     assert doctor.choose_backend().backend == "torch"
     choice = doctor.choose_backend(needs_onnx=True)
     assert choice.backend == "openvino"
-    assert "an ONNX graph runs on OpenVINO only" in choice.reason
+    assert "this ONNX graph runs on OpenVINO only" in choice.reason
     assert "no CUDA GPU" not in choice.reason
     monkeypatch.setattr(doctor, "cuda_available", lambda: False)
     assert doctor.choose_backend().backend == "openvino"

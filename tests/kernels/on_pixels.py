@@ -4,6 +4,7 @@ import pytest
 import torch
 from checks import DEVICE, poisoned
 
+from cyclegan.engine import frame_graph
 from cyclegan.kernels import (
     frames_to_tensor,
     pixels_reference,
@@ -53,3 +54,22 @@ def test_yuv_agrees_with_the_reference(matrix: str, bits: int, full_range: bool)
         assert (got.int() - wanted.int()).abs().max() <= one
     wanted = pixels_reference.yuv_to_tensor_reference(y, uv, coding, torch.float32)
     assert torch.allclose(rgb.cpu(), wanted, atol=1e-5)
+
+
+def test_the_frame_network_converts_by_these_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def spied(name: str) -> None:
+        original = getattr(frame_graph, name)
+        monkeypatch.setattr(frame_graph, name, lambda *a: (used.append(name), original(*a))[1])
+
+    spied("frames_to_tensor")
+    spied("tensor_to_frames")
+    network = frame_graph.FrameToFrame(torch.nn.Identity(), torch.float16)
+    frames = torch.arange(768).remainder(256).to(DEVICE, torch.uint8).view(2, 16, 8, 3)
+    assert torch.equal(network(frames), frames)
+    assert used == ["frames_to_tensor", "tensor_to_frames"]
+    for other in (frames[..., :1], frames.to(torch.int32).mul(257).to(torch.uint16)):
+        exact = frame_graph.FrameToFrame(torch.nn.Identity(), torch.float32)
+        assert torch.equal(exact(other).cpu(), other.cpu()), "grey, and 16 bits: by operators"
+    assert len(used) == 2

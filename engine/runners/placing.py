@@ -1,0 +1,72 @@
+"""Where a generator runs under PyTorch, and in which precision."""
+
+import copy
+from typing import TYPE_CHECKING
+
+from cyclegan.cpu import has_fast_bfloat16
+from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.source import Source
+from cyclegan.errors import BackendError
+
+if TYPE_CHECKING:
+    import torch
+
+    from cyclegan.networks import Generator
+
+
+def placed(source: Source, settings: Settings) -> "tuple[Generator, torch.device, torch.dtype]":
+    """The generator of ``source`` on its device, in evaluation mode and in its dtype.
+
+    Raises BackendError.
+    """
+    import torch
+
+    try:
+        usual = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch.device(settings.device or usual)
+        generator = source.generator().eval().to(device)
+        dtype = _dtype(generator, device, settings)
+        return generator.to(dtype), device, dtype
+    except (RuntimeError, AssertionError) as error:
+        raise BackendError(f"PyTorch cannot load {source.name}: {error}") from error
+
+
+def _dtype(generator: "Generator", device: "torch.device", settings: Settings) -> "torch.dtype":
+    import torch
+
+    if settings.precision != "auto":
+        return {
+            "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
+        }[settings.precision]  # fmt: skip
+    if settings.depth == 16:
+        return torch.float32
+    if device.type != "cuda":
+        return torch.bfloat16 if has_fast_bfloat16() else torch.float32
+    # GPUs multiply both halves equally fast, where they have the second at all.
+    if fits_float16(generator):
+        return torch.float16
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32
+
+
+def fits_float16(generator: "Generator") -> bool:
+    """Whether ``generator``, in float32, gives the same pictures in float16, on fixed real frames.
+
+    The same to the bound that plans are held to. float16 is eight times as fine as bfloat16, and
+    ends at 65504, which activations of a generator without norms may exceed.
+    """
+    import torch
+
+    from cyclegan.engine.frame_graph import FrameToFrame
+    from cyclegan.engine.gate import check_frames
+    from cyclegan.engine.parity import compare
+    from cyclegan.engine.plan_settings import LEAST_PSNR_DB
+
+    config = generator.config
+    device = next(generator.parameters()).device
+    frames = torch.from_numpy(check_frames(config.in_channels, config.size_multiple)).to(device)
+    half = copy.deepcopy(generator).to(torch.float16)
+    with torch.inference_mode():
+        expected = FrameToFrame(generator)(frames)
+        made = FrameToFrame(half, torch.float16)(frames)
+    return compare(made.cpu().numpy(), expected.cpu().numpy()).psnr_db >= LEAST_PSNR_DB

@@ -1,0 +1,99 @@
+"""A graph is a whole model: the generator that it was exported from is in it."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
+from cyclegan.engine import doctor
+from cyclegan.engine.export import onnx_from_generator, seal
+from cyclegan.engine.source import open_source
+from cyclegan.engine.stabilize import open_stabilized
+from cyclegan.engine.tiling import open_tiled
+from cyclegan.engine.translator import Translator
+from cyclegan.errors import BackendError, FrameError, ModelError
+from cyclegan.networks import generator_from_config
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ResnetConfig(width=4, blocks=1, norm="none", dropout=True, in_channels=1),
+        UnetConfig(width=4, depth=5),
+    ],
+)
+def test_the_generator_comes_back_to_the_last_bit(config: GeneratorConfig, tmp_path: Path) -> None:
+    generator = generator_from_config(config)
+    torch.nn.init.zeros_(generator.head.bias)
+    path = onnx_from_generator(generator, tmp_path / "graph.onnx")
+    again = open_source(path).generator()
+    assert again.config == config
+    assert not again.training
+    states = again.state_dict(), generator.state_dict()
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_pytorch_runs_a_graph_whole_steadied_and_tiled(
+    model: Path, graph: Path, frames: np.ndarray
+) -> None:
+    with Translator.open(model, backend="torch", precision="float32") as expected:
+        whole = expected(frames)
+    for opened in (
+        Translator.open(graph, backend="torch", precision="float32"),
+        open_stabilized(graph, steadiness=0.0, precision="float32"),
+        open_tiled(graph, "exact", precision="float32"),
+    ):
+        with opened as translator:
+            assert np.abs(translator(frames).astype(int) - whole).max() <= 1
+
+
+def test_auto_takes_the_gpu_for_a_graph_too(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "cuda_available", lambda: True)
+    with Translator.open(graph, device="cpu") as translator:  # as if it were one
+        assert translator.backend == "torch"
+
+
+@pytest.mark.parametrize(
+    ("config", "precision", "reason"),
+    [
+        (ResnetConfig(width=4, blocks=1), "float16", "its weights were rounded to float16"),
+        (ResnetConfig(width=4, blocks=1, norm="batch"), "float32", "its batch norms went into"),
+    ],
+)
+def test_a_graph_of_other_weights_runs_as_a_graph_alone(
+    config: GeneratorConfig, precision: str, reason: str, tmp_path: Path
+) -> None:
+    generator = generator_from_config(config).eval()
+    path = onnx_from_generator(generator, tmp_path / "graph.onnx", precision=precision)
+    with pytest.raises(BackendError, match=f"cannot run, since {reason}"):
+        Translator.open(path, backend="torch")
+    with Translator.open(path) as translator:
+        assert translator.backend == "openvino"
+        assert translator(np.zeros((16, 16, 3), np.uint8)).shape == (16, 16, 3)
+        assert translator.depths == (8,)
+        with pytest.raises(FrameError, match="frames are uint16; expected uint8"):
+            translator(np.zeros((16, 16, 3), np.uint16))
+    with pytest.raises(BackendError, match="8 bits a channel, not 16"):
+        open_source(path).onnx(16)
+
+
+@pytest.mark.parametrize("change", ["value", "name", "shape"])
+def test_weights_that_are_not_those_of_the_export_are_refused(
+    change: str, graph: Path, tmp_path: Path
+) -> None:
+    path, changed = tmp_path / "graph.onnx", onnx.load(graph)
+    first = next(t for t in changed.graph.initializer if t.name == "generator.stem.weight")
+    if change == "value":
+        first.raw_data = b"\0" * len(first.raw_data)
+    elif change == "name":
+        first.name = "other"
+    else:
+        first.dims[:] = [1, *first.dims]
+    seal(changed)
+    path.write_bytes(changed.SerializeToString())
+    with pytest.raises(ModelError, match="not hold the weights that it was exported with; open it"):
+        open_source(path).generator()

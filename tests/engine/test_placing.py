@@ -1,0 +1,60 @@
+"""In which precision PyTorch runs a generator."""
+
+import copy
+
+import pytest
+import torch
+
+from cyclegan.config import ResnetConfig
+from cyclegan.cpu import has_fast_bfloat16
+from cyclegan.engine.runners.placing import _dtype, fits_float16, placed
+from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.source import GeneratorSource, open_source
+from cyclegan.errors import BackendError
+from cyclegan.networks import Generator, generator_from_config
+from cyclegan.shipped import find_model
+
+GPU = torch.device("cuda")
+"""Named only: the networks stay on the CPU."""
+
+
+@pytest.fixture(scope="module")
+def loud() -> Generator:
+    """A generator without norms whose activations leave the range of float16."""
+    torch.manual_seed(0)
+    generator = generator_from_config(ResnetConfig(width=4, blocks=1, norm="none"))
+    with torch.no_grad():
+        generator.stem.weight.mul_(1e6)
+    return generator.eval()
+
+
+def test_a_gpu_computes_in_float16_what_fits(
+    generator: Generator, loud: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _dtype(generator, GPU, Settings()) == torch.float16
+    for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)  # noqa: B023
+        assert _dtype(loud, GPU, Settings()) == expected
+    assert _dtype(generator, GPU, Settings(depth=16)) == torch.float32
+    assert _dtype(loud, GPU, Settings(precision="float16")) == torch.float16, "as it was asked"
+
+
+def test_a_cpu_computes_in_what_it_multiplies_fast(generator: Generator) -> None:
+    expected = torch.bfloat16 if has_fast_bfloat16() else torch.float32
+    assert _dtype(generator, torch.device("cpu"), Settings()) == expected
+
+
+def test_the_shipped_generator_fits_float16_and_trying_leaves_it_as_it_was(
+    loud: Generator,
+) -> None:
+    shipped = open_source(find_model("relief2satellite")).generator()
+    before = copy.deepcopy(shipped.state_dict())
+    assert fits_float16(shipped)
+    assert not fits_float16(loud)
+    after = shipped.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_device_that_is_not_there_is_said(generator: Generator) -> None:
+    with pytest.raises(BackendError, match="PyTorch cannot load ResnetGenerator"):
+        placed(GeneratorSource(generator), Settings(device="xpu:7"))
