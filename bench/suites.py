@@ -25,6 +25,7 @@ class Entry:
 
 SUITES = {
     "translate": Entry(where="bench.translate:comparisons", about="our engines, uint8 to uint8"),
+    "int8": Entry(where="bench.translate:in_int8", about="the shipped generator in 8 bits"),
     "peers": Entry(where="bench.peers:comparisons", about="other ways to run the same generator"),
     "load": Entry(where="bench.load:comparisons", about="start-up, and opening cached engines"),
     "kernels": Entry(where="bench.norms:comparisons", about="fused operations on the CPU"),

@@ -23,8 +23,10 @@ from bench.peers import (
 )
 from bench.suite import Comparison, Options
 from cyclegan.engine.runners import BACKENDS, Precision
+from cyclegan.engine.source import open_source
 from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.engine.tickets import Frames
+from cyclegan.shipped import DEFAULT, find_model
 
 __all__ = ["BareOpenVINO", "comparisons", "engine_only", "real_frame", "stream"]
 
@@ -47,6 +49,15 @@ def comparisons(options: Options) -> Iterator[Comparison]:
     generator = new_generator(options.width, options.blocks)
     for size, batch in itertools.product(options.sizes, options.batches):
         yield from compared(engines(), generator, size, batch)
+
+
+def in_int8(options: Options) -> Iterator[Comparison]:
+    """OpenVINO in 8 bits and otherwise, with the shipped generator: random weights lose more."""
+    precisions: tuple[Precision, ...] = ("auto", "float32", "int8")
+    ours = {f"openvino, {one}": Peer(open=in_ours("openvino", one)) for one in precisions}
+    generator = open_source(find_model(DEFAULT)).generator()
+    for size in options.sizes:
+        yield from compared({EAGER: PEERS[EAGER], **ours}, generator, size, 1)
 
 
 def engine_only(options: Options) -> Iterator[Comparison]:

@@ -18,7 +18,10 @@ from cyclegan.errors import BackendError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-LIBRARIES = ("torch", "triton", "openvino", "onnx", "av", "tensorrt", "tensorrt-rtx", "pycuda")
+LIBRARIES = (
+    "torch", "triton", "openvino", "onnx", "onnxruntime", "av",
+    "tensorrt", "tensorrt-rtx", "pycuda",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,7 @@ class Diagnosis:
 
 
 def choose_backend(*, needs_onnx: bool = False) -> Choice:
-    """What ``backend="auto"`` takes here. ``needs_onnx``: PyTorch cannot run the model.
+    """What ``backend="auto"`` takes here. ``needs_onnx``: PyTorch cannot run what is asked for.
 
     Raises BackendError when nothing can be used.
     """
@@ -142,6 +145,9 @@ def _advice(gpus: tuple[Gpu, ...], libraries: dict[str, str | None]) -> tuple[st
         advice.append("there is a GPU that this PyTorch cannot use: install a CUDA build of torch")
     if not gpus and libraries["openvino"] is None:
         advice.append("pip install openvino: the fastest backend on CPUs")
+    if not gpus and libraries["openvino"] is not None:
+        first = "" if libraries["onnxruntime"] else "pip install onnxruntime, then "
+        advice.append(f"{first}--precision int8: 8-bit convolutions, at least 40 dB to float32")
     if not gpus and not has_fast_bfloat16():
         advice.append(
             "a CPU with AMX or AVX512-BF16 computes in bfloat16, several times as fast as this one"

@@ -9,6 +9,7 @@ from tyro.conf import Positional
 from cyclegan.engine.source import open_source
 from cyclegan.engine.targets import check_target
 from cyclegan.errors import ConfigError
+from cyclegan.files import replacing
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Model
 
@@ -53,6 +54,8 @@ def export(
     target: Positional[Path],
     reference: bool = False,
     half: bool = False,
+    int8: bool = False,
+    pictures: Path | None = None,
     depth: Literal[8, 16] = 8,
     triton_repository: bool = False,
     plan: Path | None = None,
@@ -63,11 +66,17 @@ def export(
         target: such as generator.onnx, latest_net_G_A.pth with --reference, or a folder
         reference: write what the public PyTorch implementation loads
         half: float16 weights and arithmetic, for GPUs
+        int8: 8-bit convolutions, for OpenVINO on CPUs; compared with float32 before it is kept
+        pictures: folder of pictures like those to be translated, for --int8
         depth: bits a channel of the frames that the graph takes and gives
         triton_repository: write a model repository of NVIDIA's Triton Inference Server
         plan: a plan of the full TensorRT that goes into the repository as well
     """
-    _check_formats(reference, triton_repository, half or depth != 8, plan)
+    _check_formats(reference, triton_repository, half or int8 or depth != 8, plan)
+    if int8 and (half or depth != 8):
+        raise ConfigError("--int8 is of its own kind: leave out --half and --depth")
+    if pictures is not None and not int8:
+        raise ConfigError("--pictures are for --int8: add that, or leave them out")
     path = find_model(model)
     check_target(path, target)
     if triton_repository:
@@ -77,6 +86,8 @@ def export(
         from cyclegan.reference import export_reference
 
         export_reference(target, _network(path))
+    elif int8:
+        _export_int8(path, target, pictures)
     else:
         from cyclegan.engine.export import onnx_from_generator
 
@@ -89,6 +100,22 @@ def export(
             depth=depth,
         )
     print(target)
+
+
+def _export_int8(model: Path, target: Path, pictures: Path | None) -> None:
+    from cyclegan.engine.gate import picture_frames
+    from cyclegan.engine.int8 import quantized_onnx
+
+    source = open_source(model)
+    config, frames = source.info.config, None
+    if pictures is not None:
+        frames = picture_frames(pictures, config.in_channels, config.size_multiple, most=32)
+    with replacing(target) as temporary:
+        parity = quantized_onnx(source.onnx(), temporary, frames)
+    print(
+        f"{parity.psnr_db:.1f} dB from float32 over {parity.frames} pictures; "
+        f"largest difference {parity.max_abs}, mean {parity.mean_abs:.2f}"
+    )
 
 
 def _network(path: Path) -> Any:
@@ -108,7 +135,7 @@ def _check_formats(
         raise ConfigError("give --reference or --triton-repository, not both")
     if (reference or triton_repository) and other_graph:
         holds = "a .pth holds weights" if reference else "a repository holds the float32 graph"
-        raise ConfigError(f"{holds}: leave out --half and --depth")
+        raise ConfigError(f"{holds}: leave out --half, --int8 and --depth")
     if plan is not None and not triton_repository:
         raise ConfigError("--plan goes into a repository: add --triton-repository, or leave it out")
 

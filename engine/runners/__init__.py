@@ -65,7 +65,8 @@ def open_runner(backend: str, source: Source, settings: Settings) -> Runner:
     Raises ConfigError, BackendError.
     """
     row = _usable(backend)
-    depths = [depth for depth in source.depths if depth in row.depths]
+    takes: tuple[Depth, ...] = (8,) if settings.precision == "int8" else row.depths
+    depths = [depth for depth in source.depths if depth in takes]
     if not depths:
         raise BackendError(
             f"{source.name} takes frames of 16 bits a channel, which {backend} does not; export it "

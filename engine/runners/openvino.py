@@ -1,6 +1,7 @@
 """Inference on CPUs (and Intel GPUs) with OpenVINO: asynchronous requests, one a slot.
 
-With a known frame size the graph is fixed to it; otherwise one compiled model takes every size.
+With a known frame size the graph is fixed to it; otherwise one compiled model takes every size. In
+int8 the graph has 8-bit convolutions (:mod:`cyclegan.engine.int8`), and what remains is as in auto.
 """
 
 import functools
@@ -47,10 +48,15 @@ def open_runner(source: Source, settings: Settings) -> "OpenVINORunner":
     device = settings.device or "CPU"
     try:
         hints = _hints(core, device, settings)
-        compiled = _compiled(core, source, settings, device, hints)
+    except RuntimeError as error:
+        raise BackendError(f"OpenVINO cannot use {device}: {error}") from error
+    onnx = _graph(source, settings)
+    try:
+        compiled = _compiled(core, source, settings, onnx, device, hints)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO cannot run {source.name} on {device}: {error}") from error
-    return OpenVINORunner(compiled, hints)
+    eight = "int8" in (settings.precision, source.info.precision)
+    return OpenVINORunner(compiled, "int8" if eight else hints["INFERENCE_PRECISION_HINT"])
 
 
 class OpenVINORunner:
@@ -60,13 +66,13 @@ class OpenVINORunner:
     max_batch = 1
     """On a CPU larger batches gain nothing, and every frame of a batch waits for the last."""
 
-    def __init__(self, compiled: Any, hints: dict[str, str]) -> None:
+    def __init__(self, compiled: Any, precision: str) -> None:
         import openvino
 
         self._tensor = openvino.Tensor
         self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
         self._inputs: list[Frames | None] = [None] * self.slots
-        self.description = f"OpenVINO, {hints['INFERENCE_PRECISION_HINT']}"
+        self.description = f"OpenVINO, {precision}"
 
     def begin(self, slot: int, frames: Frames) -> None:
         request = self._requests[slot]
@@ -93,9 +99,11 @@ def _hints(core: Any, device: str, settings: Settings) -> dict[str, str]:
     """Settings for the best throughput of one batch at a time."""
     able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     precision = settings.precision
+    if precision == "int8" and settings.depth == 16:
+        raise ConfigError("int8 is for frames of 8 bits: use --depth 8, or another precision")
     if precision == "auto" and settings.depth == 16:
         precision = "float32"
-    elif precision == "auto":
+    elif precision == "auto" or (precision == "int8" and "INT8" in able):
         precision = next((p for p in ("bfloat16", "float16") if _ABLE[p] in able), "float32")
     elif precision != "float32" and _ABLE[precision] not in able:
         raise ConfigError(
@@ -105,15 +113,22 @@ def _hints(core: Any, device: str, settings: Settings) -> dict[str, str]:
     return {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
 
 
-_ABLE = {"bfloat16": "BF16", "float16": "FP16"}
+_ABLE = {"bfloat16": "BF16", "float16": "FP16", "int8": "INT8"}
+
+
+def _graph(source: Source, settings: Settings) -> Path:
+    onnx = source.onnx(settings.depth)
+    if settings.precision == "int8" != source.info.precision:
+        from cyclegan.engine.int8 import int8_graph
+
+        return int8_graph(onnx)
+    return onnx
 
 
 def _compiled(
-    core: Any, source: Source, settings: Settings, device: str, hints: dict[str, str]
+    core: Any, source: Source, settings: Settings, onnx: Path, device: str, hints: dict[str, str]
 ) -> Any:
     import openvino
-
-    onnx = source.onnx(settings.depth)
 
     def build(path: Path) -> None:
         model = core.read_model(onnx)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.source import Source
-from cyclegan.errors import BackendError
+from cyclegan.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def placed(source: Source, settings: Settings) -> "tuple[Generator, torch.device, torch.dtype]":
     """The generator of ``source`` on its device, in evaluation mode and in its dtype.
 
-    Raises BackendError.
+    Raises BackendError, ConfigError.
     """
     import torch
 
@@ -34,6 +34,11 @@ def placed(source: Source, settings: Settings) -> "tuple[Generator, torch.device
 def _dtype(generator: "Generator", device: "torch.device", settings: Settings) -> "torch.dtype":
     import torch
 
+    if settings.precision == "int8":
+        raise ConfigError(
+            "PyTorch does not compute in int8, and neither do tiles and steadied frames; use "
+            "another precision, or --backend openvino"
+        )
     if settings.precision != "auto":
         return {
             "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,

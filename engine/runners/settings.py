@@ -2,9 +2,12 @@
 
 import threading
 from dataclasses import dataclass
+from typing import Literal
 
 from cyclegan.config import Depth
-from cyclegan.config import Precision as Precision
+
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+"""Of the arithmetic; int8 is OpenVINO's alone (:mod:`cyclegan.engine.int8`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,7 @@ def runner_of(plan: PlanFile, settings: Settings) -> "TensorRTRunner":
 
 
 def plan_settings(info: GraphInfo, settings: Settings) -> PlanSettings:
-    """What to build for a translator that was opened with ``settings``."""
+    """What to build for a translator that was opened with ``settings``. Raises ConfigError."""
     if settings.size is not None:
         height, width = settings.size
         batch = min(BATCH, max(1, BATCH_PIXELS // (height * width)))
@@ -95,6 +95,8 @@ def plan_settings(info: GraphInfo, settings: Settings) -> PlanSettings:
         shapes = [(n, *(-(-side // multiple) * multiple for side in hw)) for n, *hw in ANY_SIZE]
         least, best, most = shapes
         profile = Profile(least=least, best=best, most=most)  # type: ignore[arg-type]
+    if settings.precision == "int8":
+        raise ConfigError("TensorRT's plans are not built in int8; OpenVINO's engines are")
     precision = "float16" if settings.precision == "auto" else settings.precision
     return PlanSettings(profile=profile, precision=precision)
 

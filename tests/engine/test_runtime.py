@@ -15,12 +15,14 @@ import bench.runtime
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.cache import Note, write_note
 from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.int8 import int8_graph
 from cyclegan.engine.plan_file import PLAN_FORMAT
 from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import ModelError
 from cyclegan.kernels.pixels import tensor_to_yuv, yuv_to_tensor
+from cyclegan.shipped import DEFAULT, find_model
 
 from .nv12 import nv12_from_rgb, rgb_from_nv12
 from .runtime_project import ROOT, RUNTIME, build, must, run
@@ -74,6 +76,17 @@ def test_ctypes_example_gives_the_bytes_of_the_python_translator(
     must(["python", *example, tmp_path / "photo.npy", tmp_path / "painting.npy"])
     with Translator.open(graph, backend="openvino") as translator:
         assert np.array_equal(np.load(tmp_path / "painting.npy"), translator(photo))
+
+
+def test_a_graph_in_8_bits_gives_the_bytes_of_the_python_translator(
+    built: Path, frames: np.ndarray
+) -> None:
+    eight = int8_graph(open_source(find_model(DEFAULT)).onnx())
+    height, width = frames.shape[1:3]
+    program = [built / "bin" / "live_loop", eight, str(width), str(height), "0"]
+    with Translator.open(eight, size=(height, width)) as translator:
+        paintings = [translator(frame).tobytes() for frame in frames[:2]]
+    assert must(program, stdin=frames[:2].tobytes()) == b"".join(paintings)
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])

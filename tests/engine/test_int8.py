@@ -1,0 +1,116 @@
+"""Convolutions in 8 bits: what they cost in fidelity, and that nothing goes further unsaid."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import onnx
+import pytest
+
+from cyclegan.cli import main
+from cyclegan.engine import int8
+from cyclegan.engine.export import onnx_from_generator
+from cyclegan.engine.graph_info import read_graph_info
+from cyclegan.engine.int8 import quantized_onnx
+from cyclegan.engine.parity import compare
+from cyclegan.engine.source import open_source
+from cyclegan.engine.stabilize import open_stabilized
+from cyclegan.engine.translator import Translator
+from cyclegan.errors import BackendError, ConfigError, FrameError, ModelError
+from cyclegan.networks import Generator
+from cyclegan.shipped import DEFAULT, find_model
+
+SHIPPED = find_model(DEFAULT)
+
+
+@pytest.fixture(scope="module")
+def exact() -> Translator:
+    return Translator.open(SHIPPED, backend="openvino", precision="float32")
+
+
+@pytest.fixture(scope="module")
+def eight() -> Translator:
+    return Translator.open(SHIPPED, precision="int8")
+
+
+def test_real_frames_are_close_to_float32(
+    eight: Translator, exact: Translator, frames: np.ndarray, clip: Callable[[str], Path]
+) -> None:
+    assert (eight.backend, eight.description) == ("openvino", "OpenVINO, int8")
+    assert eight.depths == (8,)
+    assert compare(eight(frames), exact(frames)).psnr_db > 44
+    # A film's first pictures are dark: a norm magnifies whatever rounding there is.
+    with av.open(str(clip("bikes"))) as container:
+        picture = next(container.decode(video=0))
+        dark = picture.to_ndarray(format="rgb24", width=320, height=136)
+    assert dark.std() < 60
+    assert compare(eight(dark), exact(dark)).psnr_db > 40
+
+
+def test_little_light_in_the_dark_is_not_cut_off(eight: Translator, exact: Translator) -> None:
+    night = np.zeros((256, 256, 3), np.uint8)
+    night[85:101, 128:144] = 255
+    for frame in (night, 255 - night):
+        assert compare(eight(frame), exact(frame)).psnr_db > 33, "27 by real frames' ranges alone"
+
+
+def test_a_graph_in_8_bits_is_a_file_like_others(
+    eight: Translator, frames: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i, frame in enumerate(frames[:2]):
+        av.VideoFrame.from_ndarray(frame).to_image().save(pictures / f"{i}.png")
+    path = tmp_path / "eight.onnx"
+    arguments = ["export", DEFAULT, str(path), "--int8", "--pictures", str(pictures)]
+    assert main(arguments) == 0
+    assert "dB from float32 over 2 pictures" in capsys.readouterr().out
+    assert read_graph_info(path).precision == "int8"
+    nodes = [node.op_type for node in onnx.load(path).graph.node]
+    convolutions = nodes.count("Conv")
+    assert nodes.count("QuantizeLinear") == convolutions - 2, "all but the first and the last"
+    with Translator.open(path) as translator:
+        assert translator.description == "OpenVINO, int8"
+        assert compare(translator(frames), eight(frames)).psnr_db > 40
+    with pytest.raises(BackendError, match="its weights were rounded to int8"):
+        Translator.open(path, backend="torch")
+
+
+def test_a_generator_that_loses_too_much_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8, "LEAST_PSNR_DB", 90.0)
+    with pytest.raises(BackendError, match=r"in 8 bits this generator is .* at least 90 dB"):
+        Translator.open(model, precision="int8")
+    target = tmp_path / "eight.onnx"
+    assert main(["export", str(model), str(target), "--int8"]) == 1
+    assert not target.exists()
+
+
+def test_what_int8_is_not_for_is_refused(
+    model: Path, generator: Generator, frames: np.ndarray, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="PyTorch does not compute in int8"):
+        Translator.open(model, backend="torch", precision="int8")
+    with pytest.raises(ConfigError, match="steadied frames"):
+        open_stabilized(model, precision="int8")
+    half = onnx_from_generator(generator, tmp_path / "half.onnx", precision="float16")
+    with pytest.raises(ModelError, match="in float16, for frames of 8 bits a channel; expected"):
+        quantized_onnx(half, tmp_path / "eight.onnx")
+
+
+def test_films_are_translated_with_8_bits(eight: Translator, frames: np.ndarray) -> None:
+    with pytest.raises(FrameError, match="frames are uint16; expected uint8"):
+        eight(frames.astype(np.uint16))
+
+
+def test_without_the_quantiser_it_says_what_to_install(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
+    with pytest.raises(BackendError, match="pip install onnxruntime"):
+        Translator.open(model, precision="int8")
+    with pytest.raises(BackendError, match="pip install onnxruntime"):
+        quantized_onnx(open_source(model).onnx(), tmp_path / "eight.onnx")
