@@ -22,9 +22,10 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
 
     @torch.no_grad()
     def move(means: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor | int) -> None:
+        # The number of updates is on the host, so that this waits for no device; on a GPU all
+        # tensors are moved by a few kernels.
         kept = torch.clamp(torch.as_tensor((1 + updates) / (10 + updates)), max=decay)
-        for mean, value in zip(means, values, strict=True):
-            mean.lerp_(value, (1 - kept).to(mean))
+        torch._foreach_lerp_(list(means), list(values), float(1 - kept))
 
     mean = AveragedModel(network, multi_avg_fn=move)
     mean.requires_grad_(False)
