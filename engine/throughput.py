@@ -20,7 +20,7 @@ from cyclegan.engine.runners import BACKENDS, Precision
 from cyclegan.engine.source import Source, open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
-from cyclegan.errors import BackendError, ConfigError
+from cyclegan.errors import BackendError, ConfigError, ModelError
 
 if TYPE_CHECKING:
     from cyclegan.networks import Generator
@@ -41,6 +41,8 @@ class Speed:
     backend: str
     engine: str
     """What ran, with its precision."""
+    precision: Precision
+    """That was asked for."""
     batch: int
     latency_p50_ms: float
     latency_p95_ms: float
@@ -77,7 +79,8 @@ def measure(
 
     ``size`` is height and width. ``seconds`` are spent on each, or more where a batch takes longer.
     Frames are first compared with float32 PyTorch's. A backend that is missing, or refuses the
-    model or the precision, is a result too. Raises ConfigError, ModelError.
+    model or the precision, is a result too. Where several backends are compared in "auto",
+    OpenVINO's int8 is as well. Raises ConfigError, ModelError.
     """
     if not batches or min(batches) < 1:
         raise ConfigError(f"batch sizes are {tuple(batches)}; expected numbers from 1 up")
@@ -86,19 +89,28 @@ def measure(
     source = open_source(model)
     frames = sample_frames(max(batches), *size, source.info.config.in_channels)
     exact = _exact(source, model, frames[:1])
-    for backend in backends:
+    for backend, asked in _engines(backends, precision, source):
+        name = backend if asked == precision else f"{backend}, {asked}"
         if backend in BACKENDS and (reason := BACKENDS[backend].why_missing()):
-            yield Absent(backend=backend, reason=reason)
+            yield Absent(backend=name, reason=reason)
             continue
         try:
-            with Translator.open(
-                model, backend=backend, size=size, precision=precision
-            ) as translator:
+            with Translator.open(model, backend=backend, size=size, precision=asked) as translator:
                 psnr = None if exact is None else compare(translator(frames[:1]), exact).psnr_db
                 for batch in sorted(set(batches)):
-                    yield _speed(translator, frames[:batch], seconds, psnr)
-        except (BackendError, ConfigError) as error:
-            yield Absent(backend=backend, reason=str(error))
+                    yield _speed(translator, asked, frames[:batch], seconds, psnr)
+        except (BackendError, ConfigError, ModelError) as error:
+            yield Absent(backend=name, reason=str(error))
+
+
+def _engines(
+    backends: Sequence[str], precision: Precision, source: Source
+) -> Iterator[tuple[str, Precision]]:
+    for backend in backends:
+        yield backend, precision
+        many = len(backends) > 1 and precision == "auto" and source.has_generator
+        if backend == "openvino" and many:
+            yield backend, "int8"
 
 
 def recommend(speeds: Iterable[Speed]) -> Speed | None:
@@ -143,7 +155,13 @@ def _exact(
         return translator(frames)
 
 
-def _speed(translator: Translator, frames: Frames, seconds: float, psnr_db: float | None) -> Speed:
+def _speed(
+    translator: Translator,
+    precision: Precision,
+    frames: Frames,
+    seconds: float,
+    psnr_db: float | None,
+) -> Speed:
     translator(frames)  # a new shape may compile
     alone = _repeated(lambda: translator(frames), seconds / 3)
     count = max(translator.slots, round(seconds / ROUNDS / statistics.median(alone)))
@@ -151,6 +169,7 @@ def _speed(translator: Translator, frames: Frames, seconds: float, psnr_db: floa
     return Speed(
         backend=translator.backend,
         engine=translator.description,
+        precision=precision,
         batch=len(frames),
         latency_p50_ms=1e3 * statistics.median(alone),
         latency_p95_ms=1e3 * float(np.quantile(alone, 0.95)),

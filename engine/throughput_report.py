@@ -27,8 +27,9 @@ def show(results: Results, title: str) -> None:
     if any(speed.busy for speed in speeds(results)):
         print("busy: others were using the machine; measure again to know")
     if best := recommend(speeds(results)):
+        precision = "" if best.precision == "auto" else f" --precision {best.precision}"
         print(
-            f"recommended: --backend {best.backend}, batches of {best.batch}: "
+            f"recommended: --backend {best.backend}{precision}, batches of {best.batch}: "
             f"{best.frames_per_second:.2f} frames/s, {best.latency_p50_ms:.1f} ms for a batch"
         )
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from cyclegan.config import Precision
+from cyclegan.engine.runners import Precision
 from cyclegan.shipped import find_model
 from cyclegan.sizes import Size, size_text
 from cyclegan.verbs import Backend, Model
@@ -24,7 +24,8 @@ def bench(
     """Measure a generator on this machine: latency and frames per second over batch sizes.
 
     Args:
-        backend: what runs the generator; all measures every one, and says why one is missing
+        backend: what runs the generator; all measures every one, OpenVINO in int8 too, and says why
+            one is missing
         size: WIDTHxHEIGHT of the frames, such as 640x272, or one number for a square
         precision: of the arithmetic
         batches: frames handed over at once

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from tyro.conf import Suppress, UseAppendAction, arg
 
-from cyclegan.config import Precision
 from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.runners import Precision
 from cyclegan.engine.sources import Retry
 from cyclegan.engine.tiling import Tiles
 from cyclegan.errors import ConfigError
