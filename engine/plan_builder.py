@@ -7,7 +7,7 @@ within one step when it is cancelled, by Ctrl-C too.
 import contextlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,14 +171,28 @@ def _monitor(trt: Any, progress: Progress | None) -> Any:
 
 
 def _in_thread(build: Callable[[], Any], monitor: Any) -> Any:
-    """``build()`` in a thread, so that Ctrl-C reaches this one, which then cancels it."""
-    with ThreadPoolExecutor(1, thread_name_prefix="build plan") as pool:
-        future = pool.submit(build)
+    """``build()`` in a thread, so that Ctrl-C reaches this one, which then cancels it.
+
+    An executor would lose its thread where Ctrl-C comes while that is being started.
+    """
+    future: Future[Any] = Future()
+
+    def run() -> None:
         try:
-            return future.result()
-        except BaseException:
-            monitor.stop.set()
-            raise
+            future.set_result(build())
+        except BaseException as error:
+            future.set_exception(error)
+
+    thread = threading.Thread(target=run, name="build plan")
+    try:
+        thread.start()
+        return future.result()
+    except BaseException:
+        monitor.stop.set()
+        raise
+    finally:
+        if thread.is_alive():
+            thread.join()
 
 
 _HINTS = {

@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 from cyclegan.cli import main
-from cyclegan.engine import gate
+from cyclegan.engine import gate, plan_builder
 from cyclegan.engine.export import seal
 from cyclegan.engine.flavours import load_tensorrt
 from cyclegan.engine.graph_info import read_graph_info
@@ -198,6 +198,32 @@ def test_an_interrupt_cancels_the_build(graph: Path) -> None:
         build_plan(RTX, typed, settings(), "native", channels=3, progress=slow)
     assert steps[-1] < 30
     assert not [thread for thread in threading.enumerate() if "build plan" in thread.name]
+
+
+def test_an_interrupt_while_the_builder_starts_leaves_nothing_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started, stop = threading.Event(), threading.Event()
+
+    class Monitor:
+        pass
+
+    Monitor.stop = stop  # type: ignore[attr-defined]
+    original = threading.Thread.start
+
+    def start(self: threading.Thread) -> None:
+        original(self)
+        started.wait()
+        raise KeyboardInterrupt
+
+    def build() -> None:
+        started.set()
+        assert stop.wait(20), "it was never told to stop"
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        plan_builder._in_thread(build, Monitor)
+    assert not [thread for thread in threading.enumerate() if thread.name == "build plan"]
 
 
 @pytest.mark.parametrize("changes", [{"targets": ("7.5",)}, {"targets": ("8.6", "12.0")}])
