@@ -32,6 +32,8 @@ from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import CONVOLUTIONS
 from cyclegan.errors import BackendError, ModelError
 
+COPIES = frozenset({"Pad", "Resize"})
+"""Of the graphs here, both with pixels that are there."""
 EXTREME, SPOT = 256, 32
 """Sides of the built-in frames of extremes, and of the square in their middle, in pixels."""
 
@@ -127,12 +129,38 @@ def _write(graph: Path, target: Path, batches: Sequence[Frames], info: GraphInfo
             extra_options={"OpTypesToExcludeOutputQuantization": list(CONVOLUTIONS)},
         )
     made = onnx.load(target)
+    _round_before_copies(made)
     del made.metadata_props[:]
     for key, text in dataclasses.replace(info, precision="int8").to_metadata().items():
         made.metadata_props.add(key=key, value=text)
     seal(made)
     onnx.checker.check_model(made, full_check=True)
     onnx.save(made, target)
+
+
+def _round_before_copies(model: Any) -> None:
+    """Move each Q/DQ pair before what only copies, so that this copies bytes, not floats."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    makers = {name: node for node in model.graph.node for name in node.output}
+    readers: dict[str, list[Any]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    for rounding in [node for node in model.graph.node if node.op_type == "QuantizeLinear"]:
+        (restoring,) = readers[rounding.output[0]]
+        copied, restored = rounding.input[0], restoring.output[0]
+        given, first = copied, None
+        while makers[given].op_type in COPIES and len(readers[given]) == 1:
+            first = makers[given]
+            given = first.input[0]
+        if first is None:
+            continue
+        for reader in readers[restored]:
+            reader.input[:] = [copied if name == restored else name for name in reader.input]
+        rounding.input[0] = given
+        first.input[0] = restored
+    ONNXModel(model).topological_sort()
 
 
 class _Given:

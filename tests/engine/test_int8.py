@@ -68,9 +68,12 @@ def test_a_graph_in_8_bits_is_a_file_like_others(
     assert main(arguments) == 0
     assert "dB from float32 over 2 pictures" in capsys.readouterr().out
     assert read_graph_info(path).precision == "int8"
-    nodes = [node.op_type for node in onnx.load(path).graph.node]
-    convolutions = nodes.count("Conv")
-    assert nodes.count("QuantizeLinear") == convolutions - 2, "all but the first and the last"
+    nodes = onnx.load(path).graph.node
+    kinds = [node.op_type for node in nodes]
+    assert kinds.count("QuantizeLinear") == kinds.count("Conv") - 2, "not the first, not the last"
+    makers = {name: node.op_type for node in nodes for name in node.output}
+    rounded = {makers[node.input[0]] for node in nodes if node.op_type == "QuantizeLinear"}
+    assert rounded == {"Relu", "Add"}, "before what pads and doubles, which then copies bytes"
     with Translator.open(path) as translator:
         assert translator.description == "OpenVINO, int8"
         assert compare(translator(frames), eight(frames)).psnr_db > 40
