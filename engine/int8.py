@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from cyclegan.engine import pixel_blocks
 from cyclegan.engine.cache import cached, file_digest
 from cyclegan.engine.gate import check_frames
 from cyclegan.engine.graph_info import INPUT, GraphInfo, read_graph_info
@@ -57,7 +58,7 @@ def int8_graph(graph: Path) -> Path:
     key = {
         "onnx": file_digest(graph),
         "onnxruntime": importlib.metadata.version("onnxruntime"),
-        "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+        "code": _code_digest(),
     }
 
     def build(path: Path) -> dict[str, Any]:
@@ -97,6 +98,12 @@ def quantized_onnx(graph: Path, target: Path, pictures: Frames | None = None) ->
     return parities[-1]
 
 
+def _code_digest() -> str:
+    """SHA-256 of the code that shapes such a graph."""
+    files = (Path(module) for module in (__file__, pixel_blocks.__file__))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
 def _extremes(channels: int, multiple: int) -> list[Frames]:
     """A light square in the dark, and a dark one in the light: (1, H, W, C) each."""
     side = -(-EXTREME // multiple) * multiple
@@ -130,6 +137,7 @@ def _write(graph: Path, target: Path, batches: Sequence[Frames], info: GraphInfo
         )
     made = onnx.load(target)
     _round_before_copies(made)
+    pixel_blocks.last_in_blocks(made)
     del made.metadata_props[:]
     for key, text in dataclasses.replace(info, precision="int8").to_metadata().items():
         made.metadata_props.add(key=key, value=text)
