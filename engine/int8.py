@@ -1,14 +1,16 @@
 """A float32 graph with its convolutions in 8 bits, for CPUs.
 
-N batch, H height, W width, C channels. Post-training quantisation (Jacob et al. 2018, section 3):
-weights are int8 with a scale for each output channel, what goes into a convolution is uint8 with
-one scale and zero. Sums stay as wide as they are, and norms, pixels and the residual path floating.
-The first convolution stays floating too, since dark pictures, whose small differences a norm
-magnifies, must not be rounded twice; and the last, whose rounding would be seen.
+N batch, H height, W width, C channels. Affine quantisation (Jacob et al. 2018, section 2.1) after
+training (Krishnamoorthi 2018, section 3.1): weights are int8 with a scale for each output channel,
+what goes into a convolution is uint8 with one scale and zero. Sums stay as wide as they are, and
+norms, pixels and the residual path floating. The first convolution stays floating too, since dark
+pictures, whose small differences a norm magnifies, must not be rounded twice; and the last, whose
+rounding would be seen.
 
 Scales come from the ranges that a few frames reach. Instance norm keeps ranges alike whatever the
 picture, so that built-in frames do: two real ones, and two of little light in the dark and little
-dark in the light, which reach furthest. ONNX Runtime's quantiser writes the graph, as Q/DQ pairs of
+dark in the light, which reach furthest; for a generator without such norms, pictures of one's own
+are worth more. ONNX Runtime's quantiser writes the graph, as Q/DQ pairs of
 standard operators; OpenVINO runs it.
 """
 
@@ -159,9 +161,8 @@ def _round_before_copies(model: Any) -> None:
         (restoring,) = readers[rounding.output[0]]
         copied, restored = rounding.input[0], restoring.output[0]
         given, first = copied, None
-        while makers[given].op_type in COPIES and len(readers[given]) == 1:
-            first = makers[given]
-            given = first.input[0]
+        while (maker := makers.get(given)) and maker.op_type in COPIES and len(readers[given]) == 1:
+            first, given = maker, maker.input[0]
         if first is None:
             continue
         for reader in readers[restored]:

@@ -56,7 +56,8 @@ class Refuse:
 
 import torch, torch._dynamo, torch._inductor
 sys.meta_path.insert(0, Refuse())
-import bench.gpu
+import bench.generators, bench.gpu, bench.runner
+bench.runner.opened(bench.generators.new_generator(4, 1), False, "cpu").close()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
