@@ -198,13 +198,19 @@ def open_source(model: "str | os.PathLike[str] | Generator") -> Source:
         raise ModelError(f"there is no model file {path}")
     if looks_like_plan(path):
         return PlanSource(path)
-    return GraphSource(path) if _is_onnx(path) else CheckpointSource(path)
+    return GraphSource(path) if is_onnx(path) else CheckpointSource(path)
 
 
-def _is_onnx(path: Path) -> bool:
-    """ONNX is protobuf: field 1 (ir_version, a varint) comes first. Ours ends in .onnx, too."""
+def is_onnx(path: Path) -> bool:
+    """ONNX is protobuf: field 1 (ir_version, a varint) comes first. Ours ends in .onnx, too.
+
+    Safetensors may begin with that byte as well, the lowest of its header's length; the header
+    follows in JSON. Raises ModelError for what cannot be read.
+    """
     with _readable(path), path.open("rb") as file:
-        return file.read(1) == b"\x08" or path.suffix.lower() == ".onnx"
+        head = file.read(9)
+    protobuf = head.startswith(b"\x08") and not head.endswith(b"{")
+    return protobuf or path.suffix.lower() == ".onnx"
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from cyclegan.engine.source import open_source
+from cyclegan.engine.source import is_onnx, open_source
 from cyclegan.engine.targets import check_target
 from cyclegan.errors import ConfigError
 from cyclegan.files import replacing
@@ -32,7 +32,7 @@ def import_(
     from cyclegan.reference import import_reference
 
     check_target(source, target)
-    if source.suffix.lower() == ".onnx":
+    if is_onnx(source):
         graph = open_source(source)
         save_generator(target, graph.generator(), domains or graph.info.domains)
         print(f"{target}: {graph.info.config}")
@@ -122,7 +122,7 @@ def _network(path: Path) -> Any:
     """The generator or discriminator in a file that is not a plan."""
     from cyclegan.checkpoint import load_discriminator, read_info
 
-    if path.suffix.lower() != ".onnx" and not read_info(path).is_generator:
+    if not is_onnx(path) and not read_info(path).is_generator:
         return load_discriminator(path)
     return open_source(path).generator()
 
@@ -165,7 +165,7 @@ def _description(path: Path) -> dict[str, object]:
 
     if looks_like_plan(path):
         return describe(read_plan(path))
-    if path.suffix == ".onnx":
+    if is_onnx(path):
         from cyclegan.engine.graph_info import read_graph_info
 
         graph = read_graph_info(path)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import cyclegan
+from cyclegan.checkpoint import save_generator
 from cyclegan.config import ResnetConfig, UnetConfig
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine import source
@@ -68,6 +69,17 @@ def test_models_are_files_of_three_kinds_or_generators(
     for given in (model, str(model), unnamed, generator):
         with Translator.open(given, precision="float32") as translator:
             assert compare(translator(frames[0]), expected).max_abs <= 1
+
+
+def test_no_length_of_a_header_makes_a_graph_of_a_model(
+    generator: Generator, tmp_path: Path
+) -> None:
+    path, first_bytes = tmp_path / "model.safetensors", set()
+    for length in range(1, 257, 8):  # headers are padded to multiples of 8 bytes
+        save_generator(path, generator, ("a" * length, "b"))
+        first_bytes.add(path.read_bytes()[:1])
+        assert not source.is_onnx(path)
+    assert b"\x08" in first_bytes, "as an ONNX file begins"
 
 
 def test_opening_again_compiles_nothing_and_needs_no_pytorch(model: Path) -> None:
