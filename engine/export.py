@@ -111,13 +111,12 @@ def _tidy(model: Any, info: GraphInfo) -> None:
             size.dim_param = name
     # The intermediate shapes are written in the exporter's own symbols; every reader infers them.
     del model.graph.value_info[:]
-    for item in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+    for item in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
         del item.metadata_props[:]
         item.doc_string = ""
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
-    for key, text in info.to_metadata().items():
-        model.metadata_props.add(key=key, value=text)
+    info.describe(model)
 
 
 def seal(model: Any) -> None:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cyclegan
 from cyclegan.config import Depth, GeneratorConfig, as_dict, from_dict
@@ -47,6 +48,12 @@ class GraphInfo:
             "value_range": f"uint{self.depth} 0..{2**self.depth - 1}, RGB, NHWC",
         }
         return {_PREFIX + key: value for key, value in values.items()}
+
+    def describe(self, model: Any) -> None:
+        """Make this all the metadata of ``model``, a ModelProto."""
+        del model.metadata_props[:]
+        for key, text in self.to_metadata().items():
+            model.metadata_props.add(key=key, value=text)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], path: Path) -> "GraphInfo":

@@ -16,8 +16,6 @@ standard operators; OpenVINO runs it.
 
 import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,26 +39,16 @@ EXTREME, SPOT = 256, 32
 """Sides of the built-in frames of extremes, and of the square in their middle, in pixels."""
 
 
-def missing() -> str | None:
-    """Why nothing can be quantised here, or None."""
-    try:
-        import onnxruntime.quantization  # noqa: F401
-    except ImportError:
-        return "8-bit graphs are written by ONNX Runtime's quantiser; pip install onnxruntime"
-    return None
-
-
 def int8_graph(graph: Path) -> Path:
     """The float32 ``graph`` in 8 bits, from the cache where it was made before.
 
     Raises as :func:`quantized_onnx` does.
     """
-    if reason := missing():
-        raise BackendError(reason)
     key = {
         "onnx": file_digest(graph),
-        "onnxruntime": importlib.metadata.version("onnxruntime"),
-        "code": _code_digest(),
+        "onnxruntime": _onnxruntime().__version__,
+        "code": file_digest(Path(__file__)),
+        "pixel_blocks": file_digest(Path(pixel_blocks.__file__)),
     }
 
     def build(path: Path) -> dict[str, Any]:
@@ -77,8 +65,7 @@ def quantized_onnx(graph: Path, target: Path, pictures: Frames | None = None) ->
     ones. Raises ModelError for a graph that is not float32 of 8-bit frames, BackendError where ONNX
     Runtime is missing, or either kind of frames is too far.
     """
-    if reason := missing():
-        raise BackendError(reason)
+    _onnxruntime()
     info = read_graph_info(graph)
     if (info.precision, info.depth) != ("float32", 8):
         raise ModelError(
@@ -100,10 +87,14 @@ def quantized_onnx(graph: Path, target: Path, pictures: Frames | None = None) ->
     return parities[-1]
 
 
-def _code_digest() -> str:
-    """SHA-256 of the code that shapes such a graph."""
-    files = (Path(module) for module in (__file__, pixel_blocks.__file__))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "8-bit graphs are written by ONNX Runtime's quantiser; pip install onnxruntime"
+        ) from error
+    return onnxruntime
 
 
 def _extremes(channels: int, multiple: int) -> list[Frames]:
@@ -140,9 +131,7 @@ def _write(graph: Path, target: Path, batches: Sequence[Frames], info: GraphInfo
     made = onnx.load(target)
     _round_before_copies(made)
     pixel_blocks.last_in_blocks(made)
-    del made.metadata_props[:]
-    for key, text in dataclasses.replace(info, precision="int8").to_metadata().items():
-        made.metadata_props.add(key=key, value=text)
+    dataclasses.replace(info, precision="int8").describe(made)
     seal(made)
     onnx.checker.check_model(made, full_check=True)
     onnx.save(made, target)

@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-from cyclegan.engine.graph_info import GraphInfo, read_graph_info
+from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.errors import BackendError, ModelError
 
 BodyPrecision = Literal["float16", "bfloat16", "float32"]
@@ -52,7 +52,7 @@ def typed_graph(path: Path, precision: BodyPrecision, norm: Norm) -> Any:
         _Typing(model, precision, norm).apply()
     if precision == "bfloat16":
         model.opset_import[0].version = BFLOAT16_OPSET
-    _describe(model, dataclasses.replace(info, precision=precision))
+    dataclasses.replace(info, precision=precision).describe(model)
     return model
 
 
@@ -181,9 +181,3 @@ def _onnx_type(precision: BodyPrecision) -> int:
         "float32": onnx.TensorProto.FLOAT,
     }
     return int(types[precision])
-
-
-def _describe(model: Any, info: GraphInfo) -> None:
-    del model.metadata_props[:]
-    for key, text in info.to_metadata().items():
-        model.metadata_props.add(key=key, value=text)
