@@ -4,6 +4,9 @@
 Each function is its own fake implementation: it allocates and launches, and never looks at values.
 On a CPU both compute the reference. Arguments as in ``instance_norm.py``. What an operator calls
 stands before it: as it is registered, PyTorch looks there for its kernels.
+
+A kernel gets x for every tensor that it does not use. A result must not be given twice: Inductor
+would copy it before the kernel writes, since its old numbers might be read through the other name.
 """
 
 from typing import Any
@@ -52,7 +55,7 @@ def _merge(partial: Tensor, share: int, pixels: int, moments: bool) -> Tensor:
     merged = partial.new_empty((n, 1, 2, c))
     width = min(16, launch.next_power_of_two(c))
     wrap_triton(in_merge)[(launch.cdiv(c, width), n)](
-        partial, merged, splits, share, pixels, C=c, BLOCK_C=width, MOMENTS=moments, num_warps=2
+        partial, merged, splits, share, pixels, C=c, BLOCK_C=width, MOMENTS=moments, num_warps=4
     )
     return merged
 
@@ -89,11 +92,12 @@ def instance_norm_op(
         wrap_triton(in_apply)[grid](
             x, partial, x if weight is None else weight, x if bias is None else bias,
             x if residual is None else launch.in_format(residual, last),
-            z if write_z else padded, padded if pad else z, mean, rstd,
+            z if write_z else x, padded if pad else x, mean, rstd,
             h, w, blocks.share, splits, share, pad, eps,
             C=c, P=blocks.pixels, BLOCK_C=blocks.channels, CHANNELS_LAST=last,
             WEIGHT=weight is not None, BIAS=bias is not None, RESIDUAL=residual is not None,
-            ACTIVATION=CODES[activation], Z=write_z, PADDED=pad > 0, num_warps=blocks.warps,
+            ACTIVATION=CODES[activation], Z=write_z, PADDED=pad > 0, ONE_TILE=blocks.one_tile,
+            num_warps=blocks.warps,
         )  # fmt: skip
     return z, padded, mean, rstd
 
@@ -135,7 +139,7 @@ def instance_norm_backward_op(
     with launch.device_guard(x):
         wrap_triton(in_bwd_reduce)[grid](
             x if dz is None else dz, x if dpadded is None else dpadded,
-            x, mean, rstd, gamma, beta, dy if whole else dx, partial, h, w, blocks.share, pad,
+            x, mean, rstd, gamma, beta, dy if whole else x, partial, h, w, blocks.share, pad,
             C=c, P=blocks.pixels, BLOCK_C=width, CHANNELS_LAST=last,
             WEIGHT=weight is not None, BIAS=bias is not None, ACTIVATION=CODES[activation],
             DZ=dz is not None, DPADDED=dpadded is not None, DY=whole, num_warps=blocks.warps,
@@ -149,7 +153,8 @@ def instance_norm_backward_op(
             x, mean, rstd, gamma, beta, partial, dx, sums, h, w, blocks.share, splits, pad,
             C=c, P=blocks.pixels, BLOCK_C=width, CHANNELS_LAST=last,
             WEIGHT=weight is not None, BIAS=bias is not None, ACTIVATION=CODES[activation],
-            DZ=dz is not None, DPADDED=dpadded is not None, num_warps=blocks.warps,
+            DZ=dz is not None, DPADDED=dpadded is not None, ONE_TILE=blocks.one_tile,
+            num_warps=blocks.warps,
         )  # fmt: skip
     return dx, sums, dy
 

@@ -5,7 +5,10 @@
 Grid (splits of H x W, channel blocks, N); a program walks ``share`` pixels in tiles of
 [pixels, channels]. A split's result for two sums or moments lies in ``partial`` (N, splits, 2, C),
 float32. Whoever needs them merges the splits in one fixed order, so results do not vary from run
-to run.
+to run; where it has ONE_TILE to do, it asks for that before, so that both waits are one.
+
+The first pass of forward and backward walks images from their end: the second, which walks from the
+beginning, finds there what is still in the cache.
 """
 
 import triton
@@ -17,7 +20,17 @@ RUN_TIME = ["H", "W", "pixels", "splits", "share", "partial_share", "pad", "eps"
 RELU = tl.constexpr(1)
 LEAKY_RELU = tl.constexpr(2)
 SLOPE = tl.constexpr(0.2)
-AT_ONCE = tl.constexpr(32)  # splits merged at once
+FEW = tl.constexpr(32)  # splits merged at once, by the programs of the second pass
+MANY = tl.constexpr(128)  # and by a kernel that does nothing else
+
+
+@triton.jit
+def from_the_end():
+    """Split and image of this program, the last ones first."""
+    return (
+        tl.num_programs(0) - 1 - tl.program_id(0),
+        tl.num_programs(2) - 1 - tl.program_id(2),
+    )
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
@@ -31,9 +44,9 @@ def in_stats(
     between threads until the rows are merged at the end (Chan et al. 1979). Convolution biases make
     |mean| >> std, where E[x^2] - E[x]^2 would lose all digits.
     """
-    n = tl.program_id(2)
+    split, n = from_the_end()
     channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    first = tl.program_id(0) * share
+    first = split * share
     last = tl.minimum(first + share, pixels)
     count = tl.zeros([P], tl.float32)
     mean = tl.zeros([P, BLOCK_C], tl.float32)
@@ -47,10 +60,10 @@ def in_stats(
         delta = tl.where(mask, x - mean, 0.0)
         mean += delta * (1 / tl.maximum(count, 1.0))[:, None]
         m2 += delta * (x - mean)
-    whole = tl.sum(mean * count[:, None], 0) / tl.sum(count, 0)
+    whole = tl.sum(mean * count[:, None], 0) / (last - first)
     apart = mean - whole[None, :]
     m2 = tl.sum(m2 + apart * apart * count[:, None], 0)
-    at = (n * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * 2 * C + channel
+    at = (n * tl.num_programs(0) + split).to(tl.int64) * 2 * C + channel
     tl.store(partial_ptr + at, whole, mask=channel < C)
     tl.store(partial_ptr + at + C, m2, mask=channel < C)
 
@@ -66,28 +79,31 @@ def load_partials(partial_ptr, n, split, splits, channel, C: tl.constexpr):
 
 
 @triton.jit
-def merge_moments(partial_ptr, n, splits, share, pixels, channel, C: tl.constexpr):
+def merge_moments(
+    partial_ptr, n, splits, share, pixels, channel, C: tl.constexpr, AT_ONCE: tl.constexpr
+):
     """Mean and M2 of all splits, each of ``share`` pixels but the last (Chan et al. 1979)."""
     mean = tl.zeros([channel.shape[0]], tl.float32)
     m2 = tl.zeros([channel.shape[0]], tl.float32)
-    seen = 0.0
+    seen = 0
     for start in range(0, splits, AT_ONCE):
         split = start + tl.arange(0, AT_ONCE)
         part_mean, part_m2 = load_partials(partial_ptr, n, split, splits, channel, C)
         count = tl.minimum(tl.maximum(pixels - split * share, 0), share).to(tl.float32)
-        new = tl.sum(count, 0)
+        new = tl.minimum(pixels - start * share, share * AT_ONCE)
         some = tl.sum(part_mean * count[:, None], 0) / new
         apart = part_mean - some[None, :]
         some_m2 = tl.sum(part_m2 + apart * apart * count[:, None], 0)
         delta = some - mean
-        mean += delta * (new / (seen + new))
-        m2 += some_m2 + delta * delta * (seen * new / (seen + new))
+        weight = new / (seen + new)
+        mean += delta * weight
+        m2 += some_m2 + delta * delta * (seen * weight)
         seen += new
     return mean, m2
 
 
 @triton.jit
-def merge_sums(partial_ptr, n, splits, channel, C: tl.constexpr):
+def merge_sums(partial_ptr, n, splits, channel, C: tl.constexpr, AT_ONCE: tl.constexpr):
     """The two sums over all splits."""
     one = tl.zeros([channel.shape[0]], tl.float32)
     two = tl.zeros([channel.shape[0]], tl.float32)
@@ -99,6 +115,29 @@ def merge_sums(partial_ptr, n, splits, channel, C: tl.constexpr):
     return one, two
 
 
+@triton.jit
+def merged_moments(
+    partial_ptr, mean_ptr, rstd_ptr, n, splits, share, pixels, channel, eps, C: tl.constexpr
+):
+    """Mean and 1 / sqrt(variance + eps); an image's first program keeps them for backward."""
+    mean, m2 = merge_moments(partial_ptr, n, splits, share, pixels, channel, C, FEW)
+    rstd = tl.rsqrt(m2 / pixels + eps)
+    if tl.program_id(0) == 0:
+        tl.store(mean_ptr + n * C + channel, mean, mask=channel < C)
+        tl.store(rstd_ptr + n * C + channel, rstd, mask=channel < C)
+    return mean, rstd
+
+
+@triton.jit
+def merged_sums(partial_ptr, sums_ptr, n, splits, channel, C: tl.constexpr):
+    """S1 and S2; an image's first program keeps them for dbeta and dgamma."""
+    s1, s2 = merge_sums(partial_ptr, n, splits, channel, C, FEW)
+    if tl.program_id(0) == 0:
+        tl.store(sums_ptr + n * 2 * C + channel, s1, mask=channel < C)
+        tl.store(sums_ptr + n * 2 * C + C + channel, s2, mask=channel < C)
+    return s1, s2
+
+
 @triton.jit(do_not_specialize=RUN_TIME)
 def in_merge(
     partial_ptr, merged_ptr, splits, share, pixels,
@@ -108,9 +147,9 @@ def in_merge(
     n = tl.program_id(1)
     channel = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     if MOMENTS:
-        one, two = merge_moments(partial_ptr, n, splits, share, pixels, channel, C)
+        one, two = merge_moments(partial_ptr, n, splits, share, pixels, channel, C, MANY)
     else:
-        one, two = merge_sums(partial_ptr, n, splits, channel, C)
+        one, two = merge_sums(partial_ptr, n, splits, channel, C, MANY)
     at = n.to(tl.int64) * 2 * C + channel
     tl.store(merged_ptr + at, one, mask=channel < C)
     tl.store(merged_ptr + at + C, two, mask=channel < C)
@@ -138,7 +177,7 @@ def in_apply(
     H, W, share, splits, partial_share, pad, eps,
     C: tl.constexpr, P: tl.constexpr, BLOCK_C: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     WEIGHT: tl.constexpr, BIAS: tl.constexpr, RESIDUAL: tl.constexpr, ACTIVATION: tl.constexpr,
-    Z: tl.constexpr, PADDED: tl.constexpr,
+    Z: tl.constexpr, PADDED: tl.constexpr, ONE_TILE: tl.constexpr,
 ):  # fmt: skip
     """Normalise, activate, add; write z, pad(z) or both.
 
@@ -148,11 +187,10 @@ def in_apply(
     n = tl.program_id(2)
     channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     pixels = H * W
-    mean, m2 = merge_moments(partial_ptr, n, splits, partial_share, pixels, channel, C)
-    rstd = tl.rsqrt(m2 / pixels + eps)
-    if tl.program_id(0) == 0:
-        tl.store(mean_ptr + n * C + channel, mean, mask=channel < C)
-        tl.store(rstd_ptr + n * C + channel, rstd, mask=channel < C)
+    if not ONE_TILE:
+        mean, rstd = merged_moments(
+            partial_ptr, mean_ptr, rstd_ptr, n, splits, partial_share, pixels, channel, eps, C
+        )
     gamma, beta = load_affine(weight_ptr, bias_ptr, channel, C, WEIGHT, BIAS)
     wide, high = W + 2 * pad, H + 2 * pad
     first = tl.program_id(0) * share
@@ -167,13 +205,19 @@ def in_apply(
             inside = mask & ((h >= 0) & (h < H) & (w >= 0) & (w < W))[:, None]
         at = offsets(n, source, channel, pixels, C, CHANNELS_LAST)
         x = tl.load(x_ptr + at, mask=mask, other=0).to(tl.float32)
+        if RESIDUAL:
+            residual = tl.load(residual_ptr + at, mask=mask, other=0).to(tl.float32)
+        if ONE_TILE:
+            mean, rstd = merged_moments(
+                partial_ptr, mean_ptr, rstd_ptr, n, splits, partial_share, pixels, channel, eps, C
+            )
         y = (x - mean[None, :]) * rstd[None, :] * gamma[None, :] + beta[None, :]
         if ACTIVATION == RELU:
             y = tl.where(y < 0, 0.0, y)  # keeps a NaN, as PyTorch does
         elif ACTIVATION == LEAKY_RELU:
             y = tl.where(y > 0, y, y * SLOPE)
         if RESIDUAL:
-            y += tl.load(residual_ptr + at, mask=mask, other=0).to(tl.float32)
+            y += residual
         if Z:
             tl.store(z_ptr + at, y.to(z_ptr.dtype.element_ty), mask=inside)
         if PADDED:
@@ -218,12 +262,12 @@ def in_bwd_reduce(
     DZ: tl.constexpr, DPADDED: tl.constexpr, DY: tl.constexpr,
 ):  # fmt: skip
     """S1 = sum g and S2 = sum g x^ of each split; with DY also writes the whole gradient of z."""
-    n = tl.program_id(2)
+    split, n = from_the_end()
     channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     mean = tl.load(mean_ptr + n * C + channel, mask=channel < C, other=0)
     rstd = tl.load(rstd_ptr + n * C + channel, mask=channel < C, other=0)
     gamma, beta = load_affine(weight_ptr, bias_ptr, channel, C, WEIGHT, BIAS)
-    first = tl.program_id(0) * share
+    first = split * share
     last = tl.minimum(first + share, H * W)
     sum_g = tl.zeros([P, BLOCK_C], tl.float32)
     sum_gx = tl.zeros([P, BLOCK_C], tl.float32)
@@ -242,7 +286,7 @@ def in_bwd_reduce(
         g = before_activation(dy, xhat, gamma, beta, ACTIVATION)
         sum_g += g
         sum_gx += g * xhat
-    at = (n * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * 2 * C + channel
+    at = (n * tl.num_programs(0) + split).to(tl.int64) * 2 * C + channel
     tl.store(partial_ptr + at, tl.sum(sum_g, 0), mask=channel < C)
     tl.store(partial_ptr + at + C, tl.sum(sum_gx, 0), mask=channel < C)
 
@@ -253,7 +297,7 @@ def in_bwd_dx(
     partial_ptr, dx_ptr, sums_ptr, H, W, share, splits, pad,
     C: tl.constexpr, P: tl.constexpr, BLOCK_C: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     WEIGHT: tl.constexpr, BIAS: tl.constexpr, ACTIVATION: tl.constexpr,
-    DZ: tl.constexpr, DPADDED: tl.constexpr,
+    DZ: tl.constexpr, DPADDED: tl.constexpr, ONE_TILE: tl.constexpr,
 ):  # fmt: skip
     """dx = gamma rstd (g - S1 / M - x^ S2 / M); keeps S1 and S2 for dbeta and dgamma."""
     n = tl.program_id(2)
@@ -261,10 +305,8 @@ def in_bwd_dx(
     mean = tl.load(mean_ptr + n * C + channel, mask=channel < C, other=0)
     rstd = tl.load(rstd_ptr + n * C + channel, mask=channel < C, other=0)
     gamma, beta = load_affine(weight_ptr, bias_ptr, channel, C, WEIGHT, BIAS)
-    s1, s2 = merge_sums(partial_ptr, n, splits, channel, C)
-    if tl.program_id(0) == 0:
-        tl.store(sums_ptr + n * 2 * C + channel, s1, mask=channel < C)
-        tl.store(sums_ptr + n * 2 * C + C + channel, s2, mask=channel < C)
+    if not ONE_TILE:
+        s1, s2 = merged_sums(partial_ptr, sums_ptr, n, splits, channel, C)
     pixels = H * W
     first = tl.program_id(0) * share
     last = tl.minimum(first + share, pixels)
@@ -277,6 +319,8 @@ def in_bwd_dx(
             dz_ptr, dpadded_ptr, n, start, P, at, mask, channel, H, W, pad,
             C, CHANNELS_LAST, DZ, DPADDED,
         )  # fmt: skip
+        if ONE_TILE:
+            s1, s2 = merged_sums(partial_ptr, sums_ptr, n, splits, channel, C)
         xhat = (x - mean[None, :]) * rstd[None, :]
         g = before_activation(dy, xhat, gamma, beta, ACTIVATION)
         dx = (g - (s1 / pixels)[None, :] - xhat * (s2 / pixels)[None, :]) * (rstd * gamma)[None, :]

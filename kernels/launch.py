@@ -30,13 +30,17 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Kernels run in Triton's interpreter, on CPU tensors: for tests, very slowly."""
 
+DYNAMO_SAYS_EXPORT = torch.torch_version.TorchVersion(torch.__version__) < "2.13"
+"""Seen in 2.11; in 2.13 it is mended."""
+
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 """What the kernels read and write; they always compute in float32."""
 
-PROGRAMS = 528
-"""Programs of one image above the L2: four for each of an H100's 132 multiprocessors."""
-L2_PIXELS = 1 << 16
-"""Up to this size a generator's activations at batch 1 stay in the L2, and launches cost most."""
+PROGRAMS = 1056
+"""Programs of one large image: eight for each of an H100's 132 multiprocessors."""
+SMALL = 1 << 23
+"""Up to so many numbers an image stays in the L2 with all that belongs to it, and launches cost
+most."""
 INLINE_SPLITS = 64
 """Partial results a consumer merges by itself; more are first merged by a kernel of their own."""
 MAX_PIXELS = 1 << 30
@@ -59,6 +63,11 @@ class Blocks:
     """Pixels that one program walks, a multiple of ``pixels``."""
     warps: int = 4
 
+    @property
+    def one_tile(self) -> bool:
+        """Whether that is all that a program walks."""
+        return self.share == self.pixels
+
 
 def bucket(pixels: int) -> int:
     """The smallest power of two that is not below ``pixels``, and at least 256."""
@@ -69,18 +78,24 @@ def bucket(pixels: int) -> int:
 
 
 def default(channels: int, pixels: int, channels_last: bool) -> Blocks:
-    """Block sizes by reasoning: 16 elements a thread, 16 bytes an access, no processor idle.
+    """Block sizes by reasoning and by searches on an H100 and an H200: 16 bytes an access, no
+    processor idle.
 
-    Small images take narrow channel blocks (32 bytes, one sector), so that few splits of H x W make
-    enough programs and the merge of the splits needs no launch of its own. Narrower blocks than
-    that take 8 elements a thread: a gradient that gathers mirror images spills with 16.
+    Small images take narrow channel blocks, so that few splits of H x W make enough programs and
+    the merge of the splits needs no launch of its own. Narrower blocks than 32 bytes, one sector,
+    take 8 elements a thread: a gradient that gathers mirror images spills with more.
     """
-    small = pixels <= L2_PIXELS
-    width = min(16 if small else 64, next_power_of_two(channels)) if channels_last else 1
-    height = min((2048 if width >= 16 else 1024) // width, pixels)
-    programs = INLINE_SPLITS if small else max(1, PROGRAMS * width // channels)
+    small = pixels * channels <= SMALL
+    width = (32 if channels > 64 else 16) if small else 64
+    width = min(width, next_power_of_two(channels)) if channels_last else 1
+    height = min((1024 if width < 16 else 4096 if small else 2048) // width, pixels)
+    inline = small and width >= 16
+    programs = INLINE_SPLITS if inline else max(1, PROGRAMS * width // channels)
     return Blocks(
-        pixels=height, channels=width, share=max(height, _round_up(pixels, programs, height))
+        pixels=height,
+        channels=width,
+        share=max(height, _round_up(pixels, programs, height)),
+        warps=8 if inline and width == 16 else 4,
     )
 
 
@@ -127,7 +142,17 @@ def has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
     """
     if not (x.is_cuda or INTERPRETED) or not HAS_TRITON:
         return False
-    return x.dtype in (dtypes or DTYPES) and not torch.compiler.is_exporting()
+    return x.dtype in (dtypes or DTYPES) and not is_exporting()
+
+
+def is_exporting() -> bool:
+    """Whether torch.export or ONNX export is at work, and not torch.compile.
+
+    Older PyTorch has ``torch.compiler.is_exporting`` say yes in all that Dynamo traces.
+    """
+    if DYNAMO_SAYS_EXPORT and torch.compiler.is_dynamo_compiling():
+        return False
+    return torch.compiler.is_exporting()
 
 
 def wrap_triton(kernel: Any) -> Any:
@@ -186,7 +211,7 @@ def check_picture(x: Tensor, what: str) -> torch.Size:
             f"{what} takes fewer than {MAX_PIXELS} pixels an image, got {tuple(shape)}; "
             "cut the image into tiles"
         )
-    if torch.compiler.is_exporting():  # runs no kernels: the batch stays unbounded
+    if is_exporting():  # runs no kernels: the batch stays unbounded
         return shape
     if max(shape[:2]) > MAX_GRID or shape[0] * shape[1] >= MAX_ROWS:
         raise TensorError(

@@ -53,16 +53,23 @@ def gather_padded(
 ):  # fmt: skip
     """The transpose of padding for a tile that starts at pixel ``first``: sums all mirror images.
 
-    A tile away from every edge takes the short way: each pixel has one image there.
+    A tile away from the upper and lower edge takes a shorter way, and one away from every edge the
+    shortest: each pixel has one image there.
     """
     pixel = first + tl.arange(0, P)
     wide, high = W + left + right, H + top + bottom
     h0, w0 = first // W, first % W
-    inside = (h0 > top) & (h0 < H - 1 - bottom) & (w0 > left) & (w0 + P <= W - 1 - right)
-    if inside:
-        place = (pixel // W + top) * wide + pixel % W + left
-        at = offsets(n, place, channel, high * wide, C, CHANNELS_LAST)
+    h1 = (first + P - 1) // W
+    if (h0 > top) & (h1 < H - 1 - bottom):
+        row = (pixel // W + top) * wide
+        at = offsets(n, row + pixel % W + left, channel, high * wide, C, CHANNELS_LAST)
         total = tl.load(ptr + at, mask=mask, other=0).to(tl.float32)
+        if (w0 <= left) | (w0 + P > W - 1 - right):
+            for column in tl.static_range(1, 3):
+                w, w_valid = preimage(pixel % W, W, left, right, column)
+                at = offsets(n, row + w, channel, high * wide, C, CHANNELS_LAST)
+                valid = w_valid[:, None] & mask
+                total += tl.load(ptr + at, mask=valid, other=0).to(tl.float32)
     else:
         total = tl.zeros([P, channel.shape[0]], tl.float32)
         for row in tl.static_range(3):

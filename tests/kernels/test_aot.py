@@ -207,7 +207,7 @@ def _constants(variant: Variant) -> tuple[dict[str, Any], int]:
     warps = 4
     if variant.pixels:
         blocks = launch.default(variant.channels, variant.pixels, known["CHANNELS_LAST"])
-        known |= {"P": blocks.pixels, "BLOCK_C": blocks.channels}
+        known |= {"P": blocks.pixels, "BLOCK_C": blocks.channels, "ONE_TILE": blocks.one_tile}
         warps = blocks.warps
     return {name: known[name] for name in variant.kernel.arg_names if name in known}, warps
 

@@ -77,6 +77,15 @@ def test_a_dynamic_batch_is_exported_without_bounds() -> None:
     assert [bounds.upper for bounds in program.range_constraints.values()] == [1 << 20]
 
 
+def given_twice(kernel: torch.fx.Node) -> set[str]:
+    """New tensors that a kernel gets as more than one argument.
+
+    Inductor copies them: what is written under one name might be read under the other.
+    """
+    given = Counter(n for n in kernel.kwargs["kwargs"].values() if isinstance(n, torch.fx.Node))
+    return {str(n) for n, count in given.items() if count > 1 and "empty" in str(n.target)}
+
+
 class _Claims(nn.Module):
     """A network that says, while it is traced, whether the kernels would have taken it."""
 
@@ -135,6 +144,46 @@ def test_a_traced_graph_holds_the_kernels_for_every_size_of_its_bucket(
     assert len(kernels) == 4, "statistics, apply, reduction, dx: and no layout copies beside them"
     grids = [n.kwargs["grid"] for n in kernels]
     assert all(isinstance(grid[0][0], torch.fx.Node) for grid in grids), "sizes were baked in"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.parametrize(("pad", "unpadded"), [(0, False), (0, True), (1, False), (1, True)])
+def test_no_kernel_gets_its_result_twice(
+    pad: int, unpadded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    from cyclegan.kernels.instance_norm_ops import instance_norm_backward_op, instance_norm_op
+
+    monkeypatch.setattr(launch, "device_guard", lambda x: nullcontext())
+    monkeypatch.setattr(launch, "_arch", lambda device: "sm_90")
+
+    def both(x: torch.Tensor) -> Any:
+        x, dz, dpadded = (
+            torch.empty((1, 64, side, side), dtype=torch.half, device="cuda") * 2
+            for side in (32, 32, 32 + 2 * pad)
+        )
+        forward, backward = instance_norm_op._abstract_fn, instance_norm_backward_op._abstract_fn
+        made = forward(x, None, None, None, 1e-5, "relu", pad, unpadded)
+        gradients = (dz if unpadded or not pad else None, dpadded if pad else None)
+        return made, backward(*gradients, x, *made[2:], None, None, 1e-5, "relu", pad, False)
+
+    graph = make_fx(both, tracing_mode="fake")(torch.ones(1))
+    kernels = [n for n in graph.graph.nodes if "triton_kernel_wrapper" in str(n.target)]
+    assert len(kernels) == 4
+    assert not [given_twice(node) for node in kernels if given_twice(node)]
+
+
+def test_torch_compile_is_no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where PyTorch says so, as it did before 2.13."""
+    monkeypatch.setattr(launch, "INTERPRETED", True)
+    monkeypatch.setattr(launch, "HAS_TRITON", True)
+    x = torch.randn(2, 3)
+    for always in (False, True):
+        monkeypatch.setattr(launch, "DYNAMO_SAYS_EXPORT", always or launch.DYNAMO_SAYS_EXPORT)
+        torch._dynamo.reset()
+        compiled = torch.compile(_Claims(), backend="eager", fullgraph=True)
+        assert torch.equal(compiled(x), x * 0)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
