@@ -1,4 +1,5 @@
-"""What networks are made of: norms that do what follows them too, and ways to double a picture.
+"""What networks are made of: norms that do what follows them too, the convolutions before them, and
+ways to double a picture.
 
 N batch, C channels, H height, W width; activations are float (N, C, H, W). A norm is called with
 what follows it (activation, residual sum, reflection pad), so that one kernel can do it all:
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyclegan.config import Norm, Upsample
-from cyclegan.kernels import Activation, finish, instance_norm, reflection_pad2d
+from cyclegan.kernels import Activation, finish, instance_norm, launch, reflection_pad2d
 
 
 class InstanceNorm(nn.Module):
@@ -58,11 +59,33 @@ def has_bias(norm: Norm) -> bool:
     return norm == "instance"
 
 
-class ResizeConv(nn.Conv2d):
+def bias_before_norm(bias: Tensor | None, x: Tensor) -> Tensor | None:
+    """``bias``, or None where it need not be added to a convolution of ``x``.
+
+    An instance norm takes away any constant. On a GPU adding it is a pass over the activation, and
+    its gradient, which is 0 but for rounding, another; so it is left out, and does not change.
+    """
+    return None if launch.has_kernels(x) else bias
+
+
+class Conv(nn.Conv2d):
+    """A convolution that ``norm`` follows."""
+
+    def __init__(
+        self, before: int, after: int, side: int, *, norm: Norm, stride: int = 1, padding: int = 0
+    ) -> None:
+        super().__init__(before, after, side, stride, padding, bias=has_bias(norm))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self._conv_forward(x, self.weight, bias_before_norm(self.bias, x))
+        return y
+
+
+class ResizeConv(Conv):
     """Nearest-neighbour doubling, then a 3x3 convolution (Odena et al. 2016)."""
 
-    def __init__(self, before: int, after: int, bias: bool) -> None:
-        super().__init__(before, after, 3, bias=bias)
+    def __init__(self, before: int, after: int, *, norm: Norm) -> None:
+        super().__init__(before, after, 3, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         doubled = F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -70,10 +93,16 @@ class ResizeConv(nn.Conv2d):
 
 
 class TransposedConv(nn.ConvTranspose2d):
-    """A 3x3 transposed convolution that doubles height and width."""
+    """A transposed convolution that doubles height and width, and that ``norm`` follows."""
 
-    def __init__(self, before: int, after: int, bias: bool) -> None:
-        super().__init__(before, after, 3, stride=2, padding=1, output_padding=1, bias=bias)
+    def __init__(self, before: int, after: int, side: int = 3, *, norm: Norm) -> None:
+        super().__init__(
+            before, after, side, stride=2, padding=1, output_padding=side % 2, bias=has_bias(norm)
+        )
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        bias = bias_before_norm(self.bias, x)
+        return F.conv_transpose2d(x, self.weight, bias, 2, 1, self.output_padding)
 
 
 UPSAMPLES: dict[Upsample, Any] = {"transposed": TransposedConv, "resize": ResizeConv}

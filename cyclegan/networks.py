@@ -23,8 +23,43 @@ from cyclegan.config import (
     ResnetConfig,
     UnetConfig,
 )
-from cyclegan.kernels import reflection_pad2d
-from cyclegan.layers import NORMS, UPSAMPLES, has_bias
+from cyclegan.few_channels import conv_in_blocks, for_blocks, with_zero_channels
+from cyclegan.kernels import launch, reflection_pad2d
+from cyclegan.layers import NORMS, UPSAMPLES, Conv, TransposedConv, bias_before_norm, has_bias
+
+
+class Stem(Conv):
+    """From a picture: reflection padding, and the first convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pad = self.kernel_size[0] // 2
+        if not launch.has_kernels(x):
+            return super().forward(reflection_pad2d(x, pad))
+        x = reflection_pad2d(with_zero_channels(x), pad)
+        bias = bias_before_norm(self.bias, x)
+        y: Tensor = self._conv_forward(x, with_zero_channels(self.weight), bias)
+        return y
+
+    def prepare(self) -> None:
+        self.weight = nn.Parameter(with_zero_channels(self.weight))
+
+
+class Head(nn.Conv2d):
+    """The last convolution, to a picture."""
+
+    prepared: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not launch.has_kernels(x):
+            return super().forward(x)
+        return conv_in_blocks(x, *(self.prepared or self._for_blocks()))
+
+    def prepare(self) -> None:
+        self.prepared = self._for_blocks()
+
+    def _for_blocks(self) -> tuple[Tensor, Tensor]:
+        assert self.bias is not None
+        return for_blocks(self.weight, self.bias)
 
 
 class ResidualBlock(nn.Module):
@@ -32,11 +67,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, config: ResnetConfig, channels: int) -> None:
         super().__init__()
-        bias = has_bias(config.norm)
-        self.conv1 = nn.Conv2d(channels, channels, 3, bias=bias)
+        self.conv1 = Conv(channels, channels, 3, norm=config.norm)
         self.norm1 = NORMS[config.norm](channels)
         self.dropout = config.dropout
-        self.conv2 = nn.Conv2d(channels, channels, 3, bias=bias)
+        self.conv2 = Conv(channels, channels, 3, norm=config.norm)
         self.norm2 = NORMS[config.norm](channels)
 
     def forward(self, x: Tensor, padded: Tensor, pad: int) -> tuple[Tensor, Tensor]:
@@ -59,23 +93,23 @@ class ResnetGenerator(nn.Module):
     def __init__(self, config: ResnetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ResnetConfig()
-        width, norm, bias = config.width, NORMS[config.norm], has_bias(config.norm)
-        self.stem = nn.Conv2d(config.in_channels, width, 7, bias=bias)
+        width, norm = config.width, NORMS[config.norm]
+        self.stem = Stem(config.in_channels, width, 7, norm=config.norm)
         self.stem_norm = norm(width)
-        self.down1 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias)
+        self.down1 = Conv(width, 2 * width, 3, norm=config.norm, stride=2, padding=1)
         self.down1_norm = norm(2 * width)
-        self.down2 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1, bias=bias)
+        self.down2 = Conv(2 * width, 4 * width, 3, norm=config.norm, stride=2, padding=1)
         self.down2_norm = norm(4 * width)
         self.blocks = nn.ModuleList(ResidualBlock(config, 4 * width) for _ in range(config.blocks))
         upsample = UPSAMPLES[config.upsample]
-        self.up1 = upsample(4 * width, 2 * width, bias)
+        self.up1 = upsample(4 * width, 2 * width, norm=config.norm)
         self.up1_norm = norm(2 * width)
-        self.up2 = upsample(2 * width, width, bias)
+        self.up2 = upsample(2 * width, width, norm=config.norm)
         self.up2_norm = norm(width)
-        self.head = nn.Conv2d(width, config.out_channels, 7)
+        self.head = Head(width, config.out_channels, 7)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem_norm(self.stem(reflection_pad2d(x, 3)), activation="relu")
+        x = self.stem_norm(self.stem(x), activation="relu")
         x = self.down1_norm(self.down1(x), activation="relu")
         x, padded = self.down2_norm(self.down2(x), activation="relu", pad=1, unpadded=True)
         for left, block in enumerate(self.blocks, 1 - len(self.blocks)):
@@ -91,12 +125,14 @@ class UnetLevel(nn.Module):
     def __init__(self, config: UnetConfig, level: int) -> None:
         super().__init__()
         outer, inner = _unet_channels(config, level - 1), _unet_channels(config, level)
-        bottom, bias = level == config.depth - 1, has_bias(config.norm)
-        self.down = nn.Conv2d(outer, inner, 4, stride=2, padding=1, bias=bias)
-        self.down_norm = nn.Identity() if bottom else NORMS[config.norm](inner)
-        self.up = nn.ConvTranspose2d(
-            inner if bottom else 2 * inner, outer, 4, stride=2, padding=1, bias=bias
+        bottom, norm = level == config.depth - 1, config.norm
+        self.down = (
+            nn.Conv2d(outer, inner, 4, stride=2, padding=1, bias=has_bias(norm))
+            if bottom
+            else Conv(outer, inner, 4, norm=norm, stride=2, padding=1)
         )
+        self.down_norm = nn.Identity() if bottom else NORMS[norm](inner)
+        self.up = TransposedConv(inner if bottom else 2 * inner, outer, 4, norm=norm)
         self.up_norm = NORMS[config.norm](outer)
         # The public implementation drops out in the levels of 8 * width channels but the lowest.
         self.dropout = config.dropout and not bottom and level >= 4
@@ -152,10 +188,16 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         self.config = config = config or PatchConfig()
         widths = [config.width * min(1 << i, 8) for i in range(config.layers + 1)]
-        bias = has_bias(config.norm)
         self.stem = nn.Conv2d(config.in_channels, widths[0], 4, stride=2, padding=1)
         self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 4, 1 if i == config.layers else 2, 1, bias=bias)
+            Conv(
+                before,
+                after,
+                4,
+                norm=config.norm,
+                stride=1 if i == config.layers else 2,
+                padding=1,
+            )
             for i, (before, after) in enumerate(pairwise(widths), 1)
         )
         self.norms = nn.ModuleList(NORMS[config.norm](after) for after in widths[1:])
@@ -180,7 +222,7 @@ class PixelDiscriminator(nn.Module):
         self.config = config = config or PixelConfig()
         bias = has_bias(config.norm)
         self.stem = nn.Conv2d(config.in_channels, config.width, 1)
-        self.conv = nn.Conv2d(config.width, 2 * config.width, 1, bias=bias)
+        self.conv = Conv(config.width, 2 * config.width, 1, norm=config.norm)
         self.norm = NORMS[config.norm](2 * config.width)
         self.head = nn.Conv2d(2 * config.width, 1, 1, bias=bias)
 
@@ -211,6 +253,17 @@ def discriminator_from_config(config: DiscriminatorConfig) -> Discriminator:
     """The discriminator that ``config`` describes, with PyTorch's default initial weights."""
     discriminator: Discriminator = _CLASSES[type(config)](config)
     return discriminator
+
+
+def prepare_for_inference(generator: Generator) -> None:
+    """Makes once what forward makes of the weights each time, where ``generator`` is on a GPU.
+
+    It stays there, in its dtype, and its weights must not change any more.
+    """
+    if isinstance(generator, ResnetGenerator) and launch.has_kernels(generator.head.weight):
+        with torch.no_grad():
+            generator.stem.prepare()
+            generator.head.prepare()
 
 
 def _kaiming(weight: Tensor, gain: float) -> Tensor:

@@ -65,9 +65,11 @@ class TorchRunner:
         from cyclegan.engine.frame_graph import FrameToFrame
         from cyclegan.engine.plane_network import PlanesToPlanes
         from cyclegan.engine.runners.lanes import Lane
+        from cyclegan.networks import prepare_for_inference
 
         generator, device, dtype = placed(source, settings)
         generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        prepare_for_inference(generator)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the weights are there before any stream reads them
         self._lanes = [Lane(device) for _ in range(self.slots)]

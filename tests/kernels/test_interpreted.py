@@ -16,9 +16,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-@pytest.mark.parametrize(
-    "file", ["on_norm.py", "on_pad.py", "on_pixels.py", "on_properties.py", "on_mutations.py"]
-)
+@pytest.mark.parametrize("file", sorted(path.name for path in HERE.glob("on_*.py")))
 def test_kernels_in_the_interpreter(file: str) -> None:
     root = HERE.parent.parent
     command = [
