@@ -31,6 +31,10 @@ from cyclegan.kernels import instance_norm, launch, reflection_pad2d
 
 Call = Callable[[], object]
 
+WARM = 3
+"""Replays that are not timed."""
+HEAD_START = 10.0
+"""Milliseconds that the host gets to put replays into the GPU's queue."""
 ROW_SECONDS = 40
 """Of one row, compilation included."""
 BATCHES = (1, 8)
@@ -108,7 +112,10 @@ def without_kernels() -> Iterator[None]:
 
 
 def milliseconds(calls: list[Call], repeats: int = 20) -> float:
-    """Median time of one call, from replays of a CUDA graph of all of them."""
+    """Median time of one call, from replays of a CUDA graph of all of them.
+
+    The GPU has something to do until all replays are in its queue: it waits for the host in none.
+    """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -119,23 +126,34 @@ def milliseconds(calls: list[Call], repeats: int = 20) -> float:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=side):
         results = [call() for call in calls]  # kept: memory used again would be in the cache
-    times = []
-    for _ in range(repeats + 3):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    events = [
+        [torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats + WARM)
+    ]
+    keep_busy(HEAD_START)
+    for start, end in events:
         start.record()
         graph.replay()
         end.record()
-        end.synchronize()  # times are read on the host
-        times.append(start.elapsed_time(end) / len(calls))
+    torch.cuda.synchronize()  # times are read on the host
     del results
-    return sorted(times[3:])[repeats // 2]
+    times = sorted(start.elapsed_time(end) / len(calls) for start, end in events[WARM:])
+    return times[repeats // 2]
+
+
+def keep_busy(milliseconds: float) -> None:
+    """Gives the GPU about so much to do, by the clock of those that are sold today."""
+    torch.cuda._sleep(int(1.7e6 * milliseconds))
 
 
 def copy_rate(numbers: int = 1 << 29) -> float:
-    """Bytes per second of a device-to-device copy of ``numbers`` float16, read and written."""
+    """Bytes per second of a device-to-device copy of ``numbers`` float16, read and written.
+
+    The faster of the driver's copy and of PyTorch's kernel that writes what it reads.
+    """
     source = torch.randn(numbers, device="cuda", dtype=torch.float16)
     target = torch.empty_like(source)
-    return 4 * numbers / milliseconds([lambda: target.copy_(source)]) * 1e3
+    ways: list[Call] = [lambda: target.copy_(source), lambda: torch.mul(source, 1, out=target)]
+    return 4 * numbers / min(milliseconds([way]) for way in ways) * 1e3
 
 
 def sets_of(size: int) -> int:

@@ -24,7 +24,7 @@ from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.runners.torch import TorchRunner
 from cyclegan.engine.source import GeneratorSource
 from cyclegan.engine.tickets import Frames, Scheduler, Ticket
-from cyclegan.networks import Generator
+from cyclegan.networks import Generator, prepare_for_inference
 
 SIZES = ((8, 256, 256), (1, 720, 1280))
 """(batch, height, width)."""
@@ -144,6 +144,7 @@ def _network(
         GeneratorSource(generator).generator().to(runner.dtype), runner.dtype
     )
     network = network.to(device=device, memory_format=torch.channels_last)
+    prepare_for_inference(network.generator)
     run_it = torch.compile(network, dynamic=False) if compiled else network
     frames = torch.from_numpy(_given(size)).to(device)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from bench import kernels, steps
 from bench.report import Report
 from bench.time_limit import at_most
-from cyclegan.networks import ResnetGenerator
+from cyclegan.networks import ResnetGenerator, prepare_for_inference
 
 ROW_SECONDS = 150
 """Of one row, compilation included."""
@@ -27,12 +27,14 @@ FIRST = (1, 256, 256)
 MODELS = [FIRST, (16, 256, 256), (1, 512, 512), (1, 720, 1280)]
 STEPS = [FIRST, (16, 256, 256)]
 VARIANTS = {
-    # name: (layout, our kernels, a CUDA graph around it)
-    "NCHW compiled": (torch.contiguous_format, False, False),
-    "channels-last compiled": (torch.channels_last, False, False),
-    "ours": (torch.channels_last, True, False),
-    "ours, CUDA graph": (torch.channels_last, True, True),
+    # name: (layout, our kernels, whether compiled, a CUDA graph around it)
+    "NCHW compiled": (torch.contiguous_format, False, True, False),
+    "channels-last compiled": (torch.channels_last, False, True, False),
+    "ours": (torch.channels_last, True, True, False),
+    "ours, CUDA graph": (torch.channels_last, True, True, True),
+    "ours eager, CUDA graph": (torch.channels_last, True, False, True),
 }
+"""The last is what a translator runs small frames with."""
 
 
 def graphed(call: Callable[[], object]) -> Callable[[], object]:
@@ -63,24 +65,27 @@ def seconds_of(call: Callable[[], object], repeats: int = 20) -> float:
     return sorted(times)[repeats // 2]
 
 
-def forward_call(x: Tensor, layout: torch.memory_format) -> Callable[[], object]:
-    """The paper's generator of nine blocks, half precision, compiled."""
+def forward_call(x: Tensor, layout: torch.memory_format, compiled: bool) -> Callable[[], object]:
+    """The paper's generator of nine blocks, half precision."""
     generator = ResnetGenerator().cuda().half().eval().to(memory_format=layout)
-    compiled = torch.compile(generator, fullgraph=True, dynamic=False)
+    prepare_for_inference(generator)
+    run: Callable[[Tensor], Tensor] = generator
+    if compiled:
+        run = torch.compile(generator, fullgraph=True, dynamic=False)
     x = x.half().to(memory_format=layout)
 
     def call() -> object:
         with torch.inference_mode():
-            return compiled(x)
+            return run(x)
 
     return call
 
 
 def forward_row(
-    batch: int, height: int, width: int, layout: torch.memory_format, graph: bool
+    batch: int, height: int, width: int, layout: torch.memory_format, compiled: bool, graph: bool
 ) -> Callable[[], object]:
     """A forward pass, ready to be timed."""
-    call = forward_call(torch.randn(batch, 3, height, width, device="cuda"), layout)
+    call = forward_call(torch.randn(batch, 3, height, width, device="cuda"), layout, compiled)
     return graphed(call) if graph else call
 
 
@@ -123,8 +128,8 @@ def rows() -> Iterator[Row]:
     """All that is to be measured, in order."""
     for first in (True, False):
         for size in MODELS:
-            for name, (layout, ours, graph) in VARIANTS.items():
-                build: Any = functools.partial(forward_row, *size, layout, graph)
+            for name, (layout, ours, compiled, graph) in VARIANTS.items():
+                build: Any = functools.partial(forward_row, *size, layout, compiled, graph)
                 row = Row(
                     task="forward", size=size, variant=name, ours=ours, build=build,
                     compiles=not graph,
@@ -156,20 +161,32 @@ def measure_models(report: Report, deadline: float, part: str = "models") -> Non
             return
         with kernels.either(row.ours), steps.without_tf32():
             limit = min(ROW_SECONDS, deadline - time.monotonic())
-            figures = _timed(row.build, row.size[0], limit)
+            figures = _timed(row, limit)
         report.add("models", **row.named, **figures)
 
 
-def _timed(
-    build: Callable[[], Callable[[], object]], pictures: int, seconds: float
-) -> dict[str, Any]:
+def ran_ours(call: Callable[[], object]) -> bool:
+    """Whether ``call`` ran our kernels: a figure of something else would bear a false name."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        call()
+        torch.cuda.synchronize()  # all of it is to be seen
+    return any(event.name.startswith("in_apply") for event in seen.events() or ())
+
+
+def _timed(row: Row, seconds: float) -> dict[str, Any]:
     torch._dynamo.reset()
     torch.manual_seed(0)
     try:
         with at_most(seconds), warnings.catch_warnings():
             # Training goes on eager, with a warning; such a figure would bear a false name.
             warnings.filterwarnings("error", "torch.compile failed")
-            took = seconds_of(build())
+            call = row.build()
+            took = seconds_of(call)
+            if ran_ours(call) != row.ours:
+                raise AssertionError(f"our kernels ran: {not row.ours}; expected {row.ours}")
     except Exception as error:  # the other rows must not be lost with this one
         return {"ms": None, "pictures_per_s": None, "error": kernels.brief(error)}
-    return {"ms": round(1e3 * took, 3), "pictures_per_s": round(pictures / took, 1), "error": ""}
+    rate = round(row.size[0] / took, 1)
+    return {"ms": round(1e3 * took, 3), "pictures_per_s": rate, "error": ""}

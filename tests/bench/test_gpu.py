@@ -156,19 +156,23 @@ def test_a_row_that_fails_or_takes_too_long_is_kept_as_one(
     report = bench("report").Report(tmp_path / "gpu", {})
     monkeypatch.setattr(gpu, "ROW_SECONDS", 0.05)
     monkeypatch.setattr(gpu, "seconds_of", lambda call: call())
-    builds: list[Any] = [lambda: time.sleep(60), lambda: lambda: 1 / 0, lambda: lambda: 0.5]
+    monkeypatch.setattr(gpu, "ran_ours", lambda call: call() == 0.5)
+    builds: list[Any] = [
+        lambda: time.sleep(60), lambda: lambda: 1 / 0, lambda: lambda: 0.5, lambda: lambda: 0.2,
+    ]  # fmt: skip
     rows = [
         gpu.Row(task="step", size=gpu.FIRST, variant=str(number), ours=True, build=build)
         for number, build in enumerate(builds)
     ]
     monkeypatch.setattr(gpu, "rows", lambda: iter(rows))
     gpu.measure_models(report, float("inf"))
-    slow, wrong, good = json.loads((tmp_path / "gpu.json").read_text())["models"]
+    slow, wrong, good, other = json.loads((tmp_path / "gpu.json").read_text())["models"]
     assert slow["error"].startswith("TimeoutError")
     assert wrong["error"].startswith("ZeroDivisionError")
     assert (good["pictures_per_s"], good["error"]) == (2.0, "")
+    assert (other["ms"], "our kernels ran: False" in other["error"]) == (None, True)
     gpu.measure_models(report, float("inf"))
-    assert len(report.tables["models"]) == 3, "rows that are there were measured again"
+    assert len(report.tables["models"]) == 4, "rows that are there were measured again"
 
 
 def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(
@@ -239,7 +243,7 @@ def test_one_picture_of_256_is_measured_before_all_else(bench: Any) -> None:
     rows = list(gpu.rows())
     first = [row for row in rows if row.size == (1, 256, 256)]
     assert rows[: len(first)] == first
-    assert [row.part for row in rows] == ["models"] * 9 + ["sizes"] * 17
+    assert [row.part for row in rows] == ["models"] * 10 + ["sizes"] * 20
     found = {(row.size, row.variant) for row in rows if row.task == "step"}
     sizes = ((1, 256, 256), (16, 256, 256))
     assert found == {(size, name) for name in steps.VARIANTS for size in sizes}
@@ -287,6 +291,7 @@ def _pretend_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, name, Nothing)
     monkeypatch.setattr(torch.cuda, "current_stream", Nothing)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: None)
     properties = SimpleNamespace(L2_cache_size=1 << 20)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
 
@@ -432,8 +437,10 @@ def test_a_step_whose_compilation_fails_is_not_a_figure(
     monkeypatch.setattr(torch, "compile", lambda phase, **_: fail)
     variant = steps.VARIANTS["bfloat16, phases compiled"]
     pictures = torch.rand(2, 1, 3, 32, 32)
-    found = gpu._timed(
-        lambda: steps.step_call(steps.new_model(variant, "cpu", SMALL), *pictures), 1, 60.0
-    )
+    row = gpu.Row(
+        task="step", size=(1, 32, 32), variant="phases", ours=True,
+        build=lambda: steps.step_call(steps.new_model(variant, "cpu", SMALL), *pictures),
+    )  # fmt: skip
+    found = gpu._timed(row, 60.0)
     assert found["ms"] is None
     assert "torch.compile failed" in found["error"]
