@@ -266,12 +266,12 @@ def _pixel_case(name: str, shape: tuple[int, int, int]) -> Case:
 def measure(report: Report, deadline: float) -> None:
     """All rows, each written as soon as it is measured; stops in time for the deadline.
 
-    What torch.compile makes of the operations, which takes longest, comes after all else. A row
-    that the report has already is not measured again.
+    What torch.compile makes of the operations, which takes longest, comes last of its batch size. A
+    row that the report has already is not measured again.
     """
     rate = copy_rate()
     report.facts["copy_gb_per_s"] = round(rate / 1e9)
-    for names, batch in itertools.product(ORDER, BATCHES):
+    for batch, names in itertools.product(BATCHES, ORDER):
         for case in cases(batch):
             for variant, (run, ours) in variants(case.run).items():
                 if variant not in names:
