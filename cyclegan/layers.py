@@ -77,8 +77,12 @@ class Conv(nn.Conv2d):
         super().__init__(before, after, side, stride, padding, bias=has_bias(norm))
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self._conv_forward(x, self.weight, bias_before_norm(self.bias, x))
+        y: Tensor = self._conv_forward(x, self.weight, self.bias_for(x))
         return y
+
+    def bias_for(self, x: Tensor) -> Tensor | None:
+        """What is added to the convolution of ``x``."""
+        return bias_before_norm(self.bias, x)
 
 
 class ResizeConv(Conv):
@@ -101,8 +105,11 @@ class TransposedConv(nn.ConvTranspose2d):
         )
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        bias = bias_before_norm(self.bias, x)
-        return F.conv_transpose2d(x, self.weight, bias, 2, 1, self.output_padding)
+        return F.conv_transpose2d(x, self.weight, self.bias_for(x), 2, 1, self.output_padding)
+
+    def bias_for(self, x: Tensor) -> Tensor | None:
+        """What is added to the convolution of ``x``."""
+        return bias_before_norm(self.bias, x)
 
 
 UPSAMPLES: dict[Upsample, Any] = {"transposed": TransposedConv, "resize": ResizeConv}

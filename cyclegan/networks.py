@@ -25,7 +25,7 @@ from cyclegan.config import (
 )
 from cyclegan.few_channels import conv_in_blocks, for_blocks, with_zero_channels
 from cyclegan.kernels import launch, reflection_pad2d
-from cyclegan.layers import NORMS, UPSAMPLES, Conv, TransposedConv, bias_before_norm, has_bias
+from cyclegan.layers import NORMS, UPSAMPLES, Conv, TransposedConv, has_bias
 
 
 class Stem(Conv):
@@ -36,8 +36,7 @@ class Stem(Conv):
         if not launch.has_kernels(x):
             return super().forward(reflection_pad2d(x, pad))
         x = reflection_pad2d(with_zero_channels(x), pad)
-        bias = bias_before_norm(self.bias, x)
-        y: Tensor = self._conv_forward(x, with_zero_channels(self.weight), bias)
+        y: Tensor = self._conv_forward(x, with_zero_channels(self.weight), self.bias_for(x))
         return y
 
     def prepare(self) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cyclegan.engine.statistics import EPS, Moments
 from cyclegan.errors import BackendError
-from cyclegan.layers import BatchNorm, InstanceNorm, ResizeConv, TransposedConv
+from cyclegan.layers import BatchNorm, Conv, InstanceNorm, ResizeConv, TransposedConv
 from cyclegan.networks import ResidualBlock, ResnetGenerator
 
 BAND = 64
@@ -160,9 +160,16 @@ def _convolved(rows: Rows, conv: Any, pad: int, mode: Literal["reflect", "zero"]
         x = _window(rows, a * stride - pad, (b - 1) * stride - pad + size, mode)
         kind = "reflect" if mode == "reflect" else "constant"
         x = F.pad(x, (pad, pad, 0, 0), mode=kind)
-        return F.conv2d(x, conv.weight, conv.bias, stride)
+        return F.conv2d(x, conv.weight, _bias(conv, x), stride)
 
     return Rows((rows.height + 2 * pad - size) // stride + 1, take)
+
+
+def _bias(layer: Any, x: Tensor) -> Tensor | None:
+    """As the network itself has it: statistics of these rows may be used there."""
+    bias: Tensor | None
+    bias = layer.bias_for(x) if isinstance(layer, Conv | TransposedConv) else layer.bias
+    return bias
 
 
 def _upsampled(rows: Rows, layer: Any) -> Rows:
@@ -175,7 +182,7 @@ def _upsampled(rows: Rows, layer: Any) -> Rows:
         low, high = a // 2, (b + 1) // 2
         x = _window(rows, low, high + 1, "zero")
         # Without padding in height, row r of this is row 2 low + r - 1 of the whole.
-        y = F.conv_transpose2d(x, layer.weight, layer.bias, 2, (0, 1), (0, 1))
+        y = F.conv_transpose2d(x, layer.weight, _bias(layer, x), 2, (0, 1), (0, 1))
         return y[:, :, a - 2 * low + 1 : b - 2 * low + 1]
 
     return Rows(2 * rows.height, take)

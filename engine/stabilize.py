@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.ordered import OrderedRunner
-from cyclegan.engine.runners.placing import placed
+from cyclegan.engine.runners.placing import full_float32, placed
 from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.engine.source import Source, open_source
 from cyclegan.engine.tickets import Frames
@@ -77,6 +77,7 @@ class StabilizedRunner(OrderedRunner):
         if not 0 <= steadiness < 1:
             raise ConfigError(f"got the steadiness {steadiness}; expected 0 <= steadiness < 1")
         generator, self._device, dtype = placed(source, settings)
+        self._dtype = dtype
         steadied, self._statistics = with_statistics(generator)
         self._network: Any = FrameToFrame(steadied, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._share = 1 - steadiness
@@ -103,7 +104,7 @@ class StabilizedRunner(OrderedRunner):
     def _run(self, frames: Frames) -> Frames:
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32(self._dtype):
             batch: Tensor = torch.from_numpy(frames).to(self._device)
             # The copy back is where this thread waits for the device.
             made: Frames = self._network(batch).cpu().contiguous().numpy()

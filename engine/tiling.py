@@ -21,7 +21,7 @@ import numpy as np
 
 from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.ordered import OrderedRunner
-from cyclegan.engine.runners.placing import placed
+from cyclegan.engine.runners.placing import full_float32, placed
 from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.engine.source import Source, open_source
 from cyclegan.engine.tickets import Frames
@@ -98,7 +98,7 @@ class TiledRunner(OrderedRunner):
         """By the mode's own way."""
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32(self._dtype):
             if self._mode == "exact":
                 assert self._banded is not None
                 return self._frames(self._banded(self._tensor(frames)))

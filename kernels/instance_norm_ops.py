@@ -53,9 +53,9 @@ def _stats(x: Tensor, last: bool) -> tuple[Tensor, int, int]:
 def _merge(partial: Tensor, share: int, pixels: int, moments: bool) -> Tensor:
     n, splits, _, c = partial.shape
     merged = partial.new_empty((n, 1, 2, c))
-    width = min(16, launch.next_power_of_two(c))
+    width = min(8, launch.next_power_of_two(c))  # 32 bytes of float32: a sector
     wrap_triton(in_merge)[(launch.cdiv(c, width), n)](
-        partial, merged, splits, share, pixels, C=c, BLOCK_C=width, MOMENTS=moments, num_warps=4
+        partial, merged, splits, share, pixels, C=c, BLOCK_C=width, MOMENTS=moments, num_warps=8
     )
     return merged
 

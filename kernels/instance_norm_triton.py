@@ -21,7 +21,7 @@ RELU = tl.constexpr(1)
 LEAKY_RELU = tl.constexpr(2)
 SLOPE = tl.constexpr(0.2)
 FEW = tl.constexpr(32)  # splits merged at once, by the programs of the second pass
-MANY = tl.constexpr(128)  # and by a kernel that does nothing else
+MANY = tl.constexpr(512)  # and by a kernel that does nothing else
 
 
 @triton.jit

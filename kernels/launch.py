@@ -192,13 +192,15 @@ def in_format(x: Tensor, channels_last: bool) -> Tensor:
 
 
 def empty(x: Tensor, height: int, width: int, channels_last: bool) -> Tensor:
-    """An uninitialised tensor like ``x`` with another height and width."""
-    return torch.empty(
-        (x.shape[0], x.shape[1], height, width),
-        dtype=x.dtype,
-        device=x.device,
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-    )
+    """An uninitialised tensor like ``x`` with another height and width.
+
+    A plain ``empty`` either way: Inductor fills one that is asked for by its memory format, and has
+    several that are asked for by their strides share memory, until it copies them.
+    """
+    n, c = x.shape[:2]
+    if channels_last:
+        return x.new_empty((n, height, width, c)).permute(0, 3, 1, 2)
+    return x.new_empty((n, c, height, width))
 
 
 def check_picture(x: Tensor, what: str) -> torch.Size:

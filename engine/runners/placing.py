@@ -1,6 +1,8 @@
 """Where a generator runs under PyTorch, and in which precision."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cyclegan.cpu import has_fast_bfloat16
@@ -54,6 +56,24 @@ def _dtype(generator: "Generator", device: "torch.device", settings: Settings) -
     return torch.bfloat16 if native else torch.float32
 
 
+@contextmanager
+def full_float32(dtype: "torch.dtype") -> Iterator[None]:
+    """Convolutions of float32 are of float32 inside, where ``dtype`` is that.
+
+    PyTorch lets GPUs round what they multiply to ten bits (TF32), which is float16's precision:
+    who asks for float32, or has frames of more than 8 bits, needs more.
+    """
+    import torch
+
+    convolutions = torch.backends.cudnn
+    before = convolutions.allow_tf32
+    convolutions.allow_tf32 = before and dtype != torch.float32
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32 = before
+
+
 def fits_float16(generator: "Generator") -> bool:
     """Whether ``generator``, in float32, gives the same pictures in float16, on fixed real frames.
 
@@ -71,7 +91,7 @@ def fits_float16(generator: "Generator") -> bool:
     device = next(generator.parameters()).device
     frames = torch.from_numpy(check_frames(config.in_channels, config.size_multiple)).to(device)
     half = copy.deepcopy(generator).to(torch.float16)
-    with torch.inference_mode():
+    with torch.inference_mode(), full_float32(torch.float32):
         expected = FrameToFrame(generator)(frames)
         made = FrameToFrame(half, torch.float16)(frames)
     return compare(made.cpu().numpy(), expected.cpu().numpy()).psnr_db >= LEAST_PSNR_DB

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cyclegan.engine.runners.placing import placed
+from cyclegan.engine.runners.placing import full_float32, placed
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Frames
@@ -88,7 +88,7 @@ class TorchRunner:
 
     def begin(self, slot: int, frames: Frames) -> None:
         lane = self._lanes[slot]
-        run = functools.partial(lane.replayed, "frames", lambda x: (self._frames(x),))
+        run = functools.partial(lane.replayed, "frames", lambda x: (self._run(self._frames, x),))
         self._begun[slot] = self._worker.submit(lane.begin_frames, lane.held(frames), run)
 
     def finish(self, slot: int) -> Frames:
@@ -96,7 +96,7 @@ class TorchRunner:
 
     def begin_planes(self, slot: int, pictures: "Sequence[Planes]") -> None:
         lane, coding = self._lanes[slot], pictures[0].coding
-        network = functools.partial(self._planes, **coding)
+        network = functools.partial(self._run, self._planes, **coding)
         run = functools.partial(lane.replayed, tuple(coding.values()), network)
         self._begun[slot] = self._worker.submit(lane.begin_planes, pictures, run)
 
@@ -107,6 +107,10 @@ class TorchRunner:
         self._worker.shutdown()
         self._frames = self._planes = None
         self._lanes = []
+
+    def _run(self, network: Any, *inputs: Any, **coding: Any) -> Any:
+        with full_float32(self.dtype):
+            return network(*inputs, **coding)
 
     def _finish(self, slot: int, take: "Callable[[Begun], Made]") -> "Made":
         future, self._begun[slot] = self._begun[slot], None

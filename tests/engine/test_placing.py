@@ -7,7 +7,7 @@ import torch
 
 from cyclegan.config import ResnetConfig
 from cyclegan.cpu import has_fast_bfloat16
-from cyclegan.engine.runners.placing import _dtype, fits_float16, placed
+from cyclegan.engine.runners.placing import _dtype, fits_float16, full_float32, placed
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.source import GeneratorSource, open_source
 from cyclegan.errors import BackendError
@@ -53,6 +53,15 @@ def test_the_shipped_generator_fits_float16_and_trying_leaves_it_as_it_was(
     assert not fits_float16(loud)
     after = shipped.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_float32_is_all_of_it(before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+    for dtype, inside in ((torch.float32, False), (torch.float16, before)):
+        with full_float32(dtype):
+            assert torch.backends.cudnn.allow_tf32 == inside
+        assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_a_device_that_is_not_there_is_said(generator: Generator) -> None:

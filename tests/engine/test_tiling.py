@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyclegan import layers
 from cyclegan.config import ResnetConfig, UnetConfig
 from cyclegan.engine import tiling
 from cyclegan.engine.bands import BandedResnet
@@ -67,6 +68,22 @@ def test_exact_tiles_are_equal_to_rounding() -> None:
         difference = translator(frame).astype(int) - untiled(generator, frame)
     assert np.abs(difference).max() <= 1
     assert (difference != 0).mean() < 0.001
+
+
+def test_statistics_of_bands_are_right_where_biases_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a GPU: frozen tiles are computed with the statistics of another module's bands."""
+    generator, frame = network(), picture(160, 160)
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            if name.endswith("bias") and "head" not in name:
+                parameter.add_(1.0)
+    expected = untiled(generator, frame)
+    monkeypatch.setattr(layers, "bias_before_norm", lambda bias, x: None)
+    with opened(generator, "frozen") as translator:
+        difference = translator(frame).astype(int) - expected
+    assert np.abs(difference).max() <= 1
 
 
 @pytest.fixture(scope="module")

@@ -92,6 +92,16 @@ VARIANTS = {
         flags={**RELU, "DZ": False, "DPADDED": True},
         pixels=1 << 16,
     ),
+    "in_apply_residual_both_one_tile": Variant(
+        kernel=instance_norm_triton.in_apply,
+        flags={**NONE, "RESIDUAL": True, "Z": True, "PADDED": True},
+        pixels=1 << 12,
+    ),
+    "in_bwd_dx_pad_one_tile": Variant(
+        kernel=instance_norm_triton.in_bwd_dx,
+        flags={**RELU, "DZ": False, "DPADDED": True},
+        pixels=1 << 12,
+    ),
     "pad_forward": Variant(kernel=reflection_pad_triton.pad_forward, flags={}, pixels=1 << 16),
     "pad_backward": Variant(kernel=reflection_pad_triton.pad_backward, flags={}, pixels=1 << 16),
     "unpack_frames": Variant(
@@ -103,7 +113,7 @@ VARIANTS = {
 
 OTHERS = {
     "in_merge": Variant(
-        kernel=instance_norm_triton.in_merge, flags={"BLOCK_C": 16, "MOMENTS": True}
+        kernel=instance_norm_triton.in_merge, flags={"BLOCK_C": 8, "MOMENTS": True}
     ),
     "unpack_yuv": Variant(
         kernel=pixels_triton.unpack_yuv, flags={"SHIFT": 6, "P": pixels_triton.PIXELS}
@@ -156,7 +166,7 @@ LEGAL = {
         instance_norm_triton.in_stats, {}, {"channels": 513, "dtype": "fp32"}
     ),
     "in_merge_sums": Variant(
-        kernel=instance_norm_triton.in_merge, flags={"BLOCK_C": 16, "MOMENTS": False}
+        kernel=instance_norm_triton.in_merge, flags={"BLOCK_C": 8, "MOMENTS": False}
     ),
     "in_apply_nchw_both": _apply(**NCHW, **BOTH),
     "in_apply_c3_leaky": _apply(channels=3, **LEAKY),
@@ -204,7 +214,7 @@ def compiled(variant: Variant, capability: int) -> Any:
 
 def _constants(variant: Variant) -> tuple[dict[str, Any], int]:
     known = {"C": variant.channels, **FLAGS, **variant.flags}
-    warps = 4
+    warps = 8 if variant.kernel is instance_norm_triton.in_merge else 4
     if variant.pixels:
         blocks = launch.default(variant.channels, variant.pixels, known["CHANNELS_LAST"])
         known |= {"P": blocks.pixels, "BLOCK_C": blocks.channels, "ONE_TILE": blocks.one_tile}
