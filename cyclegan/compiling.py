@@ -57,6 +57,17 @@ def worth_compiling(
     return long and one_size and _has_compiler(device)
 
 
+def worth_replaying(compile: Compile, *, device: str, processes: int) -> bool:
+    """Whether compiled phases shall be replayed as CUDA graphs.
+
+    ``auto`` does on one GPU: a step of batch 1 is some thousand short kernels, which the host needs
+    twice as long to launch as an H100 to run. With several processes only who asks for it gets it.
+    """
+    return compile == "cuda-graphs" or (
+        compile == "auto" and device.startswith("cuda") and processes == 1
+    )
+
+
 def _has_compiler(device: str) -> bool:
     """Whether Inductor can generate code here: Triton for a GPU, a C++ compiler for a CPU."""
     if device.startswith("cuda"):

@@ -193,8 +193,8 @@ class TrainConfig:
     passes: int = 1
     """Parts in which a batch goes through the networks, for batches that do not fit the memory."""
     compile: Compile = "auto"
-    """``auto`` compiles the step where the run is long enough to earn back the minutes that takes;
-    ``cuda-graphs`` compiles it for replay without the host's launches, on a GPU."""
+    """``auto`` compiles the step where the run is long enough to earn back the minutes that takes,
+    and on one GPU for replay without the host's launches, which ``cuda-graphs`` asks for."""
     workers: int = 2
     """Processes that read pictures; 0 reads them in the training process."""
     sample_every: int = 500

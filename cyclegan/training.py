@@ -32,7 +32,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from torch import Tensor
 
-from cyclegan.compiling import worth_compiling
+from cyclegan.compiling import worth_compiling, worth_replaying
 from cyclegan.config import TrainConfig
 from cyclegan.data import CPU, UnpairedPictures, tensor_from_pictures
 from cyclegan.distributed import World, world
@@ -122,7 +122,9 @@ def _train(
         minutes=config.minutes,
         one_size="crop" in config.data.preprocess,
     ):
-        model.compile(cuda_graphs=config.compile == "cuda-graphs")
+        model.compile(
+            cuda_graphs=worth_replaying(config.compile, device=device, processes=here.size)
+        )
     with _bar(show_progress) as bar, stopping() as stop:
         task = bar.add_task("training", total=1.0, rate="")
         try:

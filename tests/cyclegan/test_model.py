@@ -284,3 +284,18 @@ def test_only_long_runs_pay_for_a_compiler(how, compiles, monkeypatch):
     assert compiling.worth_compiling(**{**usual, **how}) == compiles
     monkeypatch.setattr(compiling, "_has_compiler", lambda device: False)
     assert compiling.worth_compiling(**{**usual, **how}) == (how["compile"] == "on")
+
+
+@pytest.mark.parametrize(
+    ("compile", "device", "processes", "replays"),
+    [
+        ("auto", "cuda", 1, True),
+        ("auto", "cuda:1", 2, False),
+        ("auto", "cpu", 1, False),
+        ("on", "cuda", 1, False),
+        ("cuda-graphs", "cuda:1", 2, True),
+    ],
+)
+def test_one_gpu_replays_compiled_phases(compile, device, processes, replays):
+    found = compiling.worth_replaying(compile, device=device, processes=processes)
+    assert found == replays
