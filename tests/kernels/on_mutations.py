@@ -66,8 +66,7 @@ MUTATIONS = {
         "norm", " - xhat * (s2 / pixels)[None, :]", "", norm()
     ),
     "gamma forgotten in dx": ("norm", "(rstd * gamma)", "(rstd)", norm(affine=True)),
-    "residual forgotten": ("norm", "y += tl.load(residual_ptr", "y += 0 * tl.load(residual_ptr",
-        RESIDUAL),
+    "residual forgotten": ("norm", "y += residual", "y += 0 * residual", RESIDUAL),
     "dz forgotten beside dpadded": (
         "norm", "dy += tl.load(dz_ptr", "dy += 0 * tl.load(dz_ptr", RESIDUAL
     ),
@@ -83,7 +82,13 @@ MUTATIONS = {
     ),
     "the far edge missing in the gradient": ("pad", "i >= size - 1 - after", "i >= size - after",
         pad),
-    "an edge taken for the inside": ("pad", "w0 + P <= W - 1 - right", "w0 + P <= W", large_image),
+    "an edge taken for the inside": ("pad", "w0 + P > W - 1 - right", "w0 + P > W", large_image),
+    "the far column missing between the edges": (
+        "pad", "tl.static_range(1, 3)", "tl.static_range(1, 2)", large_image
+    ),
+    "an edge row taken for one between them": (
+        "pad", "h1 < H - 1 - bottom", "h1 < H - bottom", large_image
+    ),
 }  # fmt: skip
 FILES = {"norm": instance_norm_triton, "pad": reflection_pad_triton}
 
