@@ -3,8 +3,8 @@
     python -m bench.blocks
 
 Every size of ``bench/kernels.py`` is tried at batch 1 with each candidate, forward and backward
-together; the fastest is kept where it beats the default by more than 2 percent, which is more than
-two runs differ.
+apart, all operations of a size together; the fastest is kept where it beats the default by more
+than 2 percent, which is more than two runs differ.
 """
 
 import itertools
@@ -20,6 +20,8 @@ from cyclegan.kernels import launch
 
 MARGIN = 0.98
 Row = list[int]
+Case = tuple[str, tuple[int, int, int, int]]
+"""An operation and the shape of its input."""
 
 
 def candidates(channels: int, pixels: int) -> Iterator[Row]:
@@ -53,27 +55,38 @@ def write(path: Path, arch: str, found: dict[str, Row]) -> None:
     fresh.replace(path)
 
 
+def groups() -> dict[tuple[int, int], list[Case]]:
+    """What shares a row, by its channels and the bucket of its pixels."""
+    found: dict[tuple[int, int], list[Case]] = {}
+    for name, channels, height, width in CASES:
+        key = channels, launch.bucket(height * width)
+        found.setdefault(key, []).append((name, (1, channels, height, width)))
+    return found
+
+
 def main() -> None:
     gpu_or_exit("blocks")
     major, minor = torch.cuda.get_device_capability()
     arch, path = f"sm_{major}{minor}", Path(launch.__file__).with_name("blocks.json")
-    for name, channels, height, width in CASES:
-        edge = launch.bucket(height * width)
-        row_key = launch.key(channels, edge, True, torch.float16)
+    for (channels, edge), cases in groups().items():
+        for backward in (False, True):
+            row_key = launch.key(channels, edge, True, torch.float16, backward)
 
-        def time_of(row: Row | None, case: tuple[int, ...] = (1, channels, height, width)) -> float:
-            rows = launch._table().setdefault(arch, {})
-            rows.pop(row_key, None)  # noqa: B023
-            if row is not None:
-                rows[row_key] = row  # noqa: B023
-            launch._blocks.cache_clear()
-            operation = OPERATIONS[name]  # noqa: B023
-            return sum(map(milliseconds, calls_of(operation.run, case, operation)))
+            def time_of(row: Row | None) -> float:
+                rows = launch._table().setdefault(arch, {})
+                rows.pop(row_key, None)  # noqa: B023
+                if row is not None:
+                    rows[row_key] = row  # noqa: B023
+                launch._blocks.cache_clear()
+                return sum(
+                    milliseconds(calls_of(OPERATIONS[name].run, shape, OPERATIONS[name])[backward])  # noqa: B023
+                    for name, shape in cases  # noqa: B023
+                )
 
-        best = fastest(candidates(channels, edge), time_of(None), time_of)
-        print(row_key, best or "default", flush=True)
-        if best:
-            write(path, arch, {row_key: best})
+            best = fastest(candidates(channels, edge), time_of(None), time_of)
+            print(row_key, best or "default", flush=True)
+            if best:
+                write(path, arch, {row_key: best})
 
 
 if __name__ == "__main__":

@@ -77,25 +77,27 @@ def bucket(pixels: int) -> int:
     return edge
 
 
-def default(channels: int, pixels: int, channels_last: bool) -> Blocks:
+def default(channels: int, pixels: int, channels_last: bool, backward: bool = False) -> Blocks:
     """Block sizes by reasoning and by searches on an H100 and an H200: 16 bytes an access, no
     processor idle.
 
     Small images take narrow channel blocks, so that few splits of H x W make enough programs and
     the merge of the splits needs no launch of its own. Narrower blocks than 32 bytes, one sector,
-    take 8 elements a thread: a gradient that gathers mirror images spills with more.
+    take 8 elements a thread; gradients, which may gather mirror images, take 16 at most.
     """
     small = pixels * channels <= SMALL
     width = (32 if channels > 64 else 16) if small else 64
     width = min(width, next_power_of_two(channels)) if channels_last else 1
-    height = min((1024 if width < 16 else 4096 if small else 2048) // width, pixels)
     inline = small and width >= 16
+    warps = 8 if inline and width == 16 else 4
+    numbers = 1024 if width < 16 else 4096 if small else 2048
+    height = min((min(numbers, 512 * warps) if backward else numbers) // width, pixels)
     programs = INLINE_SPLITS if inline else max(1, PROGRAMS * width // channels)
     return Blocks(
         pixels=height,
         channels=width,
         share=max(height, _round_up(pixels, programs, height)),
-        warps=8 if inline and width == 16 else 4,
+        warps=warps,
     )
 
 
@@ -107,24 +109,30 @@ def _table() -> dict[str, dict[str, list[int]]]:
     return table
 
 
-def key(channels: int, pixels: int, channels_last: bool, dtype: torch.dtype) -> str:
-    """The name of a row of ``blocks.json``."""
+def key(
+    channels: int, pixels: int, channels_last: bool, dtype: torch.dtype, backward: bool = False
+) -> str:
+    """The name of a row of ``blocks.json``: both halves, float16 and bfloat16, have one."""
     layout = "nhwc" if channels_last else "nchw"
-    return f"{str(dtype).removeprefix('torch.')}/{layout}/c{channels}/hw{pixels}"
+    direction = "backward" if backward else "forward"
+    return f"{8 * dtype.itemsize} bits/{layout}/c{channels}/hw{pixels}/{direction}"
 
 
 @functools.cache
-def _blocks(arch: str, channels: int, edge: int, last: bool, dtype: torch.dtype) -> Blocks:
-    row = _table().get(arch, {}).get(key(channels, edge, last, dtype))
+def _blocks(
+    arch: str, channels: int, edge: int, last: bool, dtype: torch.dtype, backward: bool
+) -> Blocks:
+    row = _table().get(arch, {}).get(key(channels, edge, last, dtype, backward))
     if row is None:
-        return default(channels, edge, last)
+        return default(channels, edge, last, backward)
     pixels, width, share, warps = row
     return Blocks(pixels=pixels, channels=width, share=share, warps=warps)
 
 
-def blocks_for(x: Tensor, pixels: int, channels_last: bool) -> Blocks:
+def blocks_for(x: Tensor, pixels: int, channels_last: bool, backward: bool = False) -> Blocks:
     """Block sizes for a tensor like ``x`` (N, C, H, W) over ``pixels`` pixels an image."""
-    return _blocks(_arch(x.device), int(x.shape[1]), bucket(pixels), channels_last, x.dtype)
+    arch, channels, edge = _arch(x.device), int(x.shape[1]), bucket(pixels)
+    return _blocks(arch, channels, edge, channels_last, x.dtype, backward)
 
 
 @functools.cache

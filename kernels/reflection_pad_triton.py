@@ -155,7 +155,7 @@ def reflection_pad_backward_op(dy: Tensor, left: int, right: int, top: int, bott
     dx = launch.empty(dy, h, w, last)
     if dx.numel() == 0:
         return dx
-    blocks = launch.blocks_for(dy, h * w, last)
+    blocks = launch.blocks_for(dy, h * w, last, backward=True)
     grid = (launch.cdiv(h * w, blocks.share), launch.cdiv(c, blocks.channels), n)
     with launch.device_guard(dy):
         wrap_triton(pad_backward)[grid](

@@ -76,7 +76,9 @@ def test_gpu_results_have_the_columns_that_aims_look_for(
     monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
     monkeypatch.setattr(kernels, "milliseconds", lambda calls: 1.0)
     nothing = {"forward": (10**6, lambda run: []), "backward": (10**6, lambda run: [])}
-    case = kernels.Case(operation="norm relu", shape=(1, 2), run=abs, directions=nothing)
+    case = kernels.Case(
+        operation="norm relu", shape=(8, 64, 720, 1280), run=abs, directions=nothing
+    )
     monkeypatch.setattr(kernels, "cases", lambda batch: [case] if batch == 1 else [])
     kernels.measure(report, float("inf"))
     gpu.trt.add(report, "any", "ran", device_ms=0.5, device_frames_per_s=4e3)

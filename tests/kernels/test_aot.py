@@ -26,6 +26,11 @@ from cyclegan.kernels import (  # noqa: E402
     reflection_pad_triton,
 )
 
+BACKWARD = (
+    instance_norm_triton.in_bwd_reduce,
+    instance_norm_triton.in_bwd_dx,
+    reflection_pad_triton.pad_backward,
+)
 CAPABILITIES = (80, 89, 90, 100, 120)
 FEWER = (80, 90)
 """For the variants that must compile and not spill, no more."""
@@ -96,11 +101,13 @@ VARIANTS = {
         kernel=instance_norm_triton.in_apply,
         flags={**NONE, "RESIDUAL": True, "Z": True, "PADDED": True},
         pixels=1 << 12,
+        channels=256,
     ),
     "in_bwd_dx_pad_one_tile": Variant(
         kernel=instance_norm_triton.in_bwd_dx,
         flags={**RELU, "DZ": False, "DPADDED": True},
         pixels=1 << 12,
+        channels=256,
     ),
     "pad_forward": Variant(kernel=reflection_pad_triton.pad_forward, flags={}, pixels=1 << 16),
     "pad_backward": Variant(kernel=reflection_pad_triton.pad_backward, flags={}, pixels=1 << 16),
@@ -109,7 +116,7 @@ VARIANTS = {
     ),
     "pack_frames": Variant(kernel=pixels_triton.pack_frames, flags={"BLOCK": pixels_triton.BLOCK}),
 }
-"""Every kernel that promises 16 bytes an access, at 64 channels in half precision."""
+"""Every kernel that promises 16 bytes an access, in half precision."""
 
 OTHERS = {
     "in_merge": Variant(
@@ -216,7 +223,8 @@ def _constants(variant: Variant) -> tuple[dict[str, Any], int]:
     known = {"C": variant.channels, **FLAGS, **variant.flags}
     warps = 8 if variant.kernel is instance_norm_triton.in_merge else 4
     if variant.pixels:
-        blocks = launch.default(variant.channels, variant.pixels, known["CHANNELS_LAST"])
+        backward = variant.kernel in BACKWARD
+        blocks = launch.default(variant.channels, variant.pixels, known["CHANNELS_LAST"], backward)
         known |= {"P": blocks.pixels, "BLOCK_C": blocks.channels, "ONE_TILE": blocks.one_tile}
         warps = blocks.warps
     return {name: known[name] for name in variant.kernel.arg_names if name in known}, warps

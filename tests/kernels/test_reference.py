@@ -283,13 +283,15 @@ def test_nothing_of_triton_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_block_sizes_fill_a_gpu_and_change_only_where_a_size_doubles() -> None:
     for channels, pixels in ((64, 1920 * 1080), (256, 4096), (128, 16384), (3, 65536), (513, 100)):
         edge = launch.bucket(pixels)
-        chosen = launch.default(channels, edge, True)
         assert pixels <= edge <= max(256, 2 * pixels)
-        assert chosen.share % chosen.pixels == 0
-        assert chosen.pixels * chosen.channels <= 2048
-        if pixels > 1 << 20:
-            programs = -(-channels // chosen.channels) * -(-pixels // chosen.share)
-            assert 264 <= programs <= 1056
+        for backward in (False, True):
+            chosen = launch.default(channels, edge, True, backward)
+            assert chosen.share % chosen.pixels == 0
+            numbers = chosen.pixels * chosen.channels
+            assert numbers <= 32 * chosen.warps * (16 if backward else 32)
+            if pixels > 1 << 20:
+                programs = -(-channels // chosen.channels) * -(-pixels // chosen.share)
+                assert 528 <= programs <= 1056
 
 
 @needs_triton

@@ -88,7 +88,10 @@ class OpenVino final : public Backend {
         ov::CompiledModel compiled = core().compile_model(model, device, hints);
         for (int slot = 0; slot < (settings.slots ? settings.slots : kSlots); ++slot) {
             slots_.push_back({compiled.create_infer_request(), {}});
-            slots_.back().request.set_callback(
+        }
+        if (request.width) take_memory(request.width, request.height);
+        for (int slot = 0; slot < slots(); ++slot) {
+            slots_[slot].request.set_callback(
                 [finished = request.finished, slot](std::exception_ptr error) {
                     finished(slot, as_ours(error));
                 });
@@ -139,6 +142,12 @@ class OpenVino final : public Backend {
         // Not OpenVINO's own tensor, which points to nothing where memory has run out.
         std::vector<uint8_t> input;
     };
+
+    // All of it: AMX needs some more at the first frame, whichever request brings it.
+    void take_memory(int width, int height) {
+        for (int slot = 0; slot < slots(); ++slot) input(slot, width, height);
+        slots_.front().request.infer();
+    }
 
     // Idle already, but for the last steps of the thread that called back.
     static void settle(ov::InferRequest &request) {
