@@ -133,7 +133,7 @@ def frames_to_tensor_op(frames: Tensor, dtype: torch.dtype) -> Tensor:
     if not launch.has_kernels(frames, torch.uint8):
         return frames_to_tensor_reference(frames, dtype)
     frames = frames.contiguous()
-    x = torch.empty_like(frames, dtype=dtype)
+    x = frames.new_empty(frames.shape, dtype=dtype)
     if x.numel() > 0:
         with launch.device_guard(frames):
             wrap_triton(unpack_frames)[(launch.cdiv(x.numel(), BLOCK),)](
@@ -148,7 +148,7 @@ def tensor_to_frames_op(x: Tensor) -> Tensor:
     if not launch.has_kernels(x):
         return tensor_to_frames_reference(x)
     x = x.permute(0, 2, 3, 1).contiguous()
-    frames = torch.empty_like(x, dtype=torch.uint8)
+    frames = x.new_empty(x.shape, dtype=torch.uint8)
     if x.numel() > 0:
         with launch.device_guard(x):
             wrap_triton(pack_frames)[(launch.cdiv(x.numel(), BLOCK),)](

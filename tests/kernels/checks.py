@@ -3,11 +3,22 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cyclegan.kernels import instance_norm, launch, reflection_pad2d
+from cyclegan.kernels import (
+    frames_to_tensor,
+    instance_norm,
+    launch,
+    pixels_reference,
+    reflection_pad2d,
+    tensor_to_frames,
+    tensor_to_yuv,
+    yuv_to_tensor,
+)
+from cyclegan.kernels.pixels import _coding
 from cyclegan.kernels.reference import Activation, norm_reference, pad_reference
 
 DEVICE = "cpu" if launch.INTERPRETED else "cuda"
@@ -139,3 +150,42 @@ def check_pad(
 
 def _tuple(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return result if isinstance(result, tuple) else (result,)
+
+
+def check_frames(shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+    """Every byte survives the round trip, and is what the reference makes of it on the way."""
+    frames = torch.arange(torch.Size(shape).numel()).remainder(256).to(DEVICE, torch.uint8)
+    frames = frames.view(shape)
+    with poisoned():
+        x = frames_to_tensor(frames, dtype)
+    expected = pixels_reference.frames_to_tensor_reference(frames.cpu(), dtype)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(x.cpu(), expected, atol=1e-3 if dtype == torch.float16 else 1e-6)
+    with poisoned():
+        back = tensor_to_frames(x)
+    assert torch.equal(back, frames)
+    assert torch.equal(tensor_to_frames(x.contiguous()), frames)
+
+
+def check_clamped() -> None:
+    """What lies beyond [-1, 1] becomes the nearest byte."""
+    x = torch.tensor([-3.0, -1.0, 0.0, 1.0, 2.0, 1e6], device=DEVICE).view(1, 3, 1, 2)
+    assert tensor_to_frames(x).flatten().tolist() == [0, 128, 255, 0, 255, 255]
+
+
+def check_yuv(matrix: Any, bits: int, full_range: bool) -> None:
+    """Planes and back agree with the reference, for values in and out of range and pure colours."""
+    x = torch.rand(2, 3, 6, 10) * 2.4 - 1.2
+    x[1] = torch.rand(3, 3, 5).sub(0.5).sign().repeat_interleave(2, 1).repeat_interleave(2, 2)
+    x = x.to(DEVICE)
+    coding = _coding(matrix, full_range, bits)
+    with poisoned():
+        y, uv = tensor_to_yuv(x, bits=bits, matrix=matrix, full_range=full_range)
+        rgb = yuv_to_tensor(y, uv, matrix=matrix, full_range=full_range, dtype=torch.float32)
+    y, uv = y.cpu(), uv.cpu()
+    expected = pixels_reference.tensor_to_yuv_reference(x.cpu(), coding, y.dtype)
+    one = 1 if bits == 8 else 64  # rounding may fall to either side
+    for got, wanted in zip((y, uv), expected):
+        assert (got.int() - wanted.int()).abs().max() <= one
+    wanted = pixels_reference.yuv_to_tensor_reference(y, uv, coding, torch.float32)
+    assert torch.allclose(rgb.cpu(), wanted, atol=1e-5)

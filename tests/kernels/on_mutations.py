@@ -11,12 +11,21 @@ from types import ModuleType
 
 import pytest
 import torch
-from checks import Case, blocks, check_norm, check_pad
+from checks import (
+    Case,
+    blocks,
+    check_clamped,
+    check_frames,
+    check_norm,
+    check_pad,
+    check_yuv,
+)
 
 from cyclegan.kernels import (
     instance_norm_ops,
     instance_norm_triton,
     launch,
+    pixels_triton,
     reflection_pad_triton,
 )
 
@@ -33,6 +42,18 @@ def pad() -> None:
 
 def large_image() -> None:
     check_pad((1, 1, 13, 40), (2, 1, 1, 2))
+
+
+def frames() -> None:
+    check_frames((1, 16, 16, 3), torch.float32)
+
+
+def video() -> None:
+    check_yuv("bt709", 8, full_range=False)
+
+
+def full_range_10_bits() -> None:
+    check_yuv("bt2020", 10, full_range=True)
 
 
 RESIDUAL = norm(residual=True, pad=1, unpadded=True)
@@ -89,8 +110,28 @@ MUTATIONS = {
     "an edge row taken for one between them": (
         "pad", "h1 < H - 1 - bottom", "h1 < H - bottom", large_image
     ),
+    "bytes rounded down": ("pixels", "(value + 0.5).to(tl.uint8)", "value.to(tl.uint8)",
+        check_clamped),
+    "bytes not clamped": ("pixels",
+        "tl.minimum(tl.maximum(x.to(tl.float32) * 127.5 + 127.5, 0), 255)",
+        "x.to(tl.float32) * 127.5 + 127.5", check_clamped),
+    "a byte's range one too wide": ("pixels", "(2 / 255)", "(2 / 256)", frames),
+    "the last block of frames forgotten": ("pixels", "mask = at < numbers\n        tl.store(x_ptr",
+        "mask = at < 0\n        tl.store(x_ptr", frames),
+    "red and blue exchanged": ("pixels", "tl.store(x_ptr + at + 2, (2 * tl.minimum(tl.maximum(b",
+        "tl.store(x_ptr + at + 2, (2 * tl.minimum(tl.maximum(r", video),
+    "chroma of the pixel, not of its group": (
+        "pixels", "(pixel // W // 2) * (W // 2) + pixel % W // 2", "pixel // 4", video
+    ),
+    "black at zero": ("pixels", "luma * y_range + y_black + 0.5", "luma * y_range + 0.5", video),
+    "chroma of one pixel alone": ("pixels", "u += (b - luma) / (2 * (1 - kb)) / 4",
+        "u = (b - luma) / (2 * (1 - kb))", video),
+    "10 bits in the low end of the word": ("pixels", "(code << SHIFT)", "(code << 0)",
+        full_range_10_bits),
+    "full range beyond the last code": ("pixels", "top = 2 * c_zero - 1", "top = 4 * c_zero",
+        full_range_10_bits),
 }  # fmt: skip
-FILES = {"norm": instance_norm_triton, "pad": reflection_pad_triton}
+FILES = {"norm": instance_norm_triton, "pad": reflection_pad_triton, "pixels": pixels_triton}
 
 
 def mutated(module: ModuleType, old: str, new: str, folder: Path) -> ModuleType:
@@ -109,7 +150,7 @@ def mutated(module: ModuleType, old: str, new: str, folder: Path) -> ModuleType:
 
 def replaced(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts these kernels wherever the real ones of the same name are used."""
-    for module in (instance_norm_ops, instance_norm_triton, reflection_pad_triton):
+    for module in (instance_norm_ops, *FILES.values()):
         for name, kernel in vars(kernels).items():
             if hasattr(kernel, "fn") and name in vars(module):
                 monkeypatch.setattr(module, name, kernel)

@@ -143,10 +143,12 @@ class OpenVino final : public Backend {
         std::vector<uint8_t> input;
     };
 
-    // All of it: AMX needs some more at the first frame, whichever request brings it.
+    // All of it: AMX needs some more at the first frame, whichever request brings it. Not by infer,
+    // for which OpenVINO would keep a stream for the calling thread.
     void take_memory(int width, int height) {
         for (int slot = 0; slot < slots(); ++slot) input(slot, width, height);
-        slots_.front().request.infer();
+        slots_.front().request.start_async();
+        slots_.front().request.wait();
     }
 
     // Idle already, but for the last steps of the thread that called back.
