@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from bench import kernels, steps, whole_networks
+from bench import kernels, whole_networks
 from bench.report import Report
 from cyclegan.cpu import cpu_cores
+from cyclegan.engine.runners.placing import without_tf32
 
 ROOT = Path(__file__).parent.parent
 TESTS_CORES = 6
@@ -55,7 +56,7 @@ def prepare(number: int) -> None:
     torch.cuda.set_per_process_memory_fraction(MEMORY_SHARE)
     torch._dynamo.reset()
     row = list(whole_networks.rows())[number]
-    with kernels.either(row.ours), steps.without_tf32():
+    with kernels.either(row.ours), without_tf32():
         row.build()()
     torch.cuda.synchronize()  # an error of the GPU is to be seen here
 

@@ -4,12 +4,10 @@ N batch, C channels, H height, W width. Pictures are float32 (N, C, H, W) in [-1
 """
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from cyclegan.config import CycleGANConfig, Precision
@@ -45,18 +43,6 @@ VARIANTS = {
 }
 """From what people come from, over what any compiler gives, to what is ours. float32 without TF32,
 where ``without_tf32`` is used."""
-
-
-@contextmanager
-def without_tf32() -> Iterator[None]:
-    """float32 convolutions and products in full precision; what was set comes back."""
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    convolutions.allow_tf32 = products.allow_tf32 = False
-    try:
-        yield
-    finally:
-        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 def new_model(variant: Variant, device: str, config: dict[str, Any] | None = None) -> CycleGAN:

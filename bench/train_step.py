@@ -27,6 +27,7 @@ from bench.limits import matrix_side
 from bench.options import parser_for
 from cyclegan.config import DataConfig, PatchConfig, ResnetConfig
 from cyclegan.data import UnpairedPictures, batches
+from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.pictures import write_picture
 
 EXACT = next(iter(steps.VARIANTS))
@@ -93,7 +94,7 @@ def measure_steps(
     torch.manual_seed(0)
     real_a, real_b = torch.rand(2, batch, 3, size, size, device=device) * 2 - 1
     variants = {name: steps.VARIANTS[name] for name in names}
-    with steps.without_tf32():
+    with without_tf32():
         models = {name: steps.new_model(v, device, config) for name, v in variants.items()}
         calls = {name: steps.step_call(model, real_a, real_b) for name, model in models.items()}
         checked_losses(calls)

@@ -17,6 +17,7 @@ from torch import Tensor
 from bench import kernels, steps
 from bench.report import Report
 from bench.time_limit import at_most
+from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.networks import ResnetGenerator, prepare_for_inference
 
 ROW_SECONDS = 150
@@ -159,7 +160,7 @@ def measure_models(report: Report, deadline: float, part: str = "models") -> Non
             report.facts[part] = "stopped at the time limit"
             report.write()
             return
-        with kernels.either(row.ours), steps.without_tf32():
+        with kernels.either(row.ours), without_tf32():
             limit = min(ROW_SECONDS, deadline - time.monotonic())
             figures = _timed(row, limit)
         report.add("models", **row.named, **figures)

@@ -59,16 +59,21 @@ def has_bias(norm: Norm) -> bool:
     return norm == "instance"
 
 
-def bias_before_norm(bias: Tensor | None, x: Tensor) -> Tensor | None:
-    """``bias``, or None where it need not be added to a convolution of ``x``.
+class BeforeNorm(nn.Module):
+    """A convolution that a norm follows; it has a bias where that is an instance norm."""
 
-    An instance norm takes away any constant. On a GPU adding it is a pass over the activation, and
-    its gradient, which is 0 but for rounding, another; so it is left out, and does not change.
-    """
-    return None if launch.has_kernels(x) else bias
+    bias: Tensor | None
+
+    def bias_for(self, x: Tensor) -> Tensor | None:
+        """What is added to the convolution of ``x``.
+
+        An instance norm takes away any constant. On a GPU adding it is a pass over the activation,
+        and its gradient, which is 0 but for rounding, another; so it is left out, and stays.
+        """
+        return None if launch.has_kernels(x) else self.bias
 
 
-class Conv(nn.Conv2d):
+class Conv(BeforeNorm, nn.Conv2d):
     """A convolution that ``norm`` follows."""
 
     def __init__(
@@ -79,10 +84,6 @@ class Conv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self._conv_forward(x, self.weight, self.bias_for(x))
         return y
-
-    def bias_for(self, x: Tensor) -> Tensor | None:
-        """What is added to the convolution of ``x``."""
-        return bias_before_norm(self.bias, x)
 
 
 class ResizeConv(Conv):
@@ -96,7 +97,7 @@ class ResizeConv(Conv):
         return super().forward(reflection_pad2d(doubled, 1))
 
 
-class TransposedConv(nn.ConvTranspose2d):
+class TransposedConv(BeforeNorm, nn.ConvTranspose2d):
     """A transposed convolution that doubles height and width, and that ``norm`` follows."""
 
     def __init__(self, before: int, after: int, side: int = 3, *, norm: Norm) -> None:
@@ -106,10 +107,6 @@ class TransposedConv(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias_for(x), 2, 1, self.output_padding)
-
-    def bias_for(self, x: Tensor) -> Tensor | None:
-        """What is added to the convolution of ``x``."""
-        return bias_before_norm(self.bias, x)
 
 
 UPSAMPLES: dict[Upsample, Any] = {"transposed": TransposedConv, "resize": ResizeConv}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cyclegan.engine.statistics import EPS, Moments
 from cyclegan.errors import BackendError
-from cyclegan.layers import BatchNorm, Conv, InstanceNorm, ResizeConv, TransposedConv
+from cyclegan.layers import BatchNorm, BeforeNorm, InstanceNorm, ResizeConv, TransposedConv
 from cyclegan.networks import ResidualBlock, ResnetGenerator
 
 BAND = 64
@@ -168,7 +168,7 @@ def _convolved(rows: Rows, conv: Any, pad: int, mode: Literal["reflect", "zero"]
 def _bias(layer: Any, x: Tensor) -> Tensor | None:
     """As the network itself has it: statistics of these rows may be used there."""
     bias: Tensor | None
-    bias = layer.bias_for(x) if isinstance(layer, Conv | TransposedConv) else layer.bias
+    bias = layer.bias_for(x) if isinstance(layer, BeforeNorm) else layer.bias
     return bias
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from cyclegan.cpu import has_fast_bfloat16
@@ -57,21 +57,28 @@ def _dtype(generator: "Generator", device: "torch.device", settings: Settings) -
 
 
 @contextmanager
-def full_float32(dtype: "torch.dtype") -> Iterator[None]:
-    """Convolutions of float32 are of float32 inside, where ``dtype`` is that.
-
-    PyTorch lets GPUs round what they multiply to ten bits (TF32), which is float16's precision:
-    who asks for float32, or has frames of more than 8 bits, needs more.
-    """
+def without_tf32() -> Iterator[None]:
+    """float32 convolutions and products in full precision; what was set comes back."""
     import torch
 
-    convolutions = torch.backends.cudnn
-    before = convolutions.allow_tf32
-    convolutions.allow_tf32 = before and dtype != torch.float32
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = False
     try:
         yield
     finally:
-        convolutions.allow_tf32 = before
+        convolutions.allow_tf32, products.allow_tf32 = before
+
+
+def full_float32(dtype: "torch.dtype") -> AbstractContextManager[None]:
+    """float32 is float32 inside, where ``dtype`` is that.
+
+    PyTorch lets GPUs round what convolutions multiply to ten bits (TF32), which is float16's
+    precision: who asks for float32, or has frames of more than 8 bits, needs more.
+    """
+    import torch
+
+    return without_tf32() if dtype == torch.float32 else nullcontext()
 
 
 def fits_float16(generator: "Generator") -> bool:
@@ -91,7 +98,7 @@ def fits_float16(generator: "Generator") -> bool:
     device = next(generator.parameters()).device
     frames = torch.from_numpy(check_frames(config.in_channels, config.size_multiple)).to(device)
     half = copy.deepcopy(generator).to(torch.float16)
-    with torch.inference_mode(), full_float32(torch.float32):
+    with torch.inference_mode(), without_tf32():
         expected = FrameToFrame(generator)(frames)
         made = FrameToFrame(half, torch.float16)(frames)
     return compare(made.cpu().numpy(), expected.cpu().numpy()).psnr_db >= LEAST_PSNR_DB

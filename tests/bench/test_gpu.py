@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from cyclegan.config import PatchConfig, ResnetConfig
+from cyclegan.engine.runners.placing import without_tf32
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,9 +142,9 @@ def test_variants_are_one_step_computed_in_different_ways(bench: Any) -> None:
         assert losses == pytest.approx(exact, rel=0.05)
 
 
-def test_tf32_is_off_inside_alone(bench: Any) -> None:
+def test_tf32_is_off_inside_alone() -> None:
     before = torch.backends.cudnn.allow_tf32
-    with bench("steps").without_tf32():
+    with without_tf32():
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cudnn.allow_tf32 == before

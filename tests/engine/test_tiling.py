@@ -80,7 +80,7 @@ def test_statistics_of_bands_are_right_where_biases_are_left_out(
             if name.endswith("bias") and "head" not in name:
                 parameter.add_(1.0)
     expected = untiled(generator, frame)
-    monkeypatch.setattr(layers, "bias_before_norm", lambda bias, x: None)
+    monkeypatch.setattr(layers.BeforeNorm, "bias_for", lambda self, x: None)
     with opened(generator, "frozen") as translator:
         difference = translator(frame).astype(int) - expected
     assert np.abs(difference).max() <= 1

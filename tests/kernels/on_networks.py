@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cyclegan.config import PatchConfig, ResnetConfig
 from cyclegan.few_channels import conv_in_blocks, for_blocks
 from cyclegan.kernels import launch
-from cyclegan.layers import Conv
+from cyclegan.layers import BeforeNorm
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator, prepare_for_inference
 
 NETWORKS = {
@@ -68,9 +68,7 @@ def test_a_network_agrees_with_plain_operators(name: str, monkeypatch: pytest.Mo
 def is_before_a_norm(network: nn.Module, parameter: str) -> bool:
     """Whether it is a bias that an instance norm takes away again."""
     module, _, name = parameter.rpartition(".")
-    return name == "bias" and (
-        isinstance(network.get_submodule(module), Conv) or module in ("up1", "up2")
-    )
+    return name == "bias" and isinstance(network.get_submodule(module), BeforeNorm)
 
 
 def test_a_bias_that_a_norm_takes_away_is_left_out() -> None:
