@@ -17,7 +17,6 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +25,9 @@ from torch import Tensor
 
 from bench.pixels import PICTURES, PIXELS
 from bench.report import Report, gpu_or_exit
+from bench.switches import either
 from bench.time_limit import at_most
-from cyclegan.kernels import instance_norm, launch, reflection_pad2d
+from cyclegan.kernels import instance_norm, reflection_pad2d
 
 Call = Callable[[], object]
 
@@ -103,16 +103,6 @@ def declared_bytes(operation: Operation, shape: tuple[int, int, int, int], back:
     plain = n * c * h * w * (operation.backward if back else operation.forward)
     framed = n * c * (h + 2 * pad) * (w + 2 * pad) * (backwards if back else forth)
     return int(2 * (plain + framed))
-
-
-@contextmanager
-def without_kernels() -> Iterator[None]:
-    """The reference path, whatever the device: what PyTorch does by itself."""
-    launch.HAS_TRITON = False
-    try:
-        yield
-    finally:
-        launch.HAS_TRITON = True
 
 
 def milliseconds(calls: list[Call], repeats: int = 20) -> float:
@@ -329,11 +319,6 @@ def measure_one(
 def brief(error: Exception) -> str:
     """The error's type and message in one line of a table."""
     return " ".join(f"{type(error).__name__}: {error}".replace("|", "/").split())[:200]
-
-
-def either(ours: bool) -> AbstractContextManager[None]:
-    """Our kernels, or PyTorch's operators."""
-    return nullcontext() if ours else without_kernels()
 
 
 def main() -> None:

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
-from bench import kernels, whole_networks
+from bench import whole_networks
 from bench.report import Report
+from bench.switches import either
 from cyclegan.cpu import cpu_cores
 from cyclegan.engine.runners.placing import without_tf32
 
@@ -56,7 +57,7 @@ def prepare(number: int) -> None:
     torch.cuda.set_per_process_memory_fraction(MEMORY_SHARE)
     torch._dynamo.reset()
     row = list(whole_networks.rows())[number]
-    with kernels.either(row.ours), without_tf32():
+    with either(row.ours), without_tf32():
         row.build()()
     torch.cuda.synchronize()  # an error of the GPU is to be seen here
 

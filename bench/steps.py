@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from bench.switches import either
 from cyclegan.config import CycleGANConfig, Precision
 from cyclegan.model import NETWORKS, CycleGAN
 from cyclegan.phases import Losses
@@ -24,7 +25,7 @@ class Variant:
 
     precision: Precision
     ours: bool
-    """Whether the kernels are on; they are for GPUs."""
+    """Whether our kernels are on."""
     merged: bool = True
     """Whether pictures that one network takes at one time are one batch."""
     compiled: Compiled = "nothing"
@@ -58,14 +59,15 @@ def new_model(variant: Variant, device: str, config: dict[str, Any] | None = Non
     return model
 
 
-def step_call(model: CycleGAN, real_a: Tensor, real_b: Tensor) -> Step:
-    """A step of ``model`` on two batches; raises where its compilation fails.
+def step_call(variant: Variant, model: CycleGAN, real_a: Tensor, real_b: Tensor) -> Step:
+    """A step of ``model``, which is new_model's of that ``variant``, on two batches.
 
-    Training goes on eager then, with a warning: such a figure would bear a false name.
+    It raises where its compilation fails: training goes on eager then, with a warning, and such a
+    figure would bear a false name.
     """
 
     def step() -> Losses:
-        with warnings.catch_warnings():
+        with either(variant.ours), warnings.catch_warnings():
             warnings.filterwarnings("error", "torch.compile failed")
             return model.step(real_a, real_b)
 

@@ -96,7 +96,10 @@ def measure_steps(
     variants = {name: steps.VARIANTS[name] for name in names}
     with without_tf32():
         models = {name: steps.new_model(v, device, config) for name, v in variants.items()}
-        calls = {name: steps.step_call(model, real_a, real_b) for name, model in models.items()}
+        calls = {
+            name: steps.step_call(variants[name], model, real_a, real_b)
+            for name, model in models.items()
+        }
         checked_losses(calls)
 
         def repeated(call: steps.Step) -> Callable[[], None]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench import kernels, steps
 from bench.report import Report
+from bench.switches import either
 from bench.time_limit import at_most
 from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.networks import ResnetGenerator, prepare_for_inference
@@ -93,7 +94,7 @@ def forward_row(
 def step_row(batch: int, size: int, variant: steps.Variant) -> Callable[[], object]:
     """A training step of the paper's networks, ready to be timed."""
     real_a, real_b = torch.rand(2, batch, 3, size, size, device="cuda") * 2 - 1
-    return steps.step_call(steps.new_model(variant, "cuda"), real_a, real_b)
+    return steps.step_call(variant, steps.new_model(variant, "cuda"), real_a, real_b)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +161,7 @@ def measure_models(report: Report, deadline: float, part: str = "models") -> Non
             report.facts[part] = "stopped at the time limit"
             report.write()
             return
-        with kernels.either(row.ours), without_tf32():
+        with either(row.ours), without_tf32():
             limit = min(ROW_SECONDS, deadline - time.monotonic())
             figures = _timed(row, limit)
         report.add("models", **row.named, **figures)

@@ -1,4 +1,4 @@
-"""Writing a file so that its final name never shows half of it."""
+"""Writing a file so that its final name never shows half of it, and where caches are."""
 
 import contextlib
 import os
@@ -7,6 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cyclegan.errors import OutputError
+
+CACHE_VARIABLE = "CYCLEGAN_CACHE"
+
+
+def cache_folder() -> Path:
+    """The folder: ``$CYCLEGAN_CACHE`` if set, else the user's cache folder of this system."""
+    if folder := os.environ.get(CACHE_VARIABLE):
+        return Path(folder)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("cyclegan-engine", appauthor=False))
 
 
 @contextlib.contextmanager

@@ -23,8 +23,8 @@ from cyclegan.config import (
     ResnetConfig,
     UnetConfig,
 )
-from cyclegan.few_channels import conv_in_blocks, for_blocks, with_zero_channels
-from cyclegan.kernels import launch, reflection_pad2d
+from cyclegan.few_channels import BLOCKS, Block, conv_in_blocks, for_blocks, with_zero_channels
+from cyclegan.kernels import launch, native, reflection_pad2d
 from cyclegan.layers import NORMS, UPSAMPLES, Conv, TransposedConv, has_bias
 
 
@@ -49,16 +49,17 @@ class Head(nn.Conv2d):
     prepared: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not launch.has_kernels(x):
+        if not (launch.has_kernels(x) or native.in_bfloat16(x)):
             return super().forward(x)
-        return conv_in_blocks(x, *(self.prepared or self._for_blocks()))
+        block = BLOCKS[x.device.type]
+        return conv_in_blocks(x, *(self.prepared or self._for_blocks(block)), block)
 
     def prepare(self) -> None:
-        self.prepared = self._for_blocks()
+        self.prepared = self._for_blocks(BLOCKS[self.weight.device.type])
 
-    def _for_blocks(self) -> tuple[Tensor, Tensor]:
+    def _for_blocks(self, block: Block) -> tuple[Tensor, Tensor]:
         assert self.bias is not None
-        return for_blocks(self.weight, self.bias)
+        return for_blocks(self.weight, self.bias, block)
 
 
 class ResidualBlock(nn.Module):

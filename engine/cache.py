@@ -20,10 +20,9 @@ from typing import Any
 
 from cyclegan.engine.cache_space import make_room
 from cyclegan.errors import OutputError
-from cyclegan.files import replacing
+from cyclegan.files import CACHE_VARIABLE, cache_folder, replacing
 
 LAYOUT_VERSION = 1
-ENVIRONMENT_VARIABLE = "CYCLEGAN_CACHE"
 Key = Mapping[str, str | int | float | bool | None]
 _log = logging.getLogger(__name__)
 
@@ -36,15 +35,6 @@ class Note:
     sha256: str
     facts: dict[str, Any] = field(default_factory=dict)
     """What the builder returned."""
-
-
-def cache_folder() -> Path:
-    """The folder: ``$CYCLEGAN_CACHE`` if set, else the user's cache folder of this system."""
-    if folder := os.environ.get(ENVIRONMENT_VARIABLE):
-        return Path(folder)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("cyclegan-engine", appauthor=False))
 
 
 def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
@@ -64,7 +54,7 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
     except OSError as error:
         raise OutputError(
             f"cannot write the cache {cache_folder()}: {error.strerror or error}; "
-            f"set {ENVIRONMENT_VARIABLE} to a folder that can be written"
+            f"set {CACHE_VARIABLE} to a folder that can be written"
         ) from error
     try:
         if _usable(path, note):

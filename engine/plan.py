@@ -17,7 +17,7 @@ from typing import Any
 
 import cyclegan
 from cyclegan.engine import gate
-from cyclegan.engine.cache import Key, cache_folder, cached, file_digest
+from cyclegan.engine.cache import Key, cached, file_digest
 from cyclegan.engine.flavours import TensorRT, load_tensorrt
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
@@ -27,6 +27,7 @@ from cyclegan.engine.plan_settings import PlanSettings
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import Norm, typed_graph
 from cyclegan.errors import BackendError
+from cyclegan.files import cache_folder
 
 NAME = "model.plan"
 _SHAPING = ("typed_graph.py", "plan_builder.py", "rounding.py", "gate.py", "graph_info.py")

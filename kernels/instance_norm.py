@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.errors import TensorError
-from cyclegan.kernels import launch
+from cyclegan.kernels import instance_norm_cpu, launch, native
 from cyclegan.kernels.reference import Activation, check_floating, finish, norm_reference
 
 if launch.HAS_TRITON:
@@ -63,9 +63,13 @@ def instance_norm(
     _check(x, weight, bias, activation, residual, pad)
     if not 0 <= eps < math.inf:
         raise TensorError(f"eps is {eps}; expected a number from 0 up")
-    if not launch.has_kernels(x):
+    if launch.has_kernels(x):
+        operator = instance_norm_op
+    elif native.has_kernels(x):
+        operator = instance_norm_cpu.instance_norm_op
+    else:
         return norm_reference(x, weight, bias, eps, activation, residual, pad, unpadded)
-    z, padded, _, _ = instance_norm_op(x, weight, bias, residual, eps, activation, pad, unpadded)
+    z, padded, _, _ = operator(x, weight, bias, residual, eps, activation, pad, unpadded)
     if pad == 0:
         return (z, z) if unpadded else z
     return (z, padded) if unpadded else padded

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine import cuda as cuda_driver
 from cyclegan.engine import flavours
 from cyclegan.engine.audit import audit_engine
-from cyclegan.engine.cache import cache_folder
 from cyclegan.engine.cuda import Cuda, open_cuda
 from cyclegan.engine.device_arrays import DeviceFrames, device_view
 from cyclegan.engine.flavours import TensorRT, load_tensorrt, messages
@@ -29,6 +28,7 @@ from cyclegan.engine.runners.tensorrt_slot import Slot
 from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError, ConfigError, FrameError
+from cyclegan.files import cache_folder
 
 if TYPE_CHECKING:
     from cyclegan.engine.planes import Planes

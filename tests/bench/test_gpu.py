@@ -133,7 +133,7 @@ def test_variants_are_one_step_computed_in_different_ways(bench: Any) -> None:
     found = {}
     for name, variant in steps.VARIANTS.items():
         if variant.compiled == "nothing":
-            step = steps.step_call(steps.new_model(variant, "cpu", SMALL), real_a, real_b)
+            step = steps.step_call(variant, steps.new_model(variant, "cpu", SMALL), real_a, real_b)
             found[name] = [step().as_floats() for _ in range(2)][1]
     exact = found.pop("float32 eager, public order")
     assert all(loss > 0 for loss in exact.values()), "adversarial, cycle and identity"
@@ -440,7 +440,7 @@ def test_a_step_whose_compilation_fails_is_not_a_figure(
     pictures = torch.rand(2, 1, 3, 32, 32)
     row = gpu.Row(
         task="step", size=(1, 32, 32), variant="phases", ours=True,
-        build=lambda: steps.step_call(steps.new_model(variant, "cpu", SMALL), *pictures),
+        build=lambda: steps.step_call(variant, steps.new_model(variant, "cpu", SMALL), *pictures),
     )  # fmt: skip
     found = gpu._timed(row, 60.0)
     assert found["ms"] is None

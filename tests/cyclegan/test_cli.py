@@ -47,7 +47,7 @@ def model(tmp_path_factory):
 
 
 def test_processes_of_tests_leave_the_users_cache_alone(cache):
-    code = "from cyclegan.engine.cache import cache_folder; print(cache_folder())"
+    code = "from cyclegan.files import cache_folder; print(cache_folder())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(cache)
 

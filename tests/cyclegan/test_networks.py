@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from cyclegan.config import PatchConfig, PixelConfig, ResnetConfig, UnetConfig
+from cyclegan.kernels import native
+from cyclegan.layers import BeforeNorm
 from cyclegan.networks import (
     PatchDiscriminator,
     ResnetGenerator,
@@ -76,3 +78,60 @@ def test_samples_do_not_interact():
     x = torch.randn(3, 3, 16, 16, dtype=torch.float64)
     together, alone = network(x), torch.cat([network(one[None]) for one in x])
     torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ResnetConfig(width=8, blocks=2),
+        ResnetConfig(width=8, blocks=1, upsample="resize", out_channels=1),
+        UnetConfig(width=8, depth=5),
+    ],
+)
+def test_bfloat16_on_a_cpu_is_as_near_to_float32_as_plain_operators_are(config, monkeypatch):
+    """With kernels, a head in blocks of pixels, and no bias before a norm."""
+    ours, theirs = 0.0, 0.0
+    for seed in range(4):
+        torch.manual_seed(seed)
+        network = generator_from_config(config).to(memory_format=torch.channels_last)
+        x = torch.rand(2, 3, 32, 64) * 2 - 1
+        true = result_and_gradients(network, x)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = result_and_gradients(network, x)
+            with monkeypatch.context() as plain:
+                plain.setattr(native, "ON", False)
+                others = result_and_gradients(network, x)
+        assert not any(map(torch.equal, found, others))
+        assert off(found[0], true[0]) < 0.03
+        ours += sum(map(off, found, true))
+        theirs += sum(map(off, others, true))
+    assert ours < 1.1 * theirs
+
+
+def result_and_gradients(network, x):
+    """Of all weights but biases, which do nothing before a norm."""
+    y = network(x).float()
+    pull = torch.linspace(0, 1, y.numel()).view_as(y)
+    weights = [w for w in network.parameters() if w.dim() == 4]
+    return y.detach(), *torch.autograd.grad((y * pull).sum(), weights)
+
+
+def off(found, expected):
+    return float((found - expected).norm() / expected.norm())
+
+
+def test_in_bfloat16_a_bias_that_a_norm_takes_away_is_left_out():
+    network = ResnetGenerator(ResnetConfig(width=4, blocks=1)).to(memory_format=torch.channels_last)
+    biases = [m.bias for m in network.modules() if isinstance(m, BeforeNorm)]
+    assert len(biases) == 7
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        before = network(x)
+        for bias in biases:
+            bias.fill_(float("nan"))
+    assert network(x).isnan().all()  # float32 has them, as the public implementation does
+    with torch.autocast("cpu", torch.bfloat16):
+        y = network(x)
+    y.sum().backward()
+    assert off(y.detach().float(), before) < 0.03
+    assert all(bias.grad is None for bias in biases)

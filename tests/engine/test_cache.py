@@ -6,15 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.engine.cache import (
-    cache_folder,
-    cached,
-    find,
-    read_note,
-    sidecar,
-    why_build,
-)
+from cyclegan.engine.cache import cached, find, read_note, sidecar, why_build
 from cyclegan.errors import OutputError
+from cyclegan.files import cache_folder
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from checks import DEVICE, normal, relative
 from torch import Tensor, nn
 
 from cyclegan.config import PatchConfig, ResnetConfig
-from cyclegan.few_channels import conv_in_blocks, for_blocks
+from cyclegan.few_channels import BLOCKS, Block, conv_in_blocks, for_blocks
 from cyclegan.kernels import launch
 from cyclegan.layers import BeforeNorm
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator, prepare_for_inference
@@ -94,11 +94,12 @@ def test_a_prepared_generator_gives_the_same() -> None:
         assert relative(network(x), expected) < 1e-5
 
 
+@pytest.mark.parametrize("block", BLOCKS.values())
 @pytest.mark.parametrize("channels", [1, 3])
-def test_blocks_of_pixels_are_what_a_convolution_gives(channels: int) -> None:
-    x, weight = torch.randn(2, 5, 14, 16).double(), torch.randn(channels, 5, 7, 7).double()
+def test_blocks_of_pixels_are_what_a_convolution_gives(channels: int, block: Block) -> None:
+    x, weight = torch.randn(2, 5, 14, 18).double(), torch.randn(channels, 5, 7, 7).double()
     bias = torch.randn(channels).double()
-    found = conv_in_blocks(x, *for_blocks(weight, bias))
+    found = conv_in_blocks(x, *for_blocks(weight, bias, block), block)
     expected = nn.functional.conv2d(x, weight, bias)
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert relative(found, expected) < 1e-12
@@ -109,7 +110,7 @@ def test_a_gradient_reaches_the_weight_through_the_blocks() -> None:
         torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((2, 3, 3, 3), (2,))
     )
     x = torch.randn(1, 3, 6, 6, dtype=torch.float64, requires_grad=True)
-    call = lambda x, w, b: conv_in_blocks(x, *for_blocks(w, b))  # noqa: E731
+    call = lambda x, w, b: conv_in_blocks(x, *for_blocks(w, b, (4, 2)), (4, 2))  # noqa: E731
     assert torch.autograd.gradcheck(call, (x, weight, bias))
 
 

@@ -1,0 +1,364 @@
+"""The C++ kernels of the CPU, compiled and run."""
+
+import logging
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as some
+from torch import Tensor
+
+from cyclegan.kernels import instance_norm, native
+from cyclegan.kernels.reference import Activation, norm_reference
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("g++") is None, reason="a C++ compiler is needed, and there is none"
+)
+LAST = torch.channels_last
+ROUNDING = 4e-3
+"""Of bfloat16: half a unit in the last place, and a little for gradients that are rounded twice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One call of ``instance_norm``, and what its input looks like."""
+
+    shape: tuple[int, int, int, int] = (1, 5, 6, 7)
+    activation: Activation = "none"
+    residual: bool = False
+    affine: bool = False
+    pad: int = 0
+    unpadded: bool = False
+    mean: float = 0.0
+    std: float = 1.0
+
+
+CASES = {
+    "plain": Case(),
+    "relu then pad": Case(activation="relu", pad=2),
+    "leaky, affine": Case(activation="leaky_relu", affine=True),
+    "residual": Case(residual=True),
+    "residual, z and pad": Case(residual=True, pad=1, unpadded=True),
+    "everything": Case(activation="relu", affine=True, residual=True, pad=3, unpadded=True),
+    "two images": Case(shape=(2, 3, 5, 5), activation="relu", pad=1),
+    "vectors of channels and a rest": Case(shape=(2, 67, 5, 4), residual=True, pad=1),
+    "large mean": Case(shape=(1, 4, 30, 40), mean=200.0, std=30.0),
+    "one channel": Case(shape=(1, 1, 9, 7), activation="relu"),
+    "one row": Case(shape=(1, 3, 1, 31)),
+    "two pixels": Case(shape=(1, 3, 2, 1)),
+    "every pixel mirrored": Case(shape=(1, 3, 3, 4), pad=2),
+    "a variance below eps": Case(std=1e-3),
+    "no images": Case(shape=(0, 3, 4, 4), pad=1),
+}
+
+
+@pytest.fixture(autouse=True)
+def _written(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Memory is handed out full of NaN: what a kernel does not write shows."""
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A cache of its own, in which nothing is compiled yet."""
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    native.library.cache_clear()
+    yield tmp_path / "cache" / "native"
+    native.library.cache_clear()
+
+
+def normal(*shape: int) -> Tensor:
+    x = torch.randn(shape).bfloat16()
+    return x.contiguous(memory_format=LAST) if len(shape) == 4 else x
+
+
+def relative(got: Tensor, expected: Tensor) -> float:
+    got, expected = got.detach(), expected.detach()
+    assert got.shape == expected.shape
+    assert got.dtype == torch.bfloat16
+    if not got.isfinite().all():
+        return float("inf")
+    return float((got.double() - expected).norm() / expected.norm().clamp_min(1e-30))
+
+
+def check(case: Case) -> None:
+    """Results and all gradients agree with float64."""
+    c = case.shape[1]
+    given = {
+        "x": (normal(*case.shape).float() * case.std + case.mean).bfloat16(),
+        "weight": normal(c) if case.affine else None,
+        "bias": normal(c) if case.affine else None,
+        "residual": normal(*case.shape) if case.residual else None,
+    }
+    settings = {"activation": case.activation, "pad": case.pad, "unpadded": case.unpadded}
+    ours = {k: None if t is None else t.clone().requires_grad_() for k, t in given.items()}
+    true = {k: None if t is None else t.double().requires_grad_() for k, t in given.items()}
+    assert native.has_kernels(given["x"])  # type: ignore[arg-type]
+    got = instance_norm(**ours, **settings)  # type: ignore[arg-type]
+    expected = norm_reference(**true, eps=1e-5, **settings)  # type: ignore[arg-type]
+    pairs = list(zip(*(t if isinstance(t, tuple) else (t,) for t in (got, expected))))
+    pairs = pairs if case.pad else pairs[:1]
+    dz = [normal(*one.shape) for one, _ in pairs]
+    found = torch.autograd.grad(
+        [one for one, _ in pairs], [t for t in ours.values() if t is not None], dz
+    )
+    wanted = torch.autograd.grad(
+        [other for _, other in pairs],
+        [t for t in true.values() if t is not None],
+        [g.double() for g in dz],
+    )
+    for one, other in pairs:
+        assert one.is_contiguous(memory_format=LAST)
+        assert relative(one, other) < ROUNDING
+    for one, other in zip(found, wanted):
+        assert relative(one, other) < 2 * ROUNDING
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_agrees_with_float64(name: str) -> None:
+    check(CASES[name])
+
+
+@given(
+    shape=some.tuples(*(some.integers(1, m) for m in (2, 40, 9, 9))).filter(
+        lambda s: s[2] * s[3] > 3
+    ),
+    activation=some.sampled_from(["none", "relu", "leaky_relu"]),
+    flags=some.tuples(*[some.booleans()] * 3),
+    pad=some.integers(0, 3),
+)
+def test_agrees_with_float64_whatever_the_shape(
+    shape: tuple[int, int, int, int],
+    activation: Activation,
+    flags: tuple[bool, bool, bool],
+    pad: int,
+) -> None:
+    residual, affine, unpadded = flags
+    check(
+        Case(
+            shape=shape, activation=activation, residual=residual, affine=affine,
+            pad=min(pad, min(shape[2:]) - 1), unpadded=unpadded,
+        )
+    )  # fmt: skip
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    def results() -> list[Tensor]:
+        x = x0.clone().requires_grad_()
+        y = instance_norm(x, activation="relu", pad=2)
+        return [y.detach(), *torch.autograd.grad(y, x, dy)]
+
+    x0, dy, before = normal(2, 20, 33, 17), normal(2, 20, 37, 21), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = results()
+        torch.set_num_threads(4)
+        assert all(map(torch.equal, alone, results()))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("view", ["part", "expanded", "contiguous", "float32"])
+def test_gradients_and_residuals_of_every_layout(view: str) -> None:
+    def seen(x: Tensor) -> Tensor:
+        return {
+            "part": torch.cat([x, x], dim=1)[:, :8],
+            "expanded": x[:, :, :1, :1].expand_as(x),
+            "contiguous": x.contiguous(),
+            "float32": x.float(),
+        }[view]
+
+    def results(change: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        x = given.clone().requires_grad_()
+        y = instance_norm(x, residual=change(residual))
+        return [y.detach(), *torch.autograd.grad(y, x, change(dy).to(y.dtype))]
+
+    given, residual, dy = (normal(2, 8, 5, 6) for _ in range(3))
+    plain = results(lambda t: seen(t).bfloat16().clone(memory_format=LAST))
+    assert all(map(torch.equal, results(seen), plain))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_a_number_stays_visible(bad: float) -> None:
+    x = normal(1, 3, 4, 4)
+    x[0, 1, 2, 2] = bad
+    y = instance_norm(x, activation="relu")
+    assert y[0, 1].isnan().all()
+    assert y[0, [0, 2]].isfinite().all()
+
+
+def test_other_tensors_are_left_to_pytorch() -> None:
+    x = normal(2, 3, 4, 4)
+    for other in (x.contiguous(), x.half(), x.float(), x[:, :, ::2]):
+        assert not native.has_kernels(other)
+        assert torch.equal(instance_norm(other), norm_reference(
+            other, None, None, 1e-5, "none", None, 0, False))  # fmt: skip
+
+
+def test_the_second_derivative() -> None:
+    """What a gradient penalty asks for."""
+    given = normal(1, 3, 5, 5)
+
+    def penalty(x: Tensor) -> Tensor:
+        y = instance_norm(x, activation="leaky_relu")
+        (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        return torch.autograd.grad(dx.square().sum(), x)[0]
+
+    x = given.clone().requires_grad_()
+    cubed = instance_norm(x, activation="leaky_relu").pow(3).sum()
+    (dx,) = torch.autograd.grad(cubed, x, create_graph=True)
+    (found,) = torch.autograd.grad(dx.square().sum(), x)
+    true = given.double().requires_grad_()
+    cubed = norm_reference(true, None, None, 1e-5, "leaky_relu", None, 0, False).pow(3).sum()  # type: ignore[union-attr]
+    (dx,) = torch.autograd.grad(cubed, true, create_graph=True)
+    (wanted,) = torch.autograd.grad(dx.square().sum(), true)
+    assert relative(found, wanted) < 0.05
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_operators_keep_their_contracts() -> None:
+    x, w = normal(2, 3, 5, 6).requires_grad_(), normal(3).requires_grad_()
+    mean, rstd, padded = torch.zeros(2, 3), torch.ones(2, 3), normal(2, 3, 9, 10)
+    ops = torch.ops.cyclegan
+    given = x.detach().clone()
+    for op, arguments in (
+        (ops.instance_norm_cpu.default, (x, w, w, given, 1e-5, "relu", 2, True)),
+        (ops.instance_norm_cpu.default, (x, None, None, None, 1e-5, "none", 0, False)),
+        (
+            ops.instance_norm_cpu_backward.default,
+            (given, padded, given, mean, rstd, None, None, 1e-5, "relu", 2, True),
+        ),
+    ):
+        tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+        assert set(torch.library.opcheck(op, arguments, test_utils=tests).values()) == {"SUCCESS"}
+
+
+def test_compiled_code_runs_them() -> None:
+    def call(x: Tensor) -> Tensor:
+        y: Tensor = instance_norm(x * 2, activation="relu", pad=1)
+        return y
+
+    seen: list[str] = []
+
+    def look(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    x = normal(1, 4, 6, 6)
+    torch._dynamo.reset()
+    compiled = torch.compile(call, fullgraph=True, backend=look)
+    assert torch.equal(compiled(x), call(x))
+    assert any("instance_norm_cpu" in name for name in seen)
+
+
+def test_an_export_has_none_of_them() -> None:
+    class Norm(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = instance_norm(x)
+            return y
+
+    program = torch.export.export(Norm(), (normal(1, 4, 6, 6),))
+    assert not [n for n in program.graph.nodes if "cyclegan" in str(n.target)]
+
+
+def compiler(folder: Path, does: str) -> Path:
+    """A program in place of the compiler, which notes its calls in ``calls``."""
+    program = folder / "compiler"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {folder}/calls\n{does}\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return program
+
+
+def test_they_are_compiled_once(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(compiler(tmp_path, 'exec g++ "$@"')))
+    for _ in range(2):
+        native.library.cache_clear()  # as in the next process
+        assert native.library() is not None
+    assert [path.suffix for path in fresh.iterdir()] == [".so"]
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [("-o" in call) for call in calls] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("does", "message"),
+    [
+        ("echo it is broken >&2; exit 1", "it is broken"),
+        ("exit 3", "status 3"),
+        ('case "$*" in *-o*) for last; do :; done; echo no library > "$last";; esac', "too short"),
+    ],
+)
+def test_without_them_everything_goes_on(
+    does: str,
+    message: str,
+    fresh: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("CXX", str(compiler(tmp_path, does)))
+    x = normal(1, 3, 4, 4)
+    with caplog.at_level(logging.WARNING):
+        found = instance_norm(x)
+        instance_norm(x)
+    assert torch.equal(
+        found,
+        norm_reference(x, None, None, 1e-5, "none", None, 0, False),  # type: ignore[arg-type]
+    )
+    (record,) = caplog.records
+    assert message in record.getMessage()
+    assert "instance_norm_cpu.cpp" in record.getMessage()
+
+
+def test_without_a_compiler_nothing_is_said(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not native.has_kernels(normal(1, 3, 4, 4))
+    assert not caplog.records
+
+
+MUTATIONS = {
+    "rounds down": ("+ 0x7fff + ((bits >> 16) & 1)", ""),
+    "repeats edges": ("std::abs(i - pad);", "std::abs(i - pad) - (i < pad);"),
+    "misses a corner": ("j < columns.count", "j < (i ? 1 : columns.count)"),
+    "misses the last row's images": ("n - 1 - pad <= i && i <= n - 2", "false"),
+    "unbiased variance": ("sums[c + k] / (h * w)", "sums[c + k] / (h * w - 1)"),
+    "no eps": (" + eps)", ")"),
+    "the mean of the first image": ("float *m = mean + i * c,", "float *m = mean,"),
+    "forgets a row": ("row = 0; row < s.h; ++row, partial", "row = 1; row < s.h; ++row, partial"),
+    "no activation in the gradient": ("> 0 ? d[k] : d[k] * slope", "> 0 ? d[k] : d[k]"),
+    "no first sum": ("(t1[k] + xhat", "(xhat"),
+    "no second sum": (" + xhat * t2[k]", ""),
+    "no gamma in the gradient": ("narrow(gamma[k] * r[k]", "narrow(r[k]"),
+    "forgets dz": ("if (dz) {", "if (false) {"),
+    "residual before the activation": (
+        "narrow((y > 0 ? y : y * slope) + wide(rp[k]))",
+        "narrow(y + wide(rp[k]) > 0 ? y + wide(rp[k]) : (y + wide(rp[k])) * slope)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mutation_is_noticed(
+    name: str, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = MUTATIONS[name]
+    source = native.SOURCE.read_text()
+    assert old in source
+    mutated = tmp_path / native.SOURCE.name
+    mutated.write_text(source.replace(old, new))
+    monkeypatch.setattr(native, "SOURCE", mutated)
+    monkeypatch.setattr(native, "FLAGS", ("-O0", *native.FLAGS[1:]))  # compiles faster
+    assert native.library() is not None
+    with pytest.raises(AssertionError):
+        list(map(check, CASES.values()))
