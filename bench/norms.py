@@ -1,10 +1,11 @@
-"""The fused operations on a CPU, where they are plain PyTorch, beside PyTorch's own operators.
+"""The fused operations on a CPU beside PyTorch's own operators.
 
     python -m bench.run kernels
 
-The kernels themselves run on a GPU alone: ``make gpu`` (``bench/kernels.py``).
+In bfloat16 they are C++ kernels, forward and backward; in float32 they are PyTorch's operators, and
+cost nothing but their call. The kernels of a GPU: ``make gpu`` (``bench/kernels.py``).
 
-N batch, C channels, H height, W width; activations are float32 (N, C, H, W), channels-last.
+N batch, C channels, H height, W width; activations are (N, C, H, W), channels-last.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,48 +15,97 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.suite import Comparison, Options
-from cyclegan.kernels import instance_norm
+from cyclegan.cpu import has_fast_bfloat16
+from cyclegan.kernels import instance_norm, native
 
 OURS, PYTORCH = "ours", "PyTorch's operators"
 CASES = ((64, 1), (128, 2), (256, 4))
 """Channels, and by what the frame's sides are divided there in the paper's generator."""
+PAD = 1
+Call = Callable[[Tensor], Tensor]
+RUNS: dict[str, Call] = {
+    PYTORCH: lambda x: F.pad(F.relu(F.instance_norm(x)), (PAD,) * 4, mode="reflect"),
+    OURS: lambda x: instance_norm(x, activation="relu", pad=PAD),
+}
+NEAR = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
+"""Relative distance from float64 in the L2 norm; more is a wrong result."""
 
 
 def comparisons(options: Options) -> Iterator[Comparison]:
-    """Norm, activation and padding in one, at the sizes they have inside a generator."""
+    """Norm, activation and padding in one, at the sizes they have inside a generator.
+
+    In bfloat16 only where that is the CPU's own: it is what training takes there.
+    """
     for channels, divided in CASES:
         height, width = (side // divided for side in options.sizes[0])
-        x = torch.randn(1, channels * options.width // 64, height, width)
-        yield _comparison(x.to(memory_format=torch.channels_last))
+        x = _given(channels * options.width // 64, height, width)
+        yield forward(x)
+        if has_fast_bfloat16() and native.available():
+            yield forward(x.bfloat16())
+            yield backward(x.bfloat16())
 
 
 def gate(options: Options) -> Iterator[Comparison]:
     """One case alone: enough for every change."""
     torch.manual_seed(0)
-    x = torch.randn(1, 2 * options.width, *options.sizes[0])
-    yield _comparison(x.to(memory_format=torch.channels_last))
+    yield forward(_given(2 * options.width, *options.sizes[0]))
 
 
-def _comparison(x: Tensor) -> Comparison:
-    runs: dict[str, Callable[[Tensor], Tensor]] = {
-        PYTORCH: lambda x: F.pad(F.relu(F.instance_norm(x)), (1, 1, 1, 1), mode="reflect"),
-        OURS: lambda x: instance_norm(x, activation="relu", pad=1),
-    }
-    exact = runs[PYTORCH](x)
-    error = float((runs[OURS](x) - exact).norm() / exact.norm())
-    assert error < 1e-5, f"instance norm is wrong: {error}"
+def forward(x: Tensor) -> Comparison:
+    """The group without gradients."""
+    exact = RUNS[PYTORCH](x.double())
+    for run in RUNS.values():
+        _check(run(x), exact)
 
-    def repeated(run: Callable[[Tensor], Tensor], count: int) -> None:
+    def repeated(run: Call, count: int) -> None:
         with torch.inference_mode():
             for _ in range(count):
                 run(x)
 
+    return _comparison("norm relu pad1", x, repeated)
+
+
+def backward(x: Tensor) -> Comparison:
+    """Its gradient alone, of one that lies as ``x`` does."""
+    n, c, h, w = x.shape
+    dy = _given(c, h + 2 * PAD, w + 2 * PAD).to(x.dtype).expand(n, -1, -1, -1)
+    graphs = {}
+    for run in RUNS.values():
+        given = x.clone(memory_format=torch.channels_last).requires_grad_()
+        graphs[run] = given, run(given)
+
+    def gradient(run: Call) -> Tensor:
+        given, y = graphs[run]
+        return torch.autograd.grad(y, given, dy, retain_graph=True)[0]
+
+    wide = x.double().requires_grad_()
+    (exact,) = torch.autograd.grad(RUNS[PYTORCH](wide), wide, dy.double())
+    _check(gradient(RUNS[OURS]), exact)  # PyTorch's is wrong for one image, channels last
+
+    def repeated(run: Call, count: int) -> None:
+        for _ in range(count):
+            gradient(run)
+
+    return _comparison("norm relu pad1, backward", x, repeated)
+
+
+def _given(channels: int, height: int, width: int) -> Tensor:
+    return torch.randn(1, channels, height, width).to(memory_format=torch.channels_last)
+
+
+def _check(found: Tensor, exact: Tensor) -> None:
+    error = float((found.double() - exact).norm() / exact.norm())
+    assert error < NEAR[found.dtype], f"instance norm is wrong: {error}"
+
+
+def _comparison(what: str, x: Tensor, repeated: Callable[[Call, int], None]) -> Comparison:
     shape = "x".join(map(str, x.shape))
+    dtype = "" if x.dtype == torch.float32 else f", {x.dtype}".replace("torch.", "")
     return Comparison(
-        name=f"norm relu pad1, {shape}",
+        name=f"{what}, {shape}{dtype}",
         candidates={
             name: lambda count, run=run: repeated(run, count)  # type: ignore[misc]
-            for name, run in runs.items()
+            for name, run in RUNS.items()
         },
         unit="calls",
         settings={"shape": shape, "threads": torch.get_num_threads()},

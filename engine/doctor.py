@@ -42,6 +42,8 @@ class Diagnosis:
     cores: int
     instruction_sets: tuple[str, ...]
     """Those of AMX, AVX512-BF16, AVX512 and AVX2 that the CPU has."""
+    cpu_kernels: str | None
+    """Whether our kernels for CPUs are there; None where this CPU has no use for them."""
     gpus: tuple[Gpu, ...]
     libraries: dict[str, str | None]
     """Versions; None for what is not installed."""
@@ -96,6 +98,7 @@ def diagnose() -> Diagnosis:
         cpu=cpu_model(),
         cores=cpu_cores(),
         instruction_sets=instruction_sets(),
+        cpu_kernels=_cpu_kernels() if libraries["torch"] else None,
         gpus=gpus,
         libraries=libraries,
         ffmpeg=_ffmpeg() if libraries["av"] else None,
@@ -117,6 +120,8 @@ def render(diagnosis: Diagnosis) -> "RenderableType":
     table.add_row("system", f"{diagnosis.system}, Python {diagnosis.python}")
     table.add_row("CPU", f"{diagnosis.cpu}, {diagnosis.cores} cores")
     table.add_row("instructions", ", ".join(diagnosis.instruction_sets) or "none that matter here")
+    if diagnosis.cpu_kernels:
+        table.add_row("CPU kernels", diagnosis.cpu_kernels)
     for gpu in diagnosis.gpus:
         table.add_row(
             "GPU",
@@ -153,6 +158,14 @@ def _advice(gpus: tuple[Gpu, ...], libraries: dict[str, str | None]) -> tuple[st
             "a CPU with AMX or AVX512-BF16 computes in bfloat16, several times as fast as this one"
         )
     return tuple(advice)
+
+
+def _cpu_kernels() -> str | None:
+    if not has_fast_bfloat16():
+        return None
+    from cyclegan.kernels import native
+
+    return native.why_missing() or "compiled, for bfloat16 under PyTorch"
 
 
 def _memory(gpu: Gpu) -> str:

@@ -13,6 +13,8 @@ before the second can normalise anything:
                                                                             residual wants it)
     in_bwd_dx      3 T     dx = gamma rstd (g - S1 / HW - x^ S2 / HW)
 
+On a CPU a kernel in C++ does the same in bfloat16 (``instance_norm_cpu.cpp``).
+
 Backward recomputes x^ and the activation's sign from x; it keeps x, mean and rstd alone.
 
 N batch, C channels, H height, W width.

@@ -72,25 +72,32 @@ def available() -> bool:
     return library() is not None
 
 
-@functools.cache
 def library() -> ctypes.CDLL | None:
-    """The kernels as functions of C; None, with a line in the log, where they cannot be made."""
+    """The kernels as functions of C, if they are there."""
+    return _made()[0]
+
+
+def why_missing() -> str | None:
+    """Why the kernels are not there, or None."""
+    return _made()[1]
+
+
+@functools.cache
+def _made() -> tuple[ctypes.CDLL | None, str | None]:
     compiler = _compiler()
     if compiler is None:
-        return None
+        return None, "no C++ compiler: install g++"
     try:
         loaded = ctypes.CDLL(str(_compiled(compiler)))
         for name, types in SIGNATURES.items():
             function = getattr(loaded, name)
             function.argtypes, function.restype = types, None
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        printed = getattr(error, "stderr", None) or str(error)
-        _log.warning(
-            "%s could not be compiled with %s, going on without it: %s",
-            SOURCE.name, compiler, printed.strip().splitlines()[0],
-        )  # fmt: skip
-        return None
-    return loaded
+        printed = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
+        reason = f"{SOURCE.name} could not be compiled with {compiler}: {printed}"
+        _log.warning("%s; going on without it", reason)
+        return None, reason
+    return loaded, None
 
 
 def _compiler() -> str | None:
