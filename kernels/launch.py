@@ -1,7 +1,7 @@
 """Where kernels run, and with which block sizes.
 
-Triton is optional: without it, and on a CPU, every operation here is its plain PyTorch reference, but
-for what :mod:`cyclegan.kernels.native` has.
+Triton is optional: without it, and on a CPU, every operation here is its plain PyTorch reference,
+but for what :mod:`cyclegan.kernels.native` has.
 
 Block sizes are a checked-in table, not an autotuner's: the first frame of a stream must not wait
 for a search, and two runs must launch the same code. ``blocks.json`` holds what a search on a real

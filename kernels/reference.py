@@ -1,4 +1,4 @@
-"""Every operation in plain PyTorch: what runs without kernels, and what the kernels must agree with.
+"""Every operation in plain PyTorch: what runs without kernels, and what they must agree with.
 
 N batch, C channels, H height, W width. Half precision is computed in float32, float64 in float64.
 ``norm_reference`` is made of PyTorch's own operators and is what exports see; the others spell out
