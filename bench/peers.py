@@ -22,6 +22,7 @@ from bench.generators import new_generator
 from bench.limits import frame_work
 from bench.peer import Given, Peer, Ready, again, needs
 from bench.suite import Comparison, Options
+from bench.switches import without_kernels
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.parity import compare
@@ -42,7 +43,7 @@ EQUAL_DB = 100.0
 def in_pytorch(
     dtype: torch.dtype, mode: str | None = None, backend: str = "inductor"
 ) -> Callable[[Given], Ready]:
-    """PyTorch itself, channels-last; eager, or under torch.compile in ``mode``.
+    """PyTorch itself, channels-last, without our kernels; eager, or torch.compile in ``mode``.
 
     A ``backend`` other than PyTorch's own is a module that registers itself when it is imported.
     """
@@ -57,7 +58,7 @@ def in_pytorch(
         batch = torch.from_numpy(given.frames)
 
         def once() -> Frames:
-            with torch.inference_mode():
+            with without_kernels(), torch.inference_mode():
                 frames: Frames = module(batch.to(device())).cpu().numpy()
                 return frames
 
@@ -159,6 +160,7 @@ PEERS = {
     "torch.compile max-autotune, bfloat16": Peer(
         open=in_pytorch(torch.bfloat16, "max-autotune"), missing=compiler_missing
     ),
+    "cyclegan-engine, PyTorch": Peer(open=in_ours("torch")),
     "VapourSynth, vs-mlrt OpenVINO": Peer(
         open=vapoursynth_peer.in_vapoursynth("ov", openvino_precision),
         missing=vapoursynth_peer.missing("ov"),

@@ -40,7 +40,8 @@ class Stem(Conv):
         return y
 
     def prepare(self) -> None:
-        self.weight = nn.Parameter(with_zero_channels(self.weight))
+        if launch.has_kernels(self.weight):
+            self.weight = nn.Parameter(with_zero_channels(self.weight))
 
 
 class Head(nn.Conv2d):
@@ -49,13 +50,17 @@ class Head(nn.Conv2d):
     prepared: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (launch.has_kernels(x) or native.in_bfloat16(x)):
+        if not self._goes_in_blocks(x):
             return super().forward(x)
         block = BLOCKS[x.device.type]
         return conv_in_blocks(x, *(self.prepared or self._for_blocks(block)), block)
 
     def prepare(self) -> None:
-        self.prepared = self._for_blocks(BLOCKS[self.weight.device.type])
+        if self._goes_in_blocks(self.weight):
+            self.prepared = self._for_blocks(BLOCKS[self.weight.device.type])
+
+    def _goes_in_blocks(self, x: Tensor) -> bool:
+        return launch.has_kernels(x) or native.in_bfloat16(x)
 
     def _for_blocks(self, block: Block) -> tuple[Tensor, Tensor]:
         assert self.bias is not None
@@ -256,11 +261,10 @@ def discriminator_from_config(config: DiscriminatorConfig) -> Discriminator:
 
 
 def prepare_for_inference(generator: Generator) -> None:
-    """Makes once what forward makes of the weights each time, where ``generator`` is on a GPU.
-
-    It stays there, in its dtype, and its weights must not change any more.
+    """Makes once what forward makes of the weights each time, on the device and in the dtype that
+    ``generator`` has now. It keeps both, and its weights must not change any more.
     """
-    if isinstance(generator, ResnetGenerator) and launch.has_kernels(generator.head.weight):
+    if isinstance(generator, ResnetGenerator):
         with torch.no_grad():
             generator.stem.prepare()
             generator.head.prepare()

@@ -153,42 +153,21 @@ def choose(
     Raises VideoError for an encoder that this FFmpeg or machine does not have, that takes no
     quality, or that cannot be lossless.
     """
-    import av
-
     name = _encoder_name(encoding, container, suffix)
-    if name in NVENC and (reason := why_no_encoder(name, *size)):
-        raise VideoError(f"{name} cannot be used here: {reason}; take libx264, libx265, libsvtav1")
-    even = size[0] % 2 == size[1] % 2 == 0
-    try:
-        codec = av.Codec(name, "w")
-    except av.codec.codec.UnknownCodecError as error:
-        raise VideoError(
-            f"this FFmpeg has no encoder {name!r}; use libx264, or another of those that "
-            "`python -m av --codecs` lists"
-        ) from error
+    codec = _codec(name, size)
     known = ENCODERS.get(name, Encoder())
-    formats = [entry.name for entry in codec.video_formats or ()]
     options = dict(known.options) | (dict(known.live) if live else {})
     bits = bits_of(source_format)
     if depth == 16:
         bits = max(bits, 10)
     if encoding.lossless:
-        if known.lossless is None:
-            raise VideoError(
-                f"{name} in {container} files cannot be lossless; .mkv takes ffv1, .mp4 and .mov "
-                "take libx264rgb"
-            )
-        pixel_format, more = known.lossless
-        if bits > 8 and depth != 8:
-            pixel_format = known.lossless_deep or pixel_format
-        return _chosen(name, codec, options | dict(more), pixel_format)
-    if encoding.quality is not None and known.quality is None:
-        raise VideoError(f"{name} has no quality to set; leave it out")
-    if known.quality is not None:
-        option, default = known.quality
-        options[option] = str(default if encoding.quality is None else encoding.quality)
+        more, pixel_format = _without_loss(name, container, deep=bits > 8 and depth != 8)
+        return _chosen(name, codec, options | more, pixel_format)
+    options |= _of_quality(name, encoding.quality)
+    formats = [entry.name for entry in codec.video_formats or ()]
     pixel_format = encoding.pixel_format
     if pixel_format == "auto":
+        even = size[0] % 2 == size[1] % 2 == 0
         pixel_format = _pixel_format(name, formats, source_format, bits, even)
     elif formats and pixel_format not in formats:
         raise VideoError(f"{name} takes no {pixel_format}; it takes {', '.join(formats)}")
@@ -206,6 +185,44 @@ def choose(
 def holds(container: str, listed: set[str], names: set[str]) -> bool:
     """Whether ``container``, whose muxer lists these codecs, can hold one of ``names``."""
     return container == "null" or bool(names & (listed | _ALSO_HOLD.get(container, frozenset())))
+
+
+def _codec(name: str, size: tuple[int, int]) -> Any:
+    """FFmpeg's encoder of that name, which works here for frames of this width and height."""
+    import av
+
+    if name in NVENC and (reason := why_no_encoder(name, *size)):
+        raise VideoError(f"{name} cannot be used here: {reason}; take libx264, libx265, libsvtav1")
+    try:
+        return av.Codec(name, "w")
+    except av.codec.codec.UnknownCodecError as error:
+        raise VideoError(
+            f"this FFmpeg has no encoder {name!r}; use libx264, or another of those that "
+            "`python -m av --codecs` lists"
+        ) from error
+
+
+def _without_loss(name: str, container: str, *, deep: bool) -> tuple[dict[str, str], str]:
+    """Options and pixel format; ``deep`` for frames of more than 8 bits."""
+    known = ENCODERS.get(name, Encoder())
+    if known.lossless is None:
+        raise VideoError(
+            f"{name} in {container} files cannot be lossless; .mkv takes ffv1, .mp4 and .mov "
+            "take libx264rgb"
+        )
+    pixel_format, options = known.lossless
+    return dict(options), (deep and known.lossless_deep) or pixel_format
+
+
+def _of_quality(name: str, asked: int | None) -> dict[str, str]:
+    """The option that sets the quality, where the encoder has one."""
+    quality = ENCODERS.get(name, Encoder()).quality
+    if quality is None:
+        if asked is not None:
+            raise VideoError(f"{name} has no quality to set; leave it out")
+        return {}
+    option, default = quality
+    return {option: str(default if asked is None else asked)}
 
 
 def _chosen(name: str, codec: Any, options: dict[str, str], pixel_format: str) -> Chosen:
