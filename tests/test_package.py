@@ -51,6 +51,7 @@ def test_wheel_holds_every_module(wheel):
                 continue  # no module: the C library's
             assert f"{prefix}/{relative}" in wheel
     assert "cyclegan/py.typed" in wheel
+    assert "cyclegan/kernels/instance_norm_cpu.cpp" in wheel  # compiled where it is needed
 
 
 def test_wheel_holds_the_shipped_model_and_the_report_template(wheel):
