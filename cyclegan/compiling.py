@@ -44,17 +44,23 @@ class CompiledPhase:
 
 
 def worth_compiling(
-    compile: Compile, *, device: str, steps: int, minutes: float | None, one_size: bool
+    compile: Compile,
+    *,
+    device: str,
+    steps: int,
+    minutes: float | None,
+    one_size: bool,
+    native: bool,
 ) -> bool:
     """Whether a run of so many steps, or minutes, shall be compiled.
 
     ``auto`` does where it pays: in long runs whose pictures are all of ``one_size``, on a machine
-    with a compiler.
+    with a compiler. Steps whose norms are ``native`` kernels of the CPU gain next to nothing.
     """
     if compile != "auto":
         return compile != "off"
     long = steps >= LEAST_STEPS if minutes is None else minutes >= LEAST_MINUTES
-    return long and one_size and _has_compiler(device)
+    return long and one_size and not native and _has_compiler(device)
 
 
 def worth_replaying(compile: Compile, *, device: str, processes: int) -> bool:

@@ -22,6 +22,7 @@ from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.distributed import ALONE, World
 from cyclegan.errors import DataError
 from cyclegan.image_pool import ImagePool
+from cyclegan.kernels import native
 from cyclegan.networks import discriminator_from_config, generator_from_config, initialise
 from cyclegan.phases import GENERATOR_LOSSES, Images, Losses, Made, Phases
 
@@ -168,6 +169,12 @@ class CycleGAN:
         fake_a = self.phases.run(ba, real_b)
         rec_b = self.phases.run(ab, fake_a)
         return Images(fake_b=fake_b, rec_a=rec_a, fake_a=fake_a, rec_b=rec_b)
+
+    @property
+    def has_native_norms(self) -> bool:
+        """Whether norms run as kernels compiled for this CPU."""
+        on_cpu = self.device.type == "cpu" and self.dtype == torch.bfloat16
+        return on_cpu and self.config.generator.norm == "instance" and native.available()
 
     @property
     def learning_rate(self) -> float:

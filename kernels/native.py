@@ -69,7 +69,7 @@ def in_bfloat16(x: Tensor) -> bool:
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def available() -> bool:
     """Whether the kernels are there; compiles them, the first time."""
-    return library() is not None
+    return ON and library() is not None
 
 
 def library() -> ctypes.CDLL | None:
@@ -84,6 +84,8 @@ def why_missing() -> str | None:
 
 @functools.cache
 def _made() -> tuple[ctypes.CDLL | None, str | None]:
+    if sys.platform != "linux":
+        return None, "for Linux only"
     compiler = _compiler()
     if compiler is None:
         return None, "no C++ compiler: install g++"

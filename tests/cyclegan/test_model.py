@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import pytest
 import torch
@@ -266,6 +267,19 @@ def test_auto_is_bfloat16_where_the_cpu_computes_in_it(flags, dtype, monkeypatch
     assert CycleGAN(CycleGANConfig(**TINY)).dtype == dtype
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiles kernels")
+@pytest.mark.parametrize(
+    ("config", "has"),
+    [
+        ({"precision": "bfloat16"}, True),
+        ({"precision": "float32"}, False),
+        ({"precision": "bfloat16", "generator": ResnetConfig(width=4, norm="batch")}, False),
+    ],
+)
+def test_norms_are_kernels_of_the_cpu_in_bfloat16(config, has):
+    assert CycleGAN(CycleGANConfig(**{**TINY, **config})).has_native_norms == has
+
+
 @pytest.mark.parametrize(
     ("how", "compiles"),
     [
@@ -276,11 +290,13 @@ def test_auto_is_bfloat16_where_the_cpu_computes_in_it(flags, dtype, monkeypatch
         ({"compile": "auto", "minutes": 60.0}, True),
         ({"compile": "auto", "steps": 1000}, False),
         ({"compile": "auto", "one_size": False}, False),
+        ({"compile": "auto", "native": True}, False),
+        ({"compile": "on", "native": True}, True),
     ],
 )
 def test_only_long_runs_pay_for_a_compiler(how, compiles, monkeypatch):
     monkeypatch.setattr(compiling, "_has_compiler", lambda device: True)
-    usual = {"device": "cpu", "steps": 100_000, "minutes": None, "one_size": True}
+    usual = {"device": "cpu", "steps": 100_000, "minutes": None, "one_size": True, "native": False}
     assert compiling.worth_compiling(**{**usual, **how}) == compiles
     monkeypatch.setattr(compiling, "_has_compiler", lambda device: False)
     assert compiling.worth_compiling(**{**usual, **how}) == (how["compile"] == "on")
