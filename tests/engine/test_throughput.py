@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from cyclegan.cli import main
 from cyclegan.engine import int8, throughput, throughput_report
 from cyclegan.engine.runners import BACKENDS, Backend
 from cyclegan.engine.throughput import AS_FAST, Absent, Speed, measure, recommend, sample_frames
+from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError
 
 
@@ -37,8 +38,40 @@ def test_every_backend_at_every_batch_size(results: list[Speed | Absent]) -> Non
         assert speed.frames_per_second > 0
         assert speed.psnr_db is not None
         assert speed.psnr_db > (20 if speed.precision == "int8" else 30)
-    # Alone, a batch takes its latency; a stream overlaps batches, and noise is no factor of ten.
-    assert all(s.frames_per_second > 100 * s.batch / s.latency_p50_ms for s in speeds)
+
+
+class Clockwork:
+    """A translator by a clock of its own: 10 ms a frame alone, 4 ms a frame in a stream."""
+
+    slots, backend, description = 2, "clockwork", "brass"
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        self.now += 0.010 * len(frames)
+        return frames
+
+    def submit(self, frames: np.ndarray) -> np.ndarray:
+        return frames
+
+    def collect(self, ticket: np.ndarray) -> np.ndarray:
+        self.now += 0.004 * len(ticket)
+        return ticket
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_latencies_are_of_batches_and_rates_of_frames(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Clockwork()
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: engine.now)
+    found = throughput._speed(cast(Translator, engine), "auto", sample_frames(batch, 8, 8), 1, 40)
+    assert found.latency_p50_ms == pytest.approx(10 * batch)
+    assert found.latency_p95_ms == pytest.approx(10 * batch)
+    assert found.frames_per_second == pytest.approx(250)
+    assert found.spread == pytest.approx(1)
+    assert (found.batch, found.engine) == (batch, "brass")
 
 
 def speed(rate: float, latency: float, batch: int = 1, **changes: Any) -> Speed:

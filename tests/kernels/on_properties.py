@@ -107,13 +107,13 @@ def test_layouts_agree(data: st.DataObject, height: int, width: int, channels: i
 @given(value=st.floats(-1e3, 1e3, width=32), height=sides, width=sides, layout=layouts)
 @settings(max_examples=6, deadline=None)
 def test_constant_channels_vanish(value: float, height: int, width: int, layout: str) -> None:
-    """But for what float32 leaves of their mean, times 1 / sqrt(eps)."""
+    """But for what float32 leaves of their mean in up to 16 roundings, times 1 / sqrt(eps)."""
     x = torch.full((1, 2, height, width), value, device=DEVICE)
     if layout == "nhwc":
         x = x.contiguous(memory_format=torch.channels_last)
     with blocks():
         z = instance_norm(x, eps=1e-5)
-    assert z.abs().max() <= 2e-7 * abs(value) / 1e-5**0.5
+    assert z.abs().max() <= 16 * 2**-24 * abs(value) / 1e-5**0.5
 
 
 @given(
