@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from cyclegan.errors import TensorError
+from cyclegan.kernels import analysis
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -169,7 +170,10 @@ def wrap_triton(kernel: Any) -> Any:
 
     PyTorch before 2.13 refuses kernels in the interpreter, which no compiler sees.
     """
-    return kernel if INTERPRETED else torch.library.wrap_triton(kernel)
+    if INTERPRETED:
+        return kernel
+    analysis.remember()
+    return torch.library.wrap_triton(kernel)
 
 
 def device_guard(x: Tensor) -> AbstractContextManager[object]:

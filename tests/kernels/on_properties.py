@@ -129,13 +129,13 @@ def test_constant_channels_vanish(value: float, height: int, width: int, layout:
     eps=st.sampled_from([1e-5, 0.5]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=10, deadline=None, derandomize=True)  # a sign near 0 may fall either way
+@settings(max_examples=16, deadline=None, derandomize=True)  # a sign near 0 may fall either way
 def test_any_picture_agrees_with_float64(
     channels: int, height: int, width: int, dtype: torch.dtype, layout: str, activation: str,
     flags: tuple[bool, bool, bool], pad: int, shifted: bool, eps: float, seed: int,
 ) -> None:  # fmt: skip
     pixels = height * width
-    assume(channels * pixels <= 1 << 13)
+    assume(channels * pixels <= 1 << 12)
     assume(pad < min(height, width))
     assume(pixels >= 49 or not shifted)
     torch.manual_seed(seed)

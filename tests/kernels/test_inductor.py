@@ -40,6 +40,8 @@ class Compiled:
         """Tensors that are copied before a kernel writes to them."""
         self.filled: list[str] = []
         """Loops that only write: memory that did not need to be initialised."""
+        self.analysed = 0
+        """Kernels that Triton translated to see what they write."""
 
     def look(self, graph: torch.fx.Graph) -> None:
         from torch._higher_order_ops.triton_kernel_wrap import kernel_side_table
@@ -66,7 +68,9 @@ def _like(output: Any) -> torch.Tensor | None:
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Compiled]:
     import torch._inductor.config as inductor
+    import torch._inductor.cpu_vec_isa as cpu
     import torch._inductor.fx_passes.post_grad as post_grad
+    from torch._higher_order_ops import triton_kernel_wrap
     from torch._inductor.graph import GraphLowering
     from triton.backends.compiler import GPUTarget
 
@@ -80,6 +84,13 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Compile
         found.look(graph)
         return decompose(graph)
 
+    generate = triton_kernel_wrap.generate_ttir
+
+    def counted(*arguments: Any) -> Any:
+        found.analysed += 1
+        return generate(*arguments)
+
+    monkeypatch.setattr(triton_kernel_wrap, "generate_ttir", counted)
     monkeypatch.setattr(post_grad, "decompose_triton_kernel_wrapper_functional", looked_at)
 
     def read_instead(self: GraphLowering) -> Any:
@@ -90,6 +101,8 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Compile
         return SimpleNamespace(call=lambda inputs: made, __file__=self.cache_path)
 
     monkeypatch.setattr(GraphLowering, "compile_to_module", read_instead)
+    # Nothing is run here, so no compiler need be asked what this CPU has.
+    monkeypatch.setattr(cpu, "valid_vec_isa_list", list)
     target = GPUTarget("cuda", 90, 32)
     driver = SimpleNamespace(
         get_current_target=lambda: target, get_current_device=lambda: 0,
@@ -127,4 +140,5 @@ def test_nothing_is_copied_or_filled_around_the_kernels_of_a_step(compiled: Comp
     # Three calls of a generator, four of a discriminator.
     assert kernels["in_stats"] == kernels["in_apply"] == 3 * 7 + 4 * 1
     assert kernels["in_bwd_reduce"] == kernels["in_bwd_dx"] == 3 * 7 + 4 * 1
+    assert 0 < compiled.analysed < kernels.total(), "without memory three to four times a launch"
     assert compiled.copied == compiled.filled == []
