@@ -105,11 +105,11 @@ def test_an_interrupt_while_the_last_stage_ends_waits_for_it() -> None:
 
 def test_time_is_charged_to_the_stage_that_takes_it() -> None:
     seconds = run_pipeline(range(20), list, lambda n: time.sleep(0.01), capacity=2)
-    assert seconds.blocked > 3 * max(seconds.working, seconds.starved)
+    assert seconds.blocked > 10 * max(seconds.working, seconds.starved)
     seconds = run_pipeline(
         range(20), lambda items: [time.sleep(0.01) for _ in items], lambda n: None, capacity=2
     )
-    assert seconds.working > 3 * max(seconds.blocked, seconds.starved)
+    assert seconds.working > 10 * max(seconds.blocked, seconds.starved)
 
     def slowly() -> Iterator[int]:
         for n in range(20):
@@ -118,7 +118,7 @@ def test_time_is_charged_to_the_stage_that_takes_it() -> None:
 
     seconds = run_pipeline(slowly(), list, lambda n: None, capacity=2)
     assert seconds.making >= 0.2
-    assert seconds.starved > 3 * max(seconds.blocked, seconds.working)
+    assert seconds.starved > 10 * max(seconds.blocked, seconds.working)
 
 
 def test_batches_form_behind_a_slow_stage_and_never_delay_the_first_item() -> None:

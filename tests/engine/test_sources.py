@@ -376,8 +376,7 @@ def test_live_keeps_up_at_a_rate_that_the_engine_sustains(tmp_path: Path) -> Non
         begin = time.perf_counter()
         stats = translate_video(source, "/dev/null", translator, VideoOptions(live=True))
     assert time.perf_counter() - begin > 1.0, "a file is played at its own speed"
-    assert stats.frames + stats.dropped == 12
-    assert stats.dropped <= 2, "none, but for a machine that stalls"
+    assert (stats.frames, stats.dropped) == (12, 0)
     assert stats.latency is not None
     assert stats.latency.p95 < 250
 
