@@ -1,9 +1,8 @@
 """PyTorch's analysis of our kernels, made once for each kind of call.
 
 At every launch in a graph, and in each of its passes, torch.compile asks which tensors a kernel
-writes, and Triton translates the kernel anew for the answer: in the training step of the paper's
-networks more than a thousand times, most of what there is to do before any GPU code is compiled.
-The answer depends on the kernel, on dtypes and on numbers alone.
+writes, and Triton translates the kernel anew for the answer, although a network launches the same
+few kinds of calls all over. The answer depends on the kernel, on dtypes and on numbers alone.
 """
 
 import functools
