@@ -43,7 +43,7 @@ class Diagnosis:
     instruction_sets: tuple[str, ...]
     """Those of AMX, AVX512-BF16, AVX512 and AVX2 that the CPU has."""
     cpu_kernels: str | None
-    """Whether our kernels for CPUs are there; None where this CPU has no use for them."""
+    """Whether our kernels for CPUs are there; None without PyTorch, which runs them."""
     gpus: tuple[Gpu, ...]
     libraries: dict[str, str | None]
     """Versions; None for what is not installed."""
@@ -161,11 +161,9 @@ def _advice(gpus: tuple[Gpu, ...], libraries: dict[str, str | None]) -> tuple[st
 
 
 def _cpu_kernels() -> str | None:
-    if not has_fast_bfloat16():
-        return None
     from cyclegan.kernels import native
 
-    return native.why_missing() or "compiled, for bfloat16 under PyTorch"
+    return native.why_missing() or "compiled, for PyTorch"
 
 
 def _memory(gpu: Gpu) -> str:

@@ -67,7 +67,7 @@ def instance_norm(
         raise TensorError(f"eps is {eps}; expected a number from 0 up")
     if launch.has_kernels(x):
         operator = instance_norm_op
-    elif native.has_kernels(x):
+    elif native.has_norm_kernels(x):
         operator = instance_norm_cpu.instance_norm_op
     else:
         return norm_reference(x, weight, bias, eps, activation, residual, pad, unpadded)

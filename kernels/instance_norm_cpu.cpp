@@ -1,4 +1,5 @@
-// Instance norm with what follows it, forward and backward, for a CPU: bfloat16, channels last.
+// Instance norm with what follows it, forward and backward, for a CPU: bfloat16 or float32, channels
+// last.
 //
 // The same two passes as on a GPU, image by image, so that the second finds in the cache what the
 // first has read. Threads share the rows of an image. Every row leaves sums of its own, which are
@@ -10,29 +11,12 @@
 // for relu. work: (H, 2, C) of anybody's.
 
 #include <cmath>
-#include <cstdint>
 #include <cstring>
 #include <vector>
 
+#include "vectors_cpu.h"
+
 namespace {
-
-using bfloat16 = std::uint16_t;
-using Index = std::int64_t;
-
-inline float wide(bfloat16 x) {
-  const std::uint32_t bits = static_cast<std::uint32_t>(x) << 16;
-  float y;
-  std::memcpy(&y, &bits, sizeof y);
-  return y;
-}
-
-// To the nearest, halves to even; NaN stays NaN.
-inline bfloat16 narrow(float x) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  const std::uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  return static_cast<bfloat16>(x != x ? 0x7fc0u : rounded);
-}
 
 struct Shape {
   Index n, c, h, w, pad;
@@ -59,7 +43,8 @@ struct Images {
 
 // Sums of x - first and its square over a row, first being the image's first pixel: no digits are
 // lost where the mean is large.
-void row_moments(const bfloat16* x, const bfloat16* first, float* sum, float* square, Index w,
+template <class Number>
+void row_moments(const Number* x, const Number* first, float* sum, float* square, Index w,
                  Index c) {
   std::memset(sum, 0, c * sizeof *sum);
   std::memset(square, 0, c * sizeof *square);
@@ -73,7 +58,8 @@ void row_moments(const bfloat16* x, const bfloat16* first, float* sum, float* sq
 }
 
 // dy of one pixel: what dz has there, and the gradients of all that shows it.
-void gradient(float* dy, const bfloat16* dz, const bfloat16* dpadded, const Images& rows,
+template <class Number>
+void gradient(float* dy, const Number* dz, const Number* dpadded, const Images& rows,
               const Images& columns, const Shape& s) {
   if (dz) {
     for (Index k = 0; k < s.c; ++k) dy[k] = wide(dz[k]);
@@ -83,7 +69,7 @@ void gradient(float* dy, const bfloat16* dz, const bfloat16* dpadded, const Imag
   if (!dpadded) return;
   for (int i = 0; i < rows.count; ++i) {
     for (int j = 0; j < columns.count; ++j) {
-      const bfloat16* from = dpadded + (rows.at[i] * s.columns() + columns.at[j]) * s.c;
+      const Number* from = dpadded + (rows.at[i] * s.columns() + columns.at[j]) * s.c;
       for (Index k = 0; k < s.c; ++k) dy[k] += wide(from[k]);
     }
   }
@@ -97,20 +83,17 @@ void merge(const float* partial, double* sums, const Shape& s) {
   }
 }
 
-}  // namespace
-
-extern "C" {
-
 // residual, and z or padded, may be null. mean and rstd: (N, C).
-void norm_forward(const bfloat16* x, const float* gamma, const float* beta,
-                  const bfloat16* residual, bfloat16* z, bfloat16* padded, float* mean, float* rstd,
+template <class Number>
+void norm_forward(const Number* x, const float* gamma, const float* beta,
+                  const Number* residual, Number* z, Number* padded, float* mean, float* rstd,
                   float* work, Index n, Index c, Index h, Index w, Index pad, float eps,
                   float slope) {
   const Shape s{n, c, h, w, pad};
   const Index image = h * w * c, around = s.rows() * s.columns() * c;
 #pragma omp parallel
   for (Index i = 0; i < n; ++i) {
-    const bfloat16 *xi = x + i * image, *ri = residual ? residual + i * image : nullptr;
+    const Number *xi = x + i * image, *ri = residual ? residual + i * image : nullptr;
     float *m = mean + i * c, *r = rstd + i * c;
 #pragma omp for
     for (Index row = 0; row < h; ++row) {
@@ -134,19 +117,19 @@ void norm_forward(const bfloat16* x, const float* gamma, const float* beta,
       const bool inside = pad <= row && row < pad + h;
       for (Index column = 0; column < s.columns(); ++column) {
         const Index at = (from * w + mirrored(column, w, pad)) * c;
-        const bfloat16 *xp = xi + at, *rp = ri ? ri + at : nullptr;
-        bfloat16* zp = z && inside && pad <= column && column < pad + w ? z + i * image + at : nullptr;
-        bfloat16* pp = padded ? padded + i * around + (row * s.columns() + column) * c : zp;
+        const Number *xp = xi + at, *rp = ri ? ri + at : nullptr;
+        Number* zp = z && inside && pad <= column && column < pad + w ? z + i * image + at : nullptr;
+        Number* pp = padded ? padded + i * around + (row * s.columns() + column) * c : zp;
         if (!pp) continue;
         if (rp) {
           for (Index k = 0; k < c; ++k) {
             const float y = (wide(xp[k]) - m[k]) * r[k] * gamma[k] + beta[k];
-            pp[k] = narrow((y > 0 ? y : y * slope) + wide(rp[k]));
+            set(pp[k], (y > 0 ? y : y * slope) + wide(rp[k]));
           }
         } else {
           for (Index k = 0; k < c; ++k) {
             const float y = (wide(xp[k]) - m[k]) * r[k] * gamma[k] + beta[k];
-            pp[k] = narrow(y > 0 ? y : y * slope);
+            set(pp[k], y > 0 ? y : y * slope);
           }
         }
         if (zp && zp != pp) std::memcpy(zp, pp, c * sizeof *zp);
@@ -157,9 +140,10 @@ void norm_forward(const bfloat16* x, const float* gamma, const float* beta,
 
 // dz or dpadded may be null, and dy, which takes the whole gradient of z. sums, of g and of g x^:
 // (N, 2, C).
-void norm_backward(const bfloat16* dz, const bfloat16* dpadded, const bfloat16* x,
+template <class Number>
+void norm_backward(const Number* dz, const Number* dpadded, const Number* x,
                    const float* mean, const float* rstd, const float* gamma, const float* beta,
-                   bfloat16* dx, bfloat16* dy, float* sums, float* work, Index n, Index c, Index h,
+                   Number* dx, Number* dy, float* sums, float* work, Index n, Index c, Index h,
                    Index w, Index pad, float slope) {
   const Shape s{n, c, h, w, pad};
   const Index image = h * w * c, around = s.rows() * s.columns() * c;
@@ -169,7 +153,7 @@ void norm_backward(const bfloat16* dz, const bfloat16* dpadded, const bfloat16* 
     float* d = here.data();
     for (Index i = 0; i < n; ++i) {
       const float *m = mean + i * c, *r = rstd + i * c;
-      const bfloat16* pi = dpadded ? dpadded + i * around : nullptr;
+      const Number* pi = dpadded ? dpadded + i * around : nullptr;
 #pragma omp for
       for (Index row = 0; row < h; ++row) {
         float *s1 = work + row * 2 * c, *s2 = s1 + c;
@@ -185,7 +169,7 @@ void norm_backward(const bfloat16* dz, const bfloat16* dpadded, const bfloat16* 
             s2[k] += g * xhat;
           }
           if (dy) {
-            for (Index k = 0; k < c; ++k) dy[at + k] = narrow(d[k]);
+            for (Index k = 0; k < c; ++k) set(dy[at + k], d[k]);
           }
         }
       }
@@ -210,7 +194,7 @@ void norm_backward(const bfloat16* dz, const bfloat16* dpadded, const bfloat16* 
           for (Index k = 0; k < c; ++k) {
             const float xhat = (wide(x[at + k]) - m[k]) * r[k];
             const float g = xhat * gamma[k] + beta[k] > 0 ? d[k] : d[k] * slope;
-            dx[at + k] = narrow(gamma[k] * r[k] * (g - share * (t1[k] + xhat * t2[k])));
+            set(dx[at + k], gamma[k] * r[k] * (g - share * (t1[k] + xhat * t2[k])));
           }
         }
       }
@@ -218,4 +202,23 @@ void norm_backward(const bfloat16* dz, const bfloat16* dpadded, const bfloat16* 
   }
 }
 
-}  // extern "C"
+}  // namespace
+
+#define NORM(kind, Number)                                                                        \
+  extern "C" void norm_forward_##kind(                                                            \
+      const Number* x, const float* gamma, const float* beta, const Number* residual, Number* z,  \
+      Number* padded, float* mean, float* rstd, float* work, Index n, Index c, Index h, Index w,  \
+      Index pad, float eps, float slope) {                                                        \
+    norm_forward(x, gamma, beta, residual, z, padded, mean, rstd, work, n, c, h, w, pad, eps,     \
+                 slope);                                                                          \
+  }                                                                                               \
+  extern "C" void norm_backward_##kind(                                                           \
+      const Number* dz, const Number* dpadded, const Number* x, const float* mean,                \
+      const float* rstd, const float* gamma, const float* beta, Number* dx, Number* dy,           \
+      float* sums, float* work, Index n, Index c, Index h, Index w, Index pad, float slope) {     \
+    norm_backward(dz, dpadded, x, mean, rstd, gamma, beta, dx, dy, sums, work, n, c, h, w, pad,   \
+                  slope);                                                                         \
+  }
+
+NORM(bfloat16, bfloat16)
+NORM(float32, float)

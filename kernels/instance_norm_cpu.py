@@ -1,6 +1,7 @@
-"""Instance norm in bfloat16 on a CPU, by the C++ kernels beside this file, as registered operators.
+"""Instance norm on a CPU, by the C++ kernels beside this file, as registered operators.
 
-Signatures and results are those of ``instance_norm_ops.py``; activations are channels last.
+Signatures and results are those of ``instance_norm_ops.py``; activations are channels
+last, bfloat16 or float32.
 """
 
 import torch
@@ -28,7 +29,7 @@ def instance_norm_op(
     """(z, padded z, mean (N, C), rstd (N, C)); a z that is not asked for is empty."""
     z, padded, mean, rstd = _forward_results(x, pad, unpadded)
     if x.numel():
-        kept = [_last(x), *_affine(x, weight, bias), None if residual is None else _last(residual)]
+        kept = [_last(x, x), *_affine(x, weight, bias), _last(residual, x)]
         _run(
             "norm_forward",
             [*kept, z if unpadded or not pad else None, padded if pad else None, mean, rstd],
@@ -55,8 +56,7 @@ def instance_norm_backward_op(
     dx, sums, dy = _backward_results(x, whole)
     if not x.numel():
         return dx, sums.zero_(), dy
-    given = [None if t is None else _last(t) for t in (dz, dpadded)]
-    kept = [*given, _last(x), mean, rstd, *_affine(x, weight, bias)]
+    kept = [_last(dz, x), _last(dpadded, x), _last(x, x), mean, rstd, *_affine(x, weight, bias)]
     _run("norm_backward", [*kept, dx, dy if whole else None, sums], x, pad, SLOPES[activation])
     return dx, sums, dy
 
@@ -75,9 +75,10 @@ def _backward_results(x: Tensor, whole: bool) -> tuple[Tensor, Tensor, Tensor]:
     return launch.empty(x, h, w, True), x.new_empty((n, 2, c), dtype=torch.float32), dy
 
 
-def _last(x: Tensor) -> Tensor:
+def _last(tensor: Tensor | None, like: Tensor) -> Tensor | None:
     # ``to`` alone would take a view with holes for channels last.
-    return x.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    last = torch.channels_last
+    return None if tensor is None else tensor.to(like.dtype).contiguous(memory_format=last)
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -93,7 +94,9 @@ def _run(name: str, tensors: list[Tensor | None], x: Tensor, *numbers: float) ->
     n, c, h, w = x.shape
     work = torch.empty(h, 2, c)
     pointers = [None if t is None else t.data_ptr() for t in (*tensors, work)]
-    getattr(native.library(), name)(*pointers, n, c, h, w, *numbers)
+    kind = str(x.dtype).removeprefix("torch.")
+    run = getattr(native.library("instance_norm_cpu"), f"{name}_{kind}")
+    run(*pointers, n, c, h, w, *numbers)
 
 
 @instance_norm_op.register_fake

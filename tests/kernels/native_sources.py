@@ -1,0 +1,34 @@
+"""Kernels for CPUs compiled afresh, from other sources or for other CPUs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cyclegan.kernels import native
+
+
+@contextmanager
+def afresh(folder: Path) -> Iterator[Path]:
+    """An empty cache below ``folder``, in which everything is compiled again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CYCLEGAN_CACHE", str(folder / "cache"))
+        native._made.cache_clear()
+        yield folder / "cache" / "native"
+    native._made.cache_clear()
+
+
+@contextmanager
+def mutated(source: str, old: str, new: str, folder: Path) -> Iterator[None]:
+    """That source file with ``new`` instead of ``old``, in it or in what it includes."""
+    files = [native.FOLDER / f"{source}.cpp", *native.FOLDER.glob("*.h")]
+    texts = {path.name: path.read_text() for path in files}
+    assert any(old in text for text in texts.values()), f"{old!r} is not there any more"
+    for name, text in texts.items():
+        (folder / name).write_text(text.replace(old, new))
+    with afresh(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "FOLDER", folder)
+        patch.setattr(native, "FLAGS", (*native.FLAGS, "-O1"))  # compiles faster
+        assert native.library(source) is not None
+        yield
