@@ -8,11 +8,20 @@ what follows it (activation, residual sum, reflection pad), so that one kernel c
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyclegan.config import Norm, Upsample
-from cyclegan.kernels import Activation, finish, instance_norm, launch, native, reflection_pad2d
+from cyclegan.kernels import (
+    Activation,
+    finish,
+    instance_norm,
+    launch,
+    native,
+    reflection_pad2d,
+    winograd_cpu,
+)
 
 
 class InstanceNorm(nn.Module):
@@ -71,7 +80,9 @@ class BeforeNorm(nn.Module):
         and its gradient, which is 0 but for rounding, another, on a CPU in bfloat16 a slow one; so
         it is left out, and stays.
         """
-        return None if launch.has_kernels(x) or native.in_bfloat16(x) else self.bias
+        return (
+            None if launch.has_kernels(x) or native.computed_in(x) == torch.bfloat16 else self.bias
+        )
 
 
 class Conv(BeforeNorm, nn.Conv2d):
@@ -87,11 +98,34 @@ class Conv(BeforeNorm, nn.Conv2d):
         return y
 
 
-class ResizeConv(Conv):
-    """Nearest-neighbour doubling, then a 3x3 convolution (Odena et al. 2016)."""
+class Conv3x3(Conv):
+    """An unpadded 3x3 convolution of stride 1 that ``norm`` follows."""
+
+    packed: Tensor | None = None
 
     def __init__(self, before: int, after: int, *, norm: Norm) -> None:
         super().__init__(before, after, 3, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not winograd_cpu.has_kernels(x, self.weight):
+            return super().forward(x)
+        # A bias would be one that an instance norm takes away.
+        y: Tensor = (
+            winograd_cpu.conv3x3_op(x, self.weight)
+            if self.packed is None
+            else winograd_cpu.conv3x3_packed_op(x, self.packed, self.out_channels)
+        )
+        return y
+
+    def prepare(self) -> None:
+        self.packed = winograd_cpu.packed(self.weight)
+
+
+class ResizeConv(Conv3x3):
+    """Nearest-neighbour doubling, then a 3x3 convolution (Odena et al. 2016)."""
+
+    def __init__(self, before: int, after: int, *, norm: Norm) -> None:
+        super().__init__(before, after, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         doubled = F.interpolate(x, scale_factor=2.0, mode="nearest")

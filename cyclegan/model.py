@@ -171,10 +171,12 @@ class CycleGAN:
         return Images(fake_b=fake_b, rec_a=rec_a, fake_a=fake_a, rec_b=rec_b)
 
     @property
-    def has_native_norms(self) -> bool:
-        """Whether norms run as kernels compiled for this CPU."""
-        on_cpu = self.device.type == "cpu" and self.dtype == torch.bfloat16
-        return on_cpu and self.config.generator.norm == "instance" and native.available()
+    def has_native_kernels(self) -> bool:
+        """Whether a step runs kernels compiled for this CPU: in bfloat16, or float32 and merged."""
+        on_cpu = self.device.type == "cpu" and self.dtype != torch.float16
+        ours = on_cpu and self.config.generator.norm == "instance"
+        wanted = self._is_half or self.config.merged  # in the public order PyTorch computes it all
+        return ours and wanted and native.available("instance_norm_cpu")
 
     @property
     def learning_rate(self) -> float:
@@ -237,8 +239,10 @@ class CycleGAN:
 
     @property
     def _memory_format(self) -> torch.memory_format:
-        # Half-precision convolutions want channels last; float32 ones on a CPU do not gain from it.
-        return torch.channels_last if self._is_half else torch.contiguous_format
+        # Half-precision convolutions want channels last, and so do our kernels for CPUs; PyTorch's
+        # in float32 do not gain from it.
+        last = self._is_half or self.has_native_kernels
+        return torch.channels_last if last else torch.contiguous_format
 
     def _on_device(self, real: Tensor) -> Tensor:
         multiple = self.config.generator.size_multiple

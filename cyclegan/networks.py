@@ -23,9 +23,9 @@ from cyclegan.config import (
     ResnetConfig,
     UnetConfig,
 )
-from cyclegan.few_channels import BLOCKS, Block, conv_in_blocks, for_blocks, with_zero_channels
+from cyclegan.few_channels import Block, block_for, conv_in_blocks, for_blocks, with_zero_channels
 from cyclegan.kernels import launch, native, reflection_pad2d
-from cyclegan.layers import NORMS, UPSAMPLES, Conv, TransposedConv, has_bias
+from cyclegan.layers import NORMS, UPSAMPLES, Conv, Conv3x3, TransposedConv, has_bias
 
 
 class Stem(Conv):
@@ -50,17 +50,17 @@ class Head(nn.Conv2d):
     prepared: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self._goes_in_blocks(x):
+        if self.prepared is None and not self._goes_in_blocks(x):
             return super().forward(x)
-        block = BLOCKS[x.device.type]
+        block = block_for(x)
         return conv_in_blocks(x, *(self.prepared or self._for_blocks(block)), block)
 
     def prepare(self) -> None:
-        if self._goes_in_blocks(self.weight):
-            self.prepared = self._for_blocks(BLOCKS[self.weight.device.type])
+        if self._goes_in_blocks(self.weight) or native.computed_in(self.weight) == torch.float32:
+            self.prepared = self._for_blocks(block_for(self.weight))
 
     def _goes_in_blocks(self, x: Tensor) -> bool:
-        return launch.has_kernels(x) or native.in_bfloat16(x)
+        return launch.has_kernels(x) or native.computed_in(x) == torch.bfloat16
 
     def _for_blocks(self, block: Block) -> tuple[Tensor, Tensor]:
         assert self.bias is not None
@@ -72,10 +72,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, config: ResnetConfig, channels: int) -> None:
         super().__init__()
-        self.conv1 = Conv(channels, channels, 3, norm=config.norm)
+        self.conv1 = Conv3x3(channels, channels, norm=config.norm)
         self.norm1 = NORMS[config.norm](channels)
         self.dropout = config.dropout
-        self.conv2 = Conv(channels, channels, 3, norm=config.norm)
+        self.conv2 = Conv3x3(channels, channels, norm=config.norm)
         self.norm2 = NORMS[config.norm](channels)
 
     def forward(self, x: Tensor, padded: Tensor, pad: int) -> tuple[Tensor, Tensor]:
@@ -264,10 +264,10 @@ def prepare_for_inference(generator: Generator) -> None:
     """Makes once what forward makes of the weights each time, on the device and in the dtype that
     ``generator`` has now. It keeps both, and its weights must not change any more.
     """
-    if isinstance(generator, ResnetGenerator):
-        with torch.no_grad():
-            generator.stem.prepare()
-            generator.head.prepare()
+    with torch.no_grad():
+        for module in generator.modules():
+            if isinstance(module, Stem | Head | Conv3x3):
+                module.prepare()
 
 
 def _kaiming(weight: Tensor, gain: float) -> Tensor:

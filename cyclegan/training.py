@@ -121,7 +121,7 @@ def _train(
         steps=progress.steps,
         minutes=config.minutes,
         one_size="crop" in config.data.preprocess,
-        native=model.has_native_norms,
+        native=model.has_native_kernels,
     ):
         model.compile(
             cuda_graphs=worth_replaying(config.compile, device=device, processes=here.size)

@@ -272,12 +272,14 @@ def test_auto_is_bfloat16_where_the_cpu_computes_in_it(flags, dtype, monkeypatch
     ("config", "has"),
     [
         ({"precision": "bfloat16"}, True),
-        ({"precision": "float32"}, False),
+        ({"precision": "float32"}, True),
+        ({"precision": "float32", "merged": False}, False),
+        ({"precision": "float16"}, False),
         ({"precision": "bfloat16", "generator": ResnetConfig(width=4, norm="batch")}, False),
     ],
 )
-def test_norms_are_kernels_of_the_cpu_in_bfloat16(config, has):
-    assert CycleGAN(CycleGANConfig(**{**TINY, **config})).has_native_norms == has
+def test_a_step_runs_kernels_of_the_cpu(config, has):
+    assert CycleGAN(CycleGANConfig(**{**TINY, **config})).has_native_kernels == has
 
 
 @pytest.mark.parametrize(

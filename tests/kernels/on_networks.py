@@ -9,7 +9,7 @@ from checks import DEVICE, normal, relative
 from torch import Tensor, nn
 
 from cyclegan.config import PatchConfig, ResnetConfig
-from cyclegan.few_channels import BLOCKS, Block, conv_in_blocks, for_blocks
+from cyclegan.few_channels import Block, conv_in_blocks, for_blocks
 from cyclegan.kernels import launch
 from cyclegan.layers import BeforeNorm
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator, prepare_for_inference
@@ -94,7 +94,7 @@ def test_a_prepared_generator_gives_the_same() -> None:
         assert relative(network(x), expected) < 1e-5
 
 
-@pytest.mark.parametrize("block", BLOCKS.values())
+@pytest.mark.parametrize("block", [(4, 2), (4, 4)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_blocks_of_pixels_are_what_a_convolution_gives(channels: int, block: Block) -> None:
     x, weight = torch.randn(2, 5, 14, 18).double(), torch.randn(channels, 5, 7, 7).double()
