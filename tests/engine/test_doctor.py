@@ -54,6 +54,7 @@ def test_the_choice_follows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> No
 def test_gpus_without_memory_of_their_own_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    diagnosis = doctor.diagnose()  # here: what it finds out with the command below would be kept
     command = tmp_path / "nvidia-smi"
     command.write_text("#!/bin/sh\necho 'Gx, large, [N/A], 5.1, 12.1'\necho 'Hx, 80, 5.1, 9.0'\n")
     command.chmod(0o755)
@@ -62,7 +63,7 @@ def test_gpus_without_memory_of_their_own_are_listed(
     assert [(gpu.name, gpu.memory_mib) for gpu in gpus] == [("Gx, large", None), ("Hx", 80)]
     assert gpus[0].compute_capability == "12.1"
     console = Console(width=100, file=io.StringIO())
-    console.print(doctor.render(dataclasses.replace(doctor.diagnose(), gpus=gpus)))
+    console.print(doctor.render(dataclasses.replace(diagnosis, gpus=gpus)))
     assert "memory unknown" in console.file.getvalue()
 
 
