@@ -22,12 +22,14 @@ from bench.suite import TINY
 from cyclegan.config import PatchConfig, ResnetConfig
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.throughput import sample_frames, stream
-from cyclegan.kernels import instance_norm_ops, launch, reflection_pad_triton
-from cyclegan.networks import PatchDiscriminator, ResnetGenerator
+from cyclegan.kernels import instance_norm_ops, launch, native, reflection_pad_triton
+from cyclegan.networks import PatchDiscriminator, ResnetGenerator, prepare_for_inference
 
 CAPABILITY = 90
 AOT_TESTS = Path(__file__).parent.parent / "tests/kernels/test_aot.py"
 Counts = dict[str, int]
+SIDE = 256
+"""Of the frames that are counted for, in pixels."""
 
 
 def registers() -> Counts:
@@ -71,6 +73,23 @@ def launches() -> Counts:
     }
 
 
+def left_to_pytorch() -> Counts:
+    """What PyTorch computes itself, for one 256x256 picture in float32 on a CPU.
+
+    Convolutions of other shapes than 3x3 and stride 1, and no norm. Empty where no kernels can be
+    compiled.
+    """
+    if native.why_missing():
+        return {}
+    network = ResnetGenerator().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    prepare_for_inference(network)
+    with torch.no_grad(), _Seen() as modes:
+        network(torch.zeros(1, 3, SIDE, SIDE))
+    convolutions = sum(n for name, n in modes.seen.items() if "convolution" in name)
+    norms = sum(n for name, n in modes.seen.items() if "norm" in name)
+    return {"PyTorch's convolutions per forward": convolutions, "PyTorch's norms": norms}
+
+
 def graph_breaks() -> Counts:
     """Where torch.compile falls back to Python, in the generator and in the discriminator."""
     logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
@@ -84,10 +103,6 @@ def graph_breaks() -> Counts:
         explained = torch._dynamo.explain(network)(torch.zeros(1, 3, side, side))
         counts[f"graph breaks in the {name}"] = explained.graph_break_count
     return counts
-
-
-SIDE = 256
-"""Of the frames whose copies are counted, in pixels."""
 
 
 def bytes_copied() -> Counts:

@@ -29,6 +29,7 @@ SUITES = {
     "peers": Entry(where="bench.peers:comparisons", about="other ways to run the same generator"),
     "load": Entry(where="bench.load:comparisons", about="start-up, and opening cached engines"),
     "kernels": Entry(where="bench.norms:comparisons", about="fused operations on the CPU"),
+    "convolutions": Entry(where="bench.convolutions:comparisons", about="3x3 ones on the CPU"),
     "scaling": Entry(where="bench.scaling:comparisons", about="cost over size, batch, threads"),
 }
 
@@ -86,11 +87,15 @@ GATES = {
     "norm, activation, pad of PyTorch's operators": Gate(
         where="bench.norms:gate", ours="ours", reference="PyTorch's operators"
     ),
+    "3x3 convolution of PyTorch's": Gate(
+        where="bench.convolutions:gate", ours="ours, prepared", reference="PyTorch's"
+    ),
 }
 
 COUNTS = (
     "bench.counts:registers",
     "bench.counts:launches",
+    "bench.counts:left_to_pytorch",
     "bench.counts:graph_breaks",
     "bench.counts:bytes_copied",
     "bench.counts:bytes_copied_by_videos",

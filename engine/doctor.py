@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cyclegan
+from cyclegan.config import GeneratorConfig, ResnetConfig
 from cyclegan.cpu import cpu_cores, cpu_model, has_fast_bfloat16, instruction_sets
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
-from cyclegan.engine.runners import BACKENDS
+from cyclegan.engine.runners import BACKENDS, Precision
 from cyclegan.engine.runners.openvino import shared_core
 from cyclegan.errors import BackendError
 
@@ -22,6 +23,10 @@ LIBRARIES = (
     "torch", "triton", "openvino", "onnx", "onnxruntime", "av",
     "tensorrt", "tensorrt-rtx", "pycuda",
 )  # fmt: skip
+
+
+LEAST_WIDTH = 64
+"""Of a residual generator from which our kernels for CPUs overtake OpenVINO."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +64,51 @@ class Diagnosis:
     """What to install for a faster backend."""
 
 
-def choose_backend(*, needs_onnx: bool = False) -> Choice:
-    """What ``backend="auto"`` takes here. ``needs_onnx``: PyTorch cannot run what is asked for.
+def choose_backend(
+    config: GeneratorConfig | None = None,
+    *,
+    precision: Precision = "auto",
+    needs_onnx: bool = False,
+) -> Choice:
+    """What ``backend="auto"`` takes here, for a generator of that ``config``.
 
-    Raises BackendError when nothing can be used.
+    ``needs_onnx``: PyTorch cannot run what is asked for. Raises BackendError when nothing can be
+    used.
     """
     if not needs_onnx and cuda_available():
         return Choice(backend="torch", reason="PyTorch sees a CUDA GPU")
+    if not needs_onnx and _kernels_are_faster(config, precision):
+        return Choice(backend="torch", reason="no CUDA GPU; our kernels for CPUs are fastest here")
     if BACKENDS["openvino"].why_missing() is None:
         kind = "in bfloat16" if has_fast_bfloat16() else "in float32"
         why = (
             "of what auto takes, this ONNX graph runs on OpenVINO only"
             if needs_onnx
-            else "no CUDA GPU; OpenVINO is fastest on CPUs"
+            else "no CUDA GPU; OpenVINO is fastest on CPUs, or our kernels for wide generators"
         )
         return Choice(backend="openvino", reason=f"{why}, {kind}")
     if needs_onnx:
         raise BackendError("nothing here can run this ONNX file; pip install openvino")
     return Choice(backend="torch", reason="no CUDA GPU and no OpenVINO")
+
+
+def _kernels_are_faster(config: GeneratorConfig | None, precision: Precision) -> bool:
+    """Whether PyTorch with kernels of our own overtakes OpenVINO on this CPU.
+
+    Where bfloat16 is AVX512-BF16's and not AMX's, nobody has measured it.
+    """
+    if precision == "auto":
+        precision = "bfloat16" if has_fast_bfloat16() else "float32"
+    in_tiles = precision == "bfloat16" and "AMX" in instruction_sets()
+    if not (in_tiles or precision == "float32"):
+        return False
+    if not isinstance(config, ResnetConfig) or config.norm != "instance":
+        return False
+    if config.width < LEAST_WIDTH or BACKENDS["torch"].why_missing():
+        return False
+    from cyclegan.kernels import native  # PyTorch with it, which is to run the generator anyway
+
+    return native.why_missing() is None
 
 
 def cuda_available() -> bool:
@@ -149,7 +181,7 @@ def _advice(gpus: tuple[Gpu, ...], libraries: dict[str, str | None]) -> tuple[st
     if gpus and not cuda_available():
         advice.append("there is a GPU that this PyTorch cannot use: install a CUDA build of torch")
     if not gpus and libraries["openvino"] is None:
-        advice.append("pip install openvino: the fastest backend on CPUs")
+        advice.append("pip install openvino: the fastest backend on CPUs for most generators")
     if not gpus and libraries["openvino"] is not None:
         first = "" if libraries["onnxruntime"] else "pip install onnxruntime, then "
         advice.append(f"{first}--precision int8: 8-bit convolutions, at least 40 dB to float32")

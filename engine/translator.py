@@ -104,7 +104,8 @@ class Translator:
         automatic = "tensorrt"
         if source.plan is None and (backend == "auto" or serve_while_building):
             needs_onnx = precision == "int8" or not source.has_generator
-            automatic = choose_backend(needs_onnx=needs_onnx).backend
+            choice = choose_backend(source.info.config, precision=precision, needs_onnx=needs_onnx)
+            automatic = choice.backend
         if backend == "auto":
             backend = automatic
         padded = None if size is None else _padded_size(size, source.info.config.size_multiple)
