@@ -2,8 +2,8 @@
 
     python -m bench.run kernels
 
-In bfloat16 they are C++ kernels, forward and backward; in float32 they are PyTorch's operators, and
-cost nothing but their call. The kernels of a GPU: ``make gpu`` (``bench/kernels.py``).
+C++ kernels, forward and backward; where nothing can compile them, PyTorch's operators, which cost
+nothing but their call. The kernels of a GPU: ``make gpu`` (``bench/kernels.py``).
 
 N batch, C channels, H height, W width; activations are (N, C, H, W), channels-last.
 """
@@ -40,7 +40,10 @@ def comparisons(options: Options) -> Iterator[Comparison]:
         height, width = (side // divided for side in options.sizes[0])
         x = _given(channels * options.width // 64, height, width)
         yield forward(x)
-        if has_fast_bfloat16() and native.available("instance_norm_cpu"):
+        if not native.available("instance_norm_cpu"):
+            continue
+        yield backward(x)
+        if has_fast_bfloat16():
             yield forward(x.bfloat16())
             yield backward(x.bfloat16())
 
