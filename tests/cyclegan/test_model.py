@@ -282,6 +282,33 @@ def test_a_step_runs_kernels_of_the_cpu(config, has):
     assert CycleGAN(CycleGANConfig(**{**TINY, **config})).has_native_kernels == has
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiles kernels")
+def test_kernels_of_the_cpu_give_pytorchs_gradients_in_float32():
+    config = {
+        "generator": ResnetConfig(width=16, blocks=2),
+        "discriminator": PatchConfig(width=4, layers=2),
+        "precision": "float32",
+        "pool_size": 0,
+    }
+    ours, oracle = (CycleGAN(CycleGANConfig(**config, merged=merged)) for merged in (True, False))
+    for name in NETWORKS:
+        getattr(ours, name).load_state_dict(getattr(oracle, name).state_dict())
+    torch.manual_seed(1)
+    pictures = torch.randn(2, 1, 3, 128, 128)
+    with torch.profiler.profile() as ran:
+        losses = ours.step(*pictures).as_floats()
+    assert {"cyclegan::conv3x3_cpu", "cyclegan::conv3x3_cpu_backward"} <= {
+        event.key for event in ran.key_averages()
+    }
+    assert losses == pytest.approx(oracle.step(*pictures).as_floats(), rel=1e-5)
+    for name in ("generator_ab", "generator_ba"):
+        pairs = zip(getattr(ours, name).parameters(), getattr(oracle, name).parameters())
+        weights = [(one.grad, other.grad) for one, other in pairs if other.dim() > 1]
+        for found, exact in weights:  # biases before norms have rounding noise, or nothing
+            # One more last digit in a picture already moves them by 3e-3: signs of losses change.
+            assert (found - exact).norm() < 1e-2 * exact.norm()
+
+
 @pytest.mark.parametrize(
     ("how", "compiles"),
     [
