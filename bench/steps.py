@@ -44,6 +44,8 @@ VARIANTS = {
 }
 """From what people come from, over what any compiler gives, to what is ours. float32 without TF32,
 where ``without_tf32`` is used."""
+ON_CPUS = {"float32 eager, ours": Variant(precision="float32", ours=True)}
+"""And where a CPU has no arithmetic in bfloat16."""
 
 
 def new_model(variant: Variant, device: str, config: dict[str, Any] | None = None) -> CycleGAN:

@@ -30,7 +30,8 @@ from cyclegan.data import UnpairedPictures, batches
 from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.pictures import write_picture
 
-EXACT = next(iter(steps.VARIANTS))
+ALL = steps.VARIANTS | steps.ON_CPUS
+EXACT = next(iter(ALL))
 FAR = 0.1
 """A loss of the first step farther than this from float32's, relatively, is a wrong result."""
 
@@ -93,7 +94,7 @@ def measure_steps(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     real_a, real_b = torch.rand(2, batch, 3, size, size, device=device) * 2 - 1
-    variants = {name: steps.VARIANTS[name] for name in names}
+    variants = {name: ALL[name] for name in names}
     with without_tf32():
         models = {name: steps.new_model(v, device, config) for name, v in variants.items()}
         calls = {
@@ -159,7 +160,8 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--workers", type=int, default=2, help="of the loader")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="all, unless named here")
     given = parser.parse_args(arguments)
-    names = [name for name in steps.VARIANTS if "CUDA" not in name or torch.cuda.is_available()]
+    on_gpu = torch.cuda.is_available()
+    names = [n for n in ALL if (n not in steps.ON_CPUS if on_gpu else "CUDA" not in n)]
     chosen = [name for name in names if name == EXACT or name in (given.variants or names)]
     return [measure(size, given, chosen) for size in given.size]
 

@@ -49,6 +49,7 @@ void row_moments(const Number* x, const Number* first, float* sum, float* square
   std::memset(sum, 0, c * sizeof *sum);
   std::memset(square, 0, c * sizeof *square);
   for (Index i = 0; i < w; ++i, x += c) {
+#pragma GCC ivdep
     for (Index k = 0; k < c; ++k) {
       const float d = wide(x[k]) - wide(first[k]);
       sum[k] += d;
@@ -70,6 +71,7 @@ void gradient(float* dy, const Number* dz, const Number* dpadded, const Images& 
   for (int i = 0; i < rows.count; ++i) {
     for (int j = 0; j < columns.count; ++j) {
       const Number* from = dpadded + (rows.at[i] * s.columns() + columns.at[j]) * s.c;
+#pragma GCC ivdep
       for (Index k = 0; k < s.c; ++k) dy[k] += wide(from[k]);
     }
   }
@@ -104,6 +106,7 @@ void norm_forward(const Number* x, const float* gamma, const float* beta,
     {
       std::vector<double> sums(2 * c);
       merge(work, sums.data(), s);
+#pragma GCC ivdep
       for (Index k = 0; k < c; ++k) {
         const double shift = sums[k] / (h * w);
         const double variance = sums[c + k] / (h * w) - shift * shift;
@@ -122,11 +125,13 @@ void norm_forward(const Number* x, const float* gamma, const float* beta,
         Number* pp = padded ? padded + i * around + (row * s.columns() + column) * c : zp;
         if (!pp) continue;
         if (rp) {
+#pragma GCC ivdep
           for (Index k = 0; k < c; ++k) {
             const float y = (wide(xp[k]) - m[k]) * r[k] * gamma[k] + beta[k];
             set(pp[k], (y > 0 ? y : y * slope) + wide(rp[k]));
           }
         } else {
+#pragma GCC ivdep
           for (Index k = 0; k < c; ++k) {
             const float y = (wide(xp[k]) - m[k]) * r[k] * gamma[k] + beta[k];
             set(pp[k], y > 0 ? y : y * slope);
@@ -162,6 +167,7 @@ void norm_backward(const Number* dz, const Number* dpadded, const Number* x,
         for (Index column = 0; column < w; ++column) {
           const Index at = i * image + (row * w + column) * c;
           gradient(d, dz ? dz + at : nullptr, pi, rows, Images(column, w, pad), s);
+#pragma GCC ivdep
           for (Index k = 0; k < c; ++k) {
             const float xhat = (wide(x[at + k]) - m[k]) * r[k];
             const float g = xhat * gamma[k] + beta[k] > 0 ? d[k] : d[k] * slope;
@@ -169,6 +175,7 @@ void norm_backward(const Number* dz, const Number* dpadded, const Number* x,
             s2[k] += g * xhat;
           }
           if (dy) {
+#pragma GCC ivdep
             for (Index k = 0; k < c; ++k) set(dy[at + k], d[k]);
           }
         }
@@ -187,10 +194,12 @@ void norm_backward(const Number* dz, const Number* dpadded, const Number* x,
         for (Index column = 0; column < w; ++column) {
           const Index at = i * image + (row * w + column) * c;
           if (dy) {
+#pragma GCC ivdep
             for (Index k = 0; k < c; ++k) d[k] = wide(dy[at + k]);
           } else {
             gradient(d, dz ? dz + at : nullptr, pi, rows, Images(column, w, pad), s);
           }
+#pragma GCC ivdep
           for (Index k = 0; k < c; ++k) {
             const float xhat = (wide(x[at + k]) - m[k]) * r[k];
             const float g = xhat * gamma[k] + beta[k] > 0 ? d[k] : d[k] * slope;
