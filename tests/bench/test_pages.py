@@ -75,7 +75,7 @@ def test_the_latest_row_counts_with_its_machine_its_marks_and_its_reasons(root: 
     assert "| decode alone | 1,100 | 0.909 | **busy** |" in page
     assert "Any GPU: `make gpu`" in page
     missing = page.partition("What was not measured")[2]
-    assert "translate, int8, load, kernels, scaling" in missing
+    assert "translate, int8, load, kernels, convolutions, scaling" in missing
     assert not {"peers", "video"} & set(missing.replace(".", ",").split(", "))
     readme = written[root / "README.md"]
     assert readme.startswith("before\n")
