@@ -9,21 +9,19 @@ Winograd's filtering does with less, so its share of the limit may pass 1.
 N batch, C channels, H height, W width; activations are (N, C, H, W), channels last.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bench.limits import Work
+from bench.operators import Call, check, comparison, dtype_name
 from bench.suite import Comparison, Options
 from cyclegan.cpu import has_fast_bfloat16
-from cyclegan.kernels import winograd_cpu
+from cyclegan.kernels import native, winograd_cpu
 
 PYTORCH, PREPARED, OURS = "PyTorch's", "ours, prepared", "ours"
-NEAR = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
-"""Relative distance from float64 in the L2 norm; more is a wrong result."""
-Call = Callable[[], Tensor | tuple[Tensor, ...]]
 
 
 def comparisons(options: Options) -> Iterator[Comparison]:
@@ -39,6 +37,10 @@ def comparisons(options: Options) -> Iterator[Comparison]:
 def gate(options: Options) -> Iterator[Comparison]:
     """One case alone, for every change."""
     torch.manual_seed(0)
+    if reason := native.why_missing():
+        absent = dict.fromkeys((PYTORCH, PREPARED, OURS), reason)
+        yield Comparison(name="3x3 convolution", candidates={}, absent=absent)
+        return
     yield forward(*_given(128, 64, 64))
 
 
@@ -86,35 +88,24 @@ def _comparison(
     what: str,
     x: Tensor,
     weight: Tensor,
-    calls: dict[str, Call],
+    calls: Mapping[str, Call],
     exact: tuple[Tensor, ...],
     products: int,
 ) -> Comparison:
-    def repeated(call: Call, count: int) -> None:
-        with torch.inference_mode():
-            for _ in range(count):
-                call()
-
     for name, call in calls.items():
         found = call()
         for one, wanted in zip(found if isinstance(found, tuple) else (found,), exact):
-            error = float((one.double() - wanted).norm() / wanted.norm())
-            assert error < NEAR[x.dtype], f"{name}: {what} is wrong: {error}"
+            check(f"{name}: {what}", one, wanted, x.dtype)
     outputs, channels, height, width = weight.shape[0], *x.shape[1:]
     pixels = (height - 2) * (width - 2)
-    item = x.element_size()
-    dtype = str(x.dtype).removeprefix("torch.")
-    shape = "x".join(map(str, x.shape))
-    return Comparison(
-        name=f"3x3 convolution, {what}, {shape}, {dtype}",
-        candidates={
-            name: lambda count, call=call: repeated(call, count)  # type: ignore[misc]
-            for name, call in calls.items()
-        },
-        unit="calls",
-        settings={"shape": shape, "dtype": dtype, "threads": torch.get_num_threads()},
+    shape, dtype = "x".join(map(str, x.shape)), dtype_name(x)
+    moved = x.element_size() * (x.numel() + pixels * outputs + weight.numel())
+    return comparison(
+        f"3x3 convolution, {what}, {shape}, {dtype}",
+        calls,
+        x,
+        dtype=dtype,
         work=Work(
-            flops=products * 2.0 * pixels * channels * outputs * 9,
-            bytes=products * float(item * (x.numel() + pixels * outputs + weight.numel())),
+            flops=products * 2.0 * pixels * channels * outputs * 9, bytes=float(products * moved)
         ),
     )

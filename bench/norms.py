@@ -9,11 +9,13 @@ N batch, C channels, H height, W width; activations are (N, C, H, W), channels-l
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.operators import check, comparison, dtype_name
 from bench.suite import Comparison, Options
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.kernels import instance_norm, native
@@ -22,13 +24,10 @@ OURS, PYTORCH = "ours", "PyTorch's operators"
 CASES = ((64, 1), (128, 2), (256, 4))
 """Channels, and by what the frame's sides are divided there in the paper's generator."""
 PAD = 1
-Call = Callable[[Tensor], Tensor]
-RUNS: dict[str, Call] = {
+RUNS: dict[str, Callable[[Tensor], Tensor]] = {
     PYTORCH: lambda x: F.pad(F.relu(F.instance_norm(x)), (PAD,) * 4, mode="reflect"),
     OURS: lambda x: instance_norm(x, activation="relu", pad=PAD),
 }
-NEAR = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
-"""Relative distance from float64 in the L2 norm; more is a wrong result."""
 
 
 def comparisons(options: Options) -> Iterator[Comparison]:
@@ -57,59 +56,34 @@ def gate(options: Options) -> Iterator[Comparison]:
 def forward(x: Tensor) -> Comparison:
     """The group without gradients."""
     exact = RUNS[PYTORCH](x.double())
-    for run in RUNS.values():
-        _check(run(x), exact)
-
-    def repeated(run: Call, count: int) -> None:
-        with torch.inference_mode():
-            for _ in range(count):
-                run(x)
-
-    return _comparison("norm relu pad1", x, repeated)
+    for name, run in RUNS.items():
+        check(name, run(x), exact, x.dtype)
+    calls = {name: partial(run, x) for name, run in RUNS.items()}
+    return comparison(_title("norm relu pad1", x), calls, x)
 
 
 def backward(x: Tensor) -> Comparison:
     """Its gradient alone, of one that lies as ``x`` does."""
     n, c, h, w = x.shape
     dy = _given(c, h + 2 * PAD, w + 2 * PAD).to(x.dtype).expand(n, -1, -1, -1)
-    graphs = {}
-    for run in RUNS.values():
-        given = x.clone(memory_format=torch.channels_last).requires_grad_()
-        graphs[run] = given, run(given)
 
-    def gradient(run: Call) -> Tensor:
-        given, y = graphs[run]
+    def gradient(given: Tensor, y: Tensor) -> Tensor:
         return torch.autograd.grad(y, given, dy, retain_graph=True)[0]
 
+    calls = {}
+    for name, run in RUNS.items():
+        given = x.clone(memory_format=torch.channels_last).requires_grad_()
+        calls[name] = partial(gradient, given, run(given))
     wide = x.double().requires_grad_()
     (exact,) = torch.autograd.grad(RUNS[PYTORCH](wide), wide, dy.double())
-    _check(gradient(RUNS[OURS]), exact)  # PyTorch's is wrong for one image, channels last
-
-    def repeated(run: Call, count: int) -> None:
-        for _ in range(count):
-            gradient(run)
-
-    return _comparison("norm relu pad1, backward", x, repeated)
+    check(OURS, calls[OURS](), exact, x.dtype)  # PyTorch's is wrong for one image, channels last
+    return comparison(_title("norm relu pad1, backward", x), calls, x)
 
 
 def _given(channels: int, height: int, width: int) -> Tensor:
     return torch.randn(1, channels, height, width).to(memory_format=torch.channels_last)
 
 
-def _check(found: Tensor, exact: Tensor) -> None:
-    error = float((found.double() - exact).norm() / exact.norm())
-    assert error < NEAR[found.dtype], f"instance norm is wrong: {error}"
-
-
-def _comparison(what: str, x: Tensor, repeated: Callable[[Call, int], None]) -> Comparison:
-    shape = "x".join(map(str, x.shape))
-    dtype = "" if x.dtype == torch.float32 else f", {x.dtype}".replace("torch.", "")
-    return Comparison(
-        name=f"{what}, {shape}{dtype}",
-        candidates={
-            name: lambda count, run=run: repeated(run, count)  # type: ignore[misc]
-            for name, run in RUNS.items()
-        },
-        unit="calls",
-        settings={"shape": shape, "threads": torch.get_num_threads()},
-    )
+def _title(what: str, x: Tensor) -> str:
+    dtype = "" if x.dtype == torch.float32 else f", {dtype_name(x)}"
+    return f"{what}, {'x'.join(map(str, x.shape))}{dtype}"
