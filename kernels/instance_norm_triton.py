@@ -89,8 +89,13 @@ def merge_moments(
     for start in range(0, splits, AT_ONCE):
         split = start + tl.arange(0, AT_ONCE)
         part_mean, part_m2 = load_partials(partial_ptr, n, split, splits, channel, C)
-        count = tl.minimum(tl.maximum(pixels - split * share, 0), share).to(tl.float32)
-        new = tl.minimum(pixels - start * share, share * AT_ONCE)
+        # Products of splits that exist: those beyond them would not fit into 32 bits.
+        first = tl.minimum(split, splits - 1) * share
+        count = tl.where(split < splits, tl.minimum(pixels - first, share), 0).to(tl.float32)
+        last = pixels
+        if start + AT_ONCE < splits:
+            last = (start + AT_ONCE) * share
+        new = last - start * share
         some = tl.sum(part_mean * count[:, None], 0) / new
         apart = part_mean - some[None, :]
         some_m2 = tl.sum(part_m2 + apart * apart * count[:, None], 0)

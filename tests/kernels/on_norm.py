@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+import triton
+import triton.language as tl
 from checks import DEVICE, TOLERANCE, Case, blocks, check_norm, normal, relative
 
 from cyclegan.kernels import instance_norm, launch
+from cyclegan.kernels.instance_norm_triton import FEW, in_merge, merge_moments
 
 CASES = {
     "plain": Case(),
@@ -121,3 +124,32 @@ def test_second_derivatives_agree_with_float64() -> None:
     (found,) = torch.autograd.grad(penalty(x), x)
     (wanted,) = torch.autograd.grad(penalty(true), true)
     assert relative(found, wanted) < 10 * TOLERANCE[torch.float32]
+
+
+@pytest.mark.parametrize("side", [8192, 9000, 32768])
+@pytest.mark.parametrize("splits", [1, 33, 64])
+def test_moments_of_huge_images_are_merged_in_32_bits(side: int, splits: int) -> None:
+    """As they come, and as one split after a kernel has merged them."""
+    pixels = side * side
+    share = -(-pixels // splits)
+    count = torch.tensor([min(share, pixels - n * share) for n in range(splits)])
+    mean = torch.arange(splits, device=DEVICE, dtype=torch.float64)[:, None].expand(-1, 4)
+    m2 = 2.0 * count[:, None].expand(-1, 4).to(DEVICE, torch.float64)
+    partial = torch.stack([mean, m2], 1).float().contiguous()
+    merged = torch.empty(2, 4, device=DEVICE)
+    in_merge[(1, 1)](partial, merged, splits, share, pixels, C=4, BLOCK_C=4, MOMENTS=True)
+    inline = torch.empty(2, 4, device=DEVICE)
+    _merge_inline[(1,)](partial, inline, splits, share, pixels)
+    weight = count.to(DEVICE, torch.float64)[:, None] / pixels
+    whole = (mean * weight).sum(0)
+    wanted = torch.stack([whole, (2.0 + (mean - whole) ** 2).mul(weight).sum(0) * pixels])
+    for found in (merged, inline):
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-6)
+
+
+@triton.jit
+def _merge_inline(partial_ptr, out_ptr, splits, share, pixels):
+    channel = tl.arange(0, 4)
+    mean, m2 = merge_moments(partial_ptr, 0, splits, share, pixels, channel, 4, FEW)
+    tl.store(out_ptr + channel, mean)
+    tl.store(out_ptr + 4 + channel, m2)
