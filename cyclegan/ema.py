@@ -5,11 +5,28 @@ steadily than any one of them (Yazici et al. 2019, "The Unusual Effectiveness of
 Training", section 3).
 """
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
+
+
+class _Average(AveragedModel):
+    """PyTorch's, whose own update sends the number of updates to the GPU and waits for it."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        updates = int(self.n_averaged)  # lies on the host
+        kept = min(self._decay, (1 + updates) / (10 + updates)) if updates else 0.0
+        # On a GPU all tensors are moved by a few kernels.
+        means, values = list(self.module.parameters()), list(model.parameters())
+        torch._foreach_lerp_(means, values, 1 - kept)
+        for mean, value in zip(self.module.buffers(), model.buffers()):
+            mean.copy_(value)
+        self.n_averaged += 1
 
 
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
@@ -19,14 +36,6 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
     run is not dragged down by its beginnings. Buffers are copied. The copy, ``.module``, is in
     evaluation mode.
     """
-
-    @torch.no_grad()
-    def move(means: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor | int) -> None:
-        # The number of updates is on the host, so that this waits for no device; on a GPU all
-        # tensors are moved by a few kernels.
-        kept = torch.clamp(torch.as_tensor((1 + updates) / (10 + updates)), max=decay)
-        torch._foreach_lerp_(list(means), list(values), float(1 - kept))
-
-    mean = AveragedModel(network, multi_avg_fn=move)
+    mean = _Average(network, decay)
     mean.requires_grad_(False)
     return mean.eval()

@@ -34,3 +34,12 @@ def test_copies_buffers_and_never_trains():
     assert not any(p.requires_grad for p in mean.parameters())
     assert not any(module.training for module in mean.modules())
     assert network.training
+
+
+def test_the_number_of_updates_stays_on_the_host():
+    """Reading it from a GPU would make every step wait. Nothing can be read from "meta"."""
+    network = nn.Linear(2, 2, device="meta")
+    mean = averaged(network, 0.9)
+    for _ in range(3):
+        mean.update_parameters(network)
+    assert int(mean.n_averaged) == 3
