@@ -89,7 +89,7 @@ class BandedResnet:
         return Rows(rows.height, take)
 
     def _scale_shift(self, rows: Rows, norm: Any) -> tuple[Tensor, Tensor]:
-        """What the norm does to each channel, (1, C, 1, 1) float32 each."""
+        """What the norm does to each channel, (1, C, 1, 1) float32 each, or one number for all."""
         if isinstance(norm, InstanceNorm):
             self.moments.append(self._moments(rows))
             mean, variance = self.moments[-1]
@@ -101,11 +101,11 @@ class BandedResnet:
             scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             shift = norm.bias - norm.running_mean * scale
             return scale[None, :, None, None].float(), shift[None, :, None, None].float()
-        return torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
+        return torch.ones(()), torch.zeros(())
 
     def _moments(self, rows: Rows) -> Moments:
         """Of all rows, from those of bands (Chan, Golub and LeVeque 1979), in float64."""
-        count, mean, squares = 0, torch.zeros(1), torch.zeros(1)
+        count, mean, squares = 0, torch.zeros(()), torch.zeros(())  # without dimensions: any device
         for a, b in self._bands(rows.height):
             band = rows.take(a, b).float()
             size = band.shape[2] * band.shape[3]

@@ -86,6 +86,13 @@ def test_statistics_of_bands_are_right_where_biases_are_left_out(
     assert np.abs(difference).max() <= 1
 
 
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_bands_stay_on_the_device(norm: str) -> None:
+    generator = network(norm=norm).to("meta")
+    made = BandedResnet(generator, 8)(torch.zeros(1, 3, 16, 12, device="meta"))
+    assert made.device.type == "meta"
+
+
 @pytest.fixture(scope="module")
 def wide() -> tuple[Generator, np.ndarray, np.ndarray]:
     generator, frame = network(), picture(320, 560)
