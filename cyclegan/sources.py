@@ -8,10 +8,12 @@ floating numbers in [0, 1].
 
 Frames are drawn from a video where they are needed, without unpacking it: its index of times is
 read once, and a frame is decoded from the key frame before it. Videos with key frames far apart
-are slow to draw from; re-encode them with one every second or so.
+are slow to draw from; re-encode them with one every second or so. Frames stand upright, as players
+show them.
 """
 
 import functools
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,9 @@ ARRAY_SUFFIX = ".npy"
 Pixels = npt.NDArray[Any]
 PEAKS = {np.uint8: 255, np.uint16: 65535}
 TYPES: dict[Depth, Any] = {8: np.uint8, 16: np.uint16}
+EARLIER = (0.0, 1.0, 5.0, 30.0, math.inf)
+"""Seconds before a frame to look for it from, one after the other: where a container has no index,
+seeking may land behind what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def _array(path: Path, channels: int, depth: Depth) -> Pixels:
     except (OSError, ValueError, EOFError) as error:
         raise ImageError(f"cannot read {path} as an array: {error}") from error
     array = array[..., None] if array.ndim == 2 else array
-    if array.ndim != 3 or array.shape[2] != channels:
+    if array.ndim != 3 or array.shape[2] != channels or not array.size:
         raise ImageError(
             f"{path} has shape {array.shape}; expected (height, width, {channels}), as many "
             "channels as the generator takes"
@@ -127,7 +132,7 @@ def _deep(path: Path, channels: Channels) -> Pixels:
 
 def _listed(source: Path) -> list[Path]:
     try:
-        lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in source.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the list {source}: {error}") from error
     paths = [source.parent / line for line in lines if line and not line.startswith("#")]
@@ -144,12 +149,18 @@ def _frames(video: Path) -> list[Frame]:
     try:
         with av.open(str(video)) as container:
             stream = container.streams.video[0]
-            packets = container.demux(stream)
-            times = sorted({packet.pts for packet in packets if packet.pts is not None})
+            packets = [packet.pts for packet in container.demux(stream) if packet.size]
     except (av.FFmpegError, IndexError) as error:
         raise DataError(
             f"{video} is no folder, no list ({LIST_SUFFIX}) and no video that can be read: {error}"
         ) from error
+    times = sorted({time for time in packets if time is not None})
+    if 2 * len(times) < len(packets):
+        raise DataError(
+            f"{video} tells the times of {len(times)} of its {len(packets)} frames, by which they "
+            "are found; put it into another container: ffmpeg -i IN -c copy OUT.mkv, or, if that "
+            "refuses, without -c copy"
+        )
     if not times:
         raise DataError(f"{video} has no frames")
     return [Frame(video, time) for time in times]
@@ -169,10 +180,29 @@ def _decoded(frame: Frame, channels: Channels) -> Picture:
     try:
         container = _opened(frame.video, os.getpid())
         stream = container.streams.video[0]
-        container.seek(frame.time, stream=stream)
-        for decoded in container.decode(stream):
-            if decoded.pts is not None and decoded.pts >= frame.time:
-                return picture_from_image(decoded.to_image(), channels)
+        for seconds in EARLIER:
+            if found := _found(container, stream, frame.time, seconds):
+                image = found.to_image()
+                if found.rotation:
+                    image = image.rotate(found.rotation, expand=True)
+                return picture_from_image(image, channels)
     except (av.FFmpegError, OSError) as error:
         raise ImageError(f"cannot decode {frame}: {error}") from error
     raise ImageError(f"cannot decode {frame}: the video ends before")
+
+
+def _found(container: Any, stream: Any, time: int, earlier: float) -> Any:
+    """The frame of that time, decoded from so many seconds before it on; None if it is not met."""
+    if math.isinf(earlier):
+        container.seek(min(0, container.start_time or 0))
+    else:
+        begin = time - round(earlier / stream.time_base)
+        container.seek(max(begin, stream.start_time or 0), stream=stream)
+    came_before = math.isinf(earlier)
+    for frame in container.decode(stream):
+        if frame.pts is None:
+            continue
+        if frame.pts >= time:
+            return frame if frame.pts == time or came_before else None
+        came_before = True
+    return None

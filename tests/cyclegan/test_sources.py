@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,12 +43,59 @@ def test_frames_of_a_real_clip_differ():
     assert np.abs(first - last).mean() > 5
 
 
+def written(path: Path, pictures: list[np.ndarray], rotation: int = 0, **options: str) -> Path:
+    """H.264 with frames that refer to later ones, key frames one second apart."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "25", "bf": "2"})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for n, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = n
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.ts", {}), ("late.ts", {"output_ts_offset": "100"}), ("a.flv", {}), ("a.mov", {})],
+)
+def test_containers_whose_seeking_is_rough(name, options, tmp_path):
+    grays = [np.full((48, 64, 3), 3 * n, np.uint8) for n in range(70)]
+    items = list_items(written(tmp_path / name, grays, **options))
+    assert len(items) == len(grays)
+    for n in (69, 0, 1, 24, 25, 26, 60, 12, 48):
+        assert read_item(items[n]).mean() == pytest.approx(3 * n, abs=1.4), n
+
+
+@pytest.mark.parametrize("name", ["a.h264", "a.mpg"])
+def test_a_container_that_does_not_tell_times_is_refused(name, tmp_path):
+    grays = [np.full((48, 64, 3), 3 * n, np.uint8) for n in range(30)]
+    with pytest.raises(DataError, match=r"times of \d+ of its \d+ frames.*ffmpeg -i"):
+        list_items(written(tmp_path / name, grays))
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_frames_stand_upright(rotation, tmp_path):
+    """As players show them: the matrix turns what is stored counter-clockwise by the angle."""
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:24, :32] = 255
+    (item,) = list_items(written(tmp_path / "phone.mp4", [stored], rotation))
+    shown = read_item(item)
+    wanted = np.rot90(stored, rotation // 90)
+    assert shown.shape == wanted.shape
+    assert np.abs(shown.astype(int) - wanted).mean() < 5
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_video_and_a_list_are_domains(video, workers, tmp_path):
     for n in range(3):
         write_picture(np.full((40, 40, 3), n, np.uint8), tmp_path / "sub" / f"{n}.png")
     names = tmp_path / "list.txt"
-    names.write_text("# two of three\nsub/2.png\n\nsub/0.png\n")
+    names.write_text("\ufeff# two of three, with a mark of byte order\nsub/2.png\n\nsub/0.png\n")
     data = UnpairedPictures(DataConfig(a=video, b=names, preprocess="crop", crop_size=32))
     found = list(batches(data, batch_size=1, workers=workers, epoch=0))
     grays = sorted(round((a.mean().item() + 1) * 127.5 / 8) for a, _ in found)
@@ -90,6 +138,7 @@ def test_eight_bits_are_stretched_to_sixteen(tmp_path, video):
         (np.zeros((8, 8, 2), np.uint8), r"has shape \(8, 8, 2\); expected \(height, width, 5\)"),
         (np.full((8, 8, 5), 2.0), "expected uint8, uint16 or floats in"),
         (np.zeros((8, 8, 5), np.int64), "holds int64"),
+        (np.zeros((0, 8, 5)), r"has shape \(0, 8, 5\)"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(tmp_path, array, says):
