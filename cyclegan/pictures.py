@@ -101,7 +101,11 @@ def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> li
         got = "is a file" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {got}; expected a folder of pictures")
     found = sorted(
-        path for path in folder.rglob("[!.]*") if path.suffix.lower() in suffixes and path.is_file()
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
     )
     if not found:
         raise DataError(

@@ -119,7 +119,8 @@ def test_missing_file_and_text_are_named(tmp_path: Path) -> None:
 
 
 def test_listing_is_recursive_sorted_and_of_pictures_alone(tmp_path: Path) -> None:
-    for name in ("b.PNG", "deep/er/c.jpg", "a.webp", "notes.txt"):
+    hidden = (".d.png", ".thumbs/e.png", "deep/.er/f.png")
+    for name in ("b.PNG", "deep/er/c.jpg", "a.webp", "notes.txt", *hidden):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     names = [str(path.relative_to(tmp_path)) for path in list_pictures(tmp_path)]
