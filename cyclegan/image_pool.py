@@ -21,6 +21,8 @@ class ImagePool:
         """As many images as in ``images`` (N, C, H, W), which must carry no gradient."""
         if self.size == 0:
             return images
+        if len(images) > 1:  # of one size, which a run that goes on may have changed
+            self.images = [image for image in self.images if image.shape == images.shape[1:]]
         return torch.stack([self._exchanged(image) for image in images])
 
     def _exchanged(self, image: Tensor) -> Tensor:

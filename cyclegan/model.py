@@ -8,6 +8,7 @@ implementation calls generator_ab ``G_A``, and the discriminator that judges **B
 """
 
 import dataclasses
+import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,8 +30,7 @@ from cyclegan.phases import GENERATOR_LOSSES, Images, Losses, Made, Phases
 Network = TypeVar("Network", bound=nn.Module)
 Part = tuple[float, Tensor, Tensor]
 """Pictures of A and of B that go through the networks at once, and their share of the batch."""
-
-
+log = logging.getLogger(__name__)
 NETWORKS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
 
 
@@ -212,8 +212,11 @@ class CycleGAN:
         for name in NETWORKS:
             getattr(self, name).load_state_dict(state["networks"][name])
         for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        self.scaler.load_state_dict(state["scaler"])
+            # Averages as they were; settings as they are now.
+            own = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": kept["state"], "param_groups": own})
+        if state["scaler"]:  # empty where the steps before were not in float16
+            self.scaler.load_state_dict(state["scaler"])
 
     def load_chance(self, state: dict[str, Any]) -> None:
         """Go on with the pools and random numbers that ``chance`` gave."""
@@ -221,7 +224,13 @@ class CycleGAN:
             pool.images = [image.to(self.device) for image in images]
         version, internal, following = state["pool_rng"]
         self.pool_rng.setstate((version, tuple(internal), following))
-        self.rng.set_state(state["rng"])
+        if len(state["rng"]) == len(self.rng.get_state()):
+            self.rng.set_state(state["rng"])
+        else:
+            log.warning(
+                "the run was on another kind of device, with other random numbers: it goes on, but "
+                "not as it would have"
+            )
 
     @property
     def _optimizers(self) -> tuple[torch.optim.Adam, torch.optim.Adam]:
