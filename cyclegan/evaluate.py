@@ -22,6 +22,8 @@ from cyclegan.errors import BackendError, DataError
 from cyclegan.pictures import Channels, Picture, list_pictures, read_picture
 
 Translate = Callable[[Picture], Picture]
+INCEPTION = 2048
+"""The layer of the Inception network that FID and KID are usually taken from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +242,7 @@ class Distances:
 
 
 def distances(
-    fakes: Iterable[Picture], reals: Iterable[Picture], features: int | nn.Module = 2048
+    fakes: Iterable[Picture], reals: Iterable[Picture], features: int | nn.Module = INCEPTION
 ) -> Distances:
     """FID and KID between two sets of uint8 (H, W, 3) pictures.
 
@@ -264,6 +266,11 @@ def distances(
     return Distances(
         count=min(counts), fid=fid.compute().item(), kid=mean.item(), kid_std=deviation.item()
     )
+
+
+def check_distances() -> None:
+    """Raises BackendError where FID and KID cannot be computed, saying what is missing."""
+    _metrics(INCEPTION)
 
 
 def _metrics(features: int | nn.Module) -> tuple[Any, Any]:

@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from torch import nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.errors import ConfigError
-from cyclegan.evaluate import distances, evaluate_pairs, translate_from_generator
+from cyclegan.errors import ConfigError, DataError
+from cyclegan.evaluate import (
+    check_distances,
+    distances,
+    evaluate_pairs,
+    translate_from_generator,
+)
 from cyclegan.pictures import Picture
 from cyclegan.preprocess import plain
 from cyclegan.sources import Item, list_items
@@ -21,7 +26,8 @@ class Scorer:
 
     Where all names agree, pictures are pairs: L1, SSIM and the share that came out inverted, both
     ways, and SSIM chooses the best. Else the sets are compared: FID and KID, which need the extra
-    ``fid``, and KID chooses. Raises DataError for folders without pictures.
+    ``fid``, and KID chooses. Raises DataError for folders without pictures, ImageError for one that
+    cannot be read, and BackendError where the extra is missing: all before the run begins.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -36,9 +42,20 @@ class Scorer:
                 f"scores are of pictures with 1 or 3 channels, got {self.channels}; "
                 "set score_every to 0"
             )
-        self.items = list_items(data.test_a)[:MOST], list_items(data.test_b)[:MOST]
-        stems = [[getattr(item, "stem", str(item)) for item in items] for items in self.items]
+        found = list_items(data.test_a), list_items(data.test_b)
+        stems = [[getattr(item, "stem", str(item)) for item in items] for items in found]
         self.paired = stems[0] == stems[1]
+        self.items = found[0][:MOST], found[1][:MOST]
+        if not self.paired:
+            check_distances()
+            counts = [len(items) for items in self.items]
+            if min(counts) < 2:
+                raise DataError(
+                    f"test_a and test_b hold {counts[0]} and {counts[1]} pictures of differing "
+                    "names; expected at least 2 each, or pairs of the same names"
+                )
+        for items, channels in zip(self.items, self.channels):
+            self._pictures(items, channels)
 
     def scores(self, generator_ab: nn.Module, generator_ba: nn.Module) -> dict[str, float]:
         """Named figures; ``goodness`` is the one to choose by, higher is better."""
