@@ -6,8 +6,10 @@ Losses stay on the device until ``flush``, so that a GPU is made to wait once in
 steps, and no cost grows with the length of the run.
 """
 
+import contextlib
 import csv
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from torch import Tensor
 from cyclegan.alarms import Alarms
 from cyclegan.config import TrainConfig
 from cyclegan.data import pictures_from_tensor
-from cyclegan.errors import ConfigError, OutputError
+from cyclegan.errors import ConfigError, OutputError, reason_of
 from cyclegan.files import replacing
 from cyclegan.phases import LOSSES, Images, Losses
 from cyclegan.pictures import Picture, write_picture
@@ -35,8 +37,13 @@ class Recorder:
     def __init__(self, config: TrainConfig, step: int = 0) -> None:
         self.config = config
         self.path = config.output / "losses.csv"
+        self.scores_path = config.output / "scores.csv"
         self.alarms = Alarms()
         self.pending: list[Row] = []
+        self.unwritten: list[list[object]] = []
+        """Lines of losses.csv that the system has refused so far."""
+        self.last: dict[str, float] = {}
+        """The mean losses of the last reading."""
         self.board: Any = _board(config.output, step) if config.tensorboard else None
 
     def begin(self) -> None:
@@ -45,17 +52,10 @@ class Recorder:
             temporary.write_text(",".join(["step", "seconds", *LOSSES]) + "\n")
 
     def rewind(self, step: int) -> None:
-        """Drop from the log what came after ``step``."""
-        try:
-            lines = self.path.read_text().splitlines(keepends=True)
-        except OSError:
-            return self.begin()
-        kept = [
-            line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) <= step
-        ]
-        with replacing(self.path) as temporary:
-            temporary.write_text("".join([lines[0], *kept]))
-        return None
+        """Drop from the logs what came after ``step``, and what no log can hold."""
+        if not _rewound(self.path, step):
+            self.begin()
+        _rewound(self.scores_path, step)
 
     def add(self, step: int, seconds: float, learning_rate: float, losses: Losses) -> None:
         """Note one step's losses, without waiting for the device."""
@@ -64,26 +64,37 @@ class Recorder:
     def flush(self) -> list[dict[str, float]]:
         """Read the losses noted since, write them, and return them.
 
-        Raises DivergedError where one is not finite, OutputError where they cannot be written.
+        Where the system refuses, it is said, and they are kept until it does not. Raises
+        DivergedError where one is not finite.
         """
         rows, self.pending = self.pending, []
         if not rows:
             return []
         values = torch.stack([row[3] for row in rows]).tolist()  # waits for the device
-        try:
-            with self.path.open("a", newline="") as file:
-                csv.writer(file).writerows(
-                    [step, f"{seconds:.3f}", *(f"{value:.6g}" for value in each)]
-                    for (step, seconds, _, _), each in zip(rows, values)
-                )
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self.unwritten += (
+            [step, f"{seconds:.3f}", *(f"{value:.6g}" for value in each)]
+            for (step, seconds, _, _), each in zip(rows, values)
+        )
+        self._write()
         named = [dict(zip(LOSSES, each)) for each in values]
+        self.last = {name: sum(each[name] for each in named) / len(named) for name in LOSSES}
         if self.board:
-            self._scalars(rows, named)
+            self._scalars(rows)
         for (step, *_), losses in zip(rows, named):
             _tell(self.alarms.losses(step, losses))
         return named
+
+    def _write(self) -> None:
+        """Add to losses.csv what it lacks: all of it, or nothing."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a", newline="") as file:
+                csv.writer(file).writerows(self.unwritten)
+            self.unwritten = []
+        except OSError as error:
+            log.warning("cannot write %s: %s; the run goes on", self.path, reason_of(error))
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, size)
 
     def samples(self, step: int, real: tuple[Tensor, Tensor], images: Images) -> None:
         """Write the samples, each beside its translation and what comes back of it."""
@@ -104,7 +115,7 @@ class Recorder:
 
     def scores(self, step: int, scores: dict[str, float]) -> None:
         """Add one scoring to scores.csv, and to TensorBoard."""
-        path = self.config.output / "scores.csv"
+        path = self.scores_path
         try:
             new = not path.exists()
             with path.open("a", newline="") as file:
@@ -122,13 +133,28 @@ class Recorder:
         if self.board:
             self.board.close()
 
-    def _scalars(self, rows: Sequence[Row], named: Sequence[dict[str, float]]) -> None:
+    def _scalars(self, rows: Sequence[Row]) -> None:
         """The mean of what was read, at its last step: a fixed cost for each reading."""
         step, _, learning_rate, _ = rows[-1]
-        for name in LOSSES:
-            mean = sum(losses[name] for losses in named) / len(named)
+        for name, mean in self.last.items():
             self.board.add_scalar(f"losses/{name}", mean, step)
         self.board.add_scalar("learning_rate", learning_rate, step)
+
+
+def _rewound(path: Path, step: int) -> bool:
+    """Leaves of a log the lines up to ``step`` that are whole; whether there was one."""
+    try:
+        first, *lines = path.read_text(errors="replace").splitlines(keepends=True)
+    except (OSError, ValueError):  # missing, or empty
+        return False
+
+    def stays(line: str) -> bool:
+        number = line.split(",")[0]
+        return line.endswith("\n") and number.isdecimal() and int(number) <= step
+
+    with replacing(path) as temporary:
+        temporary.write_text("".join([first, *filter(stays, lines)]))
+    return True
 
 
 def _board(folder: Path, step: int) -> Any:

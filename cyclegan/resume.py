@@ -7,6 +7,7 @@ checksums of the zip format.
 """
 
 import logging
+import shutil
 import signal
 import threading
 import zipfile
@@ -27,7 +28,9 @@ log = logging.getLogger(__name__)
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write ``state`` to ``folder`` and drop all but the newest ``keep``.
+    """Write ``state`` to ``folder`` and drop all but the newest ``keep`` up to ``step``.
+
+    Those of later steps were damaged, or the run would not be here.
 
     ``state`` holds tensors and plain values. Raises OutputError where it cannot be written; what
     was there stays.
@@ -37,9 +40,15 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
         try:
             torch.save({"version": VERSION, **state}, temporary)
         except RuntimeError as error:  # how PyTorch reports what the system refuses
-            raise OutputError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
-    for old in list_checkpoints(folder)[keep:]:
-        old.unlink(missing_ok=True)
+            free = shutil.disk_usage(folder).free / 1e6
+            raise OutputError(
+                f"cannot write {path}: the disk has {free:,.1f} MB left "
+                f"({str(error).splitlines()[0]})"
+            ) from error
+    found = list_checkpoints(folder)
+    newest = found.index(path)
+    for other in [*found[:newest], *found[newest + keep :]]:
+        other.unlink(missing_ok=True)
     return path
 
 

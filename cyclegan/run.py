@@ -18,7 +18,7 @@ from cyclegan.checkpoint import save_discriminator, save_generator
 from cyclegan.config import TrainConfig, as_dict
 from cyclegan.data import UnpairedPictures
 from cyclegan.ema import averaged
-from cyclegan.errors import OutputError
+from cyclegan.errors import BackendError, DataError, OutputError
 from cyclegan.files import replacing
 from cyclegan.model import CycleGAN
 from cyclegan.phases import Images, Losses
@@ -49,7 +49,7 @@ class Run:
         generators = [getattr(model, name) for name in GENERATORS]
         self.means = tuple(averaged(generator, decay) for generator in generators) if decay else ()
         self.real = samples[0].to(model.device), samples[1].to(model.device)
-        self.scorer = Scorer(config) if config.score_every else None
+        self.scorer = Scorer(config) if config.score_every and self.world.writes else None
         self.best: float | None = None
         self.saved_at = -1
         self.checked_at = time.monotonic()
@@ -90,7 +90,7 @@ class Run:
         self.progress.load_state(state["progress"])
         self.best = state["best"]
         torch.set_rng_state(own["torch"])
-        if own["cuda"] is not None:
+        if own["cuda"] is not None and self.model.device.type == "cuda":
             torch.cuda.set_rng_state(own["cuda"], self.model.device)
         if self.world.writes:
             self.recorder = Recorder(self.config, self.progress.step)
@@ -108,7 +108,7 @@ class Run:
             if progress.step % config.log_every == 0:
                 self.flush()
             if progress.step % config.sample_every == 0:
-                self.sample()
+                self._or_go_on(self.sample)
         if progress.ends_epoch():
             self._end_epoch()
 
@@ -211,10 +211,14 @@ class Run:
 
     def score(self) -> None:
         """Score what ``_generators`` gives on the test pictures; keep it if nothing was better."""
-        if self.scorer is None or not self.world.writes:
+        if self.scorer is None:
             return
-        scores = self.scorer.scores(*self._generators())
-        self.recorder.scores(self.progress.step, scores)
+        try:
+            scores = self.scorer.scores(*self._generators())
+        except (DataError, BackendError) as error:  # training is worth more than its scores
+            log.warning("the generators could not be scored: %s; the run goes on", error)
+            return
+        self._or_go_on(lambda: self.recorder.scores(self.progress.step, scores))
         better = self.best is None or scores["goodness"] > self.best
         if better and self._or_go_on(lambda: self._save_generators(self._generators(), "_best")):
             self.best = scores["goodness"]
@@ -249,22 +253,27 @@ class Run:
 
 
 def _remains(output: Path) -> list[Path]:
-    """The files of a run in ``output`` that another one would not write over."""
-    logged = output / "losses.csv"
-    if not logged.exists():
+    """The files of a run in ``output``: none of them may be taken for the next one's."""
+    worth = [
+        *output.glob("losses.csv"),
+        *output.glob("generator_*.safetensors"),
+        *output.glob("discriminator_*.safetensors"),
+        *list_checkpoints(output / "checkpoints"),
+    ]
+    if not worth:
         return []
     return [
-        logged,
+        *worth,
         *output.glob("scores.csv"),
-        *output.glob("*_best.safetensors"),
+        *output.glob("report.html"),
         *(output / "samples").glob("*.png"),
         *(output / "tensorboard").glob("events.*"),
-        *list_checkpoints(output / "checkpoints"),
     ]
 
 
 def _fingerprint(data: UnpairedPictures) -> str:
     """What tells one set of pictures from another: how many, and a digest of their names."""
     names = "\n".join(map(str, [*data.paths_a, "", *data.paths_b]))
-    digest = hashlib.sha256(names.encode()).hexdigest()[:12]
+    # Names on a disk may be any bytes.
+    digest = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return f"{len(data.paths_a)} and {len(data.paths_b)} pictures, {digest}"

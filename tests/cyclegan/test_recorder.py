@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event
 from cyclegan import load_generator, train
 from cyclegan.checkpoint import read_info
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
-from cyclegan.errors import ConfigError
+from cyclegan.errors import ConfigError, ImageError
 from cyclegan.phases import LOSSES
 from cyclegan.sample_data import evaluation_pairs, write_training_folders
 from cyclegan.training_report import write_training_report
@@ -169,3 +169,69 @@ def test_steps_that_wait_for_pictures_are_told(config, caplog, monkeypatch):
         for _ in training._watched(slow(), config):
             pass
     assert caplog.text.count("steps wait for pictures") == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["", "step\n", "step,seconds\n3,1\n", "step,seconds\n7,2\n\0\0\0"]
+)
+def test_a_log_that_was_damaged_keeps_no_run_from_going_on(config, content):
+    from cyclegan.recorder import Recorder
+
+    recorder = Recorder(dataclasses.replace(config, tensorboard=False))
+    config.output.mkdir()
+    recorder.path.write_text(content)
+    recorder.rewind(6)
+    text = recorder.path.read_text()
+    assert text.startswith("step")
+    assert text.splitlines()[1:] == (["3,1"] if "3,1" in content else [])
+
+
+def test_scores_go_on_where_the_checkpoint_was(config):
+    config = dataclasses.replace(config, tensorboard=False, checkpoint_minutes=0.0, checkpoints=99)
+    train(config, device="cpu", show_progress=False)
+    for later in config.output.glob("checkpoints/*.pt"):
+        if int(later.stem) > 8:
+            later.unlink()
+    train(config, device="cpu", show_progress=False, resume=True)
+    with (config.output / "scores.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == [6, 12, 18]
+
+
+def test_what_cannot_be_scored_is_told_before_the_run_begins(config, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for i in range(3):
+        (broken / f"{i}.png").write_text("no picture")
+    data = dataclasses.replace(config.data, test_a=broken)
+    with pytest.raises(ImageError, match=r"cannot read .*0\.png"):
+        train(dataclasses.replace(config, data=data), device="cpu", show_progress=False)
+    assert not (config.output / "losses.csv").exists()
+
+
+def test_scoring_that_fails_on_the_way_does_not_end_the_run(config, monkeypatch, caplog):
+    from cyclegan.scoring import Scorer
+
+    def failing(*_):
+        raise ImageError("cannot read x.png")
+
+    monkeypatch.setattr(Scorer, "scores", failing)
+    result = train(config, device="cpu", show_progress=False)
+    assert result.steps == 18
+    assert caplog.text.count("could not be scored: cannot read x.png; the run goes on") == 3
+
+
+def test_pairs_are_of_one_name_all_of_them(config, monkeypatch):
+    """Beyond those that are looked at, too."""
+    from cyclegan import scoring
+
+    monkeypatch.setattr(scoring, "MOST", 2)
+    assert scoring.Scorer(config).paired
+    checked = []
+    monkeypatch.setattr(scoring, "check_distances", lambda: checked.append(True))
+    last = sorted(config.data.test_b.iterdir())[-1]
+    renamed = last.rename(last.with_name("other.png"))
+    try:
+        assert not scoring.Scorer(config).paired
+        assert checked
+    finally:
+        renamed.rename(last)

@@ -326,3 +326,109 @@ def test_a_run_that_diverges_stops_and_keeps_what_was_good(config, monkeypatch):
     assert list_checkpoints(config.output / "checkpoints")[0].name == "00000004.pt"
     state = load_checkpoint(config.output / "checkpoints")
     assert all(w.isfinite().all() for w in state["model"]["networks"]["generator_ab"].values())
+
+
+@pytest.mark.parametrize(("before", "after"), [("float32", "float16"), ("float16", "float32")])
+def test_another_precision_goes_on(finished, before, after, tmp_path):
+    def of(precision, epochs):
+        model = dataclasses.replace(finished.model, precision=precision)
+        return dataclasses.replace(finished, model=model, epochs=epochs, output=tmp_path)
+
+    run(of(before, 1))
+    assert run(of(after, 2), resume=True).steps == 12
+
+
+def test_settings_of_the_optimizer_are_those_of_now(finished):
+    from cyclegan.model import CycleGAN
+
+    old = CycleGAN(finished.model)
+    picture = torch.zeros(1, 3, 32, 32)
+    old.step(picture, picture)
+    new = CycleGAN(dataclasses.replace(finished.model, beta1=0.9))
+    new.load_state(old.state())
+    (group,) = new.optimizer_generators.param_groups
+    assert group["betas"] == (0.9, 0.999)
+    averages = [
+        [state["exp_avg"] for state in model.optimizer_generators.state.values()]
+        for model in (old, new)
+    ]
+    assert len(averages[0]) > 10
+    assert all(map(torch.equal, *averages))
+
+
+def test_a_checkpoint_of_another_kind_of_device_goes_on(finished, tmp_path, caplog):
+    """A GPU's generator of random numbers has 16 bytes."""
+    config = dataclasses.replace(finished, output=tmp_path)
+    run(config)
+    state = load_checkpoint(tmp_path / "checkpoints")
+    state["ranks"][0]["model"]["rng"] = state["ranks"][0]["cuda"] = torch.zeros(16).byte()
+    save_checkpoint(tmp_path / "checkpoints", 6, state, keep=1)
+    assert run(dataclasses.replace(config, epochs=2), resume=True).steps == 12
+    assert "another kind of device" in caplog.text
+
+
+def test_another_crop_goes_on(finished, tmp_path):
+    """The pools, which are full, hold pictures of the old size."""
+    model = dataclasses.replace(finished.model, pool_size=2)
+    config = dataclasses.replace(finished, model=model, output=tmp_path, batch_size=2, epochs=2)
+    run(config)
+    smaller = dataclasses.replace(config.data, crop_size=24)
+    assert run(dataclasses.replace(config, data=smaller, epochs=4), resume=True).steps == 12
+
+
+def test_a_later_checkpoint_that_is_damaged_does_not_outlive_a_good_one(tmp_path):
+    (tmp_path / "00000900.pt").write_bytes(b"damaged")
+    save_checkpoint(tmp_path, 6, {"x": torch.ones(1)}, keep=1)
+    save_checkpoint(tmp_path, 12, {"x": torch.full((1,), 2.0)}, keep=1)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["00000012.pt"]
+    assert load_checkpoint(tmp_path)["x"] == 2
+
+
+def test_a_folder_is_of_one_process(finished, monkeypatch):
+    from cyclegan import claim
+
+    monkeypatch.setattr(claim, "WAIT", 0.2)
+    code = (
+        "import sys, pathlib\nfrom cyclegan.claim import claimed\n"
+        "with claimed(pathlib.Path(sys.argv[1])): print('ours', flush=True); input()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, finished.output], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout.readline() == b"ours\n"
+        with pytest.raises(OutputError, match="another process trains in"):
+            run(finished, resume=True)
+        other.kill()
+        other.wait()
+        assert run(finished, resume=True).steps
+    finally:
+        other.kill()
+        other.communicate()
+    assert not (finished.output / ".lock").exists()
+
+
+def test_a_disk_that_is_full_for_a_while_loses_no_line(config, monkeypatch, caplog):
+    """From the fourth to the tenth step no file grows."""
+    from cyclegan.model import CycleGAN
+
+    step, count = CycleGAN.step, [0]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def stepped(self, *args, **kwargs):
+        count[0] += 1
+        soft = 10 if 4 <= count[0] <= 10 else before[0]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, before[1]))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(CycleGAN, "step", stepped)
+    try:
+        run(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    lines = (config.output / "losses.csv").read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in lines[1:]] == list(range(1, 25))
+    assert {len(line.split(",")) for line in lines} == {10}
+    assert "losses.csv: File too large; the run goes on" in caplog.text
+    assert "000005_ab.png" in caplog.text  # a sample
+    assert (config.output / "samples" / "000015_ab.png").exists()
