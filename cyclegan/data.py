@@ -12,6 +12,7 @@ processes, so that a stopped run can go on in the middle of an epoch with the ve
 import itertools
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +129,20 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
                     raise ImageError(f"{error}; skip_bad goes on without it") from error
                 bad[str(path)] = str(error)
         raise DataError(f"none of the {len(paths)} pictures can be used; {bad[str(path)]}")
+
+
+@contextmanager
+def readers_watched() -> Iterator[None]:
+    """Raises DataError where a process of ``batches`` is killed, which PyTorch tells anywhere."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            f"a process that reads pictures was killed, most likely for lack of memory ({error}); "
+            "lower workers"
+        ) from error
 
 
 def batches(

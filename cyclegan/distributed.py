@@ -8,6 +8,7 @@ Image pools and crops differ by rank. Only rank 0 writes.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,29 @@ class World:
 
 
 ALONE = World()
+
+
+class Meetings:
+    """Steps after which the processes of a run meet: about every ``SECONDS``, or every step.
+
+    All must come to the same ones, so rank 0, by its clock, says which is next.
+    """
+
+    SECONDS = 2.0
+
+    def __init__(self, world: World, step: int) -> None:
+        """``step`` is the one that the run goes on after."""
+        self._world, self._next = world, step + 1
+        self._last = step, time.monotonic()
+
+    def after(self, step: int) -> bool:
+        """Whether they meet after ``step``."""
+        if step < self._next:
+            return False
+        (before, then), self._last = self._last, (step, time.monotonic())
+        rate = (step - before) / max(self._last[1] - then, 1e-9)
+        self._next = step + self._world.first(max(1, int(self.SECONDS * rate)))
+        return True
 
 
 @contextmanager

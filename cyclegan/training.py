@@ -19,12 +19,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from rich.progress import (
     BarColumn,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -32,11 +32,12 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from torch import Tensor
 
+from cyclegan.claim import claimed
 from cyclegan.compiling import worth_compiling, worth_replaying
 from cyclegan.config import TrainConfig
-from cyclegan.data import CPU, UnpairedPictures, tensor_from_pictures
-from cyclegan.distributed import World, world
-from cyclegan.errors import ConfigError, CycleGANError, DataError, DivergedError, ImageError
+from cyclegan.data import CPU, UnpairedPictures, readers_watched, tensor_from_pictures
+from cyclegan.distributed import Meetings, World, world
+from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError
 from cyclegan.model import CycleGAN
 from cyclegan.preprocess import plain
 from cyclegan.resume import Stopping, check_same, load_checkpoint, stopping
@@ -45,8 +46,8 @@ from cyclegan.schedule import Progress
 from cyclegan.sources import Item, Pixels
 
 SAMPLES = 4
-AGREE_EVERY = 20
-"""Steps between two exchanges on whether to stop, where there are several processes."""
+SAY_SECONDS = 60.0
+"""Between two lines about the run where there is no terminal to show a bar."""
 STARVED = 0.3
 """Share of the time that steps may wait for pictures before it is said."""
 log = logging.getLogger(__name__)
@@ -87,11 +88,14 @@ def train(
     processes train one model together.
 
     Raises DataError or ImageError for pictures that cannot be used or a checkpoint that is
-    missing, ConfigError for one of another run, OutputError when the run's folder cannot be
-    written, or holds another run and ``config.overwrite`` is not set, and DivergedError when a loss
-    is no longer finite.
+    missing, ConfigError for one of another run or a step that does not fit the GPU, OutputError
+    when the run's folder cannot be written, another process trains there, or it holds another run
+    and ``config.overwrite`` is not set, and DivergedError when a loss is no longer finite.
     """
-    with world(device or ("cuda" if torch.cuda.is_available() else "cpu")) as (here, device):
+    usual = "cuda" if torch.cuda.is_available() else "cpu"
+    with world(device or usual) as (here, device), contextlib.ExitStack() as claims:
+        if here.writes and not (resume and not config.output.exists()):
+            claims.enter_context(claimed(config.output))
         return _train(config, here, device, samples, show_progress and here.writes, resume)
 
 
@@ -127,14 +131,15 @@ def _train(
             cuda_graphs=worth_replaying(config.compile, device=device, processes=here.size)
         )
     with _bar(show_progress) as bar, stopping() as stop:
-        task = bar.add_task("training", total=1.0, rate="")
         try:
-            _loop(config, run, data, stop, lambda: _show(bar, task, progress))
+            with readers_watched(), _memory_watched(config):
+                _loop(config, run, data, stop, _shower(bar, run))
         except DivergedError:
             raise  # what was kept before is worth more
-        except CycleGANError:
-            with contextlib.suppress(CycleGANError):
-                _keep(run)
+        except Exception:
+            if here.size == 1:  # several processes would wait for this one to take part
+                with contextlib.suppress(Exception):
+                    _keep(run)
             raise
         _keep(run)
     stop.leave()
@@ -154,13 +159,14 @@ def _loop(
     """The steps of a run, until its end or until it is asked to stop."""
     model, progress, here = run.model, run.progress, run.world
     batches = progress.over(data, here, model.device)
+    meetings = Meetings(here, progress.step)
     for real_a, real_b in _watched(batches, config, model.device):
         model.set_learning_rate(config.model.learning_rate * progress.factor())
         losses = model.step(real_a, real_b, config.passes)
         run.took(losses)
         stops, due = bool(stop), run.due()
         if here.size > 1:
-            if progress.step % AGREE_EVERY:
+            if not meetings.after(progress.step):
                 continue
             stops, due = here.agreed(stops), here.agreed(due)
         if due:
@@ -168,6 +174,18 @@ def _loop(
         show()
         if stops:
             return
+
+
+@contextlib.contextmanager
+def _memory_watched(config: TrainConfig) -> Iterator[None]:
+    """Raises ConfigError where a step does not fit the GPU."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"the GPU has too little memory for a step with batch_size {config.batch_size} in "
+            f"{config.passes} passes; raise passes, or lower batch_size or crop_size"
+        ) from error
 
 
 def _keep(run: Run) -> None:
@@ -266,6 +284,31 @@ def _bar(shown: bool) -> Bar:
     )
 
 
-def _show(bar: Bar, task: TaskID, progress: Progress) -> None:
-    rate = f"step {progress.step}, {progress.step / max(progress.seconds(), 1e-9):.2f} steps/s"
-    bar.update(task, completed=progress.fraction(), rate=rate)
+def _shower(bar: Bar, run: Run) -> Callable[[], None]:
+    """Shows how far the run has come: moves the bar or, without a terminal, says it in lines."""
+    progress = run.progress
+    task = bar.add_task("training", total=1.0, rate="")
+    said = time.monotonic()
+
+    def show() -> None:
+        nonlocal said
+        rate = progress.step / max(progress.seconds(), 1e-9)
+        bar.update(
+            task,
+            completed=progress.fraction(),
+            rate=f"step {progress.step}, {rate:.2f} steps/s",
+        )
+        if bar.disable or bar.console.is_terminal or time.monotonic() - said < SAY_SECONDS:
+            return
+        said = time.monotonic()
+        left = progress.seconds() * (1 / max(progress.fraction(), 1e-9) - 1)
+        losses = (f"{name} {value:.3f}" for name, value in run.recorder.last.items())
+        bar.console.print(
+            f"epoch {progress.epoch + 1}, step {progress.step}, {progress.fraction():.1%}, "
+            f"{rate:.2f} steps/s, ETA {timedelta(seconds=round(left))}, "
+            f"learning rate {run.model.learning_rate:.3g}: {', '.join(losses)}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+    return show

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import tomllib
 
 import pytest
@@ -124,3 +125,69 @@ def test_clocks_are_not_shared(config, monkeypatch):
 
     with pytest.raises(ConfigError, match="give epochs instead of minutes"):
         training._pictures(dataclasses.replace(config, minutes=1.0), World(rank=0, size=2))
+
+
+ONE_FAILS = """
+import sys
+from cyclegan.cli import main
+from cyclegan.distributed import World
+from cyclegan.model import CycleGAN
+step, count = CycleGAN.step, [0]
+def stepped(self, *args):
+    count[0] += 1
+    if count[0] == 2 and self.world.rank:
+        from cyclegan.errors import DataError
+        raise DataError("a picture went bad")
+    return step(self, *args)
+CycleGAN.step = stepped
+sys.exit(main())
+"""
+SLOW = """
+import os, sys, time
+from cyclegan.cli import main
+from cyclegan.model import CycleGAN
+step = CycleGAN.step
+def stepped(self, *args):
+    time.sleep(1.5)
+    return step(self, *args)
+CycleGAN.step = stepped
+sys.exit(main())
+"""
+
+
+def started_by_torchrun(config, code):
+    script = config.output.with_name("script.py")
+    script.write_text(code)
+    settings = config.output.with_name("settings.toml")
+    settings.write_text(tomli_w.dumps(as_dict(config)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(script), "train", "--config", str(settings)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_an_error_in_one_process_ends_all(config):
+    process = started_by_torchrun(config, ONE_FAILS)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "error: a picture went bad" in said
+
+
+def test_slow_steps_are_stopped_in_time_and_saved(config):
+    process = started_by_torchrun(dataclasses.replace(config, epochs=100), SLOW)
+    try:
+        while not (config.output / "samples" / "000000_ba.png").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        process.terminate()
+        began = time.monotonic()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert time.monotonic() - began < 25  # torchrun's patience ends after 30
+    assert "stopping after this step" in said
+    (kept,) = (config.output / "checkpoints").iterdir()
+    assert 1 <= int(kept.stem) <= 8

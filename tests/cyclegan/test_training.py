@@ -1,7 +1,10 @@
 """Whole runs on real pictures."""
 
 import csv
+import multiprocessing
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cyclegan import load_generator, train
+from cyclegan import load_generator, train, training
 from cyclegan.checkpoint import load_discriminator, read_info
 from cyclegan.config import (
     CycleGANConfig,
@@ -25,8 +28,10 @@ from cyclegan.config import (
     from_dict,
 )
 from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
+from cyclegan.model import CycleGAN
 from cyclegan.sample_data import write_training_folders
 from cyclegan.schedule import Progress
+from cyclegan.shipped import find_model
 
 TINY = CycleGANConfig(
     generator=ResnetConfig(width=4, blocks=1), discriminator=PatchConfig(width=4, layers=1)
@@ -97,6 +102,61 @@ def test_a_run_does_not_replace_another_unless_told_to(config):
     train(shorter, device="cpu", show_progress=False)
     assert first.generator_ab.read_bytes() != kept
     assert not (config.output / "samples" / "000012_ab.png").exists()
+
+
+def test_what_replaces_a_run_offers_nothing_of_it(config):
+    train(config, device="cpu", show_progress=False)
+    other = replaced(config, overwrite=True, ema_decay=0.0)
+    result = train(other, device="cpu", show_progress=False)
+    assert find_model(str(config.output)) == result.generator_ab
+    assert not list(config.output.glob("*_ema.safetensors"))
+
+
+@pytest.mark.parametrize("lost", ["losses.csv", "checkpoints"])
+def test_a_run_is_one_without_its_log_or_its_checkpoints(config, lost):
+    train(config, device="cpu", show_progress=False)
+    path = config.output / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(OutputError, match="holds a run already"):
+        train(config, device="cpu", show_progress=False)
+
+
+def test_without_a_terminal_a_run_says_how_far_it_has_come(config, monkeypatch, capsys):
+    monkeypatch.setattr(training, "SAY_SECONDS", 0.0)
+    train(replaced(config, log_every=2), device="cpu")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 12
+    assert re.match(
+        r"epoch 2, step 10, 83\.3%, [\d.]+ steps/s, ETA 0:00:\d\d, learning rate 0\.0001: "
+        r"generator_ab \d\.\d{3}, .*discriminator_b \d\.\d{3}$",
+        lines[9],
+    ), lines[9]
+
+
+def test_a_reading_process_that_is_killed_is_told_and_the_run_is_kept(config, monkeypatch):
+    step, count = CycleGAN.step, [0]
+
+    def stepped(self, *args, **kwargs):
+        count[0] += 1
+        if count[0] == 3:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGKILL)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(CycleGAN, "step", stepped)
+    long = replaced(config, workers=1, epochs=50)
+    with pytest.raises(DataError, match=r"reads pictures was killed.*lower workers"):
+        train(long, device="cpu", show_progress=False)
+    assert list((config.output / "checkpoints").iterdir())
+
+
+def test_too_little_memory_says_what_to_change(config, monkeypatch):
+    def stepped(self, *args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(CycleGAN, "step", stepped)
+    with pytest.raises(ConfigError, match="batch_size 1 in 1 passes; raise passes"):
+        train(config, device="cpu", show_progress=False)
 
 
 def test_samples_leave_the_networks_alone(config):
