@@ -253,6 +253,11 @@ class TrainConfig:
             f"this generator takes multiples of {multiple}",
         )
         check(
+            self.model.adversarial != "wgangp" or "crop" in self.data.preprocess,
+            "wgangp mixes pictures with generated ones, which takes one size: got preprocess "
+            f"{self.data.preprocess}; set one with a crop, or another adversarial",
+        )
+        check(
             not self.model.ssim_share
             or "crop" not in self.data.preprocess
             or min(self.data.cropped) >= SSIM_WINDOW,

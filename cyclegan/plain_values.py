@@ -49,10 +49,10 @@ def from_dict(cls: Any, values: Mapping[str, Any], where: str = "") -> Any:
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
             raise ConfigError(f"unknown setting {where}{key}{hint}")
         given[key] = _converted(hints[key], value, f"{where}{key}")
-    try:
-        return cls(**given)
-    except TypeError as error:
-        raise ConfigError(f"{where or cls.__name__}: {error}") from error
+    for name, item in known.items():
+        if name not in given and item.default is item.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where}{name} is not set, and has no default")
+    return cls(**given)
 
 
 def _from_tagged(union: types.UnionType, values: Mapping[str, Any], where: str) -> Any:

@@ -18,6 +18,8 @@ from cyclegan.verbs import Backend, Model
 if TYPE_CHECKING:
     from cyclegan.engine.translator import Translator
 
+DOMAINS = ("data.a", "data.b")
+
 
 def demo(output: Path = Path("runs/demo"), minutes: float = 5.0, seed: int = 0) -> None:
     """Train on built-in data, export, translate, score, and write a report.
@@ -38,19 +40,29 @@ def train(arguments: list[str]) -> None:
     files = argparse.ArgumentParser(add_help=False)
     files.add_argument("--config", type=Path)
     files.add_argument("--resume", type=Path)
+    for domain in DOMAINS:
+        files.add_argument(f"--{domain}")
     given, rest = files.parse_known_args(arguments)
+    domains = {name: vars(given)[name] for name in DOMAINS if vars(given)[name]}
+    rest = [part for name, source in domains.items() for part in (f"--{name}", source)] + rest
     if given.resume:
         given.config = given.config or given.resume / "config.toml"
         rest += ["--output", str(given.resume)]
-    config = tyro.cli(
-        TrainConfig,
-        prog="cyclegan train",
-        description="Train on two folders of pictures. --config FILE reads the settings from a "
-        "TOML file first, such as the config.toml that every run leaves; flags change them. "
-        "--resume FOLDER goes on with the run in FOLDER.",
-        args=rest,
-        default=_config_from_file(given.config) if given.config else tyro.MISSING_NONPROP,
-    )
+    default = _config_from_file(given.config, domains) if given.config else tyro.MISSING_NONPROP
+    try:
+        config = tyro.cli(
+            TrainConfig,
+            prog="cyclegan train",
+            description="Train on two folders of pictures. --config FILE reads the settings from "
+            "a TOML file first, such as the config.toml that every run leaves; flags change them. "
+            "--resume FOLDER goes on with the run in FOLDER.",
+            args=rest,
+            default=default,
+        )
+    except SystemExit as stopped:
+        if stopped.code:
+            _tell_of_kinds(rest)
+        raise
     import tomli_w
 
     from cyclegan.training import train as run
@@ -118,12 +130,30 @@ def _tell_flicker(translator: "Translator", source: Path) -> None:
     print(f"{'ratio':<22} {score.ratio:.6g}")
 
 
-def _config_from_file(path: Path) -> TrainConfig:
+def _tell_of_kinds(given: list[str]) -> None:
+    """Settings of a network are known once its kind has been named."""
+    for network, kind in {"generator": "resnet-config", "discriminator": "patch-config"}.items():
+        place = f"model.{network}"
+        settings = [part for part in given if part.startswith(f"--{place}.")]
+        if settings and not any(part.startswith(f"{place}:") for part in given):
+            print(
+                f"name the {network}'s kind before its settings: {place}:{kind} {settings[0]} ...",
+                file=sys.stderr,
+            )
+
+
+def _config_from_file(path: Path, domains: dict[str, str]) -> TrainConfig:
+    """The settings of a file; ``domains`` are given by flags, which it need not name."""
     import tomllib
 
     try:
         with path.open("rb") as file:
-            config: TrainConfig = from_dict(TrainConfig, tomllib.load(file))
+            values = tomllib.load(file)
+        data = values.setdefault("data", {})
+        if isinstance(data, dict):
+            for name, source in domains.items():
+                data[name.removeprefix("data.")] = source
+        config: TrainConfig = from_dict(TrainConfig, values)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, ConfigError) as error:

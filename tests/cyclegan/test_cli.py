@@ -65,6 +65,31 @@ def test_unknown_verb(cyclegan):
     assert "no verb 'translat'" in result.stderr
 
 
+def test_is_a_module_too():
+    command = [sys.executable, "-m", "cyclegan", "--version"]
+    assert subprocess.run(command, capture_output=True, check=True).stdout.strip()
+
+
+def test_settings_of_a_network_whose_kind_is_not_named(cyclegan):
+    given = ("--data.a", "x", "--data.b", "y", "--model.generator.blocks", "6")
+    result = cyclegan("train", *given)
+    assert result.returncode == 2
+    hint = "model.generator:resnet-config --model.generator.blocks ..."
+    assert f"name the generator's kind before its settings: {hint}" in result.stderr
+    assert "kind before" not in cyclegan("train", "--model.generator.blocks", "--help").stderr
+
+
+def test_a_file_of_settings_without_data_is_completed_by_flags(cyclegan, tmp_path):
+    file = tmp_path / "shared.toml"
+    file.write_text("epochs = 1\n")
+    result = cyclegan("train", "--config", file)
+    assert result.returncode == 1
+    assert f"{file}: data.a is not set" in result.stderr
+    result = cyclegan("train", "--config", file, "--data.a", "nowhere", "--data.b=elsewhere")
+    assert "epochs = 1\n" in result.stdout
+    assert "error: nowhere does not exist" in result.stderr
+
+
 @pytest.mark.parametrize("verb", ["train", "translate", "evaluate"])
 def test_help(verb, cyclegan):
     result = cyclegan(verb, "--help")

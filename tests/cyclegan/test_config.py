@@ -62,5 +62,11 @@ def test_says_what_is_wrong(values, says):
 
 
 def test_missing_setting():
-    with pytest.raises(ConfigError, match=r"missing.*'b'"):
+    with pytest.raises(ConfigError, match=r"^b is not set"):
         from_dict(DataConfig, {"a": "x"})
+
+
+def test_the_gradient_penalty_needs_pictures_of_one_size():
+    data = DataConfig(a="x", b="y", preprocess="scale_width")
+    with pytest.raises(ConfigError, match="takes one size: got preprocess scale_width"):
+        TrainConfig(data=data, model=CycleGANConfig(adversarial="wgangp"))
