@@ -6,7 +6,7 @@ Training", section 3).
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -22,8 +22,8 @@ class _Average(AveragedModel):
         updates = int(self.n_averaged)  # lies on the host
         kept = min(self._decay, (1 + updates) / (10 + updates)) if updates else 0.0
         # On a GPU all tensors are moved by a few kernels.
-        means, values = list(self.module.parameters()), list(model.parameters())
-        torch._foreach_lerp_(means, values, 1 - kept)
+        means: list[Tensor] = list(self.module.parameters())
+        torch._foreach_lerp_(means, list[Tensor](model.parameters()), 1 - kept)
         for mean, value in zip(self.module.buffers(), model.buffers()):
             mean.copy_(value)
         self.n_averaged += 1
