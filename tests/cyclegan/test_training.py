@@ -335,3 +335,9 @@ def test_the_average_is_what_is_offered_for_use(config):
     )
     assert result.generator_ab.name == "generator_ab.safetensors"
     assert not list(result.generator_ab.parent.glob("*_ema*"))
+
+
+def test_names_of_pictures_may_be_any_bytes(config):
+    first = sorted(config.data.a.iterdir())[0]
+    first.rename(first.with_name(os.fsdecode(b"\xff\xfe.png")))
+    assert train(config, device="cpu", show_progress=False).steps == 12
