@@ -1,6 +1,8 @@
 """A run's folder, while a process trains there."""
 
 import contextlib
+import errno
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,27 +12,33 @@ from cyclegan.errors import OutputError, reason_of
 
 WAIT = 10.0
 """Seconds: those that read pictures for a process which was killed notice it after a few."""
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
+"""What file systems answer, some of clusters among them, that know none."""
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Keep other runs out of ``folder``, which is made.
 
-    Raises OutputError where another process trains there, or nothing can be written.
+    Raises OutputError where another process trains there, or nothing can be written. Where the file
+    system knows no locks, it is said, and nothing is kept out.
     """
-    path = folder / ".lock"
+    lock = FileLock(folder / ".lock", timeout=WAIT)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=WAIT)
         lock.acquire()
     except Timeout as error:
         raise OutputError(
             f"another process trains in {folder}; stop it first, or choose another output"
         ) from error
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {reason_of(error)}") from error
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise OutputError(f"cannot write {folder}: {reason_of(error)}") from error
+        log.warning("%s cannot be locked: see to it that one process alone trains there", folder)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        lock.release()
+        if lock.is_locked:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()

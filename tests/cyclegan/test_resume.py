@@ -1,6 +1,7 @@
 """Runs that are stopped, killed or damaged, and go on."""
 
 import dataclasses
+import errno
 import logging
 import os
 import resource
@@ -432,3 +433,17 @@ def test_a_disk_that_is_full_for_a_while_loses_no_line(config, monkeypatch, capl
     assert "losses.csv: File too large; the run goes on" in caplog.text
     assert "000005_ab.png" in caplog.text  # a sample
     assert (config.output / "samples" / "000015_ab.png").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError]
+)
+def test_a_file_system_without_locks_is_told(finished, monkeypatch, caplog, error):
+    from filelock import FileLock
+
+    def refused(*_, **__):
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", refused)
+    assert run(finished, resume=True).steps
+    assert "cannot be locked" in caplog.text
