@@ -24,6 +24,7 @@ itself, after all has been measured.
 
 import argparse
 import functools
+import os
 import subprocess
 import sys
 import time
@@ -37,8 +38,12 @@ from bench import tensorrt as trt
 from bench.prepared import ended, prepare, preparing
 from bench.report import Report, gpu_or_exit
 from bench.time_limit import at_most
+from cyclegan.files import CACHE_VARIABLE
 
 ROOT = Path(__file__).parent.parent
+CACHE = ROOT / "build/cache"
+"""Of what is compiled, unless the environment names a folder: what finds the user's is not needed
+then."""
 TESTS = (
     *sorted((ROOT / "tests/kernels").glob("on_*.py")),
     ROOT / "tests/engine/test_torch_runner.py",
@@ -58,15 +63,20 @@ def start_tests(report: Report) -> dict[str, subprocess.Popen[str]]:
     """TESTS on the GPU, one process a file; those that have passed already are left."""
     return {
         path.name: subprocess.Popen(
-            [
-                sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest",
-                "-W", "default", "-o", "python_files=*.py", "-o", f"pythonpath={path.parent}", path,
-            ],
+            test_command(path),
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for path in TESTS
         if not report.has("tests", file=path.name)
     }  # fmt: skip
+
+
+def test_command(path: Path) -> list[str]:
+    """pytest on one file, without the suite's settings, which need more than is there."""
+    return [
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest",
+        "-W", "default", "-o", "python_files=*.py", "-o", f"pythonpath={path.parent}", str(path),
+    ]  # fmt: skip
 
 
 def finish_tests(report: Report, running: dict[str, subprocess.Popen[str]]) -> bool:
@@ -194,6 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)  # how parts are started
     parser.add_argument("--prepare", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    os.environ.setdefault(CACHE_VARIABLE, str(CACHE))  # parts and tests inherit it
     start = time.monotonic()
     if given.part:
         name, path, seconds = given.part

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cyclegan.files import cache_folder, replacing
+from cyclegan.files import CACHE_VARIABLE, cache_folder, replacing
 from cyclegan.kernels import launch
 
 FOLDER = Path(__file__).parent
@@ -121,13 +121,21 @@ def _made(source: str) -> tuple[ctypes.CDLL | None, str | None]:
         loaded = ctypes.CDLL(str(_compiled(source, compiler)))
     except (OSError, subprocess.SubprocessError) as error:
         printed = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
-        reason = f"{source}.cpp could not be compiled with {compiler}: {printed}"
-        _log.warning("%s; going on without it", reason)
-        return None, reason
+        return _without(f"{source}.cpp could not be compiled with {compiler}: {printed}")
+    except ModuleNotFoundError as error:  # where little besides PyTorch is installed
+        return _without(
+            f"{error.name}, which says where caches are, is missing: install it, or set "
+            f"{CACHE_VARIABLE} to a folder for what is compiled"
+        )
     for name, (takes, gives) in SIGNATURES[source].items():
         if function := getattr(loaded, name, None):
             function.argtypes, function.restype = takes, gives
     return loaded, None
+
+
+def _without(reason: str) -> tuple[None, str]:
+    _log.warning("%s; going on without it", reason)
+    return None, reason
 
 
 def _compiler() -> str | None:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -62,6 +63,39 @@ bench.runner.opened(bench.generators.new_generator(4, 1), False, "cpu").close()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("collected", ["kernels", "runner"])
+def test_the_tests_it_runs_need_no_more_than_is_there(collected: str, bench: Any) -> None:
+    """Those of kernels are imported alone: most of them need a GPU, or take long."""
+    gpu = bench("gpu")
+    *kernels, runner = gpu.TESTS
+    command = gpu.test_command(runner)
+    if collected == "kernels":
+        command += ["--collect-only", "-o", f"pythonpath={kernels[0].parent}", *map(str, kernels)]
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "CYCLEGAN_CACHE"},
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    }
+    command += ["-p", "bare_machine"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_names_a_folder_for_what_is_compiled(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finding the user's takes a package that it can do without; its processes inherit the name."""
+    gpu = bench("gpu")
+    monkeypatch.setattr(gpu, "begin", lambda *_: sys.exit("begun"))
+    for given, expected in ((None, str(ROOT / "build/cache")), ("elsewhere", "elsewhere")):
+        monkeypatch.delenv("CYCLEGAN_CACHE", raising=False)
+        if given:
+            monkeypatch.setenv("CYCLEGAN_CACHE", given)
+        with pytest.raises(SystemExit, match="begun"):
+            gpu.main([])
+        assert os.environ["CYCLEGAN_CACHE"] == expected
 
 
 def test_rows_are_on_disk_one_by_one(bench: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -328,6 +329,19 @@ def test_without_them_everything_goes_on(
     (record,) = caplog.records
     assert message in record.getMessage()
     assert "instance_norm_cpu.cpp" in record.getMessage()
+
+
+def test_without_a_place_for_them_everything_goes_on(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where there is little besides PyTorch: what finds the user's cache folder is absent."""
+    monkeypatch.delenv("CYCLEGAN_CACHE")
+    monkeypatch.setitem(sys.modules, "platformdirs", None)  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        assert not native.has_norm_kernels(normal(1, 3, 4, 4))
+    expected = "platformdirs, which says where caches are, is missing: install it, or set CYCLEGAN_"
+    assert expected in str(native.why_missing())
+    assert expected in caplog.text
 
 
 def test_without_a_compiler_nothing_is_said(
