@@ -75,7 +75,7 @@ def test_command(path: Path) -> list[str]:
     """pytest on one file, without the suite's settings, which need more than is there."""
     return [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest",
-        "-W", "default", "-o", "python_files=*.py", "-o", f"pythonpath={path.parent}", str(path),
+        "-W", "default", "-o", f"pythonpath={path.parent}", str(path),
     ]  # fmt: skip
 
 
