@@ -1,7 +1,8 @@
 """Room for one batch on the GPU.
 
 N batch, H height, W width, C channels. A slot has a stream, an execution context, device buffers,
-page-locked buffers, and a CUDA graph of copy in, network, copy out: a batch is one launch.
+page-locked buffers. From the second batch of a shape in a row, copy in, network and copy out are a
+CUDA graph, and a batch is one launch.
 """
 
 from collections.abc import Callable
@@ -32,6 +33,7 @@ class Slot:
         self._host_in, self._host_out = (cuda.pinned(pixels * c) for c in channels)
         self._in, self._out = (cuda.allocate(pixels * c) for c in channels)
         self._shape: tuple[int, ...] | None = None
+        self._has_run = False  # with that shape
         self._replay: Callable[[int], None] | None = None
 
     def begin(self, frames: Frames) -> None:
@@ -39,10 +41,18 @@ class Slot:
         with self._cuda.current():
             self._cuda.synchronize(self._stream)  # idle, unless a stop came between start and end
             np.copyto(self._staged(self._host_in, frames.shape), frames)
-            if self._shape != frames.shape or self._replay is None:
-                self._prepare(frames.shape)
-            assert self._replay is not None
-            self._replay(self._stream)
+            if self._shape != frames.shape:
+                self._set_shape(frames.shape)
+            if self._replay is None and self._has_run:
+                self._address(self._in, self._out)
+                self._replay = self._cuda.capture(self._stream, self._batch)
+            if self._replay is not None:
+                self._replay(self._stream)
+                return
+            # A shape's first run does more, which must not be recorded, and may be its only one.
+            self._address(self._in, self._out)
+            self._batch()
+            self._has_run = True
 
     def finish(self) -> Frames:
         """Wait for the batch; a copy of its frames."""
@@ -71,16 +81,9 @@ class Slot:
             self._replay = self._context = None
             self._host_in = self._host_out = np.empty(0, np.uint8)
 
-    def _prepare(self, shape: tuple[int, ...]) -> None:
-        """Set the shape and record the batch as a graph, which holds for this shape alone."""
-        self._replay, self._shape = None, None
-        self._set_shape(shape)
-        self._address(self._in, self._out)
-        self._batch()  # a shape's first run does more, which must not be recorded
-        self._cuda.synchronize(self._stream)
-        self._replay = self._cuda.capture(self._stream, self._batch)
-
     def _set_shape(self, shape: tuple[int, ...]) -> None:
+        """A graph holds for the context's shape alone: it goes."""
+        self._shape, self._has_run, self._replay = None, False, None
         if not self._context.set_input_shape(INPUT, shape):
             raise FrameError(f"the plan does not take frames of shape {shape}")
         self._shape = shape

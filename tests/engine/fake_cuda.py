@@ -143,13 +143,15 @@ class FakeContext:
 
     def __init__(self, cuda: FakeCuda) -> None:
         self.cuda = cuda
+        self.runs = 0
         self.shape: tuple[int, ...] | None = None
+        self.has_run = False
         self.addresses: dict[str, int] = {}
         self.refuses = False
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert name == "frames"
-        self.shape = shape
+        self.shape, self.has_run = shape, False
         return not self.refuses
 
     def set_tensor_address(self, name: str, address: int) -> bool:
@@ -159,8 +161,13 @@ class FakeContext:
     def execute_async_v3(self, stream: int) -> bool:
         assert self.shape is not None
         size, addresses = int(np.prod(self.shape)), dict(self.addresses)
+        shape, recorded = self.shape, stream in self.cuda.recording
+        assert self.has_run or not recorded, "a shape's first run must not be recorded"
+        self.has_run = True
 
         def invert() -> None:
+            assert self.shape == shape or not recorded, "a graph of another shape was replayed"
+            self.runs += 1
             frames = self.cuda.buffers[addresses["frames"]][:size]
             self.cuda.buffers[addresses["translated"]][:size] = 255 - frames
 

@@ -11,12 +11,15 @@ import pytest
 
 from cyclegan.config import ResnetConfig
 from cyclegan.engine import cuda as cuda_module
+from cyclegan.engine.device_arrays import device_view
 from cyclegan.engine.flavours import load_tensorrt
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.engine.runners import BACKENDS, Settings, tensorrt
+from cyclegan.engine.runners.kernel_cache import Contexts
 from cyclegan.engine.runners.tensorrt import TensorRTRunner
+from cyclegan.engine.runners.tensorrt_slot import Slot
 from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
@@ -82,9 +85,46 @@ def test_a_graph_is_recorded_once_for_each_shape_and_slot(
         for slot in range(runner.slots):
             runner.finish(slot)
     assert cuda.captures == runner.slots
-    runner.begin(0, noise(1, 16, 8, 3))
-    runner.finish(0)
+    for _ in range(2):
+        runner.begin(0, noise(1, 16, 8, 3))
+        runner.finish(0)
     assert cuda.captures == runner.slots + 1
+
+
+@pytest.mark.parametrize(
+    ("batches", "captures"),
+    [((1, 2, 1, 2, 1, 2), 0), ((2, 2, 2, 1), 1), ((1, 1, 2, 1, 2, 2, 2, 1, 1), 3)],
+)
+def test_the_network_runs_once_for_each_batch_whatever_their_sizes(
+    batches: tuple[int, ...],
+    captures: int,
+    runner: TensorRTRunner,
+    cuda: FakeCuda,
+    engine: FakeEngine,
+) -> None:
+    """Another size costs no second run and no recording, until it comes again."""
+    for done, count in enumerate(batches, 1):
+        frames = noise(count, 16, 16, 3)
+        runner.begin(0, frames)
+        assert np.array_equal(runner.finish(0), 255 - frames)
+        assert sum(context.runs for context in engine.contexts) == done
+    assert cuda.captures == captures
+
+
+def test_frames_on_the_device_between_batches_change_none(
+    cuda: FakeCuda, engine: FakeEngine
+) -> None:
+    """A slot may do both; what it has recorded holds for its own buffers and shape."""
+    with cuda.current():
+        contexts = Contexts(RTX, engine)
+    slot = Slot(cuda, contexts, PROFILE, (3, 3))
+    other = device_view(DeviceArray(cuda, noise(1, 8, 8, 3), stream=None))
+    for count in (1, 1, 1, 2, 2):
+        slot.translate(other, 9)
+        frames = noise(count, 8, 8, 3) // (count + 1)
+        slot.begin(frames)
+        assert np.array_equal(slot.finish(), 255 - frames)
+    assert cuda.captures == 1, "of frames of one shape, whoever gave them"
 
 
 def test_slots_share_no_stream_context_or_memory(
