@@ -7,6 +7,7 @@ those of the two published interfaces.
 
 import ctypes
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,7 +29,8 @@ class DeviceView:
     """(N, H, W, C), contiguous, uint8."""
     device: int
     stream: int | None
-    """The stream whose work has to be over before the frames are read."""
+    """Where known, the one that the frames are made in: what it was given comes before they are
+    read, and what it will be given after, such as other numbers in memory that was freed."""
     owner: Any
     """Keeps the memory."""
 
@@ -89,8 +91,12 @@ def device_view(
 
     ``kinds`` are the DLPack device types that are taken.
     """
-    if hasattr(frames, "__cuda_array_interface__"):
-        return _from_interface(frames)
+    interface = getattr(frames, "__cuda_array_interface__", None)
+    if interface is not None:
+        view = _from_interface(frames, interface)
+        # One that names no stream waits for none, but the producer of a capsule does.
+        if view.stream is not None or not hasattr(frames, "__dlpack__"):
+            return view
     if hasattr(frames, "__dlpack__"):
         return _from_dlpack(frames, stream, kinds)
     raise FrameError(
@@ -147,19 +153,27 @@ class DeviceFrames:
         return _capsule(self, self._kind)
 
 
-def _from_interface(frames: Any) -> DeviceView:
-    value = frames.__cuda_array_interface__
+def _from_interface(frames: Any, value: dict[str, Any]) -> DeviceView:
     shape = tuple(value["shape"])
     _check(value["typestr"] in ("|u1", "<u1", "=u1"), value["typestr"], shape)
     _check_contiguous(value.get("strides"), shape)
     device = getattr(getattr(frames, "device", None), "index", None)
+    stream = value.get("stream")
     return DeviceView(
         pointer=value["data"][0],
         shape=shape,
         device=device or 0,
-        stream=value.get("stream"),
+        stream=_pytorchs_stream(frames) if stream is None else stream,
         owner=frames,
     )
+
+
+def _pytorchs_stream(frames: Any) -> int | None:
+    """The one that PyTorch works in, if these are a tensor of it: its interface names none."""
+    torch = sys.modules.get("torch")  # loaded then
+    if torch is None or not isinstance(frames, torch.Tensor):
+        return None
+    return int(torch.cuda.current_stream(frames.device).cuda_stream)
 
 
 def _from_dlpack(frames: Any, stream: int, kinds: tuple[int, ...]) -> DeviceView:

@@ -62,16 +62,23 @@ class Slot:
         return self._staged(self._host_out, (*self._shape[:3], self._channels[1])).copy()
 
     def translate(self, view: DeviceView, stream: int) -> DeviceFrames:
-        """Device to device, between what ``stream`` was given and will be given."""
+        """Device to device, between what ``stream`` was given and will be given.
+
+        The same holds for the stream of the frames, which may use their memory anew once they are
+        dropped.
+        """
+        streams = [stream]
+        if view.stream is not None and view.stream != stream:
+            streams.append(view.stream)
         with self._cuda.current():
             if self._shape != view.shape:
                 self._set_shape(view.shape)
-            self._cuda.wait_for(self._stream, stream)
-            if view.stream is not None and view.stream != stream:
-                self._cuda.wait_for(self._stream, view.stream)
+            for other in streams:
+                self._cuda.wait_for(self._stream, other)
             self._address(view.pointer, self._out)
             self._enqueue()
-            self._cuda.wait_for(stream, self._stream)
+            for other in streams:
+                self._cuda.wait_for(other, self._stream)
         shape = (*view.shape[:3], self._channels[1])
         return DeviceFrames(self._out, shape, stream, view.device, owner=self)
 

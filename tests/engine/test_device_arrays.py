@@ -1,6 +1,7 @@
 """Exchanged with NumPy and PyTorch in the host's memory: the structures are the same on a GPU."""
 
 import gc
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from cyclegan.engine import device_arrays
-from cyclegan.engine.device_arrays import CPU, DeviceFrames, device_view
+from cyclegan.engine.device_arrays import CPU, CUDA, LEGACY_STREAM, DeviceFrames, device_view
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import FrameError
 
@@ -74,6 +75,53 @@ def test_the_cuda_array_interface() -> None:
     made = DeviceFrames(4096, (1, 8, 8, 3), 0, 0)
     assert made.__cuda_array_interface__["stream"] == 1, "0 is forbidden there"
     assert device_view(made).pointer == 4096
+
+
+class OnGpu(torch.Tensor):
+    """A tensor of the host that says what one of a GPU would."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": tuple(self.shape), "typestr": "|u1", "data": (self.data_ptr(), False),
+            "strides": None, "version": 2,
+        }  # fmt: skip
+
+
+def test_frames_of_pytorch_are_in_the_stream_that_it_works_in(
+    memory: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever stream they are wanted in: version 2 of the interface names none."""
+    working = SimpleNamespace(cuda_stream=77)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: working)
+    tensor = torch.from_numpy(memory).as_subclass(OnGpu)
+    for wanted in (0, 5):
+        view = device_view(tensor, wanted)
+        assert (view.pointer, view.shape, view.stream) == (tensor.data_ptr(), memory.shape, 77)
+
+
+class Both(Foreign):
+    """Such as JAX's: an interface without a stream, and DLPack."""
+
+    def __init__(self, memory: Frames, **changes: Any) -> None:
+        super().__init__(shape=memory.shape, data=(memory.ctypes.data, False), **changes)
+        self.memory, self.asked = memory, list[int | None]()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return CUDA, 0
+
+    def __dlpack__(self, *, stream: int | None = None) -> Any:
+        self.asked.append(stream)
+        return self.memory.__dlpack__()
+
+
+def test_who_names_no_stream_is_asked_to_wait(memory: Frames) -> None:
+    for wanted, asked in ((0, LEGACY_STREAM), (5, 5)):
+        frames = Both(memory)
+        view = device_view(frames, wanted)
+        assert (view.pointer, frames.asked) == (memory.ctypes.data, [asked])
+    named = Both(memory, stream=7)
+    assert (device_view(named, 5).stream, named.asked) == (7, [])
 
 
 @pytest.mark.parametrize(
