@@ -6,6 +6,7 @@ is copied there first. It needs no compiler, and is recorded in the time of a fe
 """
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ Record = Callable[[Run, Sequence[Tensor]], Callable[[], Tensors]]
 """(what to do, tensors that it reads each time) -> what does it again, and gives the same tensors
 with new numbers."""
 _log = logging.getLogger(__name__)
+_one_records = threading.Lock()
+"""A recording begins with a wait for the whole device, which would spoil another's."""
 
 
 def cuda_graphs(stream: Any) -> Record:
@@ -38,7 +41,10 @@ def cuda_graphs(stream: Any) -> Record:
     def record(run: Run, inputs: Sequence[Tensor]) -> Callable[[], Tensors]:
         graph = torch.cuda.CUDAGraph()
         # Other threads may take page-locked memory meanwhile, which concerns no recording of ours.
-        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+        capture = torch.cuda.graph(
+            graph, pool=pool, stream=stream, capture_error_mode="thread_local"
+        )
+        with _one_records, capture:
             outputs = run(*inputs)
 
         def again() -> Tensors:

@@ -1,14 +1,17 @@
 """Recordings: when they are made, what they give, and what happens where they fail."""
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from cyclegan.engine.runners.replays import MOST, PIXELS, Replays
+from cyclegan.engine.runners.replays import MOST, PIXELS, Replays, cuda_graphs
 
 Tensors = tuple[Tensor, ...]
 
@@ -116,3 +119,41 @@ def test_a_recording_that_is_no_good_is_left_with_a_word(
     (line,) = caplog.messages
     assert line.startswith("batches are launched kernel by kernel: ")
     assert ("not permitted" if how == "fails" else "other pictures") in line
+
+
+def test_runners_of_one_process_record_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch begins a capture with a wait for the device, which must not meet another capture."""
+    capturing: list[object] = []
+    inside = threading.Event()
+
+    class Capture:
+        def __init__(self, graph: object, **_: object) -> None: ...
+
+        def __enter__(self) -> None:
+            if capturing:
+                raise RuntimeError("operation not permitted when stream is capturing")
+            capturing.append(self)
+
+        def __exit__(self, *_: object) -> None:
+            capturing.remove(self)
+
+    class Graph:
+        def replay(self) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", Capture)
+
+    def slow(x: Tensor) -> Tensors:
+        inside.set()
+        time.sleep(0.2)
+        return negative(x)
+
+    one, other = (cuda_graphs(stream) for stream in (1, 2))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(one, slow, [picture(1)])
+        assert inside.wait(10)
+        (made,) = other(negative, [picture(2)])()
+        (before,) = first.result()()
+    assert torch.equal(before, picture(254))
+    assert torch.equal(made, picture(253))
