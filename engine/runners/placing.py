@@ -1,8 +1,8 @@
 """Where a generator runs under PyTorch, and in which precision."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from cyclegan.cpu import has_fast_bfloat16
@@ -56,18 +56,41 @@ def _dtype(generator: "Generator", device: "torch.device", settings: Settings) -
     return torch.bfloat16 if native else torch.float32
 
 
-@contextmanager
-def without_tf32() -> Iterator[None]:
-    """float32 convolutions and products in full precision; what was set comes back."""
-    import torch
+class _WithoutTF32(AbstractContextManager[None]):
+    """PyTorch's setting is the process's: it comes back when the last thread has left."""
 
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    convolutions.allow_tf32 = products.allow_tf32 = False
-    try:
-        yield
-    finally:
-        convolutions.allow_tf32, products.allow_tf32 = before
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = (True, True)
+
+    def __enter__(self) -> None:
+        import torch
+
+        convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+        with self._lock:
+            if self._inside == 0:
+                self._before = convolutions.allow_tf32, products.allow_tf32
+                convolutions.allow_tf32 = products.allow_tf32 = False
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                convolutions.allow_tf32, products.allow_tf32 = self._before
+
+
+_without_tf32 = _WithoutTF32()
+
+
+def without_tf32() -> AbstractContextManager[None]:
+    """float32 convolutions and products in full precision, while any thread is inside; what was
+    set before the first comes back after the last."""
+    return _without_tf32
 
 
 def full_float32(dtype: "torch.dtype") -> AbstractContextManager[None]:

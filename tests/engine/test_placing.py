@@ -1,13 +1,15 @@
 """In which precision PyTorch runs a generator."""
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from cyclegan.config import ResnetConfig
 from cyclegan.cpu import has_fast_bfloat16
-from cyclegan.engine.runners.placing import _dtype, fits_float16, full_float32, placed
+from cyclegan.engine.runners.placing import _dtype, fits_float16, full_float32, placed, without_tf32
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.source import GeneratorSource, open_source
 from cyclegan.errors import BackendError
@@ -62,6 +64,31 @@ def test_float32_is_all_of_it(before: bool, monkeypatch: pytest.MonkeyPatch) -> 
         with full_float32(dtype):
             assert torch.backends.cudnn.allow_tf32 == inside
         assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_threads_that_need_full_float32_leave_it_to_each_other(
+    before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One enters while the other is inside, and stays after it: neither computes in TF32."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    monkeypatch.setattr(convolutions, "allow_tf32", before)
+    monkeypatch.setattr(products, "allow_tf32", before)
+    entered, may_leave = threading.Event(), threading.Event()
+
+    def other() -> tuple[bool, bool]:
+        with without_tf32():
+            entered.set()
+            assert may_leave.wait(10)
+            return convolutions.allow_tf32, products.allow_tf32
+
+    with ThreadPoolExecutor(1) as pool:
+        with without_tf32():
+            seen = pool.submit(other)
+            assert entered.wait(10)
+        may_leave.set()
+        assert seen.result() == (False, False)
+    assert (convolutions.allow_tf32, products.allow_tf32) == (before, before)
 
 
 def test_a_device_that_is_not_there_is_said(generator: Generator) -> None:
