@@ -75,7 +75,7 @@ class Report:
         for name, rows in self.tables.items():
             lines += ["", f"## {name}", "", "| " + " | ".join(rows[0]) + " |"]
             lines.append("|" + " --- |" * len(rows[0]))
-            lines += ["| " + " | ".join(str(v) for v in row.values()) + " |" for row in rows]
+            lines += ["| " + " | ".join(map(_cell, row.values())) + " |" for row in rows]
         return "\n".join(lines) + "\n"
 
 
@@ -102,6 +102,10 @@ def gpu_or_exit(name: str) -> Report:
     }
     folder = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
     return Report(RESULTS / folder / name, facts)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -349,6 +349,7 @@ def report(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     report = bench("report").Report(tmp_path / "gpu", dict(facts))
     report.add("tests", file="on_norm.py", result="1 failed", passed=False)
     report.add("tests", file="on_pad.py", result="1 passed", passed=True)
+    report.add("tests", file="on_properties.py", result="not run: 1 skipped", passed=None)
     for size, error in (("1x256x256", ""), ("1x256x257", "TimeoutError"), ("16x256x256", "")):
         report.add("models", task="step", size=size, variant="any", error=error)
     report.add("kernels", operation="copy", ms=1.0, error="")
@@ -358,6 +359,42 @@ def report(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     fresh = bench("report").Report(tmp_path / "gpu", {**facts, "commit": "two"})
     monkeypatch.setattr(bench("gpu"), "gpu_or_exit", lambda name: fresh)
     return report
+
+
+TESTED = {
+    "passes": ("def test_it(): pass", True),
+    "partly": ("import pytest\ndef test_it(): pass\ndef test_that(): pytest.skip('no GPU')", True),
+    "skips": ("import pytest\ndef test_it(): pytest.skip('no GPU')", None),
+    "skips itself": ("import pytest\npytest.importorskip('no_such_module')", None),
+    "is empty": ("", False),
+    "fails": ("def test_it(): assert False", False),
+    "fails and skips": (
+        "import pytest\ndef test_it(): assert 0\ndef test_that(): pytest.skip('no GPU')", False,
+    ),
+    "cannot be imported": ("import no_such_module", False),
+}  # fmt: skip
+"""Files of tests, and whether they passed; None: they were not run."""
+
+
+def test_tests_that_were_not_run_have_not_passed(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pytest's own words and status of every file."""
+    gpu, made = bench("gpu"), bench("report").Report(tmp_path / "gpu", {"gpu": "none"})
+    for name, (text, _) in TESTED.items():
+        (tmp_path / f"{name}.py").write_text(text + "\n")
+    monkeypatch.setattr(gpu, "TESTS", [tmp_path / f"{name}.py" for name in TESTED])
+    assert not gpu.finish_tests(made, gpu.start_tests(made))
+    found = {row["file"].removesuffix(".py"): row for row in made.tables["tests"]}
+    assert {name: row["passed"] for name, row in found.items()} == {
+        name: passed for name, (_, passed) in TESTED.items()
+    }
+    assert found["skips"]["result"].startswith("not run: 1 skipped in")
+    assert "| skips.py | not run: 1 skipped in" in (tmp_path / "gpu.md").read_text()
+    good = [tmp_path / f"{name}.py" for name in ("passes", "skips")]
+    monkeypatch.setattr(gpu, "TESTS", good)
+    again = bench("report").Report(tmp_path / "other", {"gpu": "none"})
+    assert gpu.finish_tests(again, gpu.start_tests(again)), "nothing failed"
 
 
 def test_going_on_keeps_what_succeeded(bench: Any, report: Any) -> None:
@@ -372,7 +409,7 @@ def test_going_on_keeps_what_succeeded(bench: Any, report: Any) -> None:
 
 def test_named_parts_are_measured_anew_and_the_others_stay(bench: Any, report: Any) -> None:
     found = bench("gpu").begin(["kernels", "sizes"], False)
-    assert len(found.tables["tests"]) == 2
+    assert len(found.tables["tests"]) == 3
     assert [row["size"] for row in found.tables["models"]] == ["1x256x256"]
     assert "kernels" not in found.tables
     assert found.tables["tensorrt"] == report.tables["tensorrt"]
