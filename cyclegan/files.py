@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,9 +27,13 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
     Missing folders are made. When the block raises, or the process is interrupted, the temporary
     file is removed and what stood at ``path`` before stays. The temporary name keeps the suffix,
-    by which writers choose their format. Raises OutputError where the system refuses to write.
+    by which writers choose their format. A symbolic link stays, and the file that it leads to is
+    replaced. Raises OutputError where the system refuses to write, and for a folder, a pipe or a
+    device.
     """
     path = Path(path)
+    _check_file(path)
+    path = behind_link(path)
     owner = f"{os.getpid()}-{threading.get_ident()}"
     temporary = path.with_name(f".{path.stem}.{owner}{path.suffix}")
     try:
@@ -47,3 +52,19 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def behind_link(path: Path) -> Path:
+    """Where ``path`` leads, if it is a symbolic link; else ``path`` as it is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _check_file(path: Path) -> None:
+    """Raises OutputError for what is there and no file: a new one must not take its place."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing there, or what writing will tell
+        return
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "no regular file, but a pipe or a device"
+        raise OutputError(f"cannot write {path}: it is {what}; give the name of a file")

@@ -10,12 +10,14 @@ name                  as a source              as a target
 ``/dev/v4l/by-id/*``  the same, by name
 ``rtsp://``, ...      a stream or a download   a stream
 ``/dev/null``                                  nothing is kept
+a named pipe                                   what reads it gets all as it comes
 anything else         a file                   a file, which appears when it is whole
 ====================  =======================  ==================================================
 """
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,8 @@ _NUMBERED = re.compile(r"%0?\d*d")
 _CAMERA = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/.+)")
 MOST_PIXELS = 1 << 26
 """Of a frame, 8192x8192: what says that it is larger is damaged, or meant to fill the memory."""
+STANDARD_OUTPUT = ("-", "/dev/stdout")
+"""Names of it."""
 DOWNLOADS = ("http", "https")
 """What ends by itself: FFmpeg asks for the rest when the connection is lost."""
 
@@ -184,12 +188,8 @@ def output_to(target: AnyPath, container: str = "auto") -> Output:
     """How to write ``target``. Raises OutputError where its container must be named and is not."""
     name = os.fspath(target)
     form = None if container == "auto" else CONTAINERS.get(container, container)
-    if name == "-":
-        if form is None:
-            raise OutputError(
-                "standard output has no suffix that tells the container; name one: y4m, raw, mkv, "
-                "ts or another that needs no way back"
-            )
+    if name in STANDARD_OUTPUT:
+        _check_told(form, "standard output")
         return Output(name="standard output", url="pipe:1", format=form)
     if name == os.devnull:
         return Output(name=name, url=name, format="null")
@@ -199,4 +199,24 @@ def output_to(target: AnyPath, container: str = "auto") -> Output:
         return Output(name=name, url=name, format=form or guessed)
     if _NUMBERED.search(name):
         return Output(name=name, url=name, format="image2", options={"atomic_writing": "1"})
+    if _is_stream(name):
+        _check_told(form or Path(name).suffix, name)
+        return Output(name=name, url=name, format=form)
     return Output(name=name, url=name, format=form, is_file=True)
+
+
+def _check_told(form: str | None, name: str) -> None:
+    if not form:
+        raise OutputError(
+            f"{name} has no suffix that tells the container; name one: y4m, raw, mkv, ts or "
+            "another that needs no way back"
+        )
+
+
+def _is_stream(name: str) -> bool:
+    """Whether what is written there goes on to somewhere else: a pipe, a device of characters."""
+    try:
+        mode = Path(name).stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)

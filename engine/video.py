@@ -23,7 +23,7 @@ from cyclegan.engine.translator import Translator
 from cyclegan.engine.ways import is_gpu
 from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
-from cyclegan.files import replacing
+from cyclegan.files import behind_link, replacing
 
 
 def translate_video(
@@ -184,7 +184,7 @@ def damaged(reader: VideoReader, frames: int, place: Output, output: Output) -> 
     """The error for a damaged source, when what could be translated lies beside the target."""
     where = output.name
     if output.is_file:
-        target = Path(output.url)
+        target = behind_link(Path(output.url))
         partial = target.with_suffix(f".partial{target.suffix}")
         Path(place.url).replace(partial)
         where = str(partial)

@@ -13,7 +13,7 @@ from tyro.conf import Suppress, UseAppendAction, arg
 
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.runners import Precision
-from cyclegan.engine.sources import Retry
+from cyclegan.engine.sources import STANDARD_OUTPUT, Retry
 from cyclegan.engine.tiling import Tiles
 from cyclegan.errors import ConfigError
 from cyclegan.shipped import DEFAULT, find_model
@@ -147,7 +147,7 @@ def tell(target: str, stats: "ImageStats | VideoStats") -> None:
     """The notes, to standard error; the summary too, where results go to standard output."""
     from cyclegan.engine.options import VideoStats
 
-    out = sys.stderr if target == "-" else sys.stdout
+    out = sys.stderr if target in STANDARD_OUTPUT else sys.stdout
     if not isinstance(stats, VideoStats):
         for message in stats.skipped:
             print(f"skipped {message}", file=sys.stderr)

@@ -1,5 +1,7 @@
 """A final name shows the old file or the new one, never half of one."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,33 @@ def test_what_the_system_refuses_is_an_output_error(tmp_path: Path) -> None:
     ):
         temporary.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.txt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+def test_a_pipe_is_no_file_to_replace(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "link.txt").symlink_to("pipe.txt")
+    for name in ("pipe.txt", "link.txt"):
+        with (
+            pytest.raises(OutputError, match=rf"cannot write .*{name}: it is no regular file"),
+            replacing(tmp_path / name) as temporary,
+        ):
+            temporary.write_text("new")
+    assert (tmp_path / "pipe.txt").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("before", ["old", None])
+def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path, before: str | None) -> None:
+    link, file = tmp_path / "here" / "link.txt", tmp_path / "there" / "file.txt"
+    for folder in (link.parent, file.parent):
+        folder.mkdir()
+    link.symlink_to("../there/file.txt")
+    if before is not None:
+        file.write_text(before)
+    with replacing(link) as temporary:
+        assert temporary.parent == file.parent  # where renaming crosses no border of disks
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert file.read_text() == link.read_text() == "new"
+    assert list(file.parent.iterdir()) == [file]

@@ -1,3 +1,4 @@
+import os
 import socket
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def test_names_tell_what_they_are() -> None:
     assert input_from("clip.mp4").path == Path("clip.mp4")
     assert input_from("-").path is None
     assert output_to("-", "y4m").format == "yuv4mpegpipe"
+    assert output_to("/dev/stdout", "y4m") == output_to("-", "y4m")
     assert output_to("/dev/null").format == "null"
     assert output_to("rtmp://host/live").format == "flv"
     assert output_to("out.mp4").is_file
@@ -118,6 +120,25 @@ def test_y4m_keeps_rate_and_colours_and_says_what_it_cannot_hold(
     assert "the times of the frames vary" in note
     assert np.abs(rgb(tmp_path / "out.y4m").astype(int) - np.stack(smooth(5))).mean() < 4
     assert len(set(np.diff([float(t) for t in times(tmp_path / "out.y4m")]).round(6))) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+def test_a_pipe_with_a_name_gets_the_result_and_stays(copies: Translator, tmp_path: Path) -> None:
+    frames = smooth(4)
+    source = write_video(tmp_path / "in.mp4", frames)
+    pipe, kept = tmp_path / "out.y4m", tmp_path / "kept.y4m"
+    os.mkfifo(pipe)
+    with kept.open("wb") as file, subprocess.Popen(["cat", pipe], stdout=file) as reader:
+        try:
+            translate_video(source, pipe, copies)
+            reader.wait(10)
+        finally:
+            reader.kill()
+    assert pipe.is_fifo()
+    assert np.abs(rgb(kept).astype(int) - np.stack(frames)).mean() < 4
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="pipe has no suffix that tells the container"):
+        translate_video(source, tmp_path / "pipe", copies)
 
 
 def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_path: Path) -> None:
