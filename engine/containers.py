@@ -155,7 +155,7 @@ class VideoReader:
         """The same, but that nothing is made of the frames yet."""
         import av
 
-        count = damaged = 0
+        count = damaged = concealed = 0
         most, done = self.source.most_pixels, False
         self._seek()
         try:
@@ -183,6 +183,7 @@ class VideoReader:
                     if self._is_late(picture):
                         done = True
                     elif not self._is_early(picture):
+                        concealed += bool(picture.is_corrupt)
                         if problem := self._changes(picture):
                             self.problems.append(problem)
                             return
@@ -193,6 +194,9 @@ class VideoReader:
         if damaged:
             unless = "" if self._seen else f", or their frames have over {most:,} pixels"
             self.problems.append(f"{damaged} packets are damaged{unless}")
+        if concealed:
+            # Decoders fill what they cannot decode from the pictures around.
+            self.problems.append(f"{concealed} pictures are damaged")
         if not done and not self.part.start:
             self._check_end(count)
 

@@ -259,6 +259,24 @@ def test_damage_inside_is_told(clip: Clip, copies: Translator, tmp_path: Path) -
     assert not (tmp_path / "out.mkv").exists()
 
 
+def test_pictures_that_the_decoder_patched_up_are_told(
+    clip: Clip, copies: Translator, tmp_path: Path
+) -> None:
+    whole, bad = tmp_path / "whole.mp4", tmp_path / "bad.mp4"
+    in_short_groups(whole, clip)
+    data = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    # In the middle of a key frame, where the decoder goes on with what it can guess.
+    packet = packets[36]
+    at = data.index(bytes(packet)) + packet.size // 2
+    data[at : at + 20] = bytes(byte ^ 0x55 for byte in data[at : at + 20])
+    bad.write_bytes(data)
+    with pytest.raises(VideoError, match=r"is damaged: [1-9]\d* pictures are damaged\. The 120"):
+        translate_video(bad, tmp_path / "out.mp4", copies)
+    assert len(decoded(tmp_path / "out.partial.mp4")) == 120
+
+
 def sound_only(path: Path, clip: Clip) -> None:
     with av.open(str(clip("bigbuckbunny"))) as a, av.open(str(path), "w") as b:
         stream = b.add_stream_from_template(a.streams.audio[0])
