@@ -302,7 +302,9 @@ class VideoReader:
         if packets < self.video.frames and self._video_ends_early():
             self.problems.append(f"it ends after {packets} of {self.video.frames} frames")
         elif self._container.duration and self._container.format.name.startswith(_STATED_DURATION):
-            stated = self._container.duration / 1e6 + max(self._container.start_time or 0, 0) / 1e6
+            stated = self._container.duration / 1e6
+            if self._container.format.name.startswith("mov,mp4"):  # Matroska states the end
+                stated += max(self._container.start_time or 0, 0) / 1e6
             if self._end_seconds < stated - max(1.0, 0.02 * stated):
                 self.problems.append(
                     f"it ends after {self._end_seconds:.1f} of {stated:.1f} seconds"

@@ -105,6 +105,14 @@ def test_uneven_times_that_do_not_begin_at_zero_are_kept(
     assert times(tmp_path / f"out{suffix}") == times(source)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_video_that_begins_late_is_whole(suffix: str, copies: Translator, tmp_path: Path) -> None:
+    late = [4000 + 40 * n for n in range(12)]
+    source = write_video(tmp_path / f"in{suffix}", smooth(12), late)
+    assert translate_video(source, tmp_path / f"out{suffix}", copies).frames == 12
+    assert times(tmp_path / f"out{suffix}") == [Fraction(t, 1000) for t in late]
+
+
 @pytest.mark.parametrize("size", [(45, 37), (46, 37), (45, 38), (5, 3)])
 def test_odd_sizes_stay(size: tuple[int, int], copies: Translator, tmp_path: Path) -> None:
     frames = smooth(3, *size)
