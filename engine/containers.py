@@ -301,19 +301,42 @@ class VideoReader:
         """Note it if the file ends before it said it would."""
         if packets < self.video.frames and self._video_ends_early():
             self.problems.append(f"it ends after {packets} of {self.video.frames} frames")
-        elif self._container.duration and self._container.format.name.startswith(_STATED_DURATION):
-            stated = self._container.duration / 1e6
-            if self._container.format.name.startswith("mov,mp4"):  # Matroska states the end
-                stated += max(self._container.start_time or 0, 0) / 1e6
-            if self._end_seconds < stated - max(1.0, 0.02 * stated):
-                self.problems.append(
-                    f"it ends after {self._end_seconds:.1f} of {stated:.1f} seconds"
-                )
+            return
+        end, stated, slack = self._stated_end()
+        if end < stated - slack:
+            self.problems.append(f"it ends after {end:.2f} of {stated:.2f} seconds")
+
+    def _stated_end(self) -> tuple[float, float, float]:
+        """Seconds: where the source ends, where it said it would, and what may lie between them."""
+        form, duration = self._container.format.name, self._container.duration
+        if not duration or not form.startswith(_STATED_DURATION):
+            return self._end_seconds, 0.0, 0.0
+        stated = duration / 1e6
+        if form.startswith("mov,mp4"):
+            stated += max(self._container.start_time or 0, 0) / 1e6
+            return self._end_seconds, stated, max(1.0, 0.02 * stated)
+        # Matroska states ends, not lengths; that of the video by itself mostly in a tag.
+        own = _seconds_of(self.video.metadata.get("DURATION", ""))
+        frames = 1.5 * self._frame_seconds()
+        if own is not None:
+            return self._video_end_seconds, own, max(frames, 0.05)
+        return self._end_seconds, stated, max(frames, 0.5)
+
+    def _frame_seconds(self) -> float:
+        return 1 / float(self.video.average_rate or 25)
 
     def _video_ends_early(self) -> bool:
         """Whether the frames end before the stated time; a trimmed clip also counts hidden ones."""
         if self.video.duration is None:
             return True
         stated = float((self.video.duration + (self.video.start_time or 0)) * self.video.time_base)
-        frame = 1 / float(self.video.average_rate or 25)
-        return self._video_end_seconds < stated - 1.5 * frame
+        return self._video_end_seconds < stated - 1.5 * self._frame_seconds()
+
+
+def _seconds_of(clock: str) -> float | None:
+    """Of a time such as 00:01:02.500000000; None of anything else."""
+    try:
+        hours, minutes, seconds = map(float, clock.split(":"))
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds

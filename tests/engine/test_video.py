@@ -212,6 +212,25 @@ def test_a_truncated_video_leaves_a_partial_one_and_an_error(
     )
 
 
+@pytest.mark.parametrize("tagged", [True, False])
+def test_a_matroska_file_that_lacks_its_last_frames_is_not_whole(
+    tagged: bool, copies: Translator, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
+    write_video(whole, smooth(480), [500 * n for n in range(480)])
+    data = whole.read_bytes()
+    if not tagged:
+        data = data.replace(b"DURATION", b"DURATIO_")
+        whole.write_bytes(data)
+    assert translate_video(whole, tmp_path / "out.mkv", copies).frames == 480
+    with av.open(str(whole)) as container:
+        late = (packet for packet in container.demux(video=0) if (packet.pts or 0) >= 238_500)
+        last = bytes(next(late))
+    cut.write_bytes(data[: data.rindex(last)])
+    with pytest.raises(VideoError, match=r"it ends after 23[5-9]\.\d+ of 239\.\d+ seconds"):
+        translate_video(cut, tmp_path / "out.mkv", copies)
+
+
 def in_short_groups(path: Path, clip: Clip) -> None:
     """A real clip with a key frame every 12 frames, and its index in front."""
     options = {"g": "12", "bf": "2"}
