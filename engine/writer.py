@@ -6,6 +6,7 @@ container cannot hold is left out, and said in ``notes``.
 
 import contextlib
 import errno
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ _TURNS = ("mov", "mp4", "matroska", "webm")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 _ALPHA = "alpha_mode"
 """Tells that VP8 or VP9 has transparency, which lies beside its pictures."""
+_OF_THE_SOURCE = (_ALPHA, "duration")
+"""Tags that say of the source what need not hold for the result. Matroska writes its own length,
+but into a pipe, where it would believe this one."""
 _SETTINGS = (
     "width",
     "height",
@@ -193,8 +197,7 @@ class VideoWriter:
         """Whether the result has more than 8 bits a channel."""
         self._colour = as_rgb(layout.colour) if pixels.is_rgb else layout.colour
         self._describe(stream)
-        told = reader.video.metadata
-        stream.metadata.update({key: told[key] for key in told if key.lower() != _ALPHA})
+        stream.metadata.update(_lasting(reader.video.metadata))
         return stream
 
     def _describe(self, stream: Any) -> None:
@@ -225,7 +228,7 @@ class VideoWriter:
             )
             return None
         copy = self._container.add_stream_from_template(stream)
-        copy.metadata.update(stream.metadata)
+        copy.metadata.update(_lasting(stream.metadata))
         copy.disposition = stream.disposition
         return copy
 
@@ -254,6 +257,10 @@ def _options(output: Output) -> dict[str, str]:
     if output.format == "yuv4mpegpipe" or output.url.lower().endswith(".y4m"):
         options["strict"] = "unofficial"  # more than 8 bits
     return options
+
+
+def _lasting(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: text for key, text in tags.items() if key.lower() not in _OF_THE_SOURCE}
 
 
 def _has_alpha(reader: VideoReader) -> bool:

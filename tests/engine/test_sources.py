@@ -141,6 +141,20 @@ def test_a_pipe_with_a_name_gets_the_result_and_stays(copies: Translator, tmp_pa
         translate_video(source, tmp_path / "pipe", copies)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+def test_a_part_in_a_pipe_claims_no_length_of_the_whole(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(60))
+    pipe, kept = tmp_path / "out.mkv", tmp_path / "kept.mkv"
+    os.mkfifo(pipe)
+    with kept.open("wb") as file, subprocess.Popen(["cat", pipe], stdout=file) as reader:
+        try:
+            translate_video(source, pipe, copies, VideoOptions(part=Part(end=0.4)))
+            reader.wait(10)
+        finally:
+            reader.kill()
+    assert translate_video(kept, tmp_path / "again.mkv", copies).frames == 10
+
+
 def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_path: Path) -> None:
     frames = smooth(5)
     (tmp_path / "in").mkdir()
