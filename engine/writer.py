@@ -7,6 +7,7 @@ container cannot hold is left out, and said in ``notes``.
 import contextlib
 import errno
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 _TURNS = ("mov", "mp4", "matroska", "webm")
 """Containers that can tell players to turn the pictures."""
+_SHAPES = ("mov", "mp4", "ipod", "asf", "ogg", "null")
+"""Containers that keep the shape of pixels whatever the codec; PyAV cannot set it for others."""
+_SHAPED = ("h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "png")
+"""Codecs that keep it themselves."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 _ALPHA = "alpha_mode"
 """Tells that VP8 or VP9 has transparency, which lies beside its pictures."""
@@ -207,6 +212,7 @@ class VideoWriter:
         context.time_base = stream.time_base = base
         if layout.pixel_aspect is not None:
             context.sample_aspect_ratio = layout.pixel_aspect
+            self._check_shape(layout.pixel_aspect)
         context.colorspace, context.color_range = self._colour.matrix, self._colour.range
         context.color_primaries = self._colour.primaries
         context.color_trc = self._colour.transfer
@@ -214,6 +220,15 @@ class VideoWriter:
             stream.set_display_matrix(layout.display_matrix)
         elif layout.display_matrix:
             self.notes.append(f"{self._form} cannot say how the pictures are turned; .mp4 can")
+
+    def _check_shape(self, aspect: Fraction) -> None:
+        """Note it if pixels that are not square will be taken for square ones."""
+        if aspect != 1 and self._form not in _SHAPES and self.chosen.canonical not in _SHAPED:
+            self.notes.append(
+                f"the shape of the pixels, {aspect.numerator}:{aspect.denominator}, was left out: "
+                f"{self._form} files of {self.chosen.canonical} do not get it; .mp4 does, and "
+                "H.264 keeps it everywhere"
+            )
 
     def _add_copy(self, stream: "Stream") -> Any:
         """A stream like ``stream`` for its packets, or None (and a note) if the format has none."""

@@ -52,6 +52,36 @@ def test_a_container_that_cannot_turn_pictures_says_so(copies: Translator, tmp_p
     assert "turned" in note
 
 
+@pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(1)])
+@pytest.mark.parametrize(
+    ("name", "encoder", "kept"),
+    [
+        ("out.mp4", "libvpx-vp9", True),
+        ("out.mkv", "libx264", True),
+        ("out.mkv", "libx265", True),
+        ("out.avi", "mpeg4", True),
+        ("out.webm", "auto", False),
+        ("out.mkv", "ffv1", False),
+        ("out.mkv", "libsvtav1", False),
+        ("out.y4m", "auto", False),
+    ],
+)
+def test_the_shape_of_pixels_stays_or_its_loss_is_told(
+    name: str, encoder: str, kept: bool, aspect: Fraction, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2, 96, 80), aspect=aspect)
+    notes = translate_video(source, tmp_path / name, copies, encoded(encoder=encoder)).notes
+    with av.open(str(tmp_path / name)) as container:
+        next(container.decode(video=0))
+        seen = container.streams.video[0].sample_aspect_ratio
+    assert (seen or 1) == (aspect if kept else 1)
+    if kept or aspect == 1:
+        assert notes == ()
+    else:
+        (note,) = notes
+        assert note.startswith("the shape of the pixels, 4:3, was left out")
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_ten_bits_stay_ten(suffix: str, copies: Translator, tmp_path: Path) -> None:
     tags = {"matrix": 9, "span": 1, "primaries": 9, "transfer": 14}
