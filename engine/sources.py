@@ -10,7 +10,7 @@ name                  as a source              as a target
 ``/dev/v4l/by-id/*``  the same, by name
 ``rtsp://``, ...      a stream or a download   a stream
 ``/dev/null``                                  nothing is kept
-a named pipe                                   what reads it gets all as it comes
+a named pipe          what comes through it    what reads it gets all as it comes
 anything else         a file                   a file, which appears when it is whole
 ====================  =======================  ==================================================
 """
@@ -81,9 +81,9 @@ class Input:
 
     @property
     def path(self) -> Path | None:
-        """Of a file; None for all else."""
+        """Of a file or folder, which can be read again; None for all else."""
         plain = self.format is None and not _ADDRESS.match(self.url) and self.url != "pipe:0"
-        return Path(self.url) if plain else None
+        return Path(self.url) if plain and not _is_stream(self.url) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +214,7 @@ def _check_told(form: str | None, name: str) -> None:
 
 
 def _is_stream(name: str) -> bool:
-    """Whether what is written there goes on to somewhere else: a pipe, a device of characters."""
+    """Whether bytes go through it but once: a pipe, a device of characters."""
     try:
         mode = Path(name).stat().st_mode
     except OSError:

@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -139,6 +140,24 @@ def test_a_pipe_with_a_name_gets_the_result_and_stays(copies: Translator, tmp_pa
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match="pipe has no suffix that tells the container"):
         translate_video(source, tmp_path / "pipe", copies)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+def test_a_pipe_with_a_name_is_read_once_and_from_its_beginning(
+    copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(4))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # Whoever opens it a second time finds nothing.
+    give = f"cat {source} > {pipe}; : > {pipe}"
+    with subprocess.Popen(["sh", "-c", give], start_new_session=True) as giver:
+        try:
+            assert translate_path(pipe, tmp_path / "out.mkv", copies).frames == 4  # type: ignore
+        finally:
+            os.killpg(giver.pid, signal.SIGKILL)
+    with pytest.raises(ConfigError, match="both must be files"):
+        translate_path(pipe, tmp_path / "out.mkv", copies, options=VideoOptions(resume=True))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
