@@ -1,7 +1,8 @@
 """The command line: ``cyclegan VERB ...``, one function a verb.
 
 What goes wrong is reported as one line on stderr and an exit status of 1; flags that cannot be
-read, with what they should be and an exit status of 2.
+read, with what they should be and an exit status of 2. SIGTERM and SIGHUP end a verb as Ctrl-C
+does, with 143 and 129: nothing half-written stays.
 """
 
 import importlib
@@ -13,6 +14,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes
 
 from cyclegan.errors import CycleGANError
+from cyclegan.signals import ending_signals, handling, leave
 from cyclegan.verbs.flags import REGISTRY, refuse_two_numbers
 
 VERBS = {
@@ -43,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             refuse_two_numbers(rest)
             prog, config = f"cyclegan {verb}", (OmitArgPrefixes,)
-            tyro.cli(function, prog=prog, args=rest, config=config, registry=REGISTRY)
+            with handling(ending_signals(), leave):  # training has an end of its own
+                tyro.cli(function, prog=prog, args=rest, config=config, registry=REGISTRY)
     except CycleGANError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

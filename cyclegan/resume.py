@@ -9,7 +9,6 @@ checksums of the zip format.
 import logging
 import shutil
 import signal
-import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import torch
 from cyclegan.config import TrainConfig, as_dict
 from cyclegan.errors import ConfigError, DataError, OutputError
 from cyclegan.files import replacing
+from cyclegan.signals import handling, leave
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -131,24 +131,13 @@ class Stopping:
 
     def leave(self) -> None:
         """End as the signal asks: KeyboardInterrupt, or SystemExit with status 128 + number."""
-        if self.by == signal.SIGINT:
-            raise KeyboardInterrupt
         if self.by is not None:
-            raise SystemExit(128 + self.by)
+            leave(self.by)
 
 
 @contextmanager
 def stopping() -> Iterator[Stopping]:
     """Have Ctrl-C and SIGTERM wait for the end of a step, where this is the main thread."""
     asked = Stopping()
-    if threading.current_thread() is not threading.main_thread():
+    with handling((signal.SIGINT, signal.SIGTERM), asked.ask):
         yield asked
-        return
-    before = {
-        number: signal.signal(number, asked.ask) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,6 +17,7 @@ from cyclegan.engine.sources import STANDARD_OUTPUT, Retry
 from cyclegan.engine.tiling import Tiles
 from cyclegan.errors import ConfigError
 from cyclegan.shipped import DEFAULT, find_model
+from cyclegan.signals import ending_signals, handling, leave
 from cyclegan.verbs import Backend, Model
 
 if TYPE_CHECKING:
@@ -110,24 +111,22 @@ def flicker_of_clip(translator: "Translator", source: "Path") -> "Flicker":
 
 @contextlib.contextmanager
 def stopping_at_interrupt(source: str, live: bool) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, where that is how a run ends; the second interrupts."""
+    """An event that the first Ctrl-C or SIGTERM sets, where that is how a run ends; the second ends
+    it at once."""
     from cyclegan.engine.sources import input_from
 
     stop = threading.Event()
 
     def set_it(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
-            raise KeyboardInterrupt
+            leave(number)
         stop.set()
 
     if not (live or (source != "-" and input_from(source).endless)):
         yield stop
         return
-    before = signal.signal(signal.SIGINT, set_it)
-    try:
+    with handling([signal.SIGINT, *ending_signals()], set_it):
         yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -237,21 +237,22 @@ def test_late_frames_of_a_live_camera_are_dropped(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("camera", "retry"),
+    ("camera", "retry", "sent"),
     [
-        ({}, {}),
-        ({"CAMERA_LIVES": "5", "CAMERA_SILENT": "1"}, {"silence_seconds": 60}),
-        ({"CAMERA_LIVES": "5"}, {"first_seconds": 60, "longest_seconds": 60}),
+        ({}, {}, "SIGINT"),
+        ({}, {}, "SIGTERM"),
+        ({"CAMERA_LIVES": "5", "CAMERA_SILENT": "1"}, {"silence_seconds": 60}, "SIGINT"),
+        ({"CAMERA_LIVES": "5"}, {"first_seconds": 60, "longest_seconds": 60}, "SIGINT"),
     ],
-    ids=["that streams", "that is silent", "that is away"],
+    ids=["that streams", "that streams, terminated", "that is silent", "that is away"],
 )
-def test_ctrl_c_ends_a_camera_in_good_order(
-    start: Start, camera: dict[str, str], retry: dict[str, float]
+def test_a_signal_ends_a_camera_in_good_order(
+    start: Start, camera: dict[str, str], retry: dict[str, float], sent: str
 ) -> None:
     run = start(retry=retry, **camera)
     run.wait_for_frames()
     asked = time.monotonic()
-    run.process.send_signal(signal.SIGINT)
+    run.process.send_signal(signal.Signals[sent])
     status, said = run.end()
     assert status == 0, said
     assert time.monotonic() - asked < 30

@@ -1,6 +1,9 @@
+import json
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -457,5 +460,26 @@ def test_a_stop_or_a_full_disk_keeps_the_old_file(
     )
     assert done.stdout.startswith(printed), done.stderr
     assert done.stderr == ""
+    assert target.read_bytes() == b"old"
+    assert leftovers(tmp_path) == ["out.mp4"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses signals of POSIX")
+@pytest.mark.parametrize(("sent", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_leaves_no_half_file(sent: str, status: int, clip: Clip, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"old")
+    program = str(Path(__file__).with_name("camera_cli.py"))
+    how = json.dumps({"seconds": 0.1, "retry": {}})
+    command = [sys.executable, program, how, "translate", str(clip("bikes")), str(target)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while len(leftovers(tmp_path)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(leftovers(tmp_path)) == 2, "it is at work"
+        process.send_signal(signal.Signals[sent])
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert b"Traceback" not in said
     assert target.read_bytes() == b"old"
     assert leftovers(tmp_path) == ["out.mp4"]
