@@ -49,7 +49,8 @@ TESTS = (
     *sorted((ROOT / "tests/kernels").glob("on_*.py")),
     ROOT / "tests/engine/test_torch_runner.py",
 )
-"""Of the kernels, and of what carries frames to a GPU and back."""
+"""Of the kernels, of networks and training steps on them, and of what carries frames to a GPU and
+back."""
 SECONDS = 540
 TEST_SECONDS = 180
 PREPARE_SECONDS = 210

@@ -9,9 +9,11 @@ from checks import DEVICE, normal, relative
 from torch import Tensor, nn
 
 from cyclegan.config import PatchConfig, ResnetConfig
+from cyclegan.engine.bands import BandedResnet
 from cyclegan.few_channels import Block, conv_in_blocks, for_blocks
 from cyclegan.kernels import launch
 from cyclegan.layers import BeforeNorm
+from cyclegan.network_config import Norm
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator, prepare_for_inference
 
 NETWORKS = {
@@ -92,6 +94,19 @@ def test_a_prepared_generator_gives_the_same() -> None:
         prepare_for_inference(network)
         assert network.stem.weight.shape[1] == 4
         assert relative(network(x), expected) < 1e-5
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_bands_of_rows_give_what_the_whole_frame_gives(norm: Norm) -> None:
+    """Tiles of ``exact`` statistics, on the device: none of it stays on the host."""
+    network = ResnetGenerator(ResnetConfig(width=4, blocks=1, norm=norm)).eval().to(DEVICE)
+    x = normal((1, 3, 32, 24), torch.float32).clamp(-1, 1)
+    with torch.inference_mode():
+        expected = network(x)
+        for band in (5, 16, 64):
+            made = BandedResnet(network, band)(x)
+            assert made.device == expected.device
+            assert relative(made, expected) < 1e-4, f"bands of {band}"
 
 
 @pytest.mark.parametrize("block", [(4, 2), (4, 4)])
