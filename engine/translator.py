@@ -6,6 +6,7 @@ right and at the bottom, and the result is cropped back. Most backends also take
 [0, 65535], and then give uint16.
 """
 
+import operator
 import os
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -19,7 +20,7 @@ from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
 from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames, PlaneRunner, Runner, Scheduler, Ticket
-from cyclegan.errors import BackendError, FrameError
+from cyclegan.errors import BackendError, ConfigError, FrameError
 
 if TYPE_CHECKING:
     from cyclegan.engine.device_arrays import DeviceFrames
@@ -91,8 +92,9 @@ class Translator:
         """Load ``model`` into a backend.
 
         ``model`` is a ``.safetensors`` file, a ``.pth`` file of the public implementation, a
-        frame-to-frame ``.onnx`` file, or a generator. ``size`` (height, width), where every frame
-        has it, lets the backend prepare for it alone; other sizes are then refused. ``backend`` and
+        frame-to-frame ``.onnx`` file, a run's folder, the name of a shipped model, or a generator.
+        ``size`` (height, width), where every frame has it, lets the backend prepare for it alone;
+        other sizes are then refused. ``backend`` and
         ``precision`` "auto" take what is fastest here (see ``cyclegan doctor``); "int8" is faster
         still on most CPUs (:mod:`cyclegan.engine.int8`). A ``.plan`` file runs on TensorRT alone.
         ``serve_while_building`` returns at once, and translates with what "auto" takes until
@@ -101,6 +103,9 @@ class Translator:
         Raises ModelError, BackendError, ConfigError.
         """
         source = open_source(model)
+        multiple = source.info.config.size_multiple
+        padded = None if size is None else _padded_size(_checked_size(size), multiple)
+        settings = Settings(size=padded, precision=precision, device=device)
         automatic = "tensorrt"
         if source.plan is None and (backend == "auto" or serve_while_building):
             needs_onnx = precision == "int8" or not source.has_generator
@@ -108,8 +113,6 @@ class Translator:
             automatic = choice.backend
         if backend == "auto":
             backend = automatic
-        padded = None if size is None else _padded_size(size, source.info.config.size_multiple)
-        settings = Settings(size=padded, precision=precision, device=device)
         if serve_while_building and backend != automatic:
             runner: Runner = open_while(automatic, backend, source, settings)
         else:
@@ -256,6 +259,19 @@ class Translator:
             return batch
         below, right = padded[0] - height, padded[1] - width
         return np.pad(batch, ((0, 0), (0, below), (0, right), (0, 0)), mode="reflect")
+
+
+def _checked_size(size: object) -> tuple[int, int]:
+    """Raises ConfigError for what is no height and width from 1 up."""
+    try:
+        height, width = map(operator.index, cast("Sequence[int]", size))
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ConfigError(
+            f"size is {size!r}; expected (height, width) in pixels, such as (272, 640)"
+        )
+    return height, width
 
 
 def _padded_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:

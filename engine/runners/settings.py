@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cyclegan.config import Depth
+from cyclegan.network_config import one_of
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 """Of the arithmetic; int8 is OpenVINO's alone (:mod:`cyclegan.engine.int8`)."""
@@ -12,7 +13,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every backend is opened with."""
+    """What every backend is opened with. Raises ConfigError for a precision that there is not."""
 
     size: tuple[int, int] | None = None
     """Height and width of all frames, where known; the engine may then take no other."""
@@ -25,3 +26,6 @@ class Settings:
     """The backend's own name of the device (``cuda:1``, ``GPU.0``); None lets it choose."""
     unwanted: threading.Event | None = None
     """Set when a runner that is being made is no longer wanted: a long build may end then."""
+
+    def __post_init__(self) -> None:
+        one_of(Precision, precision=self.precision)

@@ -237,6 +237,11 @@ def test_what_cannot_be_opened_says_why(model: Path, tmp_path: Path) -> None:
         Translator.open(model, backend="abacus")
     with pytest.raises(BackendError, match="cannot"):
         Translator.open(model, backend="openvino", device="NPU.7")
+    with pytest.raises(ConfigError, match="precision is 'fp16'; expected one of 'auto', 'float32'"):
+        Translator.open(model, precision="fp16")  # type: ignore[arg-type]
+    for size in (64, (0, 5), (64, -4), (64,), (64, 64, 3), (64.5, 64), "64x64", "ab"):
+        with pytest.raises(ConfigError, match=r"size is .*; expected \(height, width\) in pixels"):
+            Translator.open(model, size=size)  # type: ignore[arg-type]
     (tmp_path / "cut.safetensors").write_bytes(model.read_bytes()[:500])
     with pytest.raises(ModelError):
         Translator.open(tmp_path / "cut.safetensors")
