@@ -31,6 +31,10 @@ CONTAINERS = {
 TIMELESS = frozenset({"yuv4mpegpipe", "rawvideo", "image2"})
 """Containers without times: every frame lasts as long as every other."""
 
+SLOTTED = frozenset({"avi"})
+"""Containers of one rate, where a frame's place tells its time: in the order of decoding, so that
+they hold no frames that are shown out of it."""
+
 _ALSO_HOLD = {
     "mpegts": frozenset({"h264", "hevc", "aac", "mp3", "ac3", "eac3", "opus", "dvb_subtitle"}),
     "flv": frozenset({"h264", "aac"}),

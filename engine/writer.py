@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.colour import as_rgb, bits_of, picture_from_rgb
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.encoding import TIMELESS, Chosen, Encoding, VideoDepth, choose, holds
+from cyclegan.engine.encoding import SLOTTED, TIMELESS, Chosen, Encoding, VideoDepth, choose, holds
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.planes import Planes, picture_from_planes
 from cyclegan.engine.sources import Output, output_to, unspoken
@@ -114,6 +114,7 @@ class VideoWriter:
             self.notes.append("the transparency of the source was left out")
         self._steps: set[int] = set()
         self._last_pts: int | None = None
+        self._slot: int | None = None
 
     def write(self, item: "Picture | Packet[Any]") -> None:
         """Encode a translated frame, or copy a packet of the source."""
@@ -132,10 +133,21 @@ class VideoWriter:
             picture = picture_from_planes(item.frame, self.chosen.pixel_format, self._colour)
         else:
             picture = picture_from_rgb(item.frame, self.chosen.pixel_format, self._colour)
-        picture.pts, picture.time_base = item.pts, self._layout.time_base
-        picture.duration = item.duration
+        if self._form in SLOTTED:
+            picture.pts, picture.time_base = self._next_slot(item), 1 / self._layout.rate
+            picture.duration = 1
+        else:
+            picture.pts, picture.time_base = item.pts, self._layout.time_base
+            picture.duration = item.duration
         packets: list[Packet[Any]] = encoder.encode(picture)
         return packets
+
+    def _next_slot(self, item: Picture) -> int:
+        """The place of a frame, as near to its time as those before it let it be."""
+        nearest = round(item.pts * self._layout.time_base * self._layout.rate)
+        free = nearest if self._slot is None else self._slot + 1
+        self._slot = max(nearest, free)
+        return self._slot
 
     def fresh_encoder(self) -> Any:
         """A codec context with the same settings, for :meth:`encode`; see ``segments``."""
@@ -147,6 +159,8 @@ class VideoWriter:
             if (value := getattr(own, name)) is not None:
                 setattr(fresh, name, value)
         fresh.bit_rate = own.bit_rate or 0
+        if self._form in SLOTTED:
+            fresh.max_b_frames = 0
         fresh.options = dict(self.chosen.options)
         return fresh
 
@@ -163,10 +177,16 @@ class VideoWriter:
     def finish(self) -> None:
         """Write the end of the file."""
         self._container.close()
-        if self._form in TIMELESS and self._steps and max(self._steps) > 1.5 * min(self._steps):
+        if not self._steps or max(self._steps) <= 1.5 * min(self._steps):
+            return
+        vary, rate = "the times of the frames vary", f"{float(self._layout.rate):.3f} frames/s"
+        if self._form in TIMELESS:
             self.notes.append(
-                f"the times of the frames vary, and {self._form} has none: they were taken to come "
-                f"at {float(self._layout.rate):.3f} frames/s"
+                f"{vary}, and {self._form} has none: they were taken to come at {rate}"
+            )
+        elif self._form in SLOTTED:
+            self.notes.append(
+                f"{vary}, and {self._form} knows one rate: they were moved to the nearest of {rate}"
             )
 
     def discard(self) -> None:
@@ -208,8 +228,10 @@ class VideoWriter:
     def _describe(self, stream: Any) -> None:
         """Times, shape of pixels, colours and rotation, as the source has them."""
         layout, context = self._layout, stream.codec_context
-        base = 1 / layout.rate if self._form in TIMELESS else layout.time_base
-        context.time_base = stream.time_base = base
+        of_one_rate = self._form in TIMELESS | SLOTTED
+        context.time_base = stream.time_base = 1 / layout.rate if of_one_rate else layout.time_base
+        if self._form in SLOTTED:
+            context.max_b_frames = 0
         if layout.pixel_aspect is not None:
             context.sample_aspect_ratio = layout.pixel_aspect
             self._check_shape(layout.pixel_aspect)

@@ -116,6 +116,25 @@ def test_a_video_that_begins_late_is_whole(suffix: str, copies: Translator, tmp_
     assert times(tmp_path / f"out{suffix}") == [Fraction(t, 1000) for t in late]
 
 
+@pytest.mark.parametrize(("encoder", "resume"), [("auto", False), ("auto", True), ("mpeg4", False)])
+def test_avi_has_one_rate_and_says_what_it_cannot_hold(
+    encoder: str, resume: bool, copies: Translator, tmp_path: Path
+) -> None:
+    options = VideoOptions(encoding=Encoding(encoder=encoder), resume=resume)
+    even = write_video(tmp_path / "even.mp4", smooth(12))
+    assert translate_video(even, tmp_path / "even.avi", copies, options).notes == ()
+    assert set(np.diff(times(tmp_path / "even.avi"))) == {Fraction(1, 25)}
+    with av.open(str(tmp_path / "even.avi")) as container:
+        assert container.streams.video[0].average_rate == 25
+    close = [0, 1, 2, 400, 800, 1200, 1600, 2000]
+    uneven = write_video(tmp_path / "uneven.mp4", smooth(8), close)
+    (note,) = translate_video(uneven, tmp_path / "uneven.avi", copies, options).notes
+    assert "the times of the frames vary, and avi knows one rate" in note
+    seen = times(tmp_path / "uneven.avi")
+    assert len(seen) == 8
+    assert (np.diff(seen) > 0).all()
+
+
 @pytest.mark.parametrize("size", [(45, 37), (46, 37), (45, 38), (5, 3)])
 def test_odd_sizes_stay(size: tuple[int, int], copies: Translator, tmp_path: Path) -> None:
     frames = smooth(3, *size)
