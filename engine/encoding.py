@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from cyclegan.engine.colour import bits_of
 from cyclegan.engine.hardware import NVENC, why_no_encoder
-from cyclegan.errors import ConfigError, VideoError
+from cyclegan.errors import ConfigError, OutputError, VideoError
 
 _log = logging.getLogger(__name__)
 VideoDepth = Literal["auto", 8, 16]
@@ -101,6 +101,9 @@ ENCODERS: dict[str, Encoder] = {
     "ffv1": Encoder(options={"level": "3"}, lossless=("bgr0", {}), lossless_deep="gbrp16le"),
     "png": Encoder(lossless=("rgb24", {}), lossless_deep="rgb48be"),
     "mjpeg": Encoder(quality=("qscale", 2)),
+    "libwebp": Encoder(quality=("quality", 95), lossless=("bgra", {"lossless": "1"})),
+    "bmp": Encoder(lossless=("bgr24", {})),
+    "tiff": Encoder(lossless=("rgb24", {}), lossless_deep="rgb48le"),
     "mpeg4": Encoder(quality=("qscale", 3)),
     "rawvideo": Encoder(lossless=("rgb24", {})),
     "h264_nvenc": _NVENC,
@@ -113,7 +116,6 @@ _DEFAULT = {
     "webm": "libvpx-vp9",
     "yuv4mpegpipe": "wrapped_avframe",
     "rawvideo": "rawvideo",
-    "image2": "png",
     "null": "wrapped_avframe",
 }
 _DEFAULT_LOSSLESS = {
@@ -121,9 +123,17 @@ _DEFAULT_LOSSLESS = {
     "mov": "libx264rgb",
     "webm": "libvpx-vp9",
     "rawvideo": "rawvideo",
-    "image2": "png",
 }
-_BY_SUFFIX = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".bmp": "bmp", ".tif": "tiff", ".tiff": "tiff"}
+_BY_SUFFIX = {
+    ".png": "png",
+    ".jpg": "mjpeg",
+    ".jpeg": "mjpeg",
+    ".bmp": "bmp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".webp": "libwebp",
+}
+"""Of numbered pictures."""
 _FIXED_FORMAT = {"wrapped_avframe": "yuv420p", "rawvideo": "rgb24"}
 """For encoders that take every pixel format, and so list none."""
 
@@ -155,7 +165,7 @@ def choose(
     ``depth``: asked for translated frames. H.264 is coded by NVENC where that opens for such frames
     and keeps their chroma and depth.
     Raises VideoError for an encoder that this FFmpeg or machine does not have, that takes no
-    quality, or that cannot be lossless.
+    quality, or that cannot be lossless, OutputError for numbered pictures of an unknown suffix.
     """
     name = _encoder_name(encoding, container, suffix)
     codec = _codec(name, size)
@@ -239,10 +249,15 @@ def _encoder_name(encoding: Encoding, container: str, suffix: str) -> str:
     if encoding.encoder != "auto":
         # libx264 knows RGB under another name.
         return "libx264rgb" if encoding == _LOSSLESS_X264 else encoding.encoder
+    if container == "image2" and suffix not in _BY_SUFFIX:
+        raise OutputError(
+            f"numbered pictures that end in {suffix or 'nothing'} have no encoder that is known "
+            f"here; known endings are {', '.join(_BY_SUFFIX)}; for others name the encoder"
+        )
+    if container == "image2":
+        return _BY_SUFFIX[suffix]
     if encoding.lossless:
         return _DEFAULT_LOSSLESS.get(container, "ffv1")
-    if container == "image2" and suffix in _BY_SUFFIX:
-        return _BY_SUFFIX[suffix]
     return _DEFAULT.get(container, "libx264")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from videos import decoded, smooth, times, write_video
 
 from cyclegan.engine.comparison import wipe
@@ -97,7 +98,48 @@ def test_ten_bits_stay_ten(suffix: str, copies: Translator, tmp_path: Path) -> N
     assert decoded(tmp_path / "eight.mp4")[0].format.name == "yuv420p"
 
 
-@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv", "out.webm", "%03d.png"])
+@pytest.mark.parametrize(
+    ("suffix", "form"),
+    [(".png", "PNG"), (".jpg", "JPEG"), (".bmp", "BMP"), (".tif", "TIFF"), (".webp", "WEBP")],
+)
+@pytest.mark.parametrize("size", [(64, 48), (45, 37)])
+def test_numbered_pictures_are_what_their_names_say(
+    suffix: str, form: str, size: tuple[int, int], copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2, *size))
+    translate_video(source, tmp_path / f"%d{suffix}", copies)
+    with Image.open(tmp_path / f"2{suffix}") as image:
+        assert image.format == form
+        seen = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(seen - smooth(2, *size)[1]).mean() < 4
+
+
+def test_numbered_pictures_of_other_names_need_an_encoder(
+    copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2))
+    with pytest.raises(OutputError, match=r"end in \.exr have no encoder .* are \.png, \.jpg"):
+        translate_video(source, tmp_path / "%d.exr", copies)
+    assert not list(tmp_path.glob("*.exr"))
+    translate_video(source, tmp_path / "%d.exr", copies, encoded(encoder="exr"))
+    assert (tmp_path / "1.exr").read_bytes()[:4] == b"v/1\x01"
+    with pytest.raises(VideoError, match="mjpeg in image2 files cannot be lossless"):
+        translate_video(source, tmp_path / "%d.jpg", copies, encoded(lossless=True))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "out.mp4",
+        "out.mov",
+        "out.mkv",
+        "out.webm",
+        "%03d.png",
+        "%03d.bmp",
+        "%03d.tif",
+        "%03d.webp",
+    ],
+)
 def test_lossless_files_hold_the_very_frames(name: str, copies: Translator, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (3, 38, 46, 3), np.uint8)
     (tmp_path / "in").mkdir()
@@ -108,7 +150,7 @@ def test_lossless_files_hold_the_very_frames(name: str, copies: Translator, tmp_
     stats = translate_video(tmp_path / "in/%03d.png", target, copies, encoded(lossless=True))
     assert stats.frames == 3
     if "%" in name:
-        assert [rgb(tmp_path / f"{n:03}.png").tolist() for n in (1, 2, 3)] == [
+        assert [rgb(tmp_path / (name % n)).tolist() for n in (1, 2, 3)] == [
             [frame.tolist()] for frame in noise
         ]
     else:
