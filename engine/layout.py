@@ -3,6 +3,7 @@
 H height, W width.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,7 +102,17 @@ class Part:
 
 def display_matrix(picture: "VideoFrame") -> tuple[int, ...] | None:
     """How players turn and mirror ``picture``; None: not at all."""
-    sides: list[Any] = list(picture.side_data)
+    try:
+        sides: list[Any] = list(picture.side_data)
+    except ValueError:
+        # FFmpeg has types that PyAV does not know, such as EXIF, and then gives none at all.
+        return _turned(picture.rotation)
     found = next((side for side in sides if side.type.name == "DISPLAYMATRIX"), None)
     matrix = tuple(np.frombuffer(bytes(found), np.int32).tolist()) if found else _UPRIGHT
     return None if matrix == _UPRIGHT else matrix
+
+
+def _turned(degrees: int) -> tuple[int, ...] | None:
+    """The matrix that turns pictures counterclockwise; mirroring is not known here."""
+    cosine, sine = (round(f(math.radians(degrees)) * (1 << 16)) for f in (math.cos, math.sin))
+    return (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30) if degrees else None

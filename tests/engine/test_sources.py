@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from rtsp_camera import Camera
 from videos import Copies, decoded, leftovers, smooth, times, write_video
 
@@ -190,6 +191,22 @@ def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_pa
         translate_path(tmp_path / "in/*.png", tmp_path / "in/b%03d.png", copies)
     translate_path(tmp_path / "v.mp4", tmp_path / "q%d.jpg", copies)
     assert len(list(tmp_path.glob("q*.jpg"))) == 5
+
+
+@pytest.mark.parametrize(("turned", "rotation"), [(None, 0), (6, -90), (8, 90)])
+@pytest.mark.parametrize("suffix", [".tif", ".jpg"])
+def test_pictures_with_exif_are_read_and_stay_turned(
+    suffix: str, turned: int | None, rotation: int, copies: Translator, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    if turned is not None:
+        exif[0x0112] = turned
+    for number, frame in enumerate(smooth(3)):
+        Image.fromarray(frame).save(tmp_path / f"{number}{suffix}", exif=exif)
+    stats = translate_path(f"{tmp_path}/*{suffix}", tmp_path / "out.mp4", copies)
+    assert stats.frames == 3  # type: ignore[union-attr]
+    assert decoded(tmp_path / "out.mp4")[0].rotation == rotation
 
 
 class Dropping(BaseHTTPRequestHandler):
