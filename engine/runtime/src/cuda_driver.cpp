@@ -10,7 +10,7 @@ namespace {
 #define CYCLEGAN_TEXT_OF(name) #name
 #define CYCLEGAN_TEXT(name) CYCLEGAN_TEXT_OF(name)  // of what the header defines the name to be
 
-Cuda load() {
+Cuda load_driver() {
     void *library = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!library)
         fail(CYCLEGAN_ERROR_BACKEND, "no CUDA driver: %s; install NVIDIA's driver", ::dlerror());
@@ -30,7 +30,7 @@ Cuda load() {
 }  // namespace
 
 const Cuda &cuda() {
-    static const Cuda loaded = load();
+    static const Cuda loaded = load_driver();
     return loaded;
 }
 

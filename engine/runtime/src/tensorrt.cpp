@@ -49,7 +49,7 @@ struct Library {
     decltype(&::createInferRuntime_INTERNAL) create_runtime;
 };
 
-Library load() {
+Library load_library() {
     void *library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         fail(CYCLEGAN_ERROR_BACKEND,
@@ -67,7 +67,7 @@ Library load() {
 }
 
 const Library &library() {
-    static const Library loaded = load();
+    static const Library loaded = load_library();
     return loaded;
 }
 
