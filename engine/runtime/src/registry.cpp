@@ -1,5 +1,7 @@
 #include "registry.h"
 
+#include <unistd.h>
+
 #include <condition_variable>
 #include <cstdint>
 #include <cstdio>
@@ -12,7 +14,11 @@
 namespace cyclegan {
 
 struct Entry {
+    // A process that fork() made has the handles of the first, but none of the backend's threads.
+    bool is_of_this_process() const { return process == ::getpid(); }
+
     std::unique_ptr<Translator> translator;
+    const pid_t process = ::getpid();
     int calls = 0;
     char error[1024] = "";
 };
@@ -48,6 +54,11 @@ Call::Call(const cyclegan_translator *handle) {
     entry_ = registry().find(handle);
     if (!handle) fail(CYCLEGAN_ERROR_ARGUMENT, "the translator is NULL");
     if (!entry_) fail(CYCLEGAN_ERROR_HANDLE, "the translator was closed, or never opened");
+    if (!entry_->is_of_this_process())
+        fail(CYCLEGAN_ERROR_HANDLE,
+             "the translator was opened by process %d, from which this one was forked; open the "
+             "model here",
+             static_cast<int>(entry_->process));
     ++entry_->calls;
 }
 
@@ -73,6 +84,10 @@ void close_translator(const cyclegan_translator *handle) noexcept {
     const auto entry = registry().find(handle);
     if (!entry) return;
     registry().entries.erase(reinterpret_cast<uintptr_t>(handle));
+    if (!entry->is_of_this_process()) {
+        (void)entry->translator.release();  // to end it would wait for threads that are not here
+        return;
+    }
     entry->translator->close();
     registry().left.wait(lock, [&] { return entry->calls == 0; });
     lock.unlock();

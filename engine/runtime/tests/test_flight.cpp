@@ -1,4 +1,7 @@
 // Frames in flight: order, slots, threads, and closing while all of that goes on.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <cyclegan/cyclegan.hpp>
@@ -163,6 +166,31 @@ void test_close_while_a_frame_is_read() {
     reading.join();
 }
 
+// What fork() makes has none of the backend's threads: nothing there may wait for them.
+void test_fork() {
+    cyclegan_translator *translator = opened(2);
+    const std::vector<uint8_t> wanted = expected(translator, 3);
+    Picture picture(3);
+    const cyclegan_frame frame = picture.frame();
+    cyclegan_ticket ticket;
+    CHECK(cyclegan_submit(translator, &frame, &ticket) == CYCLEGAN_OK);
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(60);  // rather than to hang
+        CHECK(cyclegan_translate(translator, &frame, &frame) == CYCLEGAN_ERROR_HANDLE);
+        CHECK(strstr(cyclegan_last_error(translator), "was forked; open the model here"));
+        CHECK(cyclegan_collect(translator, ticket, &frame) == CYCLEGAN_ERROR_HANDLE);
+        cyclegan_close(&translator);
+        CHECK(!translator);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(cyclegan_collect(translator, ticket, &frame) == CYCLEGAN_OK && picture.pixels == wanted);
+    cyclegan_close(&translator);
+}
+
 void test_cpp_layer() {
     cyclegan::Settings settings;
     settings.threads = 1;
@@ -203,5 +231,6 @@ int main(int count, char **arguments) {
     test_threads(frames);
     test_close_in_flight(3);
     test_close_while_a_frame_is_read();
+    test_fork();
     test_cpp_layer();
 }

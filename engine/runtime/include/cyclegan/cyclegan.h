@@ -11,6 +11,8 @@
  * Threads    Every function may be called from any thread at any time, also on one handle, but for
  *            two things: a log callback calls nothing of this library, and a frame's memory belongs
  *            to one call at a time.
+ * Processes  A handle is of the process that opened it: in one that was forked since, calls end with
+ *            CYCLEGAN_ERROR_HANDLE, cyclegan_close frees nothing, and a model is opened anew.
  * Ownership  The library keeps no pointer of the caller's once a call has returned, except the log
  *            callback and its user data, until cyclegan_close returns. Strings that it returns are
  *            its own; each function says how long they stay.
