@@ -84,15 +84,17 @@ def _last(tensor: Tensor | None, like: Tensor) -> Tensor | None:
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """What the norm is scaled and shifted by, (C) float32 each."""
     c = x.shape[1]
-    gamma = torch.ones(c) if weight is None else weight.float().contiguous()
-    beta = torch.zeros(c) if bias is None else bias.float().contiguous()
+    # What type and device are the default here is the user's to set.
+    wide = torch.float32
+    gamma = x.new_ones(c, dtype=wide) if weight is None else weight.to(wide).contiguous()
+    beta = x.new_zeros(c, dtype=wide) if bias is None else bias.to(wide).contiguous()
     return gamma, beta
 
 
 def _run(name: str, tensors: list[Tensor | None], x: Tensor, *numbers: float) -> None:
     """The kernel of that name; its memory for sums is made here, where it may be refused."""
     n, c, h, w = x.shape
-    work = torch.empty(h, 2, c)
+    work = x.new_empty((h, 2, c), dtype=torch.float32)
     pointers = [None if t is None else t.data_ptr() for t in (*tensors, work)]
     kind = str(x.dtype).removeprefix("torch.")
     run = getattr(native.library("instance_norm_cpu"), f"{name}_{kind}")

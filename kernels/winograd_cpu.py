@@ -104,7 +104,7 @@ def _pack(weight: Tensor, dtype: torch.dtype, tile: int, turned: bool = False) -
     """``turned``: by 180 degrees, and from outputs to channels."""
     weight = weight.float().contiguous(memory_format=torch.channels_last)
     o, c = weight.shape[:2]
-    packed = torch.empty(o * c * (tile + 2) ** 2, dtype=dtype)
+    packed = weight.new_empty(o * c * (tile + 2) ** 2, dtype=dtype)
     _run(f"pack_{'turned_' * turned}{_kind(dtype, tile)}", weight, packed, o, c)
     return packed
 
@@ -112,7 +112,7 @@ def _pack(weight: Tensor, dtype: torch.dtype, tile: int, turned: bool = False) -
 def _convolve(x: Tensor, packed: Tensor, outputs: int, tile: int, pad: int = 0) -> Tensor:
     n, c, h, w = x.shape
     kind, y = _kind(x.dtype, tile), _empty(x, outputs, 2 * pad - 2)
-    work = torch.empty(torch.get_num_threads() * _function(f"work_{kind}")(c))
+    work = _work(x, torch.get_num_threads() * _function(f"work_{kind}")(c))
     _run(f"convolve_{kind}", x, packed, y, work, n, c, h, w, outputs, pad)
     return y
 
@@ -120,8 +120,8 @@ def _convolve(x: Tensor, packed: Tensor, outputs: int, tile: int, pad: int = 0) 
 def _differentiate(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     n, c, h, w = x.shape
     kind, outputs = _kind(x.dtype, TILE), weight.shape[0]
-    dweight = torch.empty(weight.shape, memory_format=torch.channels_last)
-    work = torch.empty(_function(f"gradient_work_{kind}")(c, outputs))
+    dweight = torch.empty_like(weight, dtype=torch.float32, memory_format=torch.channels_last)
+    work = _work(x, _function(f"gradient_work_{kind}")(c, outputs))
     _run(f"gradient_{kind}", x, dy, dweight, work, n, c, h, w, outputs)
     return _laid_out_as(weight, dweight.to(weight.dtype))
 
@@ -135,6 +135,11 @@ def _empty(x: Tensor, outputs: int, more: int) -> Tensor:
     n, _, h, w = x.shape
     size = (n, outputs, h + more, w + more)
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+def _work(x: Tensor, numbers: int) -> Tensor:
+    # Whatever type and device are the default.
+    return x.new_empty(numbers, dtype=torch.float32)
 
 
 def _run(name: str, *arguments: Tensor | int) -> None:

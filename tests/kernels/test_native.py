@@ -182,6 +182,23 @@ def test_threads_do_not_change_a_bit() -> None:
         torch.set_num_threads(before)
 
 
+def test_the_default_type_is_no_matter() -> None:
+    """float64: a narrower one would end the process where it does matter."""
+
+    def results() -> list[Tensor]:
+        x = given.clone().requires_grad_()
+        y = instance_norm(x, activation="relu", pad=1)
+        return [y.detach(), *torch.autograd.grad(y, x, dy)]
+
+    given, dy = normal(1, 67, 9, 8, dtype=torch.float32), normal(1, 67, 11, 10, dtype=torch.float32)
+    usual = results()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert all(map(torch.equal, results(), usual))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("view", ["part", "expanded", "contiguous", "float32"])
 def test_gradients_and_residuals_of_every_layout(view: str) -> None:
     def seen(x: Tensor) -> Tensor:

@@ -178,6 +178,21 @@ def test_threads_do_not_change_a_bit(dtype: torch.dtype) -> None:
         torch.set_num_threads(before)
 
 
+def test_work_is_float32_whatever_the_default_type() -> None:
+    """Half of its bytes would be written over by others."""
+    x, weight, dy = inputs(Case(shape=(1, 32, 64, 9, 8)))
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        work = winograd_cpu._work(x, 5)
+        assert (work.dtype, work.numel()) == (torch.float32, 5)
+        y = conv3x3_op(x, weight)
+        _, dweight = conv3x3_backward_op(dy, x, weight, False, True)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert error(y, F.conv2d(x.double(), weight.double())) < ERROR[torch.float32]
+    assert dweight.dtype == torch.float32
+
+
 @pytest.mark.parametrize("dtype", dtypes())
 def test_a_matrix_unit_is_left_as_it_was(dtype: torch.dtype) -> None:
     """PyTorch's own products, which set its tiles too, are the same in between."""
