@@ -1,8 +1,8 @@
 """Kernels for the CPU at hand: C++ beside this file, compiled when first needed.
 
 Seconds of g++, once: what it makes stays in the user's cache folder, under a name that says what
-source, compiler and CPU it was made of. Where there is no compiler, operations are their plain
-PyTorch references.
+source, compiler and CPU it was made of. ``$CXX`` names another compiler. Where there is none,
+operations are their plain PyTorch references.
 """
 
 import ctypes
@@ -116,12 +116,17 @@ def _made(source: str) -> tuple[ctypes.CDLL | None, str | None]:
         return None, "for Linux only"
     compiler = _compiler()
     if compiler is None:
-        return None, "no C++ compiler: install g++"
+        given = os.environ.get("CXX")
+        what = f"CXX is {given!r}, and not there" if given else "install g++"
+        return None, f"no C++ compiler: {what}"
     try:
         loaded = ctypes.CDLL(str(_compiled(source, compiler)))
     except (OSError, subprocess.SubprocessError) as error:
-        printed = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
-        return _without(f"{source}.cpp could not be compiled with {compiler}: {printed}")
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
+        first = next(line for line in f"{said}\n{error}".splitlines() if line.strip())
+        return _without(
+            f"{source}.cpp could not be compiled with {' '.join(compiler)}: {first.strip()}"
+        )
     except ModuleNotFoundError as error:  # where little besides PyTorch is installed
         return _without(
             f"{error.name}, which says where caches are, is missing: install it, or set "
@@ -138,26 +143,46 @@ def _without(reason: str) -> tuple[None, str]:
     return None, reason
 
 
-def _compiler() -> str | None:
-    given = os.environ.get("CXX")
-    return next(filter(None, map(shutil.which, [given] if given else ["g++", "clang++"])), None)
+def _compiler() -> tuple[str, ...] | None:
+    """The program and its first arguments: ``$CXX`` may be ``ccache g++``."""
+    given = os.environ.get("CXX", "").strip()
+    for command in ([given], given.split()) if given else (["g++"], ["clang++"]):
+        if program := shutil.which(command[0]):
+            return program, *command[1:]
+    return None
 
 
-def _compiled(source: str, compiler: str) -> Path:
+def _compiled(source: str, compiler: tuple[str, ...]) -> Path:
     file = FOLDER / f"{source}.cpp"
-    texts = [path.read_text() for path in (file, *sorted(FOLDER.glob("*.h")))]
-    made_of = (*texts, *FLAGS, _said_by(compiler, "--version"), _machine())
+    texts = [path.read_text(encoding="utf-8") for path in (file, *sorted(FOLDER.glob("*.h")))]
+    made_of = (*texts, *FLAGS, *compiler[1:], _said_by(*compiler, "--version"), _machine())
     name = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
     path = cache_folder() / "native" / f"{source}-{name}.so"
-    if not path.exists():  # processes that come at the same time make one each; the last one stays
+    if not _whole(path):  # processes that come at the same time make one each; the last one stays
         with replacing(path) as made:
-            _said_by(compiler, *FLAGS, str(file), "-o", str(made))
+            _said_by(*compiler, *FLAGS, str(file), "-o", str(made))
+            _seal(made)
     return path
+
+
+def _seal(path: Path) -> None:
+    """Append the SHA-256 of the file: who loads it reads no further than its own tables say."""
+    content = path.read_bytes()
+    path.write_bytes(content + hashlib.sha256(content).digest())
+
+
+def _whole(path: Path) -> bool:
+    """Whether the file is as it was sealed: one that was cut short would end the process."""
+    if not path.exists():
+        return False
+    content = path.read_bytes()
+    size = hashlib.sha256().digest_size
+    return hashlib.sha256(content[:-size]).digest() == content[-size:]
 
 
 def _said_by(*command: str) -> str:
     return subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=SECONDS
+        command, capture_output=True, text=True, errors="replace", check=True, timeout=SECONDS
     ).stdout
 
 

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -318,12 +319,44 @@ def test_they_are_compiled_once(
     assert [("-o" in call) for call in calls] == [False, True, False]
 
 
+@pytest.mark.parametrize("damage", ["cut short", "changed", "empty"])
+def test_a_damaged_one_is_compiled_again(damage: str, fresh: Path) -> None:
+    """In a process of its own: a library that was cut short would end this one."""
+    look = "from cyclegan.kernels import native; assert native.library('instance_norm_cpu')"
+    assert native.library(SOURCE) is not None
+    (path,) = fresh.iterdir()
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.unlink()  # this process has it in use
+    path.write_bytes(
+        {
+            "cut short": whole[:middle],
+            "changed": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+            "empty": b"",
+        }[damage]
+    )
+    subprocess.run([sys.executable, "-c", look], check=True)
+    assert native._whole(path)
+
+
+def test_the_compiler_may_have_arguments(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = compiler(tmp_path, 'shift; exec g++ "$@"')
+    monkeypatch.setenv("CXX", f"{program} first")
+    assert native.library(SOURCE) is not None
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.split()[0] for call in calls] == ["first", "first"]
+
+
 @pytest.mark.parametrize(
     ("does", "message"),
     [
+        ("echo >&2; exit 4", "status 4"),
+        (r"printf '\377 is broken' >&2; exit 1", "is broken"),
         ("echo it is broken >&2; exit 1", "it is broken"),
         ("exit 3", "status 3"),
-        ('case "$*" in *-o*) for last; do :; done; echo no library > "$last";; esac', "too short"),
+        ('case "$*" in *-o*) for last; do :; done; echo no library > "$last";; esac', ".so: "),
     ],
 )
 def test_without_them_everything_goes_on(
@@ -366,6 +399,7 @@ def test_without_a_compiler_nothing_is_said(
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert not native.has_norm_kernels(normal(1, 3, 4, 4))
+    assert native.why_missing() == "no C++ compiler: CXX is 'no-such-compiler', and not there"
     assert not caplog.records
 
 
