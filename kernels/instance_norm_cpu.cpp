@@ -3,7 +3,7 @@
 //
 // The same two passes as on a GPU, image by image, so that the second finds in the cache what the
 // first has read. Threads share the rows of an image. Every row leaves sums of its own, which are
-// added in order: results do not depend on the number of threads. Inner loops run over channels,
+// merged in order: results do not depend on the number of threads. Inner loops run over channels,
 // which lie side by side, and are left to the compiler to vectorise.
 //
 // N batch, C channels, H height, W width; activations are (N, H, W, C) without holes. gamma and beta
@@ -41,11 +41,11 @@ struct Images {
   }
 };
 
-// Sums of x - first and its square over a row, first being the image's first pixel: no digits are
+// Sums of x - first and its square over a row, first being the row's first pixel: no digits are
 // lost where the mean is large.
 template <class Number>
-void row_moments(const Number* x, const Number* first, float* sum, float* square, Index w,
-                 Index c) {
+void row_moments(const Number* x, float* sum, float* square, Index w, Index c) {
+  const Number* first = x;
   std::memset(sum, 0, c * sizeof *sum);
   std::memset(square, 0, c * sizeof *square);
   for (Index i = 0; i < w; ++i, x += c) {
@@ -85,32 +85,51 @@ void merge(const float* partial, double* sums, const Shape& s) {
   }
 }
 
+// Merges what row_moments has left of an image x (Chan et al. 1983), in double precision: its mean,
+// and the sum of its squared distances from that. A row whose first pixel is unlike the rest costs
+// digits of its own alone.
+template <class Number>
+void merge_moments(const Number* x, const float* partial, double* mean, double* squares,
+                   const Shape& s) {
+  for (Index k = 0; k < s.c; ++k) mean[k] = squares[k] = 0;
+  for (Index row = 0; row < s.h; ++row, partial += 2 * s.c, x += s.w * s.c) {
+    const double part = 1.0 / s.w, share = 1.0 / (row + 1), spread = s.w * row * share;
+#pragma GCC ivdep
+    for (Index k = 0; k < s.c; ++k) {
+      const double shift = part * partial[k];
+      const double apart = wide(x[k]) + shift - mean[k];
+      mean[k] += share * apart;
+      squares[k] += partial[s.c + k] - shift * partial[k] + spread * apart * apart;
+    }
+  }
+}
+
 // residual, and z or padded, may be null. mean and rstd: (N, C).
 template <class Number>
 void norm_forward(const Number* x, const float* gamma, const float* beta,
                   const Number* residual, Number* z, Number* padded, float* mean, float* rstd,
-                  float* work, Index n, Index c, Index h, Index w, Index pad, float eps,
-                  float slope) {
+                  float* work, Index n, Index c, Index h, Index w, Index pad, Index threads,
+                  float eps, float slope) {
   const Shape s{n, c, h, w, pad};
   const Index image = h * w * c, around = s.rows() * s.columns() * c;
-#pragma omp parallel
+#pragma omp parallel num_threads(threads)
   for (Index i = 0; i < n; ++i) {
     const Number *xi = x + i * image, *ri = residual ? residual + i * image : nullptr;
     float *m = mean + i * c, *r = rstd + i * c;
 #pragma omp for
     for (Index row = 0; row < h; ++row) {
       float* sum = work + row * 2 * c;
-      row_moments(xi + row * w * c, xi, sum, sum + c, w, c);
+      row_moments(xi + row * w * c, sum, sum + c, w, c);
     }
 #pragma omp single
     {
-      std::vector<double> sums(2 * c);
-      merge(work, sums.data(), s);
+      std::vector<double> moments(2 * c);
+      double *exact = moments.data(), *squares = exact + c;
+      merge_moments(xi, work, exact, squares, s);
 #pragma GCC ivdep
       for (Index k = 0; k < c; ++k) {
-        const double shift = sums[k] / (h * w);
-        const double variance = sums[c + k] / (h * w) - shift * shift;
-        m[k] = static_cast<float>(wide(xi[k]) + shift);
+        const double variance = squares[k] / (h * w);
+        m[k] = static_cast<float>(exact[k]);
         r[k] = static_cast<float>(1 / std::sqrt((variance < 0 ? 0 : variance) + eps));
       }
     }
@@ -149,10 +168,10 @@ template <class Number>
 void norm_backward(const Number* dz, const Number* dpadded, const Number* x,
                    const float* mean, const float* rstd, const float* gamma, const float* beta,
                    Number* dx, Number* dy, float* sums, float* work, Index n, Index c, Index h,
-                   Index w, Index pad, float slope) {
+                   Index w, Index pad, Index threads, float slope) {
   const Shape s{n, c, h, w, pad};
   const Index image = h * w * c, around = s.rows() * s.columns() * c;
-#pragma omp parallel
+#pragma omp parallel num_threads(threads)
   {
     std::vector<float> here(c);
     float* d = here.data();
@@ -217,16 +236,17 @@ void norm_backward(const Number* dz, const Number* dpadded, const Number* x,
   extern "C" void norm_forward_##kind(                                                            \
       const Number* x, const float* gamma, const float* beta, const Number* residual, Number* z,  \
       Number* padded, float* mean, float* rstd, float* work, Index n, Index c, Index h, Index w,  \
-      Index pad, float eps, float slope) {                                                        \
-    norm_forward(x, gamma, beta, residual, z, padded, mean, rstd, work, n, c, h, w, pad, eps,     \
-                 slope);                                                                          \
+      Index pad, Index threads, float eps, float slope) {                                         \
+    norm_forward(x, gamma, beta, residual, z, padded, mean, rstd, work, n, c, h, w, pad, threads, \
+                 eps, slope);                                                                     \
   }                                                                                               \
   extern "C" void norm_backward_##kind(                                                           \
       const Number* dz, const Number* dpadded, const Number* x, const float* mean,                \
       const float* rstd, const float* gamma, const float* beta, Number* dx, Number* dy,           \
-      float* sums, float* work, Index n, Index c, Index h, Index w, Index pad, float slope) {     \
+      float* sums, float* work, Index n, Index c, Index h, Index w, Index pad, Index threads,     \
+      float slope) {                                                                              \
     norm_backward(dz, dpadded, x, mean, rstd, gamma, beta, dx, dy, sums, work, n, c, h, w, pad,   \
-                  slope);                                                                         \
+                  threads, slope);                                                                \
   }
 
 NORM(bfloat16, bfloat16)

@@ -91,14 +91,15 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tens
     return gamma, beta
 
 
-def _run(name: str, tensors: list[Tensor | None], x: Tensor, *numbers: float) -> None:
+def _run(name: str, tensors: list[Tensor | None], x: Tensor, pad: int, *numbers: float) -> None:
     """The kernel of that name; its memory for sums is made here, where it may be refused."""
     n, c, h, w = x.shape
     work = x.new_empty((h, 2, c), dtype=torch.float32)
     pointers = [None if t is None else t.data_ptr() for t in (*tensors, work)]
     kind = str(x.dtype).removeprefix("torch.")
     run = getattr(native.library("instance_norm_cpu"), f"{name}_{kind}")
-    run(*pointers, n, c, h, w, *numbers)
+    # Asked for in the thread at hand: one that is new has OpenMP's own number until then.
+    run(*pointers, n, c, h, w, pad, torch.get_num_threads(), *numbers)
 
 
 @instance_norm_op.register_fake

@@ -33,8 +33,8 @@ ON = sys.platform == "linux"
 """Elsewhere, and where a benchmark says so, nothing of this is used."""
 
 POINTER, INDEX, NUMBER = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-NORM = [POINTER] * 9 + [INDEX] * 5 + [NUMBER] * 2
-NORM_BACKWARD = [POINTER] * 11 + [INDEX] * 5 + [NUMBER]
+NORM = [POINTER] * 9 + [INDEX] * 6 + [NUMBER] * 2
+NORM_BACKWARD = [POINTER] * 11 + [INDEX] * 6 + [NUMBER]
 PACK, CONVOLVE, DIFFERENTIATE = (
     [POINTER] * pointers + [INDEX] * numbers for pointers, numbers in ((2, 3), (4, 7), (4, 6))
 )

@@ -1,6 +1,7 @@
 """The C++ kernels of the CPU, compiled and run."""
 
 import logging
+import os
 import shutil
 import stat
 import subprocess
@@ -220,6 +221,37 @@ def test_gradients_and_residuals_of_every_layout(view: str) -> None:
     assert all(map(torch.equal, results(seen), plain))
 
 
+@pytest.mark.parametrize("value", [100.0, 1e4])
+def test_a_first_pixel_unlike_all_others_costs_few_digits(value: float) -> None:
+    x = normal(1, 3, 200, 100, dtype=torch.float32)
+    x[:, :, 0, 0] = value
+    exact = norm_reference(x.double(), None, None, 1e-5, "none", None, 0, False)
+    assert isinstance(exact, Tensor)
+    assert relative(instance_norm(x), exact) < 1e-4
+
+
+def test_a_new_thread_starts_no_more_than_it_may() -> None:
+    """Of processes as many threads as PyTorch was told, whichever of Python's threads calls."""
+    script = """if True:
+        import os, threading, torch
+        from cyclegan.kernels import instance_norm
+        def norm():
+            before = len(os.listdir("/proc/self/task"))
+            instance_norm(x)
+            assert len(os.listdir("/proc/self/task")) == before
+            done.append(True)
+        x = torch.ones(1, 64, 64, 64).contiguous(memory_format=torch.channels_last)
+        torch.set_num_threads(1)
+        done = []
+        thread = threading.Thread(target=norm)
+        thread.start()
+        thread.join()
+        assert done
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "3"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_a_number_stays_visible(bad: float) -> None:
     x = normal(1, 3, 4, 4)
@@ -408,7 +440,9 @@ MUTATIONS = {
     "repeats edges": ("std::abs(i - pad);", "std::abs(i - pad) - (i < pad);"),
     "misses a corner": ("j < columns.count", "j < (i ? 1 : columns.count)"),
     "misses the last row's images": ("n - 1 - pad <= i && i <= n - 2", "false"),
-    "unbiased variance": ("sums[c + k] / (h * w)", "sums[c + k] / (h * w - 1)"),
+    "unbiased variance": ("squares[k] / (h * w)", "squares[k] / (h * w - 1)"),
+    "rows of one mean": (" + spread * apart * apart", ""),
+    "the mean of the last row": ("mean[k] += share * apart", "mean[k] += apart"),
     "no eps": (" + eps)", ")"),
     "the mean of the first image": ("float *m = mean + i * c,", "float *m = mean,"),
     "forgets a row": ("row = 0; row < s.h; ++row, partial", "row = 1; row < s.h; ++row, partial"),
