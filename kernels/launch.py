@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from cyclegan.errors import TensorError
 from cyclegan.kernels import analysis
@@ -146,13 +147,27 @@ def _arch(device: torch.device) -> str:
 
 
 def has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
-    """Whether kernels run on this tensor: on a GPU, in ``dtypes`` or DTYPES, and not in an export.
-
-    An exported graph, ONNX or not, gets PyTorch's own operators whatever the device.
+    """Whether kernels run on this tensor: on a GPU, in ``dtypes`` or DTYPES, and where operators of
+    our own may stand.
     """
     if not (x.is_cuda or INTERPRETED) or not HAS_TRITON:
         return False
-    return x.dtype in (dtypes or DTYPES) and not is_exporting()
+    return x.dtype in (dtypes or DTYPES) and not wants_pytorch_alone()
+
+
+def wants_pytorch_alone() -> bool:
+    """Whether there must be PyTorch's own operators, whatever the device.
+
+    So in an exported graph, ONNX or not; under torch.func's transforms, which ours refuse; and in
+    forward-mode differentiation, of which ours would make zeros without a word.
+    """
+    if torch.compiler.is_compiling():
+        return is_exporting()
+    return (
+        is_exporting()
+        or forward_ad._current_level >= 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
 
 
 def is_exporting() -> bool:

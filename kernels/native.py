@@ -73,22 +73,22 @@ def has_norm_kernels(x: Tensor) -> bool:
 def may_run(x: Tensor) -> bool:
     """Whether ``x`` may be given to C++ kernels, being channels last, on a CPU.
 
-    Not while a graph is exported.
+    Not where PyTorch's operators are wanted.
     """
     return (
         ON
         and x.device.type == "cpu"
+        and not launch.wants_pytorch_alone()
         and x.is_contiguous(memory_format=torch.channels_last)
-        and not launch.is_exporting()
     )
 
 
 def computed_in(x: Tensor) -> torch.dtype | None:
     """What a convolution of ``x`` on a CPU is computed in, autocast considered.
 
-    None on other devices, while a graph is exported, and where nothing of this is used.
+    None on other devices, where PyTorch's operators are wanted, and where nothing of this is used.
     """
-    if not ON or x.device.type != "cpu" or launch.is_exporting():
+    if not ON or x.device.type != "cpu" or launch.wants_pytorch_alone():
         return None
     autocast = torch.is_autocast_enabled("cpu")
     return torch.get_autocast_dtype("cpu") if autocast else x.dtype

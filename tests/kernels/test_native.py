@@ -1,5 +1,6 @@
 """The C++ kernels of the CPU, compiled and run."""
 
+import functools
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from native_sources import afresh, mutated
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from cyclegan.kernels import instance_norm, native
 from cyclegan.kernels.reference import Activation, norm_reference
@@ -319,6 +321,28 @@ def test_compiled_code_runs_them() -> None:
     compiled = torch.compile(call, fullgraph=True, backend=look)
     assert torch.equal(compiled(x), call(x))
     assert any("instance_norm_cpu" in name for name in seen)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_transforms_of_functions_have_none_of_them() -> None:
+    """A derivative along a direction would be zeros, and the others would be refused."""
+
+    def cubes(x: Tensor) -> Tensor:
+        y: Tensor = instance_norm(x, activation="leaky_relu").pow(3).sum()
+        return y
+
+    x, direction = normal(2, 4, 6, 5, dtype=torch.float32), normal(2, 4, 6, 5, dtype=torch.float32)
+    given = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(cubes(given), given)
+    along = torch.func.jvp(cubes, (x,), (direction,))[1]
+    close = functools.partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+    close(along, (expected * direction).sum())
+    with forward_ad.dual_level():
+        y = cubes(forward_ad.make_dual(x, direction))
+        close(forward_ad.unpack_dual(y).tangent, along)
+    close(torch.func.grad(cubes)(x), expected)
+    each = torch.vmap(lambda one: cubes(one[None]))(x)
+    close(each.sum(), cubes(x))
 
 
 def test_an_export_has_none_of_them() -> None:

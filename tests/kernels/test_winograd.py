@@ -310,6 +310,16 @@ def test_compiled_code_runs_them() -> None:
     assert any("conv3x3_cpu" in name for name in seen)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_transforms_of_functions_have_none_of_them() -> None:
+    layer = Conv3x3(32, 32, norm="none").to(memory_format=LAST)  # type: ignore[call-overload]
+    x, _, _ = inputs(Case())
+    with torch.no_grad():
+        y, along = torch.func.jvp(layer, (x,), (x,))
+        torch.testing.assert_close(along, y)  # it is linear
+        torch.testing.assert_close(torch.vmap(lambda one: layer(one[None])[0])(x), y)
+
+
 def test_an_export_has_none_of_them() -> None:
     layer: nn.Module = Conv3x3(32, 32, norm="none").to(memory_format=LAST)  # type: ignore[call-overload]
     x, _, _ = inputs(Case())
