@@ -34,6 +34,8 @@ def has_kernels(x: Tensor, weight: Tensor) -> bool:
     """Whether a convolution of ``x`` by ``weight`` is better run by a C++ kernel."""
     return (
         x.dtype == native.computed_in(x)
+        and x.shape[1] == weight.shape[1]  # PyTorch has an error for others, and for small pictures
+        and min(x.shape[2:]) >= 3
         and x.shape[0] * x.shape[2] * x.shape[3] >= LEAST_PIXELS
         and native.may_run(x)
         and _has_kernels(x.dtype, *weight.shape)

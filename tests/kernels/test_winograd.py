@@ -221,6 +221,8 @@ def test_other_convolutions_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch)
     assert not has(x.contiguous(), weight)
     assert not has(x.double(), weight)
     assert not has(x[:, :32], weight[:, :33])
+    assert not has(x, weight[:, :32])
+    assert not has(x[:, :, :2].contiguous(memory_format=LAST), weight)
     assert not has(x, weight[:33])
     assert not has(x, torch.ones(64, 64, 4, 4))
     with torch.autocast("cpu", torch.bfloat16):
