@@ -23,6 +23,7 @@ from cyclegan.config import (
     ResnetConfig,
     UnetConfig,
 )
+from cyclegan.errors import ModelError
 from cyclegan.few_channels import Block, block_for, conv_in_blocks, for_blocks, with_zero_channels
 from cyclegan.kernels import launch, native, reflection_pad2d
 from cyclegan.layers import NORMS, UPSAMPLES, Conv, Conv3x3, TransposedConv, has_bias
@@ -262,12 +263,21 @@ def discriminator_from_config(config: DiscriminatorConfig) -> Discriminator:
 
 def prepare_for_inference(generator: Generator) -> None:
     """Makes once what forward makes of the weights each time, on the device and in the dtype that
-    ``generator`` has now. It keeps both, and its weights must not change any more.
+    ``generator`` has now. It keeps both, and its weights must not change any more: what loads
+    others raises ModelError.
     """
+    generator.register_load_state_dict_pre_hook(_refuse_weights)
     with torch.no_grad():
         for module in generator.modules():
             if isinstance(module, Stem | Head | Conv3x3):
                 module.prepare()
+
+
+def _refuse_weights(*args: Any) -> None:
+    raise ModelError(
+        "a generator that was prepared for inference keeps the weights that it had then; load "
+        "others into a new one, and prepare that"
+    )
 
 
 def _kaiming(weight: Tensor, gain: float) -> Tensor:

@@ -1,7 +1,10 @@
+import copy
+
 import pytest
 import torch
 
 from cyclegan.config import PatchConfig, PixelConfig, ResnetConfig, UnetConfig
+from cyclegan.errors import ModelError
 from cyclegan.kernels import native
 from cyclegan.layers import BeforeNorm
 from cyclegan.networks import (
@@ -10,6 +13,7 @@ from cyclegan.networks import (
     UnetGenerator,
     discriminator_from_config,
     generator_from_config,
+    prepare_for_inference,
 )
 
 
@@ -135,3 +139,14 @@ def test_in_bfloat16_a_bias_that_a_norm_takes_away_is_left_out():
     y.sum().backward()
     assert off(y.detach().float(), before) < 0.03
     assert all(bias.grad is None for bias in biases)
+
+
+def test_a_prepared_generator_takes_no_other_weights():
+    """It would go on with what was made of the old ones."""
+    generator = ResnetGenerator(ResnetConfig(width=8, blocks=1))
+    weights = ResnetGenerator(generator.config).state_dict()
+    generator.load_state_dict(weights)
+    prepare_for_inference(generator)
+    for prepared in (generator, copy.deepcopy(generator)):
+        with pytest.raises(ModelError, match="load others into a new one"):
+            prepared.load_state_dict(weights)
