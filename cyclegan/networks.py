@@ -266,7 +266,7 @@ def prepare_for_inference(generator: Generator) -> None:
     ``generator`` has now. It keeps both, and its weights must not change any more: what loads
     others raises ModelError.
     """
-    generator.register_load_state_dict_pre_hook(_refuse_weights)
+    generator.register_load_state_dict_pre_hook(_refuse_weights)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for module in generator.modules():
             if isinstance(module, Stem | Head | Conv3x3):
