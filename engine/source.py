@@ -20,6 +20,7 @@ from cyclegan.engine.graph_info import FORMAT_VERSIONS, OPSET, GraphInfo, read_g
 from cyclegan.engine.graph_weights import generator_from_graph, why_no_generator
 from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
 from cyclegan.errors import BackendError, ModelError
+from cyclegan.shipped import find_model
 
 if TYPE_CHECKING:
     from cyclegan.networks import Generator
@@ -185,7 +186,9 @@ class PlanSource:
 
 
 def open_source(model: "str | os.PathLike[str] | Generator") -> Source:
-    """The source for a path, told by its content, or for a generator. Raises ModelError."""
+    """The source for a path, told by its content, for a name that
+    :func:`~cyclegan.shipped.find_model` knows, or for a generator. Raises ModelError.
+    """
     if not isinstance(model, str | os.PathLike):
         if not hasattr(model, "config"):
             raise ModelError(
@@ -193,9 +196,7 @@ def open_source(model: "str | os.PathLike[str] | Generator") -> Source:
                 "UnetGenerator"
             )
         return GeneratorSource(model)
-    path = Path(model)
-    if not path.is_file():
-        raise ModelError(f"there is no model file {path}")
+    path = find_model(os.fspath(model))
     if looks_like_plan(path):
         return PlanSource(path)
     return GraphSource(path) if is_onnx(path) else CheckpointSource(path)

@@ -19,6 +19,7 @@ from cyclegan.engine.parity import compare, parity
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError, FrameError, ModelError
 from cyclegan.networks import Generator, generator_from_config
+from cyclegan.shipped import DEFAULT, find_model
 
 
 def exact(generator: Generator, frames: np.ndarray) -> np.ndarray:
@@ -69,6 +70,20 @@ def test_models_are_files_of_three_kinds_or_generators(
     for given in (model, str(model), unnamed, generator):
         with Translator.open(given, precision="float32") as translator:
             assert compare(translator(frames[0]), expected).max_abs <= 1
+
+
+def test_models_have_the_names_that_flags_give_them(
+    model: Path, generator: Generator, frames: np.ndarray, tmp_path: Path
+) -> None:
+    """Those of shipped models, and a run's folder."""
+    assert source.open_source(DEFAULT).name == str(find_model(DEFAULT))
+    with Translator.open(DEFAULT, backend="torch", size=frames.shape[1:3]) as translator:
+        assert translator(frames[0]).shape == frames[0].shape
+    shutil.copy(model, tmp_path / "generator_ab_best.safetensors")
+    with Translator.open(tmp_path, backend="torch", precision="float32") as translator:
+        assert compare(translator(frames[0]), exact(generator, frames[:1])[0]).max_abs <= 1
+    with pytest.raises(ModelError, match=f"no model file relief; shipped models are {DEFAULT}"):
+        Translator.open("relief")
 
 
 def test_no_length_of_a_header_makes_a_graph_of_a_model(
