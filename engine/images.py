@@ -19,7 +19,7 @@ from cyclegan.engine.pipeline import run_pipeline
 from cyclegan.engine.targets import check_target, check_targets
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
-from cyclegan.engine.video import open_input, translate_video
+from cyclegan.engine.video import check_translator, open_input, translate_video
 from cyclegan.errors import ImageError, OutputError
 from cyclegan.files import replacing
 from cyclegan.pictures import (
@@ -78,7 +78,8 @@ def translate_path(
 def translate_image(
     source: str | os.PathLike[str], target: str | os.PathLike[str], translator: Translator
 ) -> None:
-    """Translate one picture. Raises ImageError when it cannot be read, OutputError."""
+    """Translate one picture. Raises ImageError when it cannot be read, OutputError, ConfigError."""
+    check_translator(translator)
     source, target = Path(source), Path(target)
     _check_suffix(target)
     check_target(source, target)
@@ -102,8 +103,9 @@ def translate_folder(
 
     Names stay as they are. Reading, translation and writing overlap. Raises DataError for an empty
     folder, ImageError for the first picture that cannot be read, unless ``skip_bad``; OutputError,
-    also where ``target`` is ``source`` or lies inside it.
+    also where ``target`` is ``source`` or lies inside it; ConfigError for what is no translator.
     """
+    check_translator(translator)
     source, target = Path(source), Path(target)
     check_target(source, target)
     paths = list_pictures(source)

@@ -45,8 +45,9 @@ def translate_video(
     Raises VideoError when ``source`` is no video or has no frames. When it is damaged, ends early
     or changes its size, what could be decoded is kept beside ``target``, as
     ``NAME.partial.SUFFIX``, and VideoError says so. Raises OutputError when ``target`` cannot be
-    written.
+    written, ConfigError when ``translator`` is none.
     """
+    check_translator(translator)
     options, stop = options or VideoOptions(), stop or threading.Event()
     opened = open_input(source, options)
     output = output_to(target, options.encoding.container)
@@ -192,6 +193,15 @@ def damaged(reader: VideoReader, frames: int, place: Output, output: Output) -> 
         f"{reader.name} is damaged: {'; '.join(reader.problems)}. "
         f"The {frames} frames that could be decoded are in {where}"
     )
+
+
+def check_translator(translator: object) -> None:
+    """Raises ConfigError for what is no open translator, such as a model's path."""
+    if not isinstance(translator, Translator):
+        raise ConfigError(
+            f"got {translator!r} as translator; expected an open one: "
+            "with Translator.open(model) as translator: ..."
+        )
 
 
 def check_channels(translator: Translator) -> None:

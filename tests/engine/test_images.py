@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from cyclegan.engine.images import (
 from cyclegan.engine.options import VideoStats
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
-from cyclegan.errors import DataError, ImageError, OutputError
+from cyclegan.engine.video import translate_video
+from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
+from cyclegan.pictures import write_picture
 
 
 class Negatives:
@@ -258,3 +261,18 @@ def test_sources_are_never_written_over(
             np.testing.assert_array_equal(pixels(folder / name), np.asarray(photo))
     (tmp_path / "new").mkdir()
     assert translate_path(folder, tmp_path / "new", negatives).pictures == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "translate", [translate_video, translate_path, translate_folder, translate_image]
+)
+def test_a_model_is_no_translator(translate: Any, tmp_path: Path) -> None:
+    """Said before anything is read or written."""
+    given = tmp_path / "in"
+    if translate is translate_image:
+        given = given / "a.png"
+    write_picture(np.zeros((8, 8, 3), np.uint8), tmp_path / "in/a.png")
+    for wrong in ("painter.onnx", None):
+        with pytest.raises(ConfigError, match=f"got {wrong!r} as translator; .*Translator.open"):
+            translate(given, tmp_path / "out.png", wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
