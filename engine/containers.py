@@ -76,6 +76,8 @@ class VideoReader:
         """Known from the first frame on."""
         self.convert: FromDecoded = rgb_from_picture
         """Makes of decoded frames what it gives: RGB of 8 bits, unless another is set."""
+        self._stopped_by: str | None = None
+        """The error that ended reading."""
         self._begun: Iterator[Decoded | Packet[Any]] | None = None
         self._seen = 0
         self._size: tuple[int, int] | None = None
@@ -159,7 +161,7 @@ class VideoReader:
         most, done = self.source.most_pixels, False
         self._seek()
         try:
-            for packet in self._packets():
+            for packet in self._until_error():
                 if self._stop.is_set():
                     return
                 self._note_end(packet)
@@ -188,17 +190,32 @@ class VideoReader:
                             self.problems.append(problem)
                             return
                         yield self._decoded(picture)
-        except (av.FFmpegError, ValueError, TimeoutError) as error:
-            why = reason_of(error)
-            self.problems.append(f"reading stopped: {why}")
+        except (av.FFmpegError, ValueError) as error:
+            self._stopped_by = reason_of(error)
+        if self._stopped_by and not done:
+            self.problems.append(f"reading stopped: {self._stopped_by}")
         if damaged:
             unless = "" if self._seen else f", or their frames have over {most:,} pixels"
             self.problems.append(f"{damaged} packets are damaged{unless}")
         if concealed:
             # Decoders fill what they cannot decode from the pictures around.
             self.problems.append(f"{concealed} pictures are damaged")
+        if not done and self.source.gap:
+            self.problems.append(self.source.gap)
         if not done and not self.part.start:
             self._check_end(count)
+
+    def _until_error(self) -> "Iterator[Packet[Any]]":
+        """Packets, and after an error an empty one, for which decoders give what they hold back."""
+        import av
+
+        try:
+            yield from self._packets()
+        except (av.FFmpegError, ValueError, TimeoutError) as error:
+            self._stopped_by = reason_of(error)
+            last: Packet[Any] = av.Packet()
+            last.stream = self.video
+            yield last
 
     def _packets(self) -> "Iterator[Packet[Any]]":
         if self.source.is_camera:

@@ -20,6 +20,7 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from cyclegan.engine.encoding import CONTAINERS
@@ -70,6 +71,8 @@ class Input:
     """Of Video4Linux2."""
     timeout: float | None = None
     """Seconds of silence that are an error."""
+    gap: str | None = None
+    """Which of numbered pictures are missing, so that reading ends before them."""
 
     @property
     def most_pixels(self) -> int:
@@ -135,21 +138,32 @@ def input_from(
     if _ADDRESS.match(name):
         return _address(name, form, given, retry)
     if _NUMBERED.search(name) and not Path(name).exists():
-        given = {"start_number": str(_first_number(Path(name)))} | given
-        return Input(name=name, url=name, format=form or "image2", options=given)
+        numbers = _numbers(Path(name))
+        given = {"start_number": str(numbers[0] if numbers else 0)} | given
+        gap = _gap(numbers, given["start_number"])
+        return Input(name=name, url=name, format=form or "image2", options=given, gap=gap)
     if "*" in name and not Path(name).exists():
         given = {"pattern_type": "glob"} | given
         return Input(name=name, url=name, format=form or "image2", options=given)
     return Input(name=name, url=name, format=form, options=given)
 
 
-def _first_number(pattern: Path) -> int:
-    """The least number of which there is a picture, 0 if there is none."""
+def _numbers(pattern: Path) -> list[int]:
+    """Those of which there is a picture, in order."""
     before, _, after = _NUMBERED.sub("\0", pattern.name, count=1).partition("\0")
     numbers = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
     names = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
     found = (numbers.fullmatch(path.name) for path in names)
-    return min((int(match[1]) for match in found if match), default=0)
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _gap(numbers: list[int], start: str) -> str | None:
+    """What is missing between ``numbers``, in words; None if nothing is. FFmpeg ends there."""
+    wanted = [number for number in numbers if start.isdecimal() and number >= int(start)]
+    for one, other in pairwise(wanted):
+        if other > one + 1:
+            return f"picture {one + 1} is missing, and those from {other} to {wanted[-1]} follow it"
+    return None
 
 
 def _address(name: str, form: str | None, given: dict[str, str], retry: Retry) -> Input:

@@ -193,6 +193,18 @@ def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_pa
     assert len(list(tmp_path.glob("q*.jpg"))) == 5
 
 
+def test_numbered_pictures_with_a_gap_are_not_whole(copies: Translator, tmp_path: Path) -> None:
+    source, target = tmp_path / "%03d.png", tmp_path / "out.mkv"
+    for number in (3, 4, 5, 7, 8):
+        Image.fromarray(smooth(1)[0]).save(tmp_path / f"{number:03}.png")
+    with pytest.raises(VideoError, match=r"picture 6 is missing, and those from 7 to 8 .* The 3"):
+        translate_path(source, target, copies)
+    begun = VideoOptions(part=Part(end=0.08))
+    assert translate_path(source, target, copies, options=begun).frames == 2  # type: ignore
+    later = VideoOptions(source_options={"start_number": "7"})
+    assert translate_path(source, target, copies, options=later).frames == 2  # type: ignore
+
+
 @pytest.mark.parametrize(("turned", "rotation"), [(None, 0), (6, -90), (8, 90)])
 @pytest.mark.parametrize("suffix", [".tif", ".jpg"])
 def test_pictures_with_exif_are_read_and_stay_turned(
