@@ -20,7 +20,7 @@ from cyclegan.engine.targets import check_target, check_targets
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.engine.video import check_translator, open_input, translate_video
-from cyclegan.errors import ImageError, OutputError
+from cyclegan.errors import ConfigError, ImageError, OutputError
 from cyclegan.files import replacing
 from cyclegan.pictures import (
     DAMAGE,
@@ -60,19 +60,36 @@ def translate_path(
     """Translate a picture, a folder of pictures or a video, whatever ``source`` is by its content.
 
     Raises as :func:`translate_image`, :func:`translate_folder` and
-    :func:`~cyclegan.engine.video.translate_video` do.
+    :func:`~cyclegan.engine.video.translate_video` do, and ConfigError for pictures with ``options``
+    or ``show``, which are for videos.
     """
-    path = open_input(source, options or VideoOptions()).path
+    options = options or VideoOptions()
+    path = open_input(source, options).path
     if path and path.is_dir():
+        _check_no_video(path, options, show)
         return translate_folder(path, target, translator, skip_bad=skip_bad, progress=progress)
     if path and not path.exists():
         raise ImageError(f"there is no file or folder {path}")
     if path and is_picture(path):
+        _check_no_video(path, options, show)
         translate_image(path, target, translator)
         return ImageStats(pictures=1, skipped=())
     return translate_video(
         source, target, translator, options, progress=progress, show=show, stop=stop
     )
+
+
+def _check_no_video(path: Path, options: VideoOptions, show: Show | None) -> None:
+    """Raises ConfigError for settings of videos, which pictures would pass over in silence."""
+    names = [name for name in options.changed() if (name, options.depth) != ("depth", 8)]
+    if show is not None:
+        names.append("preview")
+    if names:
+        what = "a folder of pictures" if path.is_dir() else "a picture"
+        raise ConfigError(
+            f"{', '.join(names).replace('_', '-')}: for videos only, and {path} is {what}; leave "
+            "out what it does not take"
+        )
 
 
 def translate_image(

@@ -1,7 +1,7 @@
 """How a video is translated, and what that took."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from cyclegan.engine.comparison import Compare
 from cyclegan.engine.encoding import Encoding, VideoDepth
@@ -51,6 +51,18 @@ class VideoOptions:
     def __post_init__(self) -> None:
         if self.live and self.resume:
             raise ConfigError("a live run cannot be resumed: give live or resume")
+
+    def changed(self) -> list[str]:
+        """The names of what is not as it is by default, those in ``encoding`` and ``part`` too, but
+        not ``retry``."""
+        usual, passed = VideoOptions(), ("encoding", "part", "retry")
+        groups = ((self, usual), (self.encoding, usual.encoding), (self.part, usual.part))
+        return [
+            one.name
+            for given, default in groups
+            for one in fields(default)
+            if one.name not in passed and getattr(given, one.name) != getattr(default, one.name)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from cyclegan.config import ResnetConfig
+from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.images import (
     ImageStats,
@@ -16,7 +17,8 @@ from cyclegan.engine.images import (
     translate_path,
     write_image,
 )
-from cyclegan.engine.options import VideoStats
+from cyclegan.engine.layout import Part
+from cyclegan.engine.options import VideoOptions, VideoStats
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
@@ -167,6 +169,28 @@ def test_paths_are_told_apart_by_content(
     stats = translate_path(tmp_path / "video.dat", tmp_path / "out.mp4", negatives)
     assert isinstance(stats, VideoStats)
     assert stats.frames == len(frames)
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_settings_of_videos_are_refused_for_pictures(
+    is_folder: bool, photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "in" / "a.png", tmp_path / "out" / "a.png"
+    source.parent.mkdir()
+    photo.save(source)
+    if is_folder:
+        source, target = source.parent, target.parent
+    for options, show, named in [
+        (VideoOptions(part=Part(size=(8, 8)), compare="side"), None, "compare, size: for videos"),
+        (VideoOptions(encoding=Encoding(pixel_format="rgb24")), None, "pixel-format: for videos"),
+        (VideoOptions(depth=16), None, "depth: for videos"),
+        (VideoOptions(), lambda frame, seconds: None, "preview: for videos"),
+    ]:
+        with pytest.raises(ConfigError, match=named):
+            translate_path(source, target, negatives, options=options, show=show)
+    assert not target.exists()
+    translate_path(source, target, negatives, options=VideoOptions(depth=8))
+    assert target.exists()
 
 
 @pytest.mark.parametrize("format", ["mpo", "tiff"])
