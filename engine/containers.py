@@ -16,9 +16,8 @@ from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import Decoded, FromDecoded, Layout, Part, Picture, display_matrix
-from cyclegan.engine.opening import close_video, open_video
+from cyclegan.engine.opening import close_video, is_chapters, open_video, why
 from cyclegan.engine.sources import AnyPath, Input, input_from
-from cyclegan.errors import reason_of
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -67,7 +66,9 @@ class VideoReader:
         self.copied: list[Stream] = [s for s in streams if s.type in COPIED]
         self.attachments: list[Any] = [s for s in streams if s.type == "attachment"]
         kept = (self.video, *self.copied, *self.attachments)
-        self.left: list[Stream] = [s for s in streams if s not in kept]
+        self.left: list[Stream] = [
+            s for s in streams if s not in kept and not is_chapters(self._container, s)
+        ]
         self.skipped = 0
         """Frames at the beginning that are decoded and passed over."""
         self.problems: list[str] = []
@@ -76,6 +77,8 @@ class VideoReader:
         """Known from the first frame on."""
         self.convert: FromDecoded = rgb_from_picture
         """Makes of decoded frames what it gives: RGB of 8 bits, unless another is set."""
+        self._is_short = False
+        """All frames lie before the part that is wanted."""
         self._stopped_by: str | None = None
         """The error that ended reading."""
         self._begun: Iterator[Decoded | Packet[Any]] | None = None
@@ -134,6 +137,16 @@ class VideoReader:
                 break
         self._begun = chain(head, items)
 
+    def why_empty(self) -> str:
+        """What to say where reading gave no frame at all."""
+        if self._is_short:
+            return (
+                f"{self.name} has no frames from {self.part.start:g} s on: it ends after "
+                f"{self._video_end_seconds:.2f} s; give an earlier start"
+            )
+        problems = "".join(f"; {problem}" for problem in self.problems)
+        return f"{self.name} has no frames that can be decoded{problems}"
+
     def items(self) -> Iterator["Picture | Packet[Any]"]:
         """Frames and packets to copy, in the source's order; ends early at damage."""
         for item in self._begun or self._raw_items():
@@ -179,19 +192,22 @@ class VideoReader:
                 try:
                     decoded = packet.decode()
                 except (av.FFmpegError, ValueError):
-                    damaged += 1
+                    damaged += not packet.is_corrupt  # counted already
                     continue
                 for picture in decoded:
                     if self._is_late(picture):
                         done = True
-                    elif not self._is_early(picture):
+                    elif self._is_early(picture):
+                        self._is_short = True  # unless others follow
+                    else:
+                        self._is_short = False
                         concealed += bool(picture.is_corrupt)
                         if problem := self._changes(picture):
                             self.problems.append(problem)
                             return
                         yield self._decoded(picture)
         except (av.FFmpegError, ValueError) as error:
-            self._stopped_by = reason_of(error)
+            self._stopped_by = why(error, self.source)
         if self._stopped_by and not done:
             self.problems.append(f"reading stopped: {self._stopped_by}")
         if damaged:
@@ -212,7 +228,7 @@ class VideoReader:
         try:
             yield from self._packets()
         except (av.FFmpegError, ValueError, TimeoutError) as error:
-            self._stopped_by = reason_of(error)
+            self._stopped_by = why(error, self.source)
             last: Packet[Any] = av.Packet()
             last.stream = self.video
             yield last

@@ -87,8 +87,7 @@ class Job:
         reader = self._reader
         reader.begin()
         if reader.layout is None:
-            problems = "".join(f"; {problem}" for problem in reader.problems)
-            raise VideoError(f"{reader.name} has no frames that can be decoded{problems}")
+            raise VideoError(reader.why_empty())
         decoded = time.perf_counter() - self._begun
         self._writer = open_writer()
         try:
@@ -131,7 +130,8 @@ class Job:
             return 16
         else:
             self._writer.notes.append(
-                f"{bits}, and was translated with 8, since {self._translator.backend} takes no more"
+                f"{bits}, and was translated with 8: the generator, as it was opened "
+                f"({self._translator.description}), takes no more"
             )
         return depths[0]
 

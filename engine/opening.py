@@ -30,12 +30,27 @@ def open_video(source: Input, decoder: Decoder, keep_on: str | None = None) -> t
     except av.error.ProtocolNotFoundError as error:
         raise VideoError(f"cannot read {source.name}: {unspoken(source.url)}") from error
     except (av.FFmpegError, ValueError) as error:
-        why = reason_of(error)
-        raise VideoError(f"cannot read {source.name} as a video: {why}{_asked(source)}") from error
+        raise VideoError(
+            f"cannot read {source.name} as a video: {why(error, source)}{_asked(source)}"
+        ) from error
     if problem := _problem(container, source):
         close_video(source, container)
         raise VideoError(f"{source.name} {problem}")
     return container, _best(container)
+
+
+def why(error: Exception, source: Input) -> str:
+    """What went wrong with ``source``, in words."""
+    import av
+
+    if isinstance(error, av.error.ExitError) and source.timeout is not None:
+        return f"no answer in {source.timeout:g} seconds"  # FFmpeg says that it was told to leave
+    return reason_of(error)
+
+
+def is_chapters(container: Any, stream: Any) -> bool:
+    """Whether a stream holds but the names of the chapters, as FFmpeg marks it in .mp4 and .mov."""
+    return stream.type == "data" and stream.name == "bin_data" and bool(container.chapters())
 
 
 def close_video(source: Input, container: Any) -> None:

@@ -48,7 +48,7 @@ def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptio
     reader.convert = partial(rgb_from_picture, depth=translator.depths[0])
     frame = next((item.frame for item in reader.items() if isinstance(item, Picture)), None)
     if not isinstance(frame, np.ndarray):
-        raise VideoError(f"{reader.name} has no frames that can be decoded")
+        raise VideoError(reader.why_empty())
     state = path.stat()
     facts = {
         "source": [str(path.resolve()), state.st_size, state.st_mtime_ns],

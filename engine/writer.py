@@ -102,6 +102,8 @@ class VideoWriter:
             if getattr(error, "errno", None) in _OF_THE_DISK:
                 raise
             why = reason_of(error)
+            if "://" in output.url and isinstance(error, OSError):
+                raise OutputError(f"cannot write {output.name}: {why}") from error
             raise VideoError(
                 f"{self.chosen.encoder} refuses {self._width}x{self._layout.height} frames in "
                 f"{self.chosen.pixel_format}, or {self._form} files refuse its result: {why}"

@@ -192,7 +192,7 @@ def test_a_backend_of_eight_bits_says_what_is_lost(
     copies: Translator, film: Path, tmp_path: Path
 ) -> None:
     (note,) = translate_video(film, tmp_path / "out.mp4", copies).notes
-    assert "translated with 8, since custom takes no more" in note
+    assert "translated with 8: the generator, as it was opened (custom), takes no more" in note
     with pytest.raises(BackendError, match="takes frames of 8 bits a channel, not 16"):
         translate_video(film, tmp_path / "no.mp4", copies, VideoOptions(depth=16))
     assert not (tmp_path / "no.mp4").exists()

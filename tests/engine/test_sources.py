@@ -113,6 +113,15 @@ def test_raw_pictures_come_in_and_go_out(copies: Translator, tmp_path: Path) -> 
     assert (tmp_path / "out.rgb").read_bytes() == frames.tobytes()
 
 
+def test_half_a_raw_picture_is_one_damaged_packet(copies: Translator, tmp_path: Path) -> None:
+    data = np.stack(smooth(4, 46, 38)).tobytes()
+    (tmp_path / "in.rgb").write_bytes(data[: -46 * 19 * 3])
+    asked = {"video_size": "46x38", "pixel_format": "rgb24"}
+    options = VideoOptions(source_format="raw", source_options=asked)
+    with pytest.raises(VideoError, match=r"is damaged: 1 packets are damaged\. The 3"):
+        translate_path(tmp_path / "in.rgb", tmp_path / "out.mkv", copies, options=options)
+
+
 def test_y4m_keeps_rate_and_colours_and_says_what_it_cannot_hold(
     copies: Translator, tmp_path: Path
 ) -> None:
@@ -267,6 +276,22 @@ def test_a_download_that_breaks_off_goes_on(clip: Clip, copies: Translator, tmp_
             thread.join()
     assert Dropping.hung_up
     assert stats.frames == len(decoded(source)) > 40  # type: ignore[union-attr]
+
+
+def test_a_server_that_says_nothing_is_named(copies: Translator, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/clip.mp4"
+        options = VideoOptions(retry=Retry(silence_seconds=0.5))
+        with pytest.raises(VideoError, match=r"clip.mp4 as a video: no answer in 0\.5 seconds"):
+            translate_video(address, tmp_path / "out.mp4", copies, options)
+
+
+def test_an_address_that_takes_no_result_is_named(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2), pix_fmt="yuv420p")
+    for scheme in ("rtsp", "tcp"):
+        address = f"{scheme}://127.0.0.1:{free_port()}"
+        with pytest.raises(OutputError, match=rf"cannot write {address}\S*: Connection refused"):
+            translate_video(source, address, copies)
 
 
 @pytest.fixture

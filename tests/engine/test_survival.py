@@ -295,6 +295,8 @@ def test_chapters_titles_and_attachments_stay(
             assert notes == ()
         else:
             assert ["attachment stream" in note for note in notes] == [True]
+            # .mp4 keeps the names of chapters in a stream of its own.
+            assert translate_video(target, tmp_path / "again.mp4", copies).notes == ()
 
 
 def test_a_part_is_cut_exactly_and_begins_at_zero(
@@ -330,6 +332,17 @@ def test_a_part_is_the_same_with_and_without_an_index(
         VideoOptions(part=Part(start=float(times(source)[20]), end=float(times(source)[30]))),
     )
     assert stats.frames == 10
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+def test_a_part_behind_the_end_is_told(
+    suffix: str, resume: bool, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / f"in{suffix}", smooth(25))
+    options = VideoOptions(part=Part(start=50), resume=resume)
+    with pytest.raises(VideoError, match=r"no frames from 50 s on: it ends after [12]\.\d\d s"):
+        translate_video(source, tmp_path / "out.mp4", copies, options)
 
 
 @pytest.mark.parametrize(
