@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
 from cyclegan.engine.hardware import Decoder
-from cyclegan.engine.layout import Decoded, FromDecoded, Layout, Part, Picture, display_matrix
+from cyclegan.engine.layout import (
+    Decoded,
+    FromDecoded,
+    Layout,
+    Part,
+    Picture,
+    display_matrix,
+    lost_of,
+)
 from cyclegan.engine.opening import close_video, is_chapters, open_video, why
 from cyclegan.engine.sources import AnyPath, Input, input_from
 
@@ -321,6 +329,7 @@ class VideoReader:
             display_matrix=display_matrix(picture),
             colour=colour_of(picture),
             format=format_of(picture),
+            lost=lost_of(picture),
         )
 
     def _note_end(self, packet: "Packet[Any]") -> None:

@@ -72,6 +72,8 @@ class Layout:
     colour: Colour
     format: Any
     """PyAV's format of the decoded pictures."""
+    lost: tuple[str, ...] = ()
+    """What the pictures have that no result gets, in words."""
 
     @property
     def is_deep(self) -> bool:
@@ -100,12 +102,36 @@ class Part:
             raise ConfigError(f"got the size {self.size}; expected sides of 1 to 32768 pixels")
 
 
+def lost_of(picture: "VideoFrame") -> tuple[str, ...]:
+    """What of ``picture`` is lost in translation, in words."""
+    found = {side.type.name for side in _side_data(picture) or ()}
+    interlaced = ("the order of fields: frames are interlaced, the result says they are not",)
+    return (interlaced if picture.interlaced_frame else ()) + tuple(
+        f"HDR metadata: {words}" for name, words in _HDR.items() if name in found
+    )
+
+
+_HDR = {
+    "MASTERING_DISPLAY_METADATA": "the display that it was made for",
+    "CONTENT_LIGHT_LEVEL": "how bright it is at most",
+    "DYNAMIC_HDR_PLUS": "HDR10+",
+    "DOVI_METADATA": "Dolby Vision",
+}
+"""Side data of FFmpeg, by PyAV's names."""
+
+
+def _side_data(picture: "VideoFrame") -> list[Any] | None:
+    """None where PyAV cannot tell: FFmpeg has types that it does not know, such as EXIF."""
+    try:
+        return list(picture.side_data)
+    except ValueError:
+        return None
+
+
 def display_matrix(picture: "VideoFrame") -> tuple[int, ...] | None:
     """How players turn and mirror ``picture``; None: not at all."""
-    try:
-        sides: list[Any] = list(picture.side_data)
-    except ValueError:
-        # FFmpeg has types that PyAV does not know, such as EXIF, and then gives none at all.
+    sides = _side_data(picture)
+    if sides is None:
         return _turned(picture.rotation)
     found = next((side for side in sides if side.type.name == "DISPLAYMATRIX"), None)
     matrix = tuple(np.frombuffer(bytes(found), np.int32).tolist()) if found else _UPRIGHT

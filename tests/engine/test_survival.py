@@ -183,6 +183,35 @@ def test_transparency_is_left_out_and_said(
         assert "alpha_mode" not in {key.lower() for key in made.streams.video[0].metadata}
 
 
+@pytest.mark.parametrize(
+    ("encoder", "options", "notes"),
+    [
+        (
+            "libx265",
+            {
+                "x265-params": "log-level=error:max-cll=1000,400:master-display="
+                "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+            },
+            ["HDR metadata: the display that it was made for", "HDR metadata: how bright it is"],
+        ),
+        ("libx264", {"flags": "+ildct", "x264-params": "tff=1"}, ["the order of fields"]),
+    ],
+)
+def test_what_pictures_lose_is_told(
+    encoder: str, options: dict[str, str], notes: list[str], copies: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream(encoder, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
+        for frame in smooth(2, 96, 80):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    said = translate_video(source, tmp_path / "out.mp4", copies).notes
+    for note, text in zip(said, notes, strict=True):
+        assert note.startswith(f"left out: {text}")
+
+
 def test_lossless_leaves_nothing_to_choose() -> None:
     with pytest.raises(ConfigError, match="nothing to choose"):
         Encoding(lossless=True, quality=3)
