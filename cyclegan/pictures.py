@@ -132,6 +132,12 @@ def write_picture(picture: Picture, path: Path | str) -> None:
             f"{', '.join(sorted(SUFFIXES))}"
         )
     image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-    options: dict[str, Any] = {"compress_level": 1} if suffix == ".png" else {"quality": 95}
+    save_image(image, path)
+
+
+def save_image(image: Image.Image, path: Path | str) -> None:
+    """Writes ``image``, as well as its suffix allows at a sensible size. Raises OutputError."""
+    is_png = Path(path).suffix.lower() == ".png"
+    options: dict[str, Any] = {"compress_level": 1} if is_png else {"quality": 95}
     with replacing(path) as temporary:
         image.save(temporary, **options)

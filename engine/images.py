@@ -21,7 +21,6 @@ from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.engine.video import check_translator, open_input, translate_video
 from cyclegan.errors import ConfigError, ImageError, OutputError
-from cyclegan.files import replacing
 from cyclegan.pictures import (
     DAMAGE,
     SUFFIXES,
@@ -29,6 +28,7 @@ from cyclegan.pictures import (
     list_pictures,
     open_image,
     picture_from_image,
+    save_image,
     write_picture,
 )
 
@@ -207,8 +207,7 @@ def write_image(
         return
     image = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
     image.putalpha(Image.fromarray(alpha))
-    with replacing(path) as temporary:
-        image.save(temporary)
+    save_image(image, path)
 
 
 def _check_suffix(path: Path) -> None:

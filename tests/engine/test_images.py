@@ -124,6 +124,17 @@ def test_transparency_stays_or_is_laid_on_white(
     np.testing.assert_array_equal(flat[20:60], 255 - np.asarray(photo)[20:60])
 
 
+def test_transparency_costs_no_quality(photo: Image.Image, tmp_path: Path) -> None:
+    frame = np.asarray(photo)
+    write_image(tmp_path / "opaque.webp", frame)
+    write_image(tmp_path / "clear.webp", frame, np.full(frame.shape[:2], 200, np.uint8))
+    errors = [
+        np.abs(pixels(tmp_path / name)[..., :3].astype(int) - frame).mean()
+        for name in ("opaque.webp", "clear.webp")
+    ]
+    assert errors[1] < 1.1 * errors[0]
+
+
 def test_a_folder_keeps_its_names_and_goes_on_after_bad_pictures_if_told(
     photo: Image.Image, negatives: Translator, tmp_path: Path
 ) -> None:
