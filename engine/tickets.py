@@ -9,9 +9,11 @@ scheduler hands slots out in turn, and gives a ticket for each batch:
 - errors: what a runner raises comes out of the ``submit`` or ``collect`` of that batch alone;
 - cancellation: a cancelled batch gives its slot back when it ends, and its frames are dropped.
 
-All methods may be called from any thread.
+All methods may be called from any thread of the process that made the scheduler; the threads and
+devices behind a runner do not come along into a forked one.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -104,6 +106,7 @@ class Scheduler:
         self._in_flight: deque[Ticket] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._process = os.getpid()
 
     def submit(self, frames: Frames) -> Ticket:
         """Start ``frames`` in the next free slot, waiting for the oldest batch if there is none."""
@@ -116,6 +119,7 @@ class Scheduler:
         return self._submit(lambda slot: runner.begin_planes(slot, pictures), runner.finish_planes)
 
     def _submit(self, begin: Callable[[int], None], finish: Callable[[int], Any]) -> Ticket:
+        self._check_process()
         slot = self._take_slot()
         try:
             begin(slot)
@@ -131,6 +135,7 @@ class Scheduler:
     def collect(self, ticket: Ticket) -> Any:
         """The frames of ``ticket``, or its planes, waiting for them. Raises what went wrong with
         that batch."""
+        self._check_process()
         self._settle(ticket)
         with self._changed:
             frames, error = ticket._frames, ticket._error
@@ -149,7 +154,12 @@ class Scheduler:
             ticket._frames = None
 
     def close(self) -> None:
-        """Wait for what is in flight, then close the runner. Frames stay in their tickets."""
+        """Wait for what is in flight, then close the runner. Frames stay in their tickets.
+
+        Does nothing in a process that was forked from the one with the runner.
+        """
+        if os.getpid() != self._process:
+            return
         with self._changed:
             if self._closed:
                 return
@@ -164,6 +174,13 @@ class Scheduler:
             if ticket is not None:
                 self._settle(ticket)
         self._runner.close()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise BackendError(
+                f"this translator was opened in the process {self._process}, and cannot be used in "
+                f"{os.getpid()}, which was forked from it: open one there"
+            )
 
     def _all_free(self) -> bool:
         return len(self._free) == self._runner.slots

@@ -1,5 +1,7 @@
+import os
 import random
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +129,32 @@ def test_closing_waits_keeps_results_and_refuses_more() -> None:
     assert value(scheduler.collect(ticket)) == 7
     with pytest.raises(BackendError, match="closed"):
         scheduler.submit(frame(8))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_is_told_to_open_its_own(tmp_path: Path) -> None:
+    """The threads of a runner are not there: it would wait for ever."""
+    runner = Recorder()
+    scheduler = Scheduler(runner)
+    ticket = scheduler.submit(frame(1))
+    if (child := os.fork()) == 0:
+        said = []
+        for use in (lambda: scheduler.submit(frame(2)), lambda: scheduler.collect(ticket)):
+            try:
+                use()
+            except BackendError as error:
+                said.append(str(error))
+        scheduler.close()
+        (tmp_path / "said").write_text("\n".join([*said, *runner.log]))
+        os._exit(0)
+    os.waitpid(child, 0)
+    first, second, *log = (tmp_path / "said").read_text().splitlines()
+    assert first == second
+    assert "was opened in the process" in first
+    assert log == ["begin 1"]
+    assert value(scheduler.collect(ticket)) == 1
+    scheduler.close()
 
 
 def test_many_threads_share_a_scheduler() -> None:
