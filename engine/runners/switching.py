@@ -35,8 +35,11 @@ class SwitchingRunner:
 
     @property
     def max_batch(self) -> int:
-        """That of the runner which the next batch begins on, or of a lesser one."""
-        return self._current.max_batch
+        """What the runner at hand takes, and the better one too, once it is ready: who hands over
+        more would never come to that."""
+        with self._changed:
+            ready = [self._current, *([] if self._next is None else [self._next])]
+        return min(runner.max_batch for runner in ready)
 
     @property
     def description(self) -> str:

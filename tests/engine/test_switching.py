@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.runners import BACKENDS, Settings
 from cyclegan.engine.runners.switching import SwitchingRunner
 from cyclegan.engine.source import Source
@@ -81,6 +83,16 @@ def test_an_idle_runner_is_closed_when_the_next_batch_begins() -> None:
     assert old.closed
     assert runner.finish(0).item() == 3
     runner.close()
+
+
+def test_large_batches_come_to_a_runner_that_takes_small_ones() -> None:
+    old, new = Adder(1), Adder(2)
+    old.max_batch = 8
+    runner = SwitchingRunner(old, lambda unwanted: new)
+    runner.wait(10)
+    with Translator(runner, GraphInfo(config=ResnetConfig(in_channels=1))) as translator:
+        assert translator(np.full((8, 8, 8, 1), 3, np.uint8)).max() == 5
+        assert old.closed
 
 
 def test_a_build_that_fails_is_reported_and_changes_nothing(
