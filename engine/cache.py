@@ -9,6 +9,7 @@ can share the folder; those used least recently go when it outgrows its limit
 who may run code as you.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cyclegan.engine.cache_space import make_room
+from cyclegan.engine.cache_space import limit_bytes, make_room
 from cyclegan.errors import OutputError
 from cyclegan.files import CACHE_VARIABLE, cache_folder, replacing
 
@@ -42,7 +43,9 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
 
     ``name`` is the file's name, as in ``model.onnx``. A mapping that ``build`` returns goes into
     the note. A file that is damaged or was built for something else is reported in the log and
-    built again. Raises OutputError when the cache cannot be written, and what ``build`` raises.
+    built again. What is there may be in a folder that can only be read. Raises OutputError when the
+    cache has to be written and cannot, ConfigError for a limit that is none, and what ``build``
+    raises.
     """
     from filelock import FileLock
 
@@ -52,6 +55,8 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
         lock = FileLock(path.parent / "lock")
         lock.acquire()
     except OSError as error:
+        if _usable(path, note):
+            return path
         raise OutputError(
             f"cannot write the cache {cache_folder()}: {error.strerror or error}; "
             f"set {CACHE_VARIABLE} to a folder that can be written"
@@ -59,8 +64,10 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
     try:
         if _usable(path, note):
             _log.info("%s is in the cache", name)
-            os.utime(sidecar(path))  # used now: the last to go
+            with contextlib.suppress(OSError):  # as of someone else's file
+                os.utime(sidecar(path))  # used now: the last to go
         else:
+            limit_bytes()  # one that is none is refused before the work
             _log.info("building %s: %s", name, why_build(name, key))
             _build(path, note, build)
             make_room(cache_folder())  # under our lock: this entry stays
@@ -91,9 +98,13 @@ def _entry(name: str, key: Key) -> tuple[Path, dict[str, object]]:
 def read_note(path: Path) -> Note:
     """The note beside the file ``path``. Raises OSError or ValueError where none can be read."""
     try:
-        return Note(**json.loads(sidecar(path).read_text()))
+        note = Note(**json.loads(sidecar(path).read_text()))
     except TypeError as error:
         raise ValueError(f"it is no note on a file: {error}") from error
+    for value, kind in ((note.key, dict), (note.sha256, str), (note.facts, dict)):
+        if not isinstance(value, kind):
+            raise ValueError(f"it is no note on a file: got {value!r}, expected a {kind.__name__}")
+    return note
 
 
 def write_note(path: Path, note: Note) -> None:

@@ -1,13 +1,15 @@
+import errno
 import json
 import logging
 import multiprocessing
 import os
 from pathlib import Path
 
+import filelock
 import pytest
 
 from cyclegan.engine.cache import cached, find, read_note, sidecar, why_build
-from cyclegan.errors import OutputError
+from cyclegan.errors import ConfigError, OutputError
 from cyclegan.files import cache_folder
 
 
@@ -62,6 +64,55 @@ def test_a_damaged_entry_is_reported_and_built_again(
         assert cached("a.bin", {"version": 1}, build).read_bytes() == b"engine"
     assert build.calls == 2
     assert ("is damaged" in caplog.text) == (damage != "no note")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        '{"key": 3, "sha256": ""}',
+        '{"key": {}, "sha256": 3}',
+        '{"key": {}, "sha256": "", "facts": []}',
+        "[1]",
+    ],
+)
+def test_a_damaged_note_does_not_keep_others_from_being_built(folder: Path, note: str) -> None:
+    path = cached("a.bin", {"version": 1}, Builder())
+    sidecar(path).write_text(note)
+    with pytest.raises(ValueError, match="no note on a file"):
+        read_note(path)
+    assert cached("a.bin", {"version": 2}, Builder()).read_bytes() == b"engine"
+    sidecar(path).write_text(note)
+    assert cached("a.bin", {"version": 1}, Builder(b"again")).read_bytes() == b"again"
+
+
+def test_what_is_in_a_cache_that_can_only_be_read_is_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container's image."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    build = Builder()
+    path = cached("a.bin", {"version": 1}, build)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", refuse)  # someone else's file in a folder for all
+        assert cached("a.bin", {"version": 1}, build) == path
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    assert cached("a.bin", {"version": 1}, build) == path
+    with pytest.raises(OutputError, match=r"Permission denied; set CYCLEGAN_CACHE"):
+        cached("a.bin", {"version": 2}, build)
+    assert build.calls == 1
+
+
+def test_a_limit_that_is_none_is_refused_before_the_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CYCLEGAN_CACHE_GB", "much")
+    build = Builder()
+    with pytest.raises(ConfigError, match="CYCLEGAN_CACHE_GB='much'"):
+        cached("a.bin", {}, build)
+    assert build.calls == 0
 
 
 def test_a_build_that_fails_leaves_no_entry(folder: Path) -> None:
