@@ -77,7 +77,7 @@ class GraphInfo:
                 "install a newer cyclegan-engine"
             )
         try:
-            source, target = json.loads(values["domains"])
+            source, target = map(str, json.loads(values["domains"]))
             return cls(
                 config=from_dict(GeneratorConfig, json.loads(values["config"])),
                 domains=(source, target),
@@ -85,7 +85,7 @@ class GraphInfo:
                 weights_sha256=values["weights_sha256"],
                 depth=next(d for d, known in FORMAT_VERSIONS.items() if known >= version),
             )
-        except (KeyError, ValueError, CycleGANError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, CycleGANError) as error:
             raise ModelError(f"{path} has damaged metadata: {error!r}; export it again") from error
 
 

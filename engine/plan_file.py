@@ -99,7 +99,7 @@ def read_plan(path: Path) -> PlanFile:
             f"{path} has no note {sidecar(path).name} beside it, so that nothing is known of it; "
             "copy both files, or build it with `cyclegan build`"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"the note on {path} cannot be read: {error}; build it again") from error
     if version > PLAN_FORMAT:
         raise NewerFormatError(
@@ -109,7 +109,7 @@ def read_plan(path: Path) -> PlanFile:
     plan = PlanFile(path=path, note=note)
     try:
         _ = plan.profile, plan.flavour, plan.info, note.key["version"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, error) from error
     return plan
 

@@ -67,8 +67,8 @@ class Profile:
     @classmethod
     def from_shapes(cls, text: str) -> "Profile":
         """From the text of :attr:`shapes`. Raises ValueError."""
-        least, best, most = (tuple(map(int, shape.split("x"))) for shape in text.split(","))
-        return cls(least=least, best=best, most=most)  # type: ignore[arg-type]
+        least, best, most = (map(int, shape.split("x")) for shape in text.split(","))
+        return cls(least=_three(*least), best=_three(*best), most=_three(*most))
 
     @property
     def shapes(self) -> str:
@@ -139,6 +139,11 @@ class PlanSettings:
         values["profile"] = self.profile.shapes
         values["targets"] = " ".join(self.targets) or None
         return values
+
+
+def _three(*sides: int) -> Shape:
+    batch, height, width = sides
+    return batch, height, width
 
 
 def capability_name(target: str) -> str:

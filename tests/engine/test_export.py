@@ -109,6 +109,16 @@ def test_half_precision_has_half_the_size_and_nearly_the_values(
     assert 0 < difference.mean() < 0.5
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"domains": "5"}, {"config": "[]"}, {"config": '{"kind": []}'}, {"config": "{"}]
+)
+def test_metadata_of_another_kind_is_damaged(wrong: dict[str, str]) -> None:
+    known = GraphInfo(config=ResnetConfig()).to_metadata()
+    changed = known | {f"cyclegan.{key}": text for key, text in wrong.items()}
+    with pytest.raises(ModelError, match=r"some\.onnx has damaged metadata"):
+        GraphInfo.from_metadata(changed, Path("some.onnx"))
+
+
 def test_metadata_comes_back(graph: Path, generator: Generator) -> None:
     info = read_graph_info(graph)
     digest = weights_digest(generator)

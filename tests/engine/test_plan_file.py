@@ -62,6 +62,12 @@ def test_a_plan_without_a_note_it_can_read(plan: PlanFile, tmp_path: Path) -> No
         note.write_text(text)
         with pytest.raises(ModelError, match=r"note on .* (cannot be read|is damaged)"):
             read_plan(plan.path)
+    for wrong in ({"profile": 5}, {"profile": "1x64,1x64,1x64"}, {"format": float("inf")}):
+        values = json.loads(good)
+        values["key"].update(wrong)
+        note.write_text(json.dumps(values))
+        with pytest.raises(ModelError, match=r"note on .* (cannot be read|is damaged)"):
+            read_plan(plan.path)
     values = json.loads(good)
     values["key"]["format"] = 99
     note.write_text(json.dumps(values))
