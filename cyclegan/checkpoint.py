@@ -39,6 +39,7 @@ from cyclegan.networks import (
     Generator,
     discriminator_from_config,
     generator_from_config,
+    to_be_filled,
 )
 
 FORMAT_VERSION = 1
@@ -91,7 +92,7 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
     info, tensors = _read(Path(path), with_tensors=True)
     if isinstance(info.config, DiscriminatorConfig):
         raise ModelError(f"{path} holds a discriminator; expected a generator")
-    generator = generator_from_config(info.config)
+    generator = to_be_filled(generator_from_config(info.config))
     _fill(generator, tensors, Path(path))
     return generator.eval()
 
@@ -101,7 +102,7 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
     info, tensors = _read(Path(path), with_tensors=True)
     if not isinstance(info.config, DiscriminatorConfig):
         raise ModelError(f"{path} holds a generator; expected a discriminator")
-    discriminator = discriminator_from_config(info.config)
+    discriminator = to_be_filled(discriminator_from_config(info.config))
     _fill(discriminator, tensors, Path(path))
     return discriminator.eval()
 

@@ -8,7 +8,7 @@ before them has padded already.
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -240,6 +240,7 @@ class PixelDiscriminator(nn.Module):
 
 Generator = ResnetGenerator | UnetGenerator
 Discriminator = PatchDiscriminator | PixelDiscriminator
+Network = TypeVar("Network", bound=nn.Module)
 
 _CLASSES: dict[type, Any] = {
     ResnetConfig: ResnetGenerator,
@@ -259,6 +260,14 @@ def discriminator_from_config(config: DiscriminatorConfig) -> Discriminator:
     """The discriminator that ``config`` describes, with PyTorch's default initial weights."""
     discriminator: Discriminator = _CLASSES[type(config)](config)
     return discriminator
+
+
+def to_be_filled(network: Network) -> Network:
+    """``network`` in float32 on the CPU, its weights of any value: others are to be loaded.
+
+    What PyTorch's default type and device are, the user may have set for something else.
+    """
+    return network.to_empty(device="cpu").float()
 
 
 def prepare_for_inference(generator: Generator) -> None:

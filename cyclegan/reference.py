@@ -34,6 +34,7 @@ from cyclegan.networks import (
     Generator,
     discriminator_from_config,
     generator_from_config,
+    to_be_filled,
 )
 from cyclegan.reference_names import NetworkConfig, empty, keys
 
@@ -80,7 +81,7 @@ def import_reference(path: str | os.PathLike[str]) -> Generator | Discriminator:
         network = discriminator_from_config(config)
     else:
         network = generator_from_config(config)
-    network.load_state_dict(tensors)
+    to_be_filled(network).load_state_dict(tensors)
     return network.eval()
 
 

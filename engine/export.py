@@ -82,9 +82,8 @@ def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype) -> 
     # Sizes that are neither 0 nor 1, and unlike one another, so that none is taken for a constant.
     multiple = generator.config.size_multiple
     side = max(8, multiple)
-    example = torch.zeros(
-        2, side + multiple, side + 2 * multiple, generator.config.in_channels, dtype=frames
-    )
+    size = (2, side + multiple, side + 2 * multiple, generator.config.in_channels)
+    example = torch.zeros(size, dtype=frames, device="cpu")
     free = torch.export.Dim.DYNAMIC
     try:
         with _quietly():

@@ -36,13 +36,13 @@ def generator_from_graph(path: Path, info: GraphInfo) -> "Generator":
     from onnx import numpy_helper
 
     from cyclegan.engine.export import weights_digest
-    from cyclegan.networks import generator_from_config
+    from cyclegan.networks import generator_from_config, to_be_filled
 
     held = {
         tensor.name.removeprefix(PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy())
         for tensor in onnx.load(path).graph.initializer
     }
-    generator = generator_from_config(info.config)
+    generator = to_be_filled(generator_from_config(info.config))
     # Biases of nothing but zeros, as before any training, are one tensor in a graph.
     zeros = {name: torch.zeros_like(value) for name, value in generator.state_dict().items()}
     try:

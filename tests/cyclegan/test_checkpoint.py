@@ -8,9 +8,11 @@ from safetensors.torch import load_file, save_file
 from cyclegan import load_generator, save_generator
 from cyclegan.checkpoint import load_discriminator, read_info, save_discriminator
 from cyclegan.config import PatchConfig, ResnetConfig
+from cyclegan.engine.export import onnx_from_generator
+from cyclegan.engine.source import open_source
 from cyclegan.errors import ModelError, NewerFormatError, OutputError
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator, UnetGenerator
-from cyclegan.reference import export_reference
+from cyclegan.reference import export_reference, import_reference
 
 
 @pytest.fixture
@@ -156,3 +158,27 @@ def test_saved_files_are_readable_as_the_umask_says(generator, tmp_path):
     assert stat.S_IMODE((tmp_path / "g.safetensors").stat().st_mode) == stat.S_IMODE(
         plain.stat().st_mode
     )
+
+
+@pytest.mark.parametrize("kind", ["type", "device"])
+def test_weights_are_float32_on_the_cpu_whatever_the_defaults(tmp_path, kind):
+    """A default of bfloat16 rounded them, and what was exported of them was kept."""
+    generator = ResnetGenerator(ResnetConfig(width=8, blocks=1))
+    save_generator(tmp_path / "g.safetensors", generator)
+    export_reference(tmp_path / "latest_net_G_A.pth", generator)
+    files = list(tmp_path.iterdir())
+    graph = onnx_from_generator(generator, tmp_path / "graphs" / "g.onnx")
+    if kind == "type":
+        torch.set_default_dtype(torch.bfloat16)
+    else:
+        torch.set_default_device("meta")
+    try:
+        found = [load_generator(path) for path in files]
+        found.append(open_source(graph).generator())
+        found.append(import_reference(tmp_path / "latest_net_G_A.pth"))
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    for network in found:
+        for name, tensor in generator.state_dict().items():
+            assert torch.equal(network.state_dict()[name], tensor)
