@@ -114,6 +114,7 @@ ENCODERS: dict[str, Encoder] = {
 
 _DEFAULT = {
     "webm": "libvpx-vp9",
+    "gif": "gif",
     "yuv4mpegpipe": "wrapped_avframe",
     "rawvideo": "rawvideo",
     "null": "wrapped_avframe",

@@ -114,6 +114,8 @@ class VideoWriter:
         self.notes += [f"{_name(stream)} was left out" for stream in reader.left]
         if _has_alpha(reader):
             self.notes.append("the transparency of the source was left out")
+        if self._form == "gif":
+            self.notes.append("gif knows few colours: pictures were reduced to 256 fixed ones")
         self.notes += [f"left out: {lost}" for lost in reader.layout.lost]
         self._steps: set[int] = set()
         self._last_pts: int | None = None

@@ -212,6 +212,15 @@ def test_what_pictures_lose_is_told(
         assert note.startswith(f"left out: {text}")
 
 
+def test_an_animation_stays_one(copies: Translator, tmp_path: Path) -> None:
+    first, *others = [Image.fromarray(frame) for frame in smooth(4)]
+    first.save(tmp_path / "in.gif", save_all=True, append_images=others, duration=80)
+    notes = translate_video(tmp_path / "in.gif", tmp_path / "out.gif", copies).notes
+    assert any("256 fixed" in note for note in notes)
+    assert times(tmp_path / "out.gif") == [Fraction(8 * n, 100) for n in range(4)]
+    assert np.abs(rgb(tmp_path / "out.gif")[3].astype(int) - smooth(4)[3]).mean() < 24
+
+
 def test_lossless_leaves_nothing_to_choose() -> None:
     with pytest.raises(ConfigError, match="nothing to choose"):
         Encoding(lossless=True, quality=3)
@@ -245,6 +254,7 @@ def test_webm_is_vp9_with_the_same_times(
         ("out.avi", {"encoder": "mpeg4"}, "mpeg4", "yuv420p"),
         ("out.bin", {"container": "mkv", "pixel_format": "yuv420p"}, "h264", "yuv420p"),
         ("out.ts", {}, "h264", "yuv444p"),
+        ("out.avi", {}, "h264", "yuv444p"),
         ("out.mkv", {"encoder": "mjpeg"}, "mjpeg", "yuvj444p"),
     ],
 )
