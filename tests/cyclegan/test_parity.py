@@ -85,7 +85,9 @@ def test_losses_of_every_step(case, merged, tmp_path):
     Adam divides each gradient by its own size, so that rounding decides the direction of the
     smallest ones, and losses of the same program part by percents within six steps. How far, is
     told by the algorithm written down plainly, run twice: the second time with the first weights
-    changed by one unit in the last place. The next test holds every step exactly.
+    changed by one unit in the last place. Merged calls add in another order, and begin to part
+    with the second step: where a pixel is within rounding of its goal, the gradient of an absolute
+    difference has either sign. The next test holds every step exactly.
     """
     settings, tensors, model = recorded(case, tmp_path, merged)
     networks = {name: getattr(model, NETWORKS[name]) for name in NETWORKS}
@@ -100,7 +102,7 @@ def test_losses_of_every_step(case, merged, tmp_path):
         for name, value in expected.items():
             if value:  # the identity losses may be off
                 parted = max(parted, *(abs(run[name] / value - 1) for run in runs))
-        tolerance = 1e-4 if step <= 1 else min(max(1e-4, 10 * parted), 0.15)
+        tolerance = 1e-4 if step <= (not merged) else min(max(1e-4, 10 * parted), 0.15)
         for theirs, ours in LOSSES.items():
             assert found[ours] == pytest.approx(expected[theirs], rel=tolerance), (theirs, step)
 

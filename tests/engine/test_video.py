@@ -491,7 +491,10 @@ def test_a_signal_leaves_no_half_file(sent: str, status: int, clip: Clip, tmp_pa
     program = str(Path(__file__).with_name("camera_cli.py"))
     how = json.dumps({"seconds": 0.1, "retry": {}})
     command = [sys.executable, program, how, "translate", str(clip("bikes")), str(target)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    before = signal.signal(signal.Signals[sent], signal.SIG_DFL)  # what nohup ignores is inherited
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    signal.signal(signal.Signals[sent], before)
+    with process:
         deadline = time.monotonic() + 60
         while len(leftovers(tmp_path)) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
