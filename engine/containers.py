@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
+from cyclegan.engine.endings import Ending
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import (
     Decoded,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 COPIED = ("audio", "subtitle")
-_STATED_DURATION = ("mov,mp4", "matroska")
-"""Formats that state their duration; others have it guessed from what there is."""
 _SEEKABLE = ("mov,mp4", "matroska")
 """Formats whose index is to be trusted."""
 _FASTEST_RATE = 1000
@@ -93,7 +92,7 @@ class VideoReader:
         self._seen = 0
         self._size: tuple[int, int] | None = None
         self._next_pts = 0
-        self._end_seconds = self._video_end_seconds = 0.0
+        self._ending = Ending(self._container, self.video)
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -150,7 +149,7 @@ class VideoReader:
         if self._is_short:
             return (
                 f"{self.name} has no frames from {self.part.start:g} s on: it ends after "
-                f"{self._video_end_seconds:.2f} s; give an earlier start"
+                f"{self._ending.video_seconds:.2f} s; give an earlier start"
             )
         problems = "".join(f"; {problem}" for problem in self.problems)
         return f"{self.name} has no frames that can be decoded{problems}"
@@ -185,7 +184,7 @@ class VideoReader:
             for packet in self._until_error():
                 if self._stop.is_set():
                     return
-                self._note_end(packet)
+                self._ending.note(packet)
                 if packet.stream is not self.video:
                     if done and self._is_past(packet):
                         break
@@ -226,8 +225,8 @@ class VideoReader:
             self.problems.append(f"{concealed} pictures are damaged")
         if not done and self.source.gap:
             self.problems.append(self.source.gap)
-        if not done and not self.part.start:
-            self._check_end(count)
+        if not done and not self.part.start and (problem := self._ending.problem(count)):
+            self.problems.append(problem)
 
     def _until_error(self) -> "Iterator[Packet[Any]]":
         """Packets, and after an error an empty one, for which decoders give what they hold back."""
@@ -331,54 +330,3 @@ class VideoReader:
             format=format_of(picture),
             lost=lost_of(picture),
         )
-
-    def _note_end(self, packet: "Packet[Any]") -> None:
-        if packet.pts is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            self._end_seconds = max(self._end_seconds, end)
-            if packet.stream is self.video:
-                self._video_end_seconds = max(self._video_end_seconds, end)
-
-    def _check_end(self, packets: int) -> None:
-        """Note it if the file ends before it said it would."""
-        if packets < self.video.frames and self._video_ends_early():
-            self.problems.append(f"it ends after {packets} of {self.video.frames} frames")
-            return
-        end, stated, slack = self._stated_end()
-        if end < stated - slack:
-            self.problems.append(f"it ends after {end:.2f} of {stated:.2f} seconds")
-
-    def _stated_end(self) -> tuple[float, float, float]:
-        """Seconds: where the source ends, where it said it would, and what may lie between them."""
-        form, duration = self._container.format.name, self._container.duration
-        if not duration or not form.startswith(_STATED_DURATION):
-            return self._end_seconds, 0.0, 0.0
-        stated = duration / 1e6
-        if form.startswith("mov,mp4"):
-            stated += max(self._container.start_time or 0, 0) / 1e6
-            return self._end_seconds, stated, max(1.0, 0.02 * stated)
-        # Matroska states ends, not lengths; that of the video by itself mostly in a tag.
-        own = _seconds_of(self.video.metadata.get("DURATION", ""))
-        frames = 1.5 * self._frame_seconds()
-        if own is not None:
-            return self._video_end_seconds, own, max(frames, 0.05)
-        return self._end_seconds, stated, max(frames, 0.5)
-
-    def _frame_seconds(self) -> float:
-        return 1 / float(self.video.average_rate or 25)
-
-    def _video_ends_early(self) -> bool:
-        """Whether the frames end before the stated time; a trimmed clip also counts hidden ones."""
-        if self.video.duration is None:
-            return True
-        stated = float((self.video.duration + (self.video.start_time or 0)) * self.video.time_base)
-        return self._video_end_seconds < stated - 1.5 * self._frame_seconds()
-
-
-def _seconds_of(clock: str) -> float | None:
-    """Of a time such as 00:01:02.500000000; None of anything else."""
-    try:
-        hours, minutes, seconds = map(float, clock.split(":"))
-    except ValueError:
-        return None
-    return 3600 * hours + 60 * minutes + seconds

@@ -70,7 +70,7 @@ def test_a_container_that_cannot_turn_pictures_says_so(copies: Translator, tmp_p
 def test_the_shape_of_pixels_stays_or_its_loss_is_told(
     name: str, encoder: str, kept: bool, aspect: Fraction, copies: Translator, tmp_path: Path
 ) -> None:
-    source = write_video(tmp_path / "in.mp4", smooth(2, 96, 80), aspect=aspect)
+    source = write_video(tmp_path / "in.mp4", smooth(5, 96, 80), aspect=aspect)
     notes = translate_video(source, tmp_path / name, copies, encoded(encoder=encoder)).notes
     with av.open(str(tmp_path / name)) as container:
         next(container.decode(video=0))
@@ -204,7 +204,7 @@ def test_what_pictures_lose_is_told(
     with av.open(str(source), "w") as container:
         stream = container.add_stream(encoder, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
-        for frame in smooth(2, 96, 80):
+        for frame in smooth(5, 96, 80):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
     said = translate_video(source, tmp_path / "out.mp4", copies).notes

@@ -1,0 +1,71 @@
+"""Where a source ends, beside where it said it would: what is truncated, and what is whole."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from av import Packet
+
+_STATED_DURATION = ("mov,mp4", "matroska")
+"""Formats that state their duration; others have it guessed from what there is."""
+
+
+class Ending:
+    """What the packets of a source reach, and what the source says of itself."""
+
+    def __init__(self, container: Any, video: Any) -> None:
+        """PyAV's container, and the stream that is decoded."""
+        self._container, self._video = container, video
+        self._seconds = 0.0
+        self.video_seconds = 0.0
+        """At which the last frame that was seen ends."""
+
+    def note(self, packet: "Packet[Any]") -> None:
+        """Take one more packet into account."""
+        if packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self._seconds = max(self._seconds, end)
+            if packet.stream is self._video:
+                self.video_seconds = max(self.video_seconds, end)
+
+    def problem(self, packets: int) -> str | None:
+        """How early the source ended, after so many packets of its video; None if it is whole."""
+        if packets < self._video.frames and self._video_ends_early():
+            return f"it ends after {packets} of {self._video.frames} frames"
+        end, stated, slack = self._stated()
+        return f"it ends after {end:.2f} of {stated:.2f} seconds" if end < stated - slack else None
+
+    def _stated(self) -> tuple[float, float, float]:
+        """Seconds: where the source ends, where it said it would, and what may lie between them."""
+        form, duration = self._container.format.name, self._container.duration
+        if not duration or not form.startswith(_STATED_DURATION):
+            return self._seconds, 0.0, 0.0
+        stated = duration / 1e6
+        if form.startswith("mov,mp4"):
+            stated += max(self._container.start_time or 0, 0) / 1e6
+            return self._seconds, stated, max(1.0, 0.02 * stated)
+        # Matroska states ends, not lengths; that of the video by itself mostly in a tag.
+        own = _seconds_of(self._video.metadata.get("DURATION", ""))
+        frames = 1.5 * self._frame_seconds()
+        if own is not None:
+            return self.video_seconds, own, max(frames, 0.05)
+        return self._seconds, stated, max(frames, 0.5)
+
+    def _frame_seconds(self) -> float:
+        return 1 / float(self._video.average_rate or 25)
+
+    def _video_ends_early(self) -> bool:
+        """Whether the frames end before the stated time; a trimmed clip also counts hidden ones."""
+        video = self._video
+        if video.duration is None:
+            return True
+        stated = float((video.duration + (video.start_time or 0)) * video.time_base)
+        return self.video_seconds < stated - 1.5 * self._frame_seconds()
+
+
+def _seconds_of(clock: str) -> float | None:
+    """Of a time such as 00:01:02.500000000; None of anything else."""
+    try:
+        hours, minutes, seconds = map(float, clock.split(":"))
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
