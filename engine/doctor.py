@@ -25,6 +25,8 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+BROKEN = (ImportError, OSError)
+"""What the import of a library raises that was installed for another system, or only in part."""
 LEAST_WIDTH = 64
 """Of a residual generator from which our kernels for CPUs overtake OpenVINO."""
 
@@ -106,8 +108,10 @@ def _kernels_are_faster(config: GeneratorConfig | None, precision: Precision) ->
         return False
     if config.width < LEAST_WIDTH or BACKENDS["torch"].why_missing():
         return False
-    from cyclegan.kernels import native  # PyTorch with it, which is to run the generator anyway
-
+    try:
+        from cyclegan.kernels import native  # PyTorch with it, which is to run the generator anyway
+    except BROKEN:
+        return False
     return native.why_missing() is None
 
 
@@ -115,15 +119,18 @@ def cuda_available() -> bool:
     """Whether PyTorch can use a GPU here; does not import it where there is no NVIDIA driver."""
     if not (Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")):
         return False
-    import torch
-
+    try:
+        import torch
+    except BROKEN:
+        return False
     return torch.cuda.is_available()
 
 
 def diagnose() -> Diagnosis:
-    """Look at this machine. Never raises for something that is missing."""
+    """Look at this machine. Never raises for something that is missing or cannot be imported."""
     libraries = {name: _version(name) for name in LIBRARIES}
     gpus = nvidia_gpus()
+    ffmpeg, video = _video() if libraries["av"] else (None, {})
     return Diagnosis(
         system=f"{platform.system()} {platform.release()} ({platform.machine()})",
         python=platform.python_version(),
@@ -133,8 +140,8 @@ def diagnose() -> Diagnosis:
         cpu_kernels=_cpu_kernels() if libraries["torch"] else None,
         gpus=gpus,
         libraries=libraries,
-        ffmpeg=_ffmpeg() if libraries["av"] else None,
-        video=_video() if libraries["av"] else {},
+        ffmpeg=ffmpeg,
+        video=video,
         openvino_devices=_openvino_devices() if libraries["openvino"] else (),
         missing={name: backend.why_missing() for name, backend in BACKENDS.items()},
         choice=choose_backend(),
@@ -144,35 +151,36 @@ def diagnose() -> Diagnosis:
 
 def render(diagnosis: Diagnosis) -> "RenderableType":
     """The diagnosis as a table for a rich console."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=f"cyclegan-engine {cyclegan.__version__}", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("system", f"{diagnosis.system}, Python {diagnosis.python}")
-    table.add_row("CPU", f"{diagnosis.cpu}, {diagnosis.cores} cores")
+    table.add_row("CPU", f"{escape(diagnosis.cpu)}, {diagnosis.cores} cores")
     table.add_row("instructions", ", ".join(diagnosis.instruction_sets) or "none that matter here")
     if diagnosis.cpu_kernels:
-        table.add_row("CPU kernels", diagnosis.cpu_kernels)
+        table.add_row("CPU kernels", escape(diagnosis.cpu_kernels))
     for gpu in diagnosis.gpus:
         table.add_row(
             "GPU",
-            f"{gpu.name}, {_memory(gpu)}, compute capability {gpu.compute_capability}, "
+            f"{escape(gpu.name)}, {_memory(gpu)}, compute capability {gpu.compute_capability}, "
             f"driver {gpu.driver}",
         )
     if not diagnosis.gpus:
         table.add_row("GPU", "no NVIDIA GPU")
     for name, version in diagnosis.libraries.items():
         table.add_row(name, version or "not installed")
-    table.add_row("libavcodec", diagnosis.ffmpeg or "not found")
+    table.add_row("libavcodec", escape(diagnosis.ffmpeg or "not found"))
     for name, found in diagnosis.video.items():
-        table.add_row(name, found)
-    table.add_row("OpenVINO devices", ", ".join(diagnosis.openvino_devices) or "none")
+        table.add_row(name, escape(found))
+    table.add_row("OpenVINO devices", escape(", ".join(diagnosis.openvino_devices) or "none"))
     for name, reason in diagnosis.missing.items():
-        table.add_row(f"backend {name}", "ready" if reason is None else f"[yellow]{reason}")
+        table.add_row(f"backend {name}", "ready" if reason is None else f"[yellow]{escape(reason)}")
     table.add_row("auto takes", f"[green]{diagnosis.choice.backend}[/]: {diagnosis.choice.reason}")
     for line in diagnosis.advice:
-        table.add_row("faster", line)
+        table.add_row("faster", escape(line))
     return table
 
 
@@ -192,9 +200,11 @@ def _advice(gpus: tuple[Gpu, ...], libraries: dict[str, str | None]) -> tuple[st
     return tuple(advice)
 
 
-def _cpu_kernels() -> str | None:
-    from cyclegan.kernels import native
-
+def _cpu_kernels() -> str:
+    try:
+        from cyclegan.kernels import native
+    except BROKEN as error:
+        return f"none: PyTorch cannot be imported: {error}"
     return native.why_missing() or "compiled, for PyTorch"
 
 
@@ -209,13 +219,6 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _ffmpeg() -> str | None:
-    import av
-
-    version = av.library_versions.get("libavcodec")
-    return ".".join(map(str, version)) if version else None
-
-
 def _openvino_devices() -> tuple[str, ...]:
     try:
         core = shared_core()
@@ -225,11 +228,17 @@ def _openvino_devices() -> tuple[str, ...]:
         )
     except RuntimeError:  # as a broken driver makes it raise
         return ()
+    except BROKEN as error:
+        return (f"none: OpenVINO cannot be imported: {error}",)
 
 
-def _video() -> dict[str, str]:
-    from av.codec import codecs_available
-
+def _video() -> tuple[str | None, dict[str, str]]:
+    """The version of libavcodec, and what decodes and encodes."""
+    try:
+        import av
+        from av.codec import codecs_available
+    except BROKEN as error:
+        return f"none: PyAV cannot be imported: {error}", {}
     from cyclegan.engine.encoding import ENCODERS
     from cyclegan.engine.hardware import NVENC, why_no_encoder, why_no_nvdec
 
@@ -240,7 +249,8 @@ def _video() -> dict[str, str]:
     nvdec = why_no_nvdec()
     nvenc = {name: why_no_encoder(name) for name in NVENC}
     encodes = "by h264_nvenc for H.264 of 8 bits in 4:2:0, else " if not nvenc[NVENC[0]] else ""
-    return {
+    version = av.library_versions.get("libavcodec")
+    return ".".join(map(str, version)) if version else None, {
         "video decoding": "on the CPU, by libavcodec" if nvdec else "by NVDEC, else on the CPU",
         "video encoding": f"{encodes}on the CPU, unless --encoder names another; "
         f"{', '.join(here)}{missing}",

@@ -35,8 +35,10 @@ def compiler_missing() -> str | None:
     """Why torch.compile cannot be used here, or None."""
     if reason := missing():
         return reason
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # installed for another system, or in part
+        return f"PyTorch cannot be imported: {error}"
     if torch.cuda.is_available():
         return None if importlib.util.find_spec("triton") else "Triton is not installed"
     if not any(map(shutil.which, ("g++", "clang++", "cl"))):

@@ -79,6 +79,27 @@ def test_a_device_that_openvino_cannot_open_is_no_failure(monkeypatch: pytest.Mo
     assert doctor._openvino_devices() == ()
 
 
+@pytest.mark.parametrize("library", ["openvino", "av", "torch"])
+def test_a_library_that_cannot_be_imported_is_told(library: str, tmp_path: Path) -> None:
+    (tmp_path / library).mkdir()
+    (tmp_path / library / "__init__.py").write_text("raise ImportError('no libx.so')")
+    look = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from cyclegan.engine import doctor; "
+        "from rich import print; print(doctor.render(doctor.diagnose()))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", look, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    assert "cannot be imported: no libx.so" in " ".join(told.stdout.split())
+
+
+def test_brackets_are_shown_as_they_are() -> None:
+    diagnosis = dataclasses.replace(doctor.diagnose(), missing={"torch": "see [/usr] or [a]"})
+    console = Console(width=100, file=io.StringIO())
+    console.print(doctor.render(diagnosis))
+    assert "see [/usr] or [a]" in console.file.getvalue()
+
+
 def test_it_is_shown_with_reasons_and_advice() -> None:
     diagnosis = dataclasses.replace(
         doctor.diagnose(),
