@@ -6,6 +6,7 @@ Latency is that of one batch, from frames in to frames out, with nothing else in
 second are those of a stream that keeps every slot busy. Both are medians.
 """
 
+import math
 import os
 import statistics
 import time
@@ -20,7 +21,7 @@ from cyclegan.engine.runners import BACKENDS, Precision
 from cyclegan.engine.source import Source, open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
-from cyclegan.errors import BackendError, ConfigError, ModelError
+from cyclegan.errors import ConfigError, CycleGANError
 
 if TYPE_CHECKING:
     from cyclegan.networks import Generator
@@ -79,13 +80,13 @@ def measure(
 
     ``size`` is height and width. ``seconds`` are spent on each, or more where a batch takes longer.
     Frames are first compared with float32 PyTorch's. A backend that is missing, or refuses the
-    model or the precision, is a result too. Where several backends are compared in "auto",
-    OpenVINO's int8 is as well. Raises ConfigError, ModelError.
+    model, the size or the precision, is a result too. Where several backends are compared in
+    "auto", OpenVINO's int8 is as well. Raises ConfigError, ModelError.
     """
     if not batches or min(batches) < 1:
         raise ConfigError(f"batch sizes are {tuple(batches)}; expected numbers from 1 up")
-    if seconds <= 0 or min(size) < 1:
-        raise ConfigError(f"seconds {seconds} and size {size} must be above 0")
+    if not 0 < seconds < math.inf or min(size) < 1:
+        raise ConfigError(f"got seconds {seconds} and size {size}; expected numbers above 0")
     source = open_source(model)
     frames = sample_frames(max(batches), *size, source.info.config.in_channels)
     exact = _exact(source, model, frames[:1])
@@ -99,7 +100,7 @@ def measure(
                 psnr = None if exact is None else compare(translator(frames[:1]), exact).psnr_db
                 for batch in sorted(set(batches)):
                     yield _speed(translator, asked, frames[:batch], seconds, psnr)
-        except (BackendError, ConfigError, ModelError) as error:
+        except CycleGANError as error:
             yield Absent(backend=name, reason=str(error))
 
 

@@ -36,20 +36,21 @@ def show(results: Results, title: str) -> None:
 
 def table(results: Results, title: str) -> "RenderableType":
     """One line a result; the recommended one is marked."""
+    from rich.markup import escape
     from rich.table import Table
 
     best = recommend(speeds(results))
-    view = Table(title=title)
+    view = Table(title=escape(title))
     view.add_column("engine")
     for name in ("batch", "p50 ms", "p95 ms", "frames/s", "PSNR dB"):
         view.add_column(name, justify="right", no_wrap=True)
     view.add_column("")
     for one in results:
         if isinstance(one, Absent):
-            view.add_row(one.backend, *[""] * 5, f"[yellow]{one.reason}")
+            view.add_row(one.backend, *[""] * 5, f"[yellow]{escape(one.reason)}")
             continue
         view.add_row(
-            one.engine,
+            escape(one.engine),
             str(one.batch),
             f"{one.latency_p50_ms:.1f}",
             f"{one.latency_p95_ms:.1f}",

@@ -1,5 +1,6 @@
 """How fast a generator runs here: real engines, tiny settings."""
 
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from cyclegan.cli import main
 from cyclegan.engine import int8, throughput, throughput_report
 from cyclegan.engine.runners import BACKENDS, Backend
 from cyclegan.engine.throughput import AS_FAST, Absent, Speed, measure, recommend, sample_frames
+from cyclegan.engine.throughput_report import table
 from cyclegan.engine.translator import Translator
-from cyclegan.errors import BackendError, ConfigError
+from cyclegan.errors import BackendError, ConfigError, FrameError, OutputError
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +133,34 @@ def test_a_backend_that_is_missing_or_fails_is_a_result(
     ]
 
 
+@pytest.mark.parametrize("error", [FrameError, OutputError])
+def test_any_error_of_ours_is_of_its_backend_alone(
+    error: type[Exception], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> Any:
+        raise error("refused")
+
+    broken = Backend(open=refuses, why_missing=lambda: None)
+    monkeypatch.setitem(BACKENDS, "broken", broken)
+    found = measure(model, backends=("broken", "torch"), size=(32, 32), batches=(1,), seconds=0.01)
+    assert [one.backend for one in found] == ["broken", "torch"]
+
+
+def test_brackets_are_shown_as_they_are() -> None:
+    console = Console(width=100, file=io.StringIO())
+    console.print(table([Absent(backend="b", reason="in [/usr] or [a]")], "run [/b]"))
+    for text in ("in [/usr] or [a]", "run [/b]"):
+        assert text in console.file.getvalue()
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"batches": ()}, {"batches": (0,)}, {"seconds": 0.0}, {"size": (0, 8)}]
+    "wrong",
+    [
+        {"batches": ()},
+        {"batches": (0,)},
+        *({"seconds": seconds} for seconds in (0.0, math.nan, math.inf)),
+        {"size": (0, 8)},
+    ],
 )
 def test_settings_are_checked(model: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
