@@ -29,7 +29,7 @@ def progress_bar(
             return Text(f"{task.speed or 0:.1f} {unit}/s")
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # of names such as "clip [a1].mp4"
         BarColumn(),
         MofNCompleteColumn(),
         Rate(""),

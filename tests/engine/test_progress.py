@@ -14,3 +14,10 @@ def test_the_bar_shows_count_rate_and_what_it_is() -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for part in ("translating", "5/5", "frames/s"):
         assert part in text
+
+
+def test_brackets_in_a_name_are_shown() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with progress_bar("translating clip [a1].mp4", console=console):
+        pass
+    assert "clip [a1].mp4" in console.file.getvalue()  # type: ignore[attr-defined]
