@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <new>
@@ -44,6 +45,21 @@ Registry &registry() {
     return registry;
 }
 
+// At exit() with frames in flight: libraries of the backend would be taken apart under its threads
+// that still work, and the process crash.
+void drain_all() {
+    const std::lock_guard lock(registry().mutex);
+    for (const auto &[handle, entry] : registry().entries) {
+        if (!entry->is_of_this_process()) continue;
+        entry->translator->close();
+        entry->translator->drain();
+    }
+}
+
+// Registered after the backend's first frame: what a library makes last goes first at exit, and a
+// frame that is waited for needs all of it.
+void drain_at_exit() { [[maybe_unused]] static const int done = std::atexit(drain_all); }
+
 thread_local char thread_error[1024] = "";
 thread_local char returned[1024] = "";
 
@@ -64,6 +80,7 @@ Call::Call(const cyclegan_translator *handle) {
 
 Call::~Call() {
     const std::lock_guard lock(registry().mutex);
+    if (entry_->translator->is_warm()) drain_at_exit();
     if (--entry_->calls == 0) registry().left.notify_all();
 }
 
@@ -73,6 +90,7 @@ cyclegan_translator *register_translator(std::unique_ptr<Translator> translator)
     auto entry = std::make_shared<Entry>();
     entry->translator = std::move(translator);
     const std::lock_guard lock(registry().mutex);
+    if (entry->translator->is_warm()) drain_at_exit();
     const uintptr_t number = registry().last + 1;
     registry().entries.emplace(number, std::move(entry));
     registry().last = number;

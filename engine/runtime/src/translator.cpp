@@ -49,15 +49,11 @@ Translator::Translator(const char *path, const cyclegan_settings &settings)
     backend_.reset(open_backend(backend_for(model_, settings.backend), request));
     slots_.resize(backend_->slots());
     std::string().swap(model_.bytes);
+    is_warm_ = width_ != 0;
     log(CYCLEGAN_LOG_INFO, model_.name + " is open: " + backend_->description());
 }
 
-Translator::~Translator() {
-    Lock lock(mutex_);
-    changed_.wait(lock, [this] {
-        return std::ranges::none_of(slots_, [](Slot &s) { return s.state == State::Running; });
-    });
-}
+Translator::~Translator() { drain(); }
 
 void Translator::translate(const cyclegan_frame &source, const cyclegan_frame &target) {
     check_size(source);
@@ -170,6 +166,13 @@ void Translator::close() noexcept {
     changed_.notify_all();
 }
 
+void Translator::drain() noexcept {
+    Lock lock(mutex_);
+    changed_.wait(lock, [this] {
+        return std::ranges::none_of(slots_, [](Slot &s) { return s.state == State::Running; });
+    });
+}
+
 void Translator::log(cyclegan_log_level level, const std::string &message) const {
     if (settings_.log) settings_.log(settings_.log_user, level, message.c_str());
 }
@@ -231,6 +234,7 @@ void Translator::begin(int number, const cyclegan_frame &source) {
 // On a thread of the backend.
 void Translator::finished(int number, std::exception_ptr error) {
     Lock lock(mutex_);
+    is_warm_ = true;
     Slot &slot = slots_[number];
     if (slot.cancelled) {
         slot = Slot();

@@ -13,6 +13,8 @@
  *            to one call at a time.
  * Processes  A handle is of the process that opened it: in one that was forked since, calls end with
  *            CYCLEGAN_ERROR_HANDLE, cyclegan_close frees nothing, and a model is opened anew.
+ *            exit() waits for frames in flight, once the first of the process is done; before,
+ *            close what is open.
  * Ownership  The library keeps no pointer of the caller's once a call has returned, except the log
  *            callback and its user data, until cyclegan_close returns. Strings that it returns are
  *            its own; each function says how long they stay.
