@@ -39,8 +39,9 @@ cyclegan_translator *opened(bool one_size) {
     return translator;
 }
 
+std::vector<uint8_t> pixels(3 * kWidth * kHeight);  // before there is no more memory
+
 cyclegan_status translate(cyclegan_translator *translator) {
-    static std::vector<uint8_t> pixels(3 * kWidth * kHeight);
     const cyclegan_frame frame = rgb_frame(pixels.data(), kWidth, kHeight);
     return cyclegan_translate(translator, &frame, &frame);
 }
