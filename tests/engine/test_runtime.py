@@ -306,6 +306,16 @@ def test_an_application_ships_a_handful_of_files(
     assert str(libraries).encode() not in done.stderr
 
 
+def test_a_process_may_go_elsewhere_before_it_opens_a_model(built: Path, graph: Path) -> None:
+    program = (
+        "import ctypes, os; library = ctypes.CDLL('lib/libcyclegan.so'); os.chdir('/');"
+        "library.cyclegan_last_error.restype = ctypes.c_char_p; handle = ctypes.c_void_p();"
+        f"status = library.cyclegan_open(ctypes.byref(handle), {str(graph)!r}.encode(), None);"
+        "print(status, library.cyclegan_last_error(None).decode())"
+    )
+    assert must(["python", "-c", program], cwd=built) == b"0 \n"
+
+
 def exported(path: Path) -> set[str]:
     lines = must(["nm", "-D", "--defined-only", path]).decode().splitlines()
     return {line.split()[-1] for line in lines}

@@ -1,6 +1,8 @@
 // Backends' modules stand in the folder "cyclegan" beside the library itself.
 #include <dlfcn.h>
+#include <unistd.h>
 
+#include <climits>
 #include <cstring>
 #include <mutex>
 #include <string>
@@ -21,13 +23,20 @@ struct Module {
     Open open = nullptr;
 };
 
+// Where the process stood when it loaded this library, which a relative path is from: it may have
+// gone elsewhere when it opens its first model.
+char loaded_from[PATH_MAX];
+[[gnu::constructor]] void note_folder() {
+    if (!::getcwd(loaded_from, sizeof loaded_from)) std::strcpy(loaded_from, ".");
+}
+
 std::string module_path(const char *file) {
     Dl_info self;
     if (!::dladdr(reinterpret_cast<const void *>(&cyclegan_version), &self) || !self.dli_fname)
         fail(CYCLEGAN_ERROR_INTERNAL, "cannot find the folder of this library");
-    const std::string path = self.dli_fname;
-    const size_t slash = path.rfind('/');
-    return (slash == path.npos ? "." : path.substr(0, slash)) + "/cyclegan/" + file;
+    std::string path = self.dli_fname;
+    if (path[0] != '/') path = std::string(loaded_from) + "/" + path;
+    return path.substr(0, path.rfind('/')) + "/cyclegan/" + file;
 }
 
 // Modules stay loaded: their libraries keep threads and thread-local data until the process ends.
