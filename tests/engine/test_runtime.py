@@ -391,6 +391,24 @@ def test_the_note_of_a_plan_is_read_as_python_writes_it(
     assert reason in done.stderr.decode()
 
 
+def test_headers_of_tensorrt_without_its_library_add_no_folder(tmp_path: Path) -> None:
+    headers = tmp_path / "include"
+    headers.mkdir()
+    for name in ("NvInferRuntime.h", "cuda_runtime_api.h"):
+        (headers / name).touch()
+    parts = zip(("MAJOR", "MINOR", "PATCH"), (99, 1, 0))
+    version = "".join(f"#define TRT_{part}_ENTERPRISE {number}\n" for part, number in parts)
+    (headers / "NvInferVersion.h").write_text(version)
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.22)\nproject(a NONE)\nfind_package(TensorRT REQUIRED)\n"
+        'message(STATUS "${TensorRT_VERSION} in [${TensorRT_LIBRARY_DIR}]")\n'
+    )
+    found = [f"-DTensorRT_ROOT={tmp_path}", f"-DCUDAToolkit_ROOT={tmp_path}"]
+    modules = f"-DCMAKE_MODULE_PATH={RUNTIME / 'cmake'}"
+    said = must(["cmake", "-S", tmp_path, "-B", tmp_path / "build", modules, *found])
+    assert b"99.1.0 in []" in said
+
+
 def test_a_backend_that_is_asked_for_and_not_found_stops_the_configuration(tmp_path: Path) -> None:
     options = ["-DCYCLEGAN_TENSORRT=ON", "-DCYCLEGAN_OPENVINO=OFF", "-G", "Ninja"]
     done = run(["cmake", "-S", ROOT, "-B", tmp_path, *options, "-DTensorRT_ROOT=/nowhere"])

@@ -41,6 +41,9 @@ if(TensorRT_INCLUDE_DIR)
                   "${wheels}/tensorrt_rtx_libs"
             PATHS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE} /usr/local/TensorRT /opt/TensorRT
             PATH_SUFFIXES lib)
+  if(NOT TensorRT_LIBRARY_DIR)
+    set(TensorRT_LIBRARY_DIR "")  # not its "-NOTFOUND", a folder that the loader would look into
+  endif()
 endif()
 
 include(FindPackageHandleStandardArgs)
