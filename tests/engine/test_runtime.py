@@ -257,6 +257,21 @@ def test_find_package(installed: Path, graph: Path, tmp_path: Path) -> None:
         assert must([tmp_path / program, graph]) == b"phones to cars\n"
 
 
+def test_add_subdirectory(graph: Path, tmp_path: Path) -> None:
+    consumer = RUNTIME / "tests" / "consumer" / "main.c"
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.22)\nproject(app C CXX)\n"
+        f'add_subdirectory("{ROOT}" cyclegan EXCLUDE_FROM_ALL)\nadd_executable(app "{consumer}")\n'
+        "target_link_libraries(app PRIVATE cyclegan::cyclegan)\n"
+    )
+    built = build(tmp_path / "build", source=tmp_path)
+    assert must([built / "app", graph]) == b"phones to cars\n"
+    # What is the other project's to decide is left to it.
+    cache = (built / "CMakeCache.txt").read_text()
+    assert "CMAKE_BUILD_TYPE:STRING=\n" in cache
+    assert "BUILD_TESTING" not in cache
+
+
 def test_find_package_refuses_another_version(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.22)\nproject(c)\nfind_package(cyclegan 0.2 REQUIRED)\n"
