@@ -38,7 +38,7 @@ class Backend {
     // Where the packed RGB of the slot's frame is to be written. Throws SIZE for one it lacks.
     virtual uint8_t *input(int slot, int width, int height) = 0;
     virtual void start(int slot) = 0;
-    // The packed RGB of the translated frame, of the size of the input.
+    // The packed RGB of the translated frame, of the size of the input; or throws what went wrong.
     virtual const uint8_t *output(int slot) = 0;
     virtual void translate_device(const cyclegan_frame &source, const cyclegan_frame &target,
                                   void *stream) = 0;

@@ -141,6 +141,7 @@ struct Slot {
     Buffer input{Buffer::Where::Device}, output{Buffer::Where::Device};
     int width = 0, height = 0;
     int number = 0;
+    CUresult result = CUDA_SUCCESS;  // of the last frame
     std::function<void(int, std::exception_ptr)> finished;
 };
 
@@ -159,16 +160,11 @@ struct DeviceSlot {
     Buffer input{Buffer::Where::Device}, output{Buffer::Where::Device};
 };
 
-// On a thread of CUDA's, which takes no CUDA calls.
+// On a thread of CUDA's, which takes no CUDA calls: the words for an error have to wait.
 void CUDA_CB slot_done(CUstream, CUresult result, void *user) {
-    const Slot &slot = *static_cast<Slot *>(user);
-    std::exception_ptr error;
-    try {
-        check_cuda(result, "while it ran the frame");
-    } catch (...) {
-        error = std::current_exception();
-    }
-    slot.finished(slot.number, std::move(error));
+    Slot &slot = *static_cast<Slot *>(user);
+    slot.result = result;
+    slot.finished(slot.number, nullptr);
 }
 
 class TensorRt final : public Backend {
@@ -247,7 +243,9 @@ class TensorRt final : public Backend {
     }
 
     const uint8_t *output(int number) override {
-        return static_cast<const uint8_t *>(slots_[number]->host_output.data());
+        const Slot &slot = *slots_[number];
+        check_cuda(slot.result, "while it ran the frame");
+        return static_cast<const uint8_t *>(slot.host_output.data());
     }
 
     void translate_device(const cyclegan_frame &source, const cyclegan_frame &target,

@@ -140,6 +140,7 @@ int fake_cuda_alive() { return alive; }
 CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
 
 CUresult cuGetErrorString(CUresult result, const char **words) {
+    if (in_stream) return CUDA_ERROR_NOT_PERMITTED;
     *words = result == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory" : "it fell over";
     return CUDA_SUCCESS;
 }
