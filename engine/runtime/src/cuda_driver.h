@@ -60,7 +60,9 @@ class Buffer {
           memory_(std::exchange(other.memory_, 0)),
           size_(std::exchange(other.size_, 0)) {}
 
+    // Gives smaller memory back first: nothing may be using it any more.
     void reserve(size_t size);
+    size_t size() const { return size_; }
     CUdeviceptr device() const { return memory_; }
     void *data() const { return reinterpret_cast<void *>(memory_); }
 

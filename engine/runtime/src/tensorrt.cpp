@@ -155,6 +155,13 @@ struct DeviceSlot {
         cuda().cuEventDestroy(done);
     }
 
+    // Room for a packed copy. Earlier frames may still be using what grows.
+    CUdeviceptr room(Buffer &buffer, size_t size) const {
+        if (buffer.size() < size) check_cuda(cuda().cuEventSynchronize(done), "waiting for room");
+        buffer.reserve(size);
+        return buffer.device();
+    }
+
     CUevent done = nullptr;
     Context context;
     Buffer input{Buffer::Where::Device}, output{Buffer::Where::Device};
@@ -256,7 +263,13 @@ class TensorRt final : public Backend {
         DeviceSlot &slot = *device_slot_;
         const auto queue = static_cast<CUstream>(stream);
         check_cuda(cuda().cuStreamWaitEvent(queue, slot.done, 0), "waiting for the last frame");
-        const CUdeviceptr input = packed(source, slot.input), output = packed(target, slot.output);
+        const size_t size = size_t{kChannels} * source.width * source.height;
+        // The network may still be reading its input while it writes its output.
+        const bool apart = !overlap(source, target);
+        const CUdeviceptr input =
+            is_usable(source) ? address_of(source) : slot.room(slot.input, size);
+        const CUdeviceptr output =
+            is_usable(target) && apart ? address_of(target) : slot.room(slot.output, size);
         try {
             if (input == slot.input.device()) copy(source, input, true, queue);
             enqueue(*slot.context, source.width, source.height, input, output, queue);
@@ -292,18 +305,27 @@ class TensorRt final : public Backend {
              model.name.c_str(), kInput, kOutput);
     }
 
-    // The frame's own memory where TensorRT can use it as it is, else room for a packed copy.
-    static CUdeviceptr packed(const cyclegan_frame &frame, Buffer &room) {
-        const auto address = reinterpret_cast<CUdeviceptr>(frame.data[0]);
-        const size_t row = size_t{kChannels} * frame.width;
-        if (frame.stride[0] == row && address % kAlignment == 0) return address;
-        room.reserve(row * frame.height);
-        return room.device();
+    static CUdeviceptr address_of(const cyclegan_frame &frame) {
+        return reinterpret_cast<CUdeviceptr>(frame.data[0]);
+    }
+
+    static size_t row_of(const cyclegan_frame &frame) { return size_t{kChannels} * frame.width; }
+
+    // Whether TensorRT takes the frame's memory as it is.
+    static bool is_usable(const cyclegan_frame &frame) {
+        return frame.stride[0] == row_of(frame) && address_of(frame) % kAlignment == 0;
+    }
+
+    static bool overlap(const cyclegan_frame &one, const cyclegan_frame &other) {
+        const auto end = [](const cyclegan_frame &frame) {
+            return address_of(frame) + frame.stride[0] * (frame.height - 1) + row_of(frame);
+        };
+        return address_of(one) < end(other) && address_of(other) < end(one);
     }
 
     static void copy(const cyclegan_frame &frame, CUdeviceptr room, bool in, CUstream stream) {
-        const auto address = reinterpret_cast<CUdeviceptr>(frame.data[0]);
-        const size_t row = size_t{kChannels} * frame.width;
+        const CUdeviceptr address = address_of(frame);
+        const size_t row = row_of(frame);
         CUDA_MEMCPY2D copy{};
         copy.srcMemoryType = copy.dstMemoryType = CU_MEMORYTYPE_DEVICE;
         copy.srcDevice = in ? address : room, copy.dstDevice = in ? room : address;

@@ -237,8 +237,9 @@ CYCLEGAN_API cyclegan_status cyclegan_cancel(cyclegan_translator *translator,
  * format is RGB8, and the size is one that the engine takes as it is. The work is ordered behind
  * what is in `stream` (TensorRT: a CUstream or cudaStream_t of the translator's device, not the
  * default stream) and this returns once it is enqueued: both frames belong to the call until the
- * stream has passed it. Calls on one handle are enqueued one at a time.
- * Fails with ARGUMENT, HANDLE, SIZE, BACKEND, and UNSUPPORTED with OpenVINO. */
+ * stream has passed it. Both may be the same memory. Calls on one handle are enqueued one at a time;
+ * the first of a larger size may wait for those before it.
+ * Fails with ARGUMENT, HANDLE, MEMORY, SIZE, BACKEND, and UNSUPPORTED with OpenVINO. */
 CYCLEGAN_API cyclegan_status cyclegan_translate_device(cyclegan_translator *translator,
                                                        const cyclegan_frame *source,
                                                        const cyclegan_frame *target,

@@ -31,7 +31,9 @@ struct Context : IExecutionContext, apiv::StubExecutionContext {
         const auto is_device = [&](const uint8_t *address) {
             return fake_cuda_owns(reinterpret_cast<CUdeviceptr>(address), size);
         };
-        if (fake_cuda_failure("enqueueV3") != CUDA_SUCCESS || !is_device(from) || !is_device(to))
+        const bool apart = from + size <= to || to + size <= from;  // it may read on as it writes
+        if (fake_cuda_failure("enqueueV3") != CUDA_SUCCESS || !is_device(from) ||
+            !is_device(to) || !apart)
             return false;
         fake_cuda_enqueue(stream, [from, to, count = size] {
             for (size_t i = 0; i < count; ++i) to[i] = static_cast<uint8_t>(255 - from[i]);

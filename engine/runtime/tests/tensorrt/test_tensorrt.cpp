@@ -220,7 +220,7 @@ struct DeviceFrame {
 
 bool is_negative(const DeviceFrame &source, const DeviceFrame &target) {
     const auto *to = static_cast<const uint8_t *>(target.frame.data[0]);
-    for (size_t y = 0; y < kHeight; ++y)
+    for (int y = 0; y < source.frame.height; ++y)
         for (size_t i = 0; i < target.frame.stride[0]; ++i) {
             const size_t at = y * target.frame.stride[0] + i;
             const uint8_t wanted =
@@ -246,6 +246,23 @@ void test_frames_of_the_device() {
         const auto run = [&](DeviceFrame &source, DeviceFrame &target, CUstream stream) {
             return cyclegan_translate_device(translator, &source.frame, &target.frame, stream);
         };
+        const auto be_late = [](CUstream stream) {
+            fake_cuda_enqueue(stream, [] {
+                std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                return CUDA_SUCCESS;
+            });
+        };
+        // A larger frame takes more room, which a smaller one before it still uses.
+        DeviceFrame upper(6, row + 13, 0), lower(7, row + 5, 3);
+        upper.frame.height = lower.frame.height = kHeight / 2;
+        be_late(first);
+        CHECK(run(upper, lower, first) == CYCLEGAN_OK);
+        CHECK(run(wide, odd, second) == CYCLEGAN_OK);
+        CHECK(cuStreamSynchronize(second) == CUDA_SUCCESS && is_negative(wide, odd));
+        CHECK(cuStreamSynchronize(first) == CUDA_SUCCESS && is_negative(upper, lower));
+        DeviceFrame both(8, row, 0);
+        CHECK(run(both, both, first) == CYCLEGAN_OK);
+        CHECK(cuStreamSynchronize(first) == CUDA_SUCCESS && is_negative(both, both));
         for (DeviceFrame *source : {&tight, &wide, &crooked})
             for (DeviceFrame *target : {&result, &odd}) {
                 // One stream behind the other: the scratch memory between them is one.
@@ -259,10 +276,7 @@ void test_frames_of_the_device() {
         CHECK(run(tight, result, nullptr) == CYCLEGAN_ERROR_ARGUMENT);
         check_says(translator, "stream is NULL");
         for (const char *function : {"cuStreamWaitEvent", "cuMemcpy2DAsync", "enqueueV3"}) {
-            fake_cuda_enqueue(first, [] {  // is late with what was enqueued all the same
-                std::this_thread::sleep_for(std::chrono::milliseconds(20));
-                return CUDA_SUCCESS;
-            });
+            be_late(first);  // with what was enqueued all the same
             fake_cuda_fail(function, CUDA_ERROR_UNKNOWN);
             CHECK(run(wide, odd, first) == CYCLEGAN_ERROR_BACKEND);
             CHECK(run(crooked, odd, second) == CYCLEGAN_OK);  // whatever the first still does
