@@ -37,12 +37,30 @@ constexpr int kChannels = 3;
 class Logger final : public nvinfer1::ILogger {
   public:
     void log(Severity severity, const char *message) noexcept override {
-        if (severity <= Severity::kERROR) std::snprintf(said, sizeof said, "%s", message);
+        if (severity > Severity::kERROR) return;
+        std::snprintf(said, sizeof said, "%s", message);
+        // It tells of missing memory in words alone, and not always in the last.
+        lacked_memory |= std::strstr(message, "out of memory") != nullptr ||
+                         std::strstr(message, "OutOfMemory") != nullptr;
+    }
+    // Before a call: what was said of an earlier one is no reason.
+    static void forget() {
+        std::strcpy(said, "nothing of the reason");
+        lacked_memory = false;
     }
     static thread_local char said[512];
+    static thread_local bool lacked_memory;
 };
-thread_local char Logger::said[512] = "nothing of the reason";
+thread_local char Logger::said[512];
+thread_local bool Logger::lacked_memory;
 Logger logger;
+
+// A call since Logger::forget() failed, with `status` unless memory was what it lacked.
+[[noreturn]] void failed(cyclegan_status status, const std::string &what, const char *advice = "") {
+    if (Logger::lacked_memory)
+        fail(CYCLEGAN_ERROR_MEMORY, "out of memory: TensorRT %s: %s", what.c_str(), Logger::said);
+    fail(status, "TensorRT %s: %s%s", what.c_str(), Logger::said, advice);
+}
 
 struct Library {
     decltype(&::getInferLibVersion) version;
@@ -111,18 +129,20 @@ nvinfer1::Dims shape_of(int width, int height) {
 using Context = std::unique_ptr<nvinfer1::IExecutionContext>;
 
 Context context_of(nvinfer1::ICudaEngine &engine) {
+    Logger::forget();
     Context context(engine.createExecutionContext());
-    if (!context) fail(CYCLEGAN_ERROR_BACKEND, "TensorRT makes no context: %s", Logger::said);
+    if (!context) failed(CYCLEGAN_ERROR_BACKEND, "makes no context");
     return context;
 }
 
 void enqueue(nvinfer1::IExecutionContext &context, int width, int height, CUdeviceptr input,
              CUdeviceptr output, CUstream stream) {
+    Logger::forget();
     if (!context.setInputShape(kInput, shape_of(width, height)) ||
         !context.setTensorAddress(kInput, reinterpret_cast<void *>(input)) ||
         !context.setTensorAddress(kOutput, reinterpret_cast<void *>(output)) ||
         !context.enqueueV3(stream))
-        fail(CYCLEGAN_ERROR_BACKEND, "TensorRT does not run the frame: %s", Logger::said);
+        failed(CYCLEGAN_ERROR_BACKEND, "does not run the frame");
 }
 
 struct Slot {
@@ -183,15 +203,15 @@ class TensorRt final : public Backend {
     // Apart from the constructor, so that the destructor clears away what it leaves when it throws.
     void load(const OpenRequest &request) {
         const Device::Current current(device_);
+        Logger::forget();
         runtime_.reset(static_cast<nvinfer1::IRuntime *>(
             library().create_runtime(&logger, NV_TENSORRT_VERSION)));
-        if (!runtime_)
-            fail(CYCLEGAN_ERROR_BACKEND, "TensorRT does not start: %s", Logger::said);
+        if (!runtime_) failed(CYCLEGAN_ERROR_BACKEND, "does not start");
         engine_.reset(runtime_->deserializeCudaEngine(request.model.bytes.data(),
                                                       request.model.bytes.size()));
         if (!engine_)
-            fail(CYCLEGAN_ERROR_MODEL, "TensorRT does not load %s: %s; build it again here",
-                 request.model.name.c_str(), Logger::said);
+            failed(CYCLEGAN_ERROR_MODEL, "does not load " + request.model.name,
+                   "; build it again here");
         check_tensors(request.model);
         for (int i = 0; i < (request.settings.slots ? request.settings.slots : kSlots); ++i) {
             slots_.push_back(std::make_unique<Slot>(*engine_));

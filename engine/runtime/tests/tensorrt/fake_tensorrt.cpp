@@ -47,11 +47,16 @@ struct Context : IExecutionContext, apiv::StubExecutionContext {
 };
 
 struct Engine : ICudaEngine, apiv::StubCudaEngine {
-    explicit Engine(bool of_floats) : floats(of_floats) { mImpl = this; }
+    Engine(bool of_floats, ILogger &to) : floats(of_floats), logger(to) { mImpl = this; }
 
     IExecutionContext *createExecutionContext(
         ExecutionContextAllocationStrategy) noexcept override {
-        return fake_cuda_failure("createExecutionContext") == CUDA_SUCCESS ? new Context : nullptr;
+        const CUresult result = fake_cuda_failure("createExecutionContext");
+        if (result == CUDA_SUCCESS) return new Context;
+        if (result == CUDA_ERROR_OUT_OF_MEMORY)  // in these words
+            for (const char *words : {"Error Code 1: Cuda Runtime (out of memory)", "and no more"})
+                logger.log(ILogger::Severity::kERROR, words);
+        return nullptr;
     }
     int32_t getNbIOTensors() const noexcept override { return 2; }
     TensorIOMode getTensorIOMode(const char *name) const noexcept override {
@@ -63,6 +68,7 @@ struct Engine : ICudaEngine, apiv::StubCudaEngine {
     Dims getTensorShape(const char *) const noexcept override { return Dims{4, {-1, -1, -1, 3}}; }
 
     const bool floats;
+    ILogger &logger;
 };
 
 struct Runtime : IRuntime, apiv::StubRuntime {
@@ -70,7 +76,8 @@ struct Runtime : IRuntime, apiv::StubRuntime {
 
     ICudaEngine *deserializeCudaEngine(const void *plan, size_t size) noexcept override {
         const std::string content(static_cast<const char *>(plan), size);
-        if (content == "negative" || content == "floats") return new Engine(content == "floats");
+        if (content == "negative" || content == "floats")
+            return new Engine(content == "floats", logger);
         logger.log(ILogger::Severity::kERROR, "magic tag does not match");
         return nullptr;
     }

@@ -199,6 +199,9 @@ void test_opening() {
         fake_cuda_fail(function, CUDA_ERROR_UNKNOWN);
         refused(path, nullptr, CYCLEGAN_ERROR_BACKEND, "");
     }
+    check_says(nullptr, "makes no context: nothing of the reason");  // said of another plan
+    fake_cuda_fail("createExecutionContext", CUDA_ERROR_OUT_OF_MEMORY);
+    refused(path, nullptr, CYCLEGAN_ERROR_MEMORY, "out of memory: TensorRT makes no context");
 }
 
 // A context, a stream of the caller's, and a frame in device memory of any stride and alignment.
