@@ -113,7 +113,8 @@ int device_number(const char *name) {
     const char *digits = name + std::strcspn(name, "0123456789");
     char *end = nullptr;
     const long number = std::strtol(digits, &end, 10);
-    if (end == digits || *end || number > 1024)
+    const bool begins = digits == name || std::strchr(":.", digits[-1]);  // and no sign before it
+    if (end == digits || *end || !begins || number > 1024)
         fail(CYCLEGAN_ERROR_BACKEND, "device is \"%.99s\"; expected a number, as in \"cuda:0\"",
              name);
     return static_cast<int>(number);

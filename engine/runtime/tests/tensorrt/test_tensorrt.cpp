@@ -190,8 +190,10 @@ void test_opening() {
         settings.device = device;
         refused(path, &settings, CYCLEGAN_ERROR_BACKEND, "there is no CUDA device");
     }
-    settings.device = "first";
-    refused(path, &settings, CYCLEGAN_ERROR_BACKEND, "expected a number");
+    for (const char *device : {"first", "", "cuda:", "-0", "cuda:-0", "cuda0"}) {
+        settings.device = device;
+        refused(path, &settings, CYCLEGAN_ERROR_BACKEND, "expected a number");
+    }
     settings.device = nullptr, settings.precision = CYCLEGAN_FLOAT32;
     refused(path, &settings, CYCLEGAN_ERROR_UNSUPPORTED, "has its precision built in");
     for (const char *function : {"cuDeviceGetCount", "cuDeviceGet", "cuDevicePrimaryCtxRetain",
