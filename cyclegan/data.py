@@ -9,9 +9,10 @@ independently. A sample is a function of (seed, epoch, index) alone, whatever th
 processes, so that a stopped run can go on in the middle of an epoch with the very same pictures.
 """
 
+import gc
 import itertools
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -131,6 +132,20 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
         raise DataError(f"none of the {len(paths)} pictures can be used; {bad[str(path)]}")
 
 
+def _begun(loader: Iterable[Drawn | CycleGANError]) -> Iterator[Drawn | CycleGANError]:
+    """The loader's iterator. Its processes leave alone what they inherit.
+
+    Some of that waits for its threads when it goes, as a video does that was decoded, and would
+    wait for ever in a process that has none of them.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        return iter(loader)
+    finally:
+        gc.unfreeze()
+
+
 @contextmanager
 def readers_watched() -> Iterator[None]:
     """Raises DataError where a process of ``batches`` is killed, which PyTorch tells anywhere."""
@@ -174,7 +189,7 @@ def batches(
         # Its workers' seeds, which nothing uses, shall not move the generator that dropout uses.
         generator=torch.Generator(),
     )
-    for drawn in loader:
+    for drawn in _begun(loader):
         if isinstance(drawn, CycleGANError):
             raise drawn
         dataset.bad.update(drawn.bad)

@@ -171,7 +171,10 @@ def _opened(video: Path, process: int) -> Any:
     """The video, open, in this process: what a fork inherits would share its place in the file."""
     import av
 
-    return av.open(str(video))
+    container = av.open(str(video))
+    # Processes read side by side; and where one is forked, it could not end a decoder's threads.
+    container.streams.video[0].codec_context.thread_count = 1
+    return container
 
 
 def _decoded(frame: Frame, channels: Channels) -> Picture:

@@ -1,6 +1,8 @@
 """Domains that are lists and videos."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -101,6 +103,32 @@ def test_a_video_and_a_list_are_domains(video, workers, tmp_path):
     grays = sorted(round((a.mean().item() + 1) * 127.5 / 8) for a, _ in found)
     assert grays == list(range(FRAMES))
     assert {round((b.mean().item() + 1) * 127.5) for _, b in found} == {0, 2}
+
+
+FORKED = """
+import gc, os, sys, av
+from pathlib import Path
+from cyclegan.config import DataConfig
+from cyclegan.data import UnpairedPictures, batches
+from cyclegan.sources import list_items, read_item
+video, other = map(Path, sys.argv[1:])
+gc.disable()
+left = av.open(str(video))
+next(left.decode(video=0))  # has threads now
+del left  # but for the cycles it is in
+read_item(list_items(video)[3])  # stays open
+os.register_at_fork(after_in_child=gc.collect)
+data = UnpairedPictures(DataConfig(a=video, b=other, preprocess="crop", crop_size=32))
+print(len(list(batches(data, batch_size=1, workers=2, epoch=0))))
+"""
+
+
+def test_processes_that_read_leave_decoders_alone_that_they_inherit(video, tmp_path):
+    other = write_clip([np.zeros((48, 64, 3), np.uint8)] * 3, tmp_path / "b.mp4", 25)
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, video, other], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"{FRAMES}\n", done.stderr
 
 
 def test_sixteen_bits_are_kept(tmp_path):
