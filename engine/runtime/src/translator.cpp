@@ -36,7 +36,10 @@ cyclegan_backend backend_for(const Model &model, int asked) {
 
 Translator::Translator(const char *path, const cyclegan_settings &settings)
     : settings_(settings), model_(read_model(path)) {
-    if (settings.width) width_ = padded(settings.width), height_ = padded(settings.height);
+    if (settings.width) {
+        width_ = padded(settings.width), height_ = padded(settings.height);
+        check_size(settings.width, settings.height);
+    }
     const OpenRequest request{
         .model = model_,
         .settings = settings,
@@ -56,7 +59,7 @@ Translator::Translator(const char *path, const cyclegan_settings &settings)
 Translator::~Translator() { drain(); }
 
 void Translator::translate(const cyclegan_frame &source, const cyclegan_frame &target) {
-    check_size(source);
+    check_size(source.width, source.height);
     if (source.width != target.width || source.height != target.height)
         fail(CYCLEGAN_ERROR_SIZE, "source is %dx%d, target %dx%d; expected one size", source.width,
              source.height, target.width, target.height);
@@ -73,7 +76,7 @@ void Translator::translate(const cyclegan_frame &source, const cyclegan_frame &t
 cyclegan_ticket Translator::submit(const cyclegan_frame &source) {
     // Unique among all translators, so that one's ticket is never taken for another's.
     static std::atomic<cyclegan_ticket> last{0};
-    check_size(source);
+    check_size(source.width, source.height);
     const int slot = free_slot(false);
     const cyclegan_ticket ticket = ++last;
     {
@@ -132,7 +135,7 @@ void Translator::translate_device(const cyclegan_frame &source, const cyclegan_f
         if (frame->format != CYCLEGAN_RGB8)
             fail(CYCLEGAN_ERROR_ARGUMENT, "frames in device memory have format %d; expected RGB8",
                  frame->format);
-    check_size(source);
+    check_size(source.width, source.height);
     if (source.width != target.width || source.height != target.height ||
         padded(source.width) != source.width || padded(source.height) != source.height)
         fail(CYCLEGAN_ERROR_SIZE,
@@ -150,8 +153,10 @@ void Translator::query(cyclegan_info &info) const {
     info.backend = backend_for(model_, CYCLEGAN_AUTO);
     info.slots = static_cast<int32_t>(slots_.size());
     info.size_multiple = model_.size_multiple;
-    info.width = settings_.width;
-    info.height = settings_.height;
+    const Sizes &sizes = model_.sizes;
+    const bool one = sizes.least_width == sizes.most_width && sizes.least_height == sizes.most_height;
+    info.width = one && !width_ ? sizes.most_width : settings_.width;
+    info.height = one && !width_ ? sizes.most_height : settings_.height;
     info.formats = (1u << (CYCLEGAN_NV24 + 1)) - 1;  // all
     copy_text(info.source, model_.source);
     copy_text(info.target, model_.target);
@@ -182,19 +187,19 @@ int Translator::padded(int side) const {
     return (std::max(side, kSmallestSide) + multiple - 1) / multiple * multiple;
 }
 
-void Translator::check_size(const cyclegan_frame &source) const {
+void Translator::check_size(int frame_width, int frame_height) const {
     const Sizes &sizes = model_.sizes;
-    const int width = padded(source.width), height = padded(source.height);
+    const int width = padded(frame_width), height = padded(frame_height);
     if (width < sizes.least_width || width > sizes.most_width || height < sizes.least_height ||
         height > sizes.most_height)
         fail(CYCLEGAN_ERROR_SIZE, "the frame is %dx%d; this plan was built for %dx%d to %dx%d",
-             source.width, source.height, sizes.least_width, sizes.least_height, sizes.most_width,
+             frame_width, frame_height, sizes.least_width, sizes.least_height, sizes.most_width,
              sizes.most_height);
     if (!width_ || (width == width_ && height == height_)) return;
     fail(CYCLEGAN_ERROR_SIZE,
          "the frame is %dx%d, but this translator was opened for %dx%d; open it with width and "
          "height 0 to take any",
-         source.width, source.height, settings_.width, settings_.height);
+         frame_width, frame_height, settings_.width, settings_.height);
 }
 
 // A slot that is the caller's to fill. With `wait`, waits while other threads' calls will free one.

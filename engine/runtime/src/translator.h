@@ -55,7 +55,7 @@ class Translator {
 
     void log(cyclegan_log_level level, const std::string &message) const;
     int padded(int side) const;
-    void check_size(const cyclegan_frame &source) const;
+    void check_size(int frame_width, int frame_height) const;
     int free_slot(bool wait);
     void begin(int slot, const cyclegan_frame &source);
     void finished(int slot, std::exception_ptr error);

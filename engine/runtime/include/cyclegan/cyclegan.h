@@ -182,7 +182,7 @@ CYCLEGAN_API cyclegan_status cyclegan_default_settings(cyclegan_settings *settin
  *
  * *translator is set to a handle that the caller closes, or to NULL when this fails. The path is
  * UTF-8, or what the file system has. Takes from parts of a second to some seconds.
- * Fails with ARGUMENT, MEMORY, FILE, MODEL, VERSION, BACKEND, UNSUPPORTED. */
+ * Fails with ARGUMENT, MEMORY, FILE, MODEL, VERSION, SIZE, BACKEND, UNSUPPORTED. */
 CYCLEGAN_API cyclegan_status cyclegan_open(cyclegan_translator **translator, const char *path,
                                            const cyclegan_settings *settings);
 

@@ -35,10 +35,11 @@ std::string version() {
 }
 
 std::string plan_of(const std::string &content, const std::string &flavour = kFlavour,
-                    const std::string &built_by = version() + ".99") {
+                    const std::string &built_by = version() + ".99",
+                    const char *profile = kProfile) {
     const std::string path = folder / "a.plan";
     std::ofstream(path) << content;
-    std::ofstream(path + ".json") << note_on(content, kProfile, flavour, built_by);
+    std::ofstream(path + ".json") << note_on(content, profile, flavour, built_by);
     return path;
 }
 
@@ -85,6 +86,25 @@ void test_frames_of_the_host() {
     CHECK(cyclegan_translate(translator, &frame, &frame) == CYCLEGAN_ERROR_SIZE);
     check_says(translator, "built for 8x8 to 128x64");
     cyclegan_close(&translator);
+}
+
+void test_a_plan_of_one_size() {
+    const std::string path = plan_of("negative", kFlavour, version(), "1x32x64,1x32x64,1x32x64");
+    cyclegan_settings settings{};
+    settings.struct_size = sizeof settings;
+    cyclegan_translator *translator = nullptr;
+    for (const int width : {0, 63}) {  // which is padded to 64
+        settings.width = width, settings.height = width ? 32 : 0;
+        CHECK(cyclegan_open(&translator, path.c_str(), &settings) == CYCLEGAN_OK);
+        cyclegan_info info{};
+        info.struct_size = sizeof info;
+        CHECK(cyclegan_query(translator, &info) == CYCLEGAN_OK);
+        CHECK(info.width == (width ? width : 64) && info.height == 32);
+        cyclegan_close(&translator);
+    }
+    settings.width = 68;
+    CHECK(cyclegan_open(&translator, path.c_str(), &settings) == CYCLEGAN_ERROR_SIZE);
+    check_says(nullptr, "68x32; this plan was built for 64x32");
 }
 
 void test_tickets() {
@@ -311,9 +331,9 @@ int main() {
         test();
         CHECK(fake_cuda_alive() == 0);
     };
-    for (const auto test : {test_frames_of_the_host, test_tickets, test_threads,
-                            test_failures_in_a_frame, test_a_failure_that_comes_later, test_opening,
-                            test_frames_of_the_device})
+    for (const auto test : {test_frames_of_the_host, test_a_plan_of_one_size, test_tickets,
+                            test_threads, test_failures_in_a_frame, test_a_failure_that_comes_later,
+                            test_opening, test_frames_of_the_device})
         leaves_nothing(test);
     std::filesystem::remove_all(folder);
 }
