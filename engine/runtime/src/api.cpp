@@ -91,9 +91,9 @@ const char *cyclegan_status_string(cyclegan_status status) {
         "out of memory", "unreadable file",  "unusable model", "version does not fit",
         "unusable size", "backend failed",   "not supported",  "all slots are taken",
         "not done yet",  "internal error"};
-    const int number = -static_cast<int>(status);
+    const int number = static_cast<int>(status);
     const int count = static_cast<int>(sizeof kWords / sizeof *kWords);
-    return number >= 0 && number < count ? kWords[number] : "unknown status";
+    return number <= 0 && number > -count ? kWords[-number] : "unknown status";
 }
 
 const char *cyclegan_last_error(const cyclegan_translator *translator) {

@@ -1,5 +1,7 @@
 /* Everything that a caller can get wrong: a status and a sentence each, and never a crash. */
 #define _GNU_SOURCE
+#include <limits.h>
+
 #include "check.h"
 
 enum { WIDTH = 24, HEIGHT = 20 };
@@ -217,6 +219,7 @@ int main(void) {
                                  CYCLEGAN_VERSION_PATCH));
     CHECK(!strcmp(cyclegan_status_string(CYCLEGAN_ERROR_INTERNAL), "internal error"));
     CHECK(!strcmp(cyclegan_status_string((cyclegan_status)-14), "unknown status"));
+    CHECK(!strcmp(cyclegan_status_string((cyclegan_status)INT_MIN), "unknown status"));
     fill(pixels, sizeof pixels, 1);
     CHECK(cyclegan_open(&translator, test_model(), NULL) == CYCLEGAN_OK);
     CHECK(!*cyclegan_last_error(translator));
