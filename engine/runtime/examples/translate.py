@@ -4,6 +4,7 @@ python translate.py libcyclegan.so model.onnx photo.npy painting.npy      (uint8
 """
 
 import ctypes
+import os
 import sys
 
 import numpy as np
@@ -24,12 +25,12 @@ def frame(rgb: np.ndarray) -> Frame:
 
 def check(status: int, handle: ctypes.c_void_p | None) -> None:
     if status:
-        sys.exit(library.cyclegan_last_error(handle).decode())
+        sys.exit(library.cyclegan_last_error(handle).decode(errors="replace"))
 
 
 library, translator = ctypes.CDLL(sys.argv[1]), ctypes.c_void_p()
 library.cyclegan_last_error.restype = ctypes.c_char_p
-check(library.cyclegan_open(ctypes.byref(translator), sys.argv[2].encode(), None), None)
+check(library.cyclegan_open(ctypes.byref(translator), os.fsencode(sys.argv[2]), None), None)
 photo = np.ascontiguousarray(np.load(sys.argv[3]))
 painting = np.empty_like(photo)
 source, target = frame(photo), frame(painting)

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cyclegan/cyclegan.h"
+#include "text.h"
 
 namespace cyclegan {
 
@@ -25,7 +26,7 @@ class Error : public std::runtime_error {
     va_start(values, format);
     std::vsnprintf(message, sizeof message, format, values);
     va_end(values);
-    throw Error(status, message);
+    throw Error(status, std::string(message, fitting(message, sizeof message - 4)));
 }
 
 }  // namespace cyclegan

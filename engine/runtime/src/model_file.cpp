@@ -15,7 +15,10 @@ namespace {
 // The path as a message can hold it: what tells files apart stands at its end.
 std::string shown(const std::string &path) {
     constexpr size_t kLongest = 400;
-    return path.size() <= kLongest ? path : "..." + path.substr(path.size() - kLongest);
+    if (path.size() <= kLongest) return path;
+    size_t begin = path.size() - kLongest;
+    while (begin < path.size() && is_inside_character(path[begin])) ++begin;
+    return "..." + path.substr(begin);
 }
 
 class File {

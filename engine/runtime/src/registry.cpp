@@ -4,13 +4,13 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <new>
 
 #include "error.h"
+#include "text.h"
 
 namespace cyclegan {
 
@@ -115,13 +115,13 @@ void close_translator(const cyclegan_translator *handle) noexcept {
 void set_error(const cyclegan_translator *handle, const char *message) noexcept {
     const std::lock_guard lock(registry().mutex);
     const auto entry = registry().find(handle);
-    std::snprintf(entry ? entry->error : thread_error, sizeof thread_error, "%s", message);
+    copy_text(entry ? entry->error : thread_error, sizeof thread_error, message);
 }
 
 const char *last_error(const cyclegan_translator *handle) noexcept {
     const std::lock_guard lock(registry().mutex);
     const auto entry = registry().find(handle);
-    std::snprintf(returned, sizeof returned, "%s", entry ? entry->error : thread_error);
+    copy_text(returned, sizeof returned, entry ? entry->error : thread_error);
     return returned;
 }
 

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdio>
 #include <cstring>
 
 #include "error.h"
 #include "pixels.h"
+#include "text.h"
 
 namespace cyclegan {
 namespace {
@@ -16,10 +16,6 @@ namespace {
 constexpr int kSmallestSide = 8;
 
 [[noreturn]] void closed() { fail(CYCLEGAN_ERROR_HANDLE, "the translator was closed meanwhile"); }
-
-template <size_t N> void copy_text(char (&to)[N], const std::string &from) {
-    std::snprintf(to, N, "%s", from.c_str());
-}
 
 cyclegan_backend backend_for(const Model &model, int asked) {
     const bool plan = model.kind == Model::Kind::Plan;
@@ -158,11 +154,11 @@ void Translator::query(cyclegan_info &info) const {
     info.width = one && !width_ ? sizes.most_width : settings_.width;
     info.height = one && !width_ ? sizes.most_height : settings_.height;
     info.formats = (1u << (CYCLEGAN_NV24 + 1)) - 1;  // all
-    copy_text(info.source, model_.source);
-    copy_text(info.target, model_.target);
-    copy_text(info.precision, backend_->precision());
-    copy_text(info.description, backend_->description());
-    copy_text(info.weights_sha256, model_.weights_sha256);
+    copy_text(info.source, sizeof info.source, model_.source);
+    copy_text(info.target, sizeof info.target, model_.target);
+    copy_text(info.precision, sizeof info.precision, backend_->precision());
+    copy_text(info.description, sizeof info.description, backend_->description());
+    copy_text(info.weights_sha256, sizeof info.weights_sha256, model_.weights_sha256);
 }
 
 void Translator::close() noexcept {

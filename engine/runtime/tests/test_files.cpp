@@ -43,6 +43,9 @@ void test_no_regular_files() {
     refused(folder, CYCLEGAN_ERROR_FILE, "is a directory");
     refused("", CYCLEGAN_ERROR_FILE, "No such file");
     refused(std::string(100000, 'x'), CYCLEGAN_ERROR_FILE, "too long");
+    std::string accents;
+    for (int i = 0; i < 300; ++i) accents += "\u00e9";
+    refused(accents + "x", CYCLEGAN_ERROR_FILE, "cannot read ...\u00e9");
     const std::string fifo = folder / "fifo.onnx";
     CHECK(mkfifo(fifo.c_str(), 0600) == 0);
     refused(fifo, CYCLEGAN_ERROR_FILE, "is a pipe");

@@ -8,6 +8,7 @@
 #include "json.h"
 #include "pixels.h"
 #include "sha256.h"
+#include "text.h"
 
 namespace {
 
@@ -31,6 +32,25 @@ void test_sha256() {
               "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     }
     CHECK(digest("", 1) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+void test_text_that_has_to_fit() {
+    char room[6];
+    for (const auto &[text, kept] : {std::pair{"abcde", "abcde"}, {"abcdef", "abcde"},
+                                     {"abcd\u00e9", "abcd"}, {"ab\u20acd", "ab\u20ac"},
+                                     {"ab\U0001F600", "ab"}, {"a\u20ac\u20ac", "a\u20ac"}}) {
+        copy_text(room, sizeof room, text);
+        CHECK(std::string(room) == kept);
+    }
+    for (int before = 0; before < 4; ++before) {
+        std::string text(before, 'x');
+        for (int i = 0; i < 400; ++i) text += "\u20ac";
+        try {
+            fail(CYCLEGAN_ERROR_FILE, "%s", text.c_str());
+        } catch (const Error &error) {
+            CHECK((strlen(error.what()) - before) % 3 == 0 && strlen(error.what()) > 1000);
+        }
+    }
 }
 
 void test_json() {
@@ -169,6 +189,7 @@ void test_luma_and_chroma(cyclegan_format format, int across, int down) {
 
 int main() {
     test_sha256();
+    test_text_that_has_to_fit();
     test_json();
     test_packed_formats_and_strides();
     test_reflection();
