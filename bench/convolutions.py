@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.limits import Work
-from bench.operators import Call, check, comparison, dtype_name
+from bench.operators import Call, check, comparison, dtype_name, shape_name
 from bench.suite import Comparison, Options
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.kernels import native, winograd_cpu
@@ -98,10 +98,10 @@ def _comparison(
             check(f"{name}: {what}", one, wanted, x.dtype)
     outputs, channels, height, width = weight.shape[0], *x.shape[1:]
     pixels = (height - 2) * (width - 2)
-    shape, dtype = "x".join(map(str, x.shape)), dtype_name(x)
+    dtype = dtype_name(x)
     moved = x.element_size() * (x.numel() + pixels * outputs + weight.numel())
     return comparison(
-        f"3x3 convolution, {what}, {shape}, {dtype}",
+        f"3x3 convolution, {what}, {shape_name(x)}, {dtype}",
         calls,
         x,
         dtype=dtype,

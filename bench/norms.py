@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.operators import check, comparison, dtype_name
+from bench.operators import check, comparison, dtype_name, shape_name
 from bench.suite import Comparison, Options
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.kernels import instance_norm, native
@@ -86,4 +86,4 @@ def _given(channels: int, height: int, width: int) -> Tensor:
 
 def _title(what: str, x: Tensor) -> str:
     dtype = "" if x.dtype == torch.float32 else f", {dtype_name(x)}"
-    return f"{what}, {'x'.join(map(str, x.shape))}{dtype}"
+    return f"{what}, {shape_name(x)}{dtype}"

@@ -25,6 +25,11 @@ def dtype_name(x: Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 
+def shape_name(x: Tensor) -> str:
+    """For titles and settings: ``1x64x256x256``."""
+    return "x".join(map(str, x.shape))
+
+
 def comparison(
     name: str, calls: Mapping[str, Call], x: Tensor, *, work: Work | None = None, **settings: Any
 ) -> Comparison:
@@ -38,11 +43,10 @@ def comparison(
 
         return repeat
 
-    shape = "x".join(map(str, x.shape))
     return Comparison(
         name=name,
         candidates={name: repeated(call) for name, call in calls.items()},
         unit="calls",
-        settings={"shape": shape, **settings, "threads": torch.get_num_threads()},
+        settings={"shape": shape_name(x), **settings, "threads": torch.get_num_threads()},
         work=work,
     )

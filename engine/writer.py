@@ -111,15 +111,19 @@ class VideoWriter:
         except BaseException:
             self.discard()
             raise
+        self._note_losses(reader)
+        self._steps: set[int] = set()
+        self._last_pts: int | None = None
+        self._slot: int | None = None
+
+    def _note_losses(self, reader: VideoReader) -> None:
+        """What of the source no result gets, or not one of this form."""
         self.notes += [f"{_name(stream)} was left out" for stream in reader.left]
         if _has_alpha(reader):
             self.notes.append("the transparency of the source was left out")
         if self._form == "gif":
             self.notes.append("gif knows few colours: pictures were reduced to 256 fixed ones")
-        self.notes += [f"left out: {lost}" for lost in reader.layout.lost]
-        self._steps: set[int] = set()
-        self._last_pts: int | None = None
-        self._slot: int | None = None
+        self.notes += [f"left out: {lost}" for lost in self._layout.lost]
 
     def write(self, item: "Picture | Packet[Any]") -> None:
         """Encode a translated frame, or copy a packet of the source."""
