@@ -52,7 +52,7 @@ SIGNATURES: dict[str, dict[str, tuple[list[Any], Any]]] = {
             ("pack_turned", PACK, None),
             ("work", [INDEX], INDEX),
             ("convolve", CONVOLVE, None),
-            ("gradient_work", [INDEX] * 2, INDEX),
+            ("gradient_work", [INDEX] * 3, INDEX),
             ("gradient", DIFFERENTIATE, None),
         )
     },

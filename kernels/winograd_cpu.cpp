@@ -18,6 +18,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "products_cpu.h"
 
@@ -70,29 +71,31 @@ inline __attribute__((always_inline)) Floats added(Floats sum, float factor, Flo
   return sum + factor * value;
 }
 
-// y = m x m'. With all loops unrolled nothing is multiplied by 0 or 1.
+// Row i of m x m'. With all loops unrolled nothing is multiplied by 0 or 1.
+template <int rows, int columns, const Matrix<rows, columns>& m>
+inline __attribute__((always_inline)) void sandwich_row(Floats (&y)[rows],
+                                                        const Floats (&x)[columns][columns], int i) {
+  Floats half[columns];
+#pragma GCC unroll 6
+  for (int j = 0; j < columns; ++j) {
+    half[j] = Floats{};
+#pragma GCC unroll 6
+    for (int k = 0; k < columns; ++k) half[j] = added(half[j], m.at[i][k], x[k][j]);
+  }
+#pragma GCC unroll 6
+  for (int j = 0; j < rows; ++j) {
+    y[j] = Floats{};
+#pragma GCC unroll 6
+    for (int k = 0; k < columns; ++k) y[j] = added(y[j], m.at[j][k], half[k]);
+  }
+}
+
+// y = m x m'.
 template <int rows, int columns, const Matrix<rows, columns>& m>
 inline __attribute__((always_inline)) void sandwich(Floats (&y)[rows][rows],
                                                     const Floats (&x)[columns][columns]) {
-  Floats half[rows][columns];
 #pragma GCC unroll 6
-  for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 6
-    for (int j = 0; j < columns; ++j) {
-      Floats sum{};
-#pragma GCC unroll 6
-      for (int k = 0; k < columns; ++k) sum = added(sum, m.at[i][k], x[k][j]);
-      half[i][j] = sum;
-    }
-#pragma GCC unroll 6
-  for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 6
-    for (int j = 0; j < rows; ++j) {
-      Floats sum{};
-#pragma GCC unroll 6
-      for (int k = 0; k < columns; ++k) sum = added(sum, m.at[j][k], half[i][k]);
-      y[i][j] = sum;
-    }
+  for (int i = 0; i < rows; ++i) sandwich_row<rows, columns, m>(y[i], x, i);
 }
 
 template <class Number>
@@ -161,13 +164,13 @@ Index up_to(Index multiple, Index x) { return (x + multiple - 1) / multiple * mu
 // ---- Words: GROUP numbers, which one instruction multiplies and adds
 
 // Numbers of the same lane and position in a word.
-template <int SIDE>
-inline Words in_words(const Floats (&x)[1][SIDE][SIDE], int position) {
+template <int ROWS, int SIDE>
+inline Words in_words(const Floats (&x)[1][ROWS][SIDE], int position) {
   return reinterpret_cast<Words>(x[0][position / SIDE][position % SIDE]);
 }
 
-template <int SIDE>
-inline Words in_words(const Floats (&x)[2][SIDE][SIDE], int position) {
+template <int ROWS, int SIDE>
+inline Words in_words(const Floats (&x)[2][ROWS][SIDE], int position) {
   const int i = position / SIDE, j = position % SIDE;
   return __builtin_convertvector(narrow(x[0][i][j]), Words) |
          __builtin_convertvector(narrow(x[1][i][j]), Words) << 16;
@@ -334,101 +337,140 @@ void convolve(const Number* x, const Number* u, Number* y, float* work, Index n,
 constexpr int TILE = 2;
 constexpr auto A = Filtering<TILE>::A.transposed();
 constexpr auto G = Filtering<TILE>::G.transposed();
+constexpr int SIDE = TILE + 2;
 
 // DEPTH squares of a batch; those after its last are zeros.
-template <int SIDE, class Number>
+template <int side, class Number>
 class SquareGroup {
  public:
   SquareGroup(Pictures<const Number> x, const Squares<TILE>& squares, Index first)
       : count(std::min<Index>(DEPTH<Number>, squares.count - first)) {
     for (Index s = 0; s < count; ++s) all[s] = {x, squares.corner(first + s), 0};
   }
-  // LANES of their channels, transformed by m.
-  template <const Matrix<4, SIDE>& m>
-  void transform(Block (&blocks)[16], Index channel) const {
+  // A row of the transforms by m of LANES of their channels.
+  template <int row, const Matrix<SIDE, side>& m>
+  void transform(Block (&blocks)[SIDE], Index channel) const {
     for (int l = 0; l < LANES; ++l) {
-      Floats transformed[GROUP<Number>][4][4];
+      Floats transformed[GROUP<Number>][1][SIDE];
       for (int g = 0; g < GROUP<Number>; ++g) {
         const int s = l * GROUP<Number> + g;
-        Floats pixels[SIDE][SIDE]{};
+        Floats pixels[side][side]{};
         if (s < count) all[s].read(pixels, channel);
-        sandwich<4, SIDE, m>(transformed[g], pixels);
+        sandwich_row<SIDE, side, m>(transformed[g][0], pixels, row);
       }
-      for (int p = 0; p < 16; ++p) blocks[p][l] = in_words(transformed, p);
+      for (int p = 0; p < SIDE; ++p) blocks[p][l] = in_words(transformed, p);
     }
   }
 
  private:
   Index count;
-  Square<SIDE, Number> all[DEPTH<Number>];
+  Square<side, Number> all[DEPTH<Number>];
 };
 
-// How many squares are summed over before others are transformed, lest their transforms become many
-// times as large as x.
+// How many squares are transformed before they are summed over. One row of the positions at a time:
+// its transforms and its sums stay in the cache of a core.
 template <class Number>
-constexpr Index PART = 512 * GROUP<Number>;
+constexpr Index CHUNK = 64 * GROUP<Number>;
+
+// How many outputs a task has: with more threads than rows, not all.
+Index outputs_each(Index o, Index threads) {
+  Index parts = 1;
+  while (parts * SIDE < threads && o % (parts * 64) == 0) parts *= 2;
+  return o / parts;
+}
 
 template <class Number>
-Index gradient_work(Index c, Index o) {
-  return 16 * (c * o + PART<Number> * (c + o) / GROUP<Number>);
+Index transforms_work(Index c, Index o) {
+  return SIDE * CHUNK<Number> * (c + o) / GROUP<Number>;
 }
+
+template <class Number>
+Index gradient_work(Index c, Index o, Index threads) {
+  return POSITIONS<TILE> * c * o + threads * transforms_work<Number>(c, outputs_each(o, threads));
+}
+
+// Sums of a row of positions for `outputs` outputs: (C / COLUMNS, outputs / 32, SIDE, 32, COLUMNS).
+template <int row, class Number>
+void sum_up(Tiles& tiles, Index n, Pictures<const Number> x, Pictures<const Number> dy,
+            Index output, Index outputs, float* sums, Number* work) {
+  constexpr Index GROUPED = DEPTH<Number>, MOST = CHUNK<Number>;
+  const Index c = x.c;
+  const Squares<TILE> squares(n, dy.h, dy.w);
+  Number* v = work;                 // (SIDE, C / COLUMNS), panels
+  Number* z = v + SIDE * MOST * c;  // (SIDE, MOST / GROUPED, outputs, GROUPED)
+  Block blocks[SIDE];
+  for (Index begin = 0; begin < squares.count; begin += MOST) {
+    const Index k = std::min(MOST, up_to(GROUPED, squares.count - begin));
+    for (Index s = 0; s < k; s += GROUPED) {
+      const SquareGroup<SIDE, Number> of_x(x, squares, begin + s);
+      for (Index channel = 0; channel < c; channel += LANES) {
+        of_x.template transform<row, Filtering<TILE>::B>(blocks, channel);
+        const Index column = channel % COLUMNS;
+        Number* panel = v + (channel - column) * MOST + s * COLUMNS + column * GROUP<Number>;
+        for (int p = 0; p < SIDE; ++p)
+          for (int l = 0; l < LANES; ++l)
+            put(panel + p * MOST * c + l * COLUMNS * GROUP<Number>, blocks[p][l]);
+      }
+      const SquareGroup<TILE, Number> of_dy(dy, squares, begin + s);
+      for (Index i = 0; i < outputs; i += LANES) {
+        of_dy.template transform<row, A>(blocks, output + i);
+        for (int p = 0; p < SIDE; ++p) {
+          turn(blocks[p]);
+          std::memcpy(z + (p * MOST + s) * outputs + i * GROUPED, blocks[p], sizeof(Block));
+        }
+      }
+    }
+    for (int p = 0; p < SIDE; ++p)
+      for (Index i = 0; i < outputs; i += 32)
+        for (Index channel = 0; channel < c; channel += COLUMNS)
+          tiles.multiply(
+              Rows<Number>{z + (p * MOST * outputs + i * GROUPED), GROUPED, GROUPED * outputs},
+              v + (p * c + channel) * MOST, k,
+              sums + SIDE * (channel * outputs + i * COLUMNS) + p * 32 * COLUMNS, 32, begin > 0);
+  }
+}
+
+template <int row>
+using Row = std::integral_constant<int, row>;
 
 // dw: (O, 3, 3, C).
 template <class Number>
 void differentiate(const Number* x, const Number* dy, float* dw, float* work, Index n, Index c,
                    Index h, Index w, Index o, Index threads) {
-  constexpr Index GROUPED = DEPTH<Number>, MOST = PART<Number>;
   const Pictures<const Number> from{x, h, w, c}, to{dy, h - 2, w - 2, o};
-  const Squares<TILE> squares(n, to.h, to.w);
+  const Index outputs = outputs_each(o, threads), part = SIDE * c * outputs;
   const bool tiled = Tiles::allowed();
-  float* m = work;                                        // (C / COLUMNS, O / 32, 16, 32, COLUMNS)
-  Number* v = reinterpret_cast<Number*>(m + 16 * c * o);  // (16, C / COLUMNS), panels
-  Number* z = v + 16 * MOST * c;                          // (16, MOST / GROUPED, O, GROUPED)
 #pragma omp parallel num_threads(threads)
   {
     Tiles tiles(tiled);
-    Block blocks[16];
-    for (Index begin = 0; begin < squares.count; begin += MOST) {
-      const Index k = std::min(MOST, up_to(GROUPED, squares.count - begin));
-#pragma omp for schedule(dynamic)
-      for (Index s = 0; s < k; s += GROUPED) {
-        const SquareGroup<4, Number> of_x(from, squares, begin + s);
-        for (Index channel = 0; channel < c; channel += LANES) {
-          of_x.template transform<Filtering<TILE>::B>(blocks, channel);
-          const Index column = channel % COLUMNS;
-          Number* panel = v + (channel - column) * MOST + s * COLUMNS + column * GROUP<Number>;
-          for (int p = 0; p < 16; ++p)
-            for (int l = 0; l < LANES; ++l)
-              put(panel + p * MOST * c + l * COLUMNS * GROUP<Number>, blocks[p][l]);
+    float* sums = work;  // (O / outputs, SIDE), what sum_up gives
+    const Index before = POSITIONS<TILE> * c * o +
+                         omp_get_thread_num() * transforms_work<Number>(c, outputs);
+    Number* own = reinterpret_cast<Number*>(work + before);
+    const auto task = [&](auto row, Index output) {
+      sum_up<row.value>(tiles, n, from, to, output, outputs,
+                        sums + (output / outputs * SIDE + row.value) * part, own);
+    };
+#pragma omp for collapse(2) schedule(dynamic)
+    for (Index output = 0; output < o; output += outputs)
+      for (int row = 0; row < SIDE; ++row) switch (row) {
+          case 0: task(Row<0>{}, output); break;
+          case 1: task(Row<1>{}, output); break;
+          case 2: task(Row<2>{}, output); break;
+          default: task(Row<3>{}, output);
         }
-        const SquareGroup<2, Number> of_dy(to, squares, begin + s);
-        for (Index output = 0; output < o; output += LANES) {
-          of_dy.template transform<A>(blocks, output);
-          for (int p = 0; p < 16; ++p) {
-            turn(blocks[p]);
-            std::memcpy(z + (p * MOST + s) * o + output * GROUPED, blocks[p], sizeof(Block));
-          }
-        }
-      }
-#pragma omp for collapse(2) schedule(static)
-      for (int p = 0; p < 16; ++p)
-        for (Index output = 0; output < o; output += 32)
-          for (Index channel = 0; channel < c; channel += COLUMNS)
-            tiles.multiply(Rows<Number>{z + p * MOST * o + output * GROUPED, GROUPED, GROUPED * o},
-                           v + (p * c + channel) * MOST, k,
-                           m + 16 * (channel * o + output * COLUMNS) + p * 32 * COLUMNS, 32,
-                           begin > 0);
-    }
 #pragma omp for collapse(2) schedule(static)
     for (Index channel = 0; channel < c; channel += LANES)
       for (Index output = 0; output < o; ++output) {
-        const Index column = channel % COLUMNS, row = output % 32;
-        const float* sums = m + 16 * ((channel - column) * o + (output - row) * COLUMNS);
-        Floats all[4][4], kernel[3][3];
-        for (int p = 0; p < 16; ++p)
-          all[p / 4][p % 4] = load(sums + (p * 32 + row) * COLUMNS + column);
-        sandwich<3, 4, G>(kernel, all);
-        for (int i = 0; i < 9; ++i) store(dw + (output * 9 + i) * c + channel, kernel[i / 3][i % 3]);
+        const Index column = channel % COLUMNS, i = output % outputs, row = i % 32;
+        const float* at = sums + output / outputs * SIDE * part + row * COLUMNS + column +
+                          SIDE * ((channel - column) * outputs + (i - row) * COLUMNS);
+        Floats all[SIDE][SIDE], kernel[3][3];
+        for (int p = 0; p < POSITIONS<TILE>; ++p)
+          all[p / SIDE][p % SIDE] = load(at + p / SIDE * part + p % SIDE * 32 * COLUMNS);
+        sandwich<3, SIDE, G>(kernel, all);
+        for (int q = 0; q < 9; ++q)
+          store(dw + (output * 9 + q) * c + channel, kernel[q / 3][q % 3]);
       }
   }
 }
@@ -452,8 +494,8 @@ void differentiate(const Number* x, const Number* dy, float* dw, float* work, In
                                               Index threads) {                                    \
     pack_turned<TILE>(w, u, o, c, threads);                                                       \
   }                                                                                               \
-  extern "C" Index winograd_gradient_work_##kind(Index c, Index o) {                              \
-    return gradient_work<Number>(c, o);                                                           \
+  extern "C" Index winograd_gradient_work_##kind(Index c, Index o, Index threads) {               \
+    return gradient_work<Number>(c, o, threads);                                                  \
   }                                                                                               \
   extern "C" void winograd_gradient_##kind(const Number* x, const Number* dy, float* dw,          \
                                            float* work, Index n, Index c, Index h, Index w,       \

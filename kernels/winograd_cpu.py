@@ -123,7 +123,7 @@ def _differentiate(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     n, c, h, w = x.shape
     kind, outputs = _kind(x.dtype, TILE), weight.shape[0]
     dweight = torch.empty_like(weight, dtype=torch.float32, memory_format=torch.channels_last)
-    work = _work(x, _function(f"gradient_work_{kind}")(c, outputs))
+    work = _work(x, _function(f"gradient_work_{kind}")(c, outputs, torch.get_num_threads()))
     _run(f"gradient_{kind}", x, dy, dweight, work, n, c, h, w, outputs)
     return _laid_out_as(weight, dweight.to(weight.dtype))
 
