@@ -172,8 +172,17 @@ inline Words in_words(const Floats (&x)[1][ROWS][SIDE], int position) {
 template <int ROWS, int SIDE>
 inline Words in_words(const Floats (&x)[2][ROWS][SIDE], int position) {
   const int i = position / SIDE, j = position % SIDE;
+#if defined(__AVX512BF16__)
+  Words places{};
+  for (int l = 0; l < LANES; ++l) places[l] = l | (LANES + l) << 16;
+  const auto halves = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(x[1][i][j]),
+                                          reinterpret_cast<__m512>(x[0][i][j]));
+  return reinterpret_cast<Words>(_mm512_permutexvar_epi16(reinterpret_cast<__m512i>(places),
+                                                          reinterpret_cast<__m512i>(halves)));
+#else
   return __builtin_convertvector(narrow(x[0][i][j]), Words) |
          __builtin_convertvector(narrow(x[1][i][j]), Words) << 16;
+#endif
 }
 
 using Block = Words[LANES];
