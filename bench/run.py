@@ -1,6 +1,7 @@
 """Runs suites and appends their rows, as JSON lines, to a file.
 
     python -m bench.run translate peers           into bench/results/<machine>.jsonl
+    python -m bench.run translate --size 1280x720 --batch 1
     python -m bench.run --tiny                    every suite once, to standard output
     python -m bench.run --list                    what there is
 
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from bench.harness import record
 from bench.machine import ROOT, in_words, machine, slug
-from bench.options import count_argument
+from bench.options import count_argument, size_argument
 from bench.suite import TINY, Options, Row, run_suite
 from bench.suites import PROGRAMS, SUITES
 
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     parser.add_argument("--list", action="store_true", help="name all suites and programs, and end")
     parser.add_argument("--tiny", action="store_true", help="smallest settings, to see it run")
     parser.add_argument("--turns", type=count_argument, help="how often each candidate is timed")
+    parser.add_argument("--size", type=size_argument, nargs="+", help="of frames, in suites")
+    parser.add_argument("--batch", type=count_argument, nargs="+", help="frames a call, in suites")
     parser.add_argument("--output", help="a file of JSON lines, or - for standard output")
     given = parser.parse_args(arguments)
     if given.list:
@@ -46,9 +49,12 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     known = [*SUITES, *PROGRAMS]
     if unknown := set(given.suites) - set(known):
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    if (given.size or given.batch) and (not given.suites or set(given.suites) & set(PROGRAMS)):
+        parser.error(f"--size and --batch are for suites: {', '.join(SUITES)}; name those")
     options = TINY if given.tiny else Options()
-    if given.turns:
-        options = replace(options, turns=given.turns)
+    lists = {"sizes": tuple(given.size or ()), "batches": tuple(given.batch or ())}
+    asked = {"turns": given.turns} | lists
+    options = replace(options, **{name: value for name, value in asked.items() if value})
     output = None if given.output == "-" else Path(given.output or default_output())
     if given.tiny and not given.output:
         output = None  # figures that mean nothing stay out of the results

@@ -33,7 +33,7 @@ from bench.harness import Timing, figures, record
 from bench.limits import Work
 from bench.options import parser_for
 from bench.peer import Given, Peer, Ready, needs
-from bench.suite import TINY, Comparison, Options, Pace, exponent, run_suite
+from bench.suite import TINY, Comparison, Options, Pace, Row, exponent, run_suite
 from cyclegan.errors import BackendError
 
 
@@ -211,6 +211,28 @@ def test_an_unknown_suite_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         run.main(["fast"])
     assert "no suite fast; there are" in capsys.readouterr().err
+
+
+def test_some_sizes_and_batches_of_a_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Options] = []
+
+    def run_suite(name: str, suite: object, options: Options, output: object) -> list[Row]:
+        asked.append(options)
+        return []
+
+    monkeypatch.setattr(run, "run_suite", run_suite)
+    run.main(["peers", "--size", "64x32", "16", "--batch", "2", "--output", "-"])
+    run.main(["peers", "--output", "-"])
+    assert asked == [replace(Options(), sizes=((32, 64), (16, 16)), batches=(2,)), Options()]
+
+
+@pytest.mark.parametrize("names", [[], ["train_step"], ["peers", "video"]])
+def test_programs_have_sizes_of_their_own(
+    names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run.main([*names, "--size", "64x32"])
+    assert "--size and --batch are for suites: translate" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
