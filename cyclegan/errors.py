@@ -70,6 +70,10 @@ class OutputError(CycleGANError, OSError):
     """A result cannot be written where it was asked for."""
 
 
+UNIMPORTABLE = (ImportError, OSError)
+"""What the import of a library raises that was installed for another system, or only in part."""
+
+
 def reason_of(error: Exception) -> str:
     """What the system or a library says went wrong, without the name and the number of it."""
     return str(getattr(error, "strerror", None) or error)

@@ -14,7 +14,7 @@ from cyclegan.cpu import cpu_cores, cpu_model, has_fast_bfloat16, instruction_se
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.runners import BACKENDS, Precision
 from cyclegan.engine.runners.openvino import shared_core
-from cyclegan.errors import BackendError
+from cyclegan.errors import UNIMPORTABLE, BackendError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,10 +23,6 @@ LIBRARIES = (
     "torch", "triton", "openvino", "onnx", "onnxruntime", "av",
     "tensorrt", "tensorrt-rtx", "pycuda",
 )  # fmt: skip
-
-
-BROKEN = (ImportError, OSError)
-"""What the import of a library raises that was installed for another system, or only in part."""
 LEAST_WIDTH = 64
 """Of a residual generator from which our kernels for CPUs overtake OpenVINO."""
 
@@ -110,7 +106,7 @@ def _kernels_are_faster(config: GeneratorConfig | None, precision: Precision) ->
         return False
     try:
         from cyclegan.kernels import native  # PyTorch with it, which is to run the generator anyway
-    except BROKEN:
+    except UNIMPORTABLE:
         return False
     return native.why_missing() is None
 
@@ -121,7 +117,7 @@ def cuda_available() -> bool:
         return False
     try:
         import torch
-    except BROKEN:
+    except UNIMPORTABLE:
         return False
     return torch.cuda.is_available()
 
@@ -203,7 +199,7 @@ def _advice(gpus: tuple[Gpu, ...], libraries: dict[str, str | None]) -> tuple[st
 def _cpu_kernels() -> str:
     try:
         from cyclegan.kernels import native
-    except BROKEN as error:
+    except UNIMPORTABLE as error:
         return f"none: PyTorch cannot be imported: {error}"
     return native.why_missing() or "compiled, for PyTorch"
 
@@ -228,7 +224,7 @@ def _openvino_devices() -> tuple[str, ...]:
         )
     except RuntimeError:  # as a broken driver makes it raise
         return ()
-    except BROKEN as error:
+    except UNIMPORTABLE as error:
         return (f"none: OpenVINO cannot be imported: {error}",)
 
 
@@ -237,7 +233,7 @@ def _video() -> tuple[str | None, dict[str, str]]:
     try:
         import av
         from av.codec import codecs_available
-    except BROKEN as error:
+    except UNIMPORTABLE as error:
         return f"none: PyAV cannot be imported: {error}", {}
     from cyclegan.engine.encoding import ENCODERS
     from cyclegan.engine.hardware import NVENC, why_no_encoder, why_no_nvdec

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from cyclegan.errors import BackendError, ConfigError
+from cyclegan.errors import UNIMPORTABLE, BackendError, ConfigError
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """Flavours by the names of their packages, and the modules; the first that imports is taken."""
@@ -68,7 +68,7 @@ def load_tensorrt(flavour: str | None = None) -> TensorRT:
         try:
             trt = importlib.import_module(MODULES[name])
             return TensorRT(flavour=name, version=trt.__version__, trt=trt)
-        except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        except (*UNIMPORTABLE, RuntimeError, AttributeError) as error:
             problems.append(f"{name} cannot be imported ({error})")
     advice = _INSTALL_ONE[flavour] if flavour else INSTALL
     raise BackendError(f"no TensorRT: {'; '.join(problems)}; {advice}")

@@ -16,7 +16,7 @@ from cyclegan.engine.runners.placing import full_float32, placed
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Frames
-from cyclegan.errors import BackendError
+from cyclegan.errors import UNIMPORTABLE, BackendError
 
 if TYPE_CHECKING:
     from cyclegan.engine.planes import Planes
@@ -37,7 +37,7 @@ def compiler_missing() -> str | None:
         return reason
     try:
         import torch
-    except (ImportError, OSError) as error:  # installed for another system, or in part
+    except UNIMPORTABLE as error:
         return f"PyTorch cannot be imported: {error}"
     if torch.cuda.is_available():
         return None if importlib.util.find_spec("triton") else "Triton is not installed"
