@@ -7,6 +7,7 @@ does, with 143 and 129: nothing half-written stays.
 
 import importlib
 import inspect as introspection
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -34,7 +35,19 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
-    verb, *rest = [*(sys.argv[1:] if arguments is None else arguments), "--help"]
+    try:
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What reads our text, such as head, has seen enough; at exit Python would flush once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1  # as rich does
+
+
+def _run(arguments: Sequence[str]) -> int:
+    verb, *rest = [*arguments, "--help"]
     if verb not in VERBS:
         return _overview(verb)
     rest.pop()

@@ -6,6 +6,7 @@ BT.601 luminance for C = 1. Every kind of file becomes that by one rule:
 =====================  ==========================================================================
 1-bit, grayscale       gray repeated in the three channels
 16-bit grayscale       0..65535 scaled to 0..255, rounded (never the low byte, never clipped)
+16-bit colour          the upper 8 bits (:mod:`cyclegan.deep_pictures` reads all)
 floating point         [0, 1] scaled to 0..255; any other range is an error
 palette                its colours
 alpha, transparency    laid over white

@@ -2,9 +2,8 @@
 
 C channels, H height, W width. Pictures are uint8 or, with a depth of 16 bits, uint16 (H, W, C).
 
-Picture files and videos have 1 or 3 channels, and 16 bits in gray alone, as Pillow reads them.
-NumPy's ``.npy`` files hold any number of channels, (H, W) or (H, W, C), as uint8, uint16, or
-floating numbers in [0, 1].
+Picture files and videos have 1 or 3 channels, and frames of videos 8 bits. NumPy's ``.npy`` files
+hold any number of channels, (H, W) or (H, W, C), as uint8, uint16, or floating numbers in [0, 1].
 
 Frames are drawn from a video where they are needed, without unpacking it: its index of times is
 read once, and a frame is decoded from the key frame before it. Videos with key frames far apart
@@ -21,12 +20,11 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from cyclegan.config import Depth
+from cyclegan.deep_pictures import flat, is_deep, read_deep
 from cyclegan.errors import DataError, ImageError
 from cyclegan.pictures import (
-    DAMAGE,
     SUFFIXES,
     Channels,
     Picture,
@@ -119,15 +117,10 @@ def _deepened(array: Pixels, depth: Depth) -> Pixels:
 
 
 def _deep(path: Path, channels: Channels) -> Pixels:
-    """A picture file as uint16: all 16 bits of a gray one, else its 8 bits stretched."""
-    try:
-        with Image.open(path) as image:
-            if not image.mode.startswith("I;16"):
-                return _deepened(read_picture(path, channels), 16)
-            gray = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
-    except DAMAGE as error:
-        raise ImageError(f"cannot read {path} as a picture: {error}") from error
-    return np.repeat(gray[..., None], channels, axis=2)
+    """A picture file as uint16: all of its bits, or its 8 stretched."""
+    if is_deep(path):
+        return flat(read_deep(path), channels)
+    return _deepened(read_picture(path, channels), 16)
 
 
 def _listed(source: Path) -> list[Path]:

@@ -6,6 +6,7 @@ part that is cut out begins at zero.
 """
 
 import contextlib
+import math
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -263,7 +264,8 @@ class VideoReader:
     def _is_late(self, picture: "VideoFrame") -> bool:
         if self.part.end is None or picture.pts is None:
             return False
-        return picture.pts >= round(self.part.end / self._base(picture))
+        end = self.part.end / self._base(picture)
+        return picture.pts >= math.ceil(end - 1e-3)  # a float may lie behind the time it stands for
 
     def _is_past(self, packet: "Packet[Any]") -> bool:
         """So far behind the end that nothing before it can follow."""

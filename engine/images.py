@@ -1,11 +1,13 @@
 """Pictures and folders of pictures, translated.
 
 H height, W width. How a file becomes pixels is said in :mod:`cyclegan.pictures`. Beyond that,
-transparency is kept aside and given to the result where its format can hold it (PNG, WebP, TIFF).
+transparency is kept aside and given to the result where its format can hold it (PNG, WebP, TIFF),
+and so are 16 bits a channel (PNG, TIFF).
 """
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +16,21 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.config import Depth
+from cyclegan.deep_pictures import DEEP_SUFFIXES, DeepPicture, flat, is_deep, read_deep, write_deep
+from cyclegan.engine.encoding import VideoDepth
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
 from cyclegan.engine.targets import check_target, check_targets
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.tickets import Frames, depth_of
 from cyclegan.engine.translator import Translation, Translator
-from cyclegan.engine.video import check_translator, open_input, translate_video
+from cyclegan.engine.video import check_depth, check_translator, open_input, translate_video
 from cyclegan.errors import ConfigError, ImageError, OutputError
 from cyclegan.pictures import (
     DAMAGE,
     SUFFIXES,
     Channels,
+    Picture,
     list_pictures,
     open_image,
     picture_from_image,
@@ -44,6 +50,8 @@ class ImageStats:
     pictures: int
     skipped: tuple[str, ...]
     """Messages about pictures that could not be read, where those are passed over."""
+    notes: tuple[str, ...] = ()
+    """What the results lack of their sources."""
 
 
 def translate_path(
@@ -61,19 +69,20 @@ def translate_path(
 
     Raises as :func:`translate_image`, :func:`translate_folder` and
     :func:`~cyclegan.engine.video.translate_video` do, and ConfigError for pictures with ``options``
-    or ``show``, which are for videos.
+    other than a depth or with ``show``, which are for videos.
     """
     options = options or VideoOptions()
     path = open_input(source, options).path
     if path and path.is_dir():
         _check_no_video(path, options, show)
-        return translate_folder(path, target, translator, skip_bad=skip_bad, progress=progress)
+        return translate_folder(
+            path, target, translator, depth=options.depth, skip_bad=skip_bad, progress=progress
+        )
     if path and not path.exists():
         raise ImageError(f"there is no file or folder {path}")
     if path and is_picture(path):
         _check_no_video(path, options, show)
-        translate_image(path, target, translator)
-        return ImageStats(pictures=1, skipped=())
+        return translate_image(path, target, translator, depth=options.depth)
     return translate_video(
         source, target, translator, options, progress=progress, show=show, stop=stop
     )
@@ -81,7 +90,7 @@ def translate_path(
 
 def _check_no_video(path: Path, options: VideoOptions, show: Show | None) -> None:
     """Raises ConfigError for settings of videos, which pictures would pass over in silence."""
-    names = [name for name in options.changed() if (name, options.depth) != ("depth", 8)]
+    names = [name for name in options.changed() if name != "depth"]
     if show is not None:
         names.append("preview")
     if names:
@@ -93,19 +102,26 @@ def _check_no_video(path: Path, options: VideoOptions, show: Show | None) -> Non
 
 
 def translate_image(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], translator: Translator
-) -> None:
-    """Translate one picture. Raises ImageError when it cannot be read, OutputError, ConfigError."""
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    translator: Translator,
+    *,
+    depth: VideoDepth = "auto",
+) -> ImageStats:
+    """Translate one picture, with ``depth`` bits a channel; "auto": 16 where source and target have
+    as many and the translator takes them.
+
+    Raises ImageError when it cannot be read, OutputError, ConfigError, and BackendError where
+    ``translator`` does not take that depth.
+    """
     check_translator(translator)
+    check_depth(translator, depth)
     source, target = Path(source), Path(target)
     _check_suffix(target)
     check_target(source, target)
-    frame, alpha = read_image(
-        source,
-        translator.info.config.in_channels,
-        keep_alpha=target.suffix.lower() in _HOLD_ALPHA,
-    )
-    write_image(target, translator(frame), alpha)
+    read = _read(source, target, translator, depth)
+    write_image(target, translator(read.frame), read.alpha)
+    return ImageStats(pictures=1, skipped=(), notes=read.notes)
 
 
 def translate_folder(
@@ -113,50 +129,52 @@ def translate_folder(
     target: str | os.PathLike[str],
     translator: Translator,
     *,
+    depth: VideoDepth = "auto",
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> ImageStats:
     """Translate every picture below the folder ``source`` into the same place below ``target``.
 
-    Names stay as they are. Reading, translation and writing overlap. Raises DataError for an empty
-    folder, ImageError for the first picture that cannot be read, unless ``skip_bad``; OutputError,
-    also where ``target`` is ``source`` or lies inside it; ConfigError for what is no translator.
+    Names stay as they are; ``depth`` is as for :func:`translate_image`. Reading, translation and
+    writing overlap. Raises DataError for an empty folder, ImageError for the first picture that
+    cannot be read, unless ``skip_bad``; OutputError, also where ``target`` is ``source`` or lies
+    inside it; ConfigError for what is no translator, BackendError for a depth that it does not
+    take.
     """
     check_translator(translator)
+    check_depth(translator, depth)
     source, target = Path(source), Path(target)
     check_target(source, target)
     paths = list_pictures(source)
     check_targets(paths, (target / path.relative_to(source) for path in paths))
-    channels = translator.info.config.in_channels
     skipped: list[str] = []
+    notes: Counter[str] = Counter()
     done = 0
 
-    def read() -> Iterator[_Read]:
+    def read() -> Iterator[_Source]:
         for path in paths:
             try:
-                keep_alpha = path.suffix.lower() in _HOLD_ALPHA
-                frame, alpha = read_image(path, channels, keep_alpha=keep_alpha)
+                yield _read(path, target / path.relative_to(source), translator, depth)
             except ImageError as error:
                 if not skip_bad:
                     raise
                 skipped.append(str(error))
-                continue
-            yield _Read(path.relative_to(source), frame, alpha)
 
-    def submit(items: list[_Read]) -> list[tuple[_Read, Translation[Frames]]]:
+    def submit(items: list[_Source]) -> list[tuple[_Source, Translation[Frames]]]:
         return [(item, translator.submit(item.frame)) for item in items]
 
-    def write(item: tuple[_Read, Translation[Frames]]) -> None:
+    def write(item: tuple[_Source, Translation[Frames]]) -> None:
         nonlocal done
         picture, translation = item
-        frame = cast(NDArray[np.uint8], translator.collect(translation))
-        write_image(target / picture.name, frame, picture.alpha)
+        write_image(picture.target, translator.collect(translation), picture.alpha)
+        notes.update(picture.notes)
         done += 1
         if progress:
             progress(done, len(paths))
 
     run_pipeline(read(), submit, write, capacity=translator.slots + 1)
-    return ImageStats(pictures=done, skipped=tuple(skipped))
+    counted = tuple(f"{note} ({count} pictures)" for note, count in notes.items())
+    return ImageStats(pictures=done, skipped=tuple(skipped), notes=counted)
 
 
 def is_picture(path: Path) -> bool:
@@ -179,35 +197,63 @@ def is_picture(path: Path) -> bool:
 
 
 def read_image(
-    path: Path, channels: int = 3, *, keep_alpha: bool = False
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """uint8 (H, W, 1 or 3), and its transparency, uint8 (H, W), where it has one and it is kept.
+    path: Path, channels: int = 3, *, keep_alpha: bool = False, depth: Depth = 8
+) -> tuple[Frames, Frames | None]:
+    """(H, W, 1 or 3) of ``depth`` bits, and its transparency, (H, W), where it has one and it is
+    kept.
 
     Raises ImageError when the file is missing, truncated or no picture, or for other channels.
     """
     if channels not in (1, 3):
         raise ImageError(f"{path}: this generator takes {channels} channels; pictures have 1 or 3")
+    known = cast(Channels, channels)
+    if depth == 16 and is_deep(path):
+        array = read_deep(path)
+        if keep_alpha and array.shape[2] == 4:
+            return flat(array[..., :3], known), array[..., 3]
+        return flat(array, known), None
     image = open_image(path)
     alpha = None
     if keep_alpha and image.has_transparency_data:
         alpha = np.asarray(image.convert("RGBA").getchannel("A"))
         image = image.convert("RGBA").convert("RGB")
-    return picture_from_image(image, cast(Channels, channels)), alpha
+    frame = picture_from_image(image, known)
+    if depth == 8:
+        return frame, alpha
+    return frame * np.uint16(257), None if alpha is None else alpha * np.uint16(257)
 
 
-def write_image(
-    path: Path, frame: NDArray[np.uint8], alpha: NDArray[np.uint8] | None = None
-) -> None:
-    """Write uint8 (H, W, 1 or 3), with transparency (H, W) if given. Raises OutputError."""
+def write_image(path: Path, frame: Frames, alpha: Frames | None = None) -> None:
+    """Write uint8 or uint16 (H, W, 1 or 3), with transparency (H, W) of the same type if given.
+
+    What the format has 8 bits for is rounded. Raises OutputError.
+    """
     from PIL import Image
 
     _check_suffix(path)
+    if depth_of(frame) == 16:
+        if path.suffix.lower() in DEEP_SUFFIXES:
+            write_deep(cast(DeepPicture, _with_alpha(frame, alpha)), path)
+            return
+        frame, alpha = _rounded(frame), None if alpha is None else _rounded(alpha)
     if alpha is None:
-        write_picture(frame, path)
+        write_picture(cast(Picture, frame), path)
         return
     image = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
     image.putalpha(Image.fromarray(alpha))
     save_image(image, path)
+
+
+def _with_alpha(frame: Frames, alpha: Frames | None) -> Frames:
+    """(H, W, 1, 3 or 4): the same, or RGB with opacity."""
+    if alpha is None:
+        return frame
+    colour = frame.repeat(3, axis=2) if frame.shape[2] == 1 else frame
+    return np.concatenate([colour, alpha[..., None]], axis=2)
+
+
+def _rounded(deep: Frames) -> NDArray[np.uint8]:
+    return ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _check_suffix(path: Path) -> None:
@@ -218,7 +264,28 @@ def _check_suffix(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Read:
-    name: Path
+class _Source:
+    target: Path
     frame: Frames
-    alpha: NDArray[np.uint8] | None
+    alpha: Frames | None
+    notes: tuple[str, ...]
+
+
+def _read(path: Path, target: Path, translator: Translator, asked: VideoDepth) -> _Source:
+    """The picture at ``path``, as deep as ``target`` and ``translator`` can make use of."""
+    suffix, depths = target.suffix.lower(), translator.depths
+    depth = depths[0] if asked == "auto" else asked
+    notes: tuple[str, ...] = ()
+    if asked == "auto" and is_deep(path):
+        if suffix not in DEEP_SUFFIXES:
+            notes = (f"the source has 16 bits a channel, {suffix} holds 8; .png holds 16",)
+        elif 16 in depths:
+            depth = 16
+        else:
+            notes = (
+                "the source has 16 bits a channel, and was translated with 8: the generator, as it "
+                f"was opened ({translator.description}), takes no more",
+            )
+    channels, keep_alpha = translator.info.config.in_channels, suffix in _HOLD_ALPHA
+    frame, alpha = read_image(path, channels, keep_alpha=keep_alpha, depth=depth)
+    return _Source(target, frame, alpha, notes)

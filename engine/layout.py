@@ -107,15 +107,16 @@ def lost_of(picture: "VideoFrame") -> tuple[str, ...]:
     found = {side.type.name for side in _side_data(picture) or ()}
     interlaced = ("the order of fields: frames are interlaced, the result says they are not",)
     return (interlaced if picture.interlaced_frame else ()) + tuple(
-        f"HDR metadata: {words}" for name, words in _HDR.items() if name in found
+        words for name, words in _LOST.items() if name in found
     )
 
 
-_HDR = {
-    "MASTERING_DISPLAY_METADATA": "the display that it was made for",
-    "CONTENT_LIGHT_LEVEL": "how bright it is at most",
-    "DYNAMIC_HDR_PLUS": "HDR10+",
-    "DOVI_METADATA": "Dolby Vision",
+_LOST = {
+    "A53_CC": "closed captions (CEA-608, CEA-708), which lie in the pictures",
+    "MASTERING_DISPLAY_METADATA": "HDR metadata: the display that it was made for",
+    "CONTENT_LIGHT_LEVEL": "HDR metadata: how bright it is at most",
+    "DYNAMIC_HDR_PLUS": "HDR metadata: HDR10+",
+    "DOVI_METADATA": "HDR metadata: Dolby Vision",
 }
 """Side data of FFmpeg, by PyAV's names."""
 

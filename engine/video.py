@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cyclegan.engine.comparison import COMBINE
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.encoding import VideoDepth
 from cyclegan.engine.job import Job
 from cyclegan.engine.live import EndlessReader
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
@@ -56,7 +57,7 @@ def translate_video(
     if opened.format == output.format == "image2":
         check_pattern(opened.url, output.url)
     check_channels(translator)
-    check_depth(translator, options)
+    check_depth(translator, options.depth)
     if options.resume:
         return _in_segments(opened, output, translator, options, progress, show, stop)
     keep_on = _keep_on(translator, options)
@@ -214,10 +215,10 @@ def check_channels(translator: Translator) -> None:
         )
 
 
-def check_depth(translator: Translator, options: VideoOptions) -> None:
+def check_depth(translator: Translator, depth: VideoDepth) -> None:
     """Raises BackendError where ``translator`` cannot take the depth that is asked for by name."""
-    if options.depth not in ("auto", *translator.depths):
+    if depth not in ("auto", *translator.depths):
         raise BackendError(
             f"{translator.description} takes frames of {translator.depths[0]} bits a channel, not "
-            f"{options.depth}; leave out the depth, or take another backend"
+            f"{depth}; leave out the depth, or take another backend"
         )

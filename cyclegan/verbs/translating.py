@@ -147,13 +147,13 @@ def tell(target: str, stats: "ImageStats | VideoStats") -> None:
     from cyclegan.engine.options import VideoStats
 
     out = sys.stderr if target in STANDARD_OUTPUT else sys.stdout
+    for note in stats.notes:
+        print(f"note: {note}", file=sys.stderr)
     if not isinstance(stats, VideoStats):
         for message in stats.skipped:
             print(f"skipped {message}", file=sys.stderr)
         print(f"{target}: {stats.pictures} pictures, {len(stats.skipped)} skipped", file=out)
         return
-    for note in stats.notes:
-        print(f"note: {note}", file=sys.stderr)
     rates = ", ".join(f"{name} {rate:.1f}" for name, rate in stats.stage_rates().items())
     print(
         f"{target}: {stats.frames} frames, {stats.frames_per_second:.1f} frames/s end to end "

@@ -1,5 +1,6 @@
 """The command line: in this process, and where that may matter as a user starts it."""
 
+import os
 import subprocess
 import sys
 
@@ -22,6 +23,19 @@ def started(*arguments):
     """In a process of its own."""
     command = [sys.executable, "-m", "cyclegan.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["translate", "--help"], ["doctor"]])
+def test_a_reader_that_leaves_is_no_error(arguments):
+    """As in ``cyclegan doctor | head -1``."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "cyclegan", *arguments]
+    done = subprocess.run(
+        command, stdout=theirs, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from videos import Copies
 
 from cyclegan.config import ResnetConfig
+from cyclegan.deep_pictures import read_deep, write_deep
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.images import (
@@ -22,7 +24,7 @@ from cyclegan.engine.options import VideoOptions, VideoStats
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
-from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
+from cyclegan.errors import BackendError, ConfigError, DataError, ImageError, OutputError
 from cyclegan.pictures import write_picture
 
 
@@ -194,14 +196,78 @@ def test_settings_of_videos_are_refused_for_pictures(
     for options, show, named in [
         (VideoOptions(part=Part(size=(8, 8)), compare="side"), None, "compare, size: for videos"),
         (VideoOptions(encoding=Encoding(pixel_format="rgb24")), None, "pixel-format: for videos"),
-        (VideoOptions(depth=16), None, "depth: for videos"),
         (VideoOptions(), lambda frame, seconds: None, "preview: for videos"),
     ]:
         with pytest.raises(ConfigError, match=named):
             translate_path(source, target, negatives, options=options, show=show)
     assert not target.exists()
+    with pytest.raises(BackendError, match="takes frames of 8 bits a channel, not 16"):
+        translate_path(source, target, negatives, options=VideoOptions(depth=16))
+    assert not target.exists()
     translate_path(source, target, negatives, options=VideoOptions(depth=8))
     assert target.exists()
+
+
+@pytest.fixture
+def copies() -> Translator:
+    """Gives back what it gets, in both depths."""
+    return Translator(Copies(depths=(8, 16)), GraphInfo(config=ResnetConfig()))
+
+
+def deep_picture(channels: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 1 << 16, (20, 30, channels), np.uint16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pictures_of_sixteen_bits_stay_so(
+    channels: int, suffix: str, copies: Translator, tmp_path: Path
+) -> None:
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    write_deep(deep_picture(channels), source)
+    assert translate_path(source, target, copies) == ImageStats(pictures=1, skipped=())
+    expected = deep_picture(channels)
+    np.testing.assert_array_equal(
+        read_deep(target), expected.repeat(3, axis=2) if channels == 1 else expected
+    )
+
+
+def test_sixteen_bits_are_kept_by_a_real_engine(translator: Translator, tmp_path: Path) -> None:
+    write_deep(deep_picture(3), tmp_path / "in.png")
+    translate_image(tmp_path / "in.png", tmp_path / "out.png", translator)
+    np.testing.assert_array_equal(read_deep(tmp_path / "out.png"), translator(deep_picture(3)))
+
+
+def test_lost_bits_are_told(copies: Translator, negatives: Translator, tmp_path: Path) -> None:
+    write_deep(deep_picture(4), tmp_path / "in" / "a.png")
+    stats = translate_image(tmp_path / "in" / "a.png", tmp_path / "a.webp", copies)
+    assert stats.notes == ("the source has 16 bits a channel, .webp holds 8; .png holds 16",)
+    write_deep(deep_picture(3), tmp_path / "in" / "b.tif")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "in" / "c.png")
+    stats = translate_folder(tmp_path / "in", tmp_path / "out", negatives)
+    (note,) = stats.notes
+    assert note.startswith("the source has 16 bits a channel, and was translated with 8: ")
+    assert note.endswith("takes no more (2 pictures)")
+    upper = (deep_picture(3) >> 8).astype(np.uint8)
+    np.testing.assert_array_equal(pixels(tmp_path / "out" / "b.tif"), 255 - upper)
+    assert not translate_folder(tmp_path / "in", tmp_path / "out", negatives, depth=8).notes
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_a_depth_can_be_asked_for(
+    suffix: str, photo: Image.Image, copies: Translator, tmp_path: Path
+) -> None:
+    photo.putalpha(Image.fromarray(np.asarray(photo)[..., 0]))
+    photo.save(tmp_path / "in.png")
+    frame, _ = read_image(tmp_path / "in.png", keep_alpha=suffix == ".png")
+    target = tmp_path / f"out{suffix}"
+    assert not translate_image(tmp_path / "in.png", target, copies, depth=16).notes
+    if suffix == ".bmp":
+        np.testing.assert_array_equal(pixels(target), frame)
+        return
+    np.testing.assert_array_equal(read_deep(target)[..., :3], frame * np.uint16(257))
+    opacity = np.asarray(photo)[..., 3] * np.uint16(257)
+    np.testing.assert_array_equal(read_deep(target)[..., 3], opacity)
 
 
 @pytest.mark.parametrize("format", ["mpo", "tiff"])

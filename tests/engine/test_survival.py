@@ -212,6 +212,38 @@ def test_what_pictures_lose_is_told(
         assert note.startswith(f"left out: {text}")
 
 
+def test_closed_captions_are_left_out_and_said(copies: Translator, tmp_path: Path) -> None:
+    """As ATSC A/53 has them (part 4, section 6.2.3), in an SEI message before the first slice."""
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.time_base = 96, 80, Fraction(1, 25)  # type: ignore[attr-defined]
+    encoder.pix_fmt = "yuv420p"  # type: ignore[attr-defined]
+    frames = [av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in smooth(3, 96, 80)]
+    for number, frame in enumerate(frames):
+        frame.pts = number
+    packets = [packet for frame in (*frames, None) for packet in encoder.encode(frame)]  # type: ignore[attr-defined]
+    stream = b"".join(bytes(packet) for packet in packets)
+    caption = b"\xb5\x00\x31GA94\x03\xc1\xff\xfc\x94\x20\xff"
+    message = b"\x00\x00\x00\x01\x06\x04" + bytes([len(caption)]) + caption + b"\x80"
+    slice_at = stream.index(b"\x00\x00\x01\x65")
+    (tmp_path / "in.h264").write_bytes(stream[:slice_at] + message + stream[slice_at:])
+    said = translate_video(tmp_path / "in.h264", tmp_path / "out.mp4", copies).notes
+    assert [note for note in said if "closed captions (CEA-608" in note]
+    (tmp_path / "in.h264").write_bytes(stream)
+    said = translate_video(tmp_path / "in.h264", tmp_path / "out.mp4", copies).notes
+    assert not [note for note in said if "captions" in note]
+
+
+@pytest.mark.parametrize(("end", "frames"), [(0.04, 1), (0.28, 7), (0.29, 8), (0.31, 8), (0.32, 8)])
+def test_a_part_has_the_frames_before_its_end(
+    end: float, frames: int, copies: Translator, tmp_path: Path
+) -> None:
+    """In a container whose times are those of frames, 1/25 s."""
+    film, source = write_video(tmp_path / "in.mp4", smooth(12)), tmp_path / "in.y4m"
+    translate_video(film, source, copies)
+    options = VideoOptions(part=Part(end=end))
+    assert translate_video(source, tmp_path / "out.mkv", copies, options).frames == frames
+
+
 def test_an_animation_stays_one(copies: Translator, tmp_path: Path) -> None:
     first, *others = [Image.fromarray(frame) for frame in smooth(4)]
     first.save(tmp_path / "in.gif", save_all=True, append_images=others, duration=80)

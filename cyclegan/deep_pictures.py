@@ -1,0 +1,127 @@
+"""Picture files of 16 bits a channel, which Pillow reads with 8 in colour: through FFmpeg's codecs.
+
+H height, W width. Arrays are uint16 in which white is 65535: (H, W, 1) gray, (H, W, 3) RGB, or
+(H, W, 4) RGB with opacity.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from PIL.ExifTags import Base
+
+from cyclegan.errors import ImageError
+from cyclegan.files import replacing
+from cyclegan.pictures import DAMAGE, Channels
+
+DeepPicture = npt.NDArray[np.uint16]
+
+DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
+"""Of what :func:`write_deep` writes."""
+
+_DECODERS = {"PNG": "png", "TIFF": "tiff", "PPM": "ppm"}
+"""FFmpeg's, by Pillow's names of the formats that hold 16 bits."""
+_FORMATS = {1: "gray16le", 3: "rgb48le", 4: "rgba64le"}
+"""FFmpeg's pixel formats, by the number of channels."""
+
+
+def is_deep(path: Path | str) -> bool:
+    """Whether the picture file has more than 8 bits a channel. Raises ImageError."""
+    try:
+        with Image.open(path) as image:
+            stored = image.tile[0].args if image.tile else None
+            if image.format == "PPM" and isinstance(stored, tuple):
+                return int(stored[-1]) > 255
+            return ";16" in str(stored)
+    except DAMAGE as error:
+        raise ImageError(f"cannot read {path} as a picture: {error}") from error
+
+
+def read_deep(path: Path | str) -> DeepPicture:
+    """All bits of a deep picture, upright.
+
+    Raises ImageError if the file is missing, truncated, not a picture, or of a form whose 16 bits
+    cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            decoder = _DECODERS.get(image.format or "", "")
+            orientation = image.getexif().get(Base.Orientation, 1)
+            image.load()  # FFmpeg takes damaged files without a word
+            if image.mode.startswith("I;16"):
+                gray = np.asarray(image).astype(np.uint16)[..., None]
+                return _upright(gray, orientation)
+        return _upright(_decoded(Path(path).read_bytes(), decoder), orientation)
+    except _UnknownFormError as error:
+        raise ImageError(
+            f"cannot read {path} with 16 bits a channel: {error}; store it as a plain PNG, or "
+            "take a depth of 8"
+        ) from error
+    except DAMAGE as error:
+        raise ImageError(f"cannot read {path} as a picture: {error}") from error
+
+
+def flat(array: DeepPicture, channels: Channels) -> DeepPicture:
+    """(H, W, ``channels``) of any deep picture: opacity laid over white, ITU-R BT.601 luminance of
+    RGB for one channel, gray repeated for three."""
+    if array.shape[2] == 4:
+        opacity = array[..., 3:].astype(np.uint64)
+        over = array[..., :3] * opacity + 65535 * (65535 - opacity)
+        array = ((over + 32767) // 65535).astype(np.uint16)
+    if array.shape[2] == channels:
+        return array
+    if channels == 3:
+        return array.repeat(3, axis=2)
+    weights = np.array([19595, 38470, 7471], np.uint64)  # of 65536, as Pillow has them
+    luminance = (array.astype(np.uint64) @ weights + 32768) >> np.uint64(16)
+    return luminance.astype(np.uint16)[..., None]
+
+
+def write_deep(array: DeepPicture, path: Path | str) -> None:
+    """Writes a deep picture as PNG or TIFF, by the suffix; the file appears whole or not at all.
+
+    Raises OutputError where the system refuses to write.
+    """
+    import av
+
+    kind = "png" if Path(path).suffix.lower() == ".png" else "tiff"
+    height, width, channels = array.shape
+    given = np.ascontiguousarray(array[..., 0] if channels == 1 else array)
+    frame = av.VideoFrame.from_ndarray(given, format=_FORMATS[channels])
+    encoder = cast("av.VideoCodecContext", av.CodecContext.create(kind, "w"))
+    encoder.width, encoder.height, encoder.time_base = width, height, Fraction(1)
+    encoder.pix_fmt = _FORMATS[channels].replace("le", "be") if kind == "png" else frame.format.name
+    packets = [*encoder.encode(frame.reformat(format=encoder.pix_fmt)), *encoder.encode(None)]
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"".join(bytes(packet) for packet in packets))
+
+
+class _UnknownFormError(Exception):
+    """What FFmpeg says of a form that it does not know."""
+
+
+def _decoded(data: bytes, decoder: str) -> DeepPicture:
+    import av
+
+    try:
+        codec = cast("av.VideoCodecContext", av.CodecContext.create(decoder, "r"))
+        frame = [*codec.decode(av.Packet(data)), *codec.decode(None)][0]
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        raise _UnknownFormError(f"FFmpeg says {error}") from error
+    parts = frame.format.components
+    if max(part.bits for part in parts) <= 8:
+        raise _UnknownFormError(f"FFmpeg reads it as {frame.format.name}")
+    channels = {1: 1, 2: 4, 3: 3, 4: 4}[len(parts)]  # gray with opacity has no format of NumPy's
+    array = frame.reformat(format=_FORMATS[channels]).to_ndarray()
+    return cast(DeepPicture, array.reshape(frame.height, frame.width, channels))
+
+
+def _upright(array: DeepPicture, orientation: int) -> DeepPicture:
+    """As the EXIF orientation 1 to 8 says (Exif 2.32, section 4.6.4)."""
+    turned = array.swapaxes(0, 1) if orientation >= 5 else array
+    rows = slice(None, None, -1) if orientation in (3, 4, 7, 8) else slice(None)
+    columns = slice(None, None, -1) if orientation in (2, 3, 6, 7) else slice(None)
+    return np.ascontiguousarray(turned[rows, columns])

@@ -1,0 +1,145 @@
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, ImageOps
+
+from cyclegan.deep_pictures import flat, is_deep, read_deep, write_deep
+from cyclegan.errors import ImageError, OutputError
+from cyclegan.pictures import read_picture
+from cyclegan.sources import read_item
+
+
+def noise(channels: int, height: int = 21, width: int = 34) -> np.ndarray:
+    generator = np.random.default_rng(channels)
+    return generator.integers(0, 1 << 16, (height, width, channels), np.uint16)
+
+
+def png(samples: np.ndarray, colour_type: int) -> bytes:
+    """A PNG of 16 bits, written after the standard (ISO 15948), by nobody's encoder."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    height, width = samples.shape[:2]
+    head = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_what_is_written_is_read_again(channels: int, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / "new" / f"deep{suffix}"
+    write_deep(noise(channels), path)
+    assert is_deep(path)
+    np.testing.assert_array_equal(read_deep(path), noise(channels))
+    with Image.open(path) as image:  # another reader agrees, as far as it goes
+        image.load()
+        upper = np.asarray(image) >> (8 if channels == 1 else 0)
+    np.testing.assert_array_equal(upper.reshape(noise(channels).shape), noise(channels) >> 8)
+
+
+@pytest.mark.parametrize(("channels", "colour_type"), [(1, 0), (3, 2), (2, 4), (4, 6)])
+def test_every_kind_of_png_is_read_to_the_bit(
+    channels: int, colour_type: int, tmp_path: Path
+) -> None:
+    samples = noise(channels)
+    (tmp_path / "in.png").write_bytes(png(samples, colour_type))
+    if channels == 2:  # gray with opacity
+        samples = samples[..., [0, 0, 0, 1]]
+    np.testing.assert_array_equal(read_deep(tmp_path / "in.png"), samples)
+
+
+@pytest.mark.parametrize(("magic", "channels"), [("P5", 1), ("P6", 3)])
+@pytest.mark.parametrize("largest", [1023, 65535])
+def test_white_of_a_netpbm_file_is_white(
+    largest: int, magic: str, channels: int, tmp_path: Path
+) -> None:
+    ramp = np.linspace(0, largest, 5 * 7 * channels).astype(">u2").reshape(5, 7, channels)
+    path = tmp_path / "in.ppm"
+    path.write_bytes(f"{magic} 7 5 {largest}\n".encode() + ramp.tobytes())
+    assert is_deep(path)
+    expected = ramp.astype(np.float64) * 65535 / largest
+    assert np.abs(read_deep(path) - expected).max() <= 0.5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_stand_upright(channels: int, orientation: int, tmp_path: Path) -> None:
+    """As Pillow turns the upper bits of the same file."""
+    write_deep(noise(channels), tmp_path / "in.tif")
+    with Image.open(tmp_path / "in.tif") as image:
+        image.load()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = png(noise(channels), 0 if channels == 1 else 2)
+    body = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(body)) + b"eXIf" + body
+    chunk += struct.pack(">I", zlib.crc32(b"eXIf" + body))
+    (tmp_path / "in.png").write_bytes(data[:33] + chunk + data[33:])
+    with Image.open(tmp_path / "in.png") as image:
+        turned = ImageOps.exif_transpose(image)
+    upper = np.asarray(turned) >> (8 if channels == 1 else 0)
+    deep = read_deep(tmp_path / "in.png")
+    np.testing.assert_array_equal(deep >> 8, upper.reshape(deep.shape))
+
+
+def test_shallow_pictures_are_told_apart(tmp_path: Path) -> None:
+    picture = Image.fromarray((noise(3) >> 8).astype(np.uint8))
+    for mode in ("RGB", "L", "1", "P", "RGBA", "CMYK"):
+        picture.convert(mode).save(tmp_path / "in.tif")
+        assert not is_deep(tmp_path / "in.tif")
+    for suffix in (".png", ".jpg", ".webp", ".bmp", ".ppm", ".gif"):
+        picture.save(tmp_path / f"in{suffix}")
+        assert not is_deep(tmp_path / f"in{suffix}")
+
+
+@given(arrays(np.uint16, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(4))))
+def test_opacity_is_laid_over_white(array: np.ndarray) -> None:
+    colour, opacity = array[..., :3] / 65535, array[..., 3:] / 65535
+    expected = 65535 * (colour * opacity + 1 - opacity)
+    assert np.abs(flat(array, 3) - expected).max() <= 0.5001
+
+
+def test_channels_become_those_asked_for() -> None:
+    gray, colour = noise(1), noise(3)
+    np.testing.assert_array_equal(flat(gray, 3), np.repeat(gray, 3, axis=2))
+    luminance = colour @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(flat(colour, 1)[..., 0] - luminance).max() <= 1
+    assert flat(np.full((1, 1, 3), 65535, np.uint16), 1) == 65535
+
+
+def test_training_reads_all_bits_of_colours(tmp_path: Path) -> None:
+    write_deep(noise(3), tmp_path / "in.png")
+    np.testing.assert_array_equal(read_item(tmp_path / "in.png", 3, 16), noise(3))
+    np.testing.assert_array_equal(read_item(tmp_path / "in.png", 3, 8), noise(3) >> 8)
+
+
+def test_what_cannot_be_read_or_written_says_why(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.png", tmp_path / "cut.png"
+    write_deep(noise(3, 200, 200), whole)
+    cut.write_bytes(whole.read_bytes()[:9000])
+    with pytest.raises(ImageError, match=r"cannot read .*cut\.png as a picture"):
+        read_deep(cut)
+    for read in (is_deep, read_deep):
+        with pytest.raises(ImageError, match=r"nothing\.png"):
+            read(tmp_path / "nothing.png")
+    Image.fromarray(read_picture(whole)).save(tmp_path / "shallow.png")
+    with pytest.raises(ImageError, match=r"with 16 bits a channel: .*rgb24; store it as a plain"):
+        read_deep(tmp_path / "shallow.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(OutputError, match=r"folder\.png"):
+        write_deep(noise(3), tmp_path / "folder.png")
