@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -54,7 +54,14 @@ inline Vector vector_at(const void* x) {
 inline Floats load(const float* x) { return vector_at<Floats>(x); }
 
 inline Floats load(const bfloat16* x) {
-  return reinterpret_cast<Floats>(__builtin_convertvector(vector_at<Halves>(x), Words) << 16);
+  const Halves halves = vector_at<Halves>(x);
+#if defined(__AVX512F__)  // one instruction, for which GCC takes five
+  const auto words =
+      reinterpret_cast<Words>(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(halves)));
+#else
+  const Words words = __builtin_convertvector(halves, Words);
+#endif
+  return reinterpret_cast<Floats>(words << 16);
 }
 
 // As of one number.
@@ -73,4 +80,31 @@ inline void store(float* y, Floats x) { std::memcpy(y, &x, sizeof x); }
 inline void store(bfloat16* y, Floats x) {
   const Halves halves = narrow(x);
   std::memcpy(y, &halves, sizeof halves);
+}
+
+// Numbers as a V, one or LANES of them.
+template <class V, class Number>
+inline V read(const Number* x) {
+  if constexpr (sizeof(V) == sizeof(float))
+    return wide(*x);
+  else
+    return load(x);
+}
+
+// What `read` has read, written.
+template <class Number>
+inline void write(Number* y, float x) {
+  set(*y, x);
+}
+template <class Number>
+inline void write(Number* y, Floats x) {
+  store(y, x);
+}
+
+// work(V, k) for numbers k to k + LANES of `count`, and for those that are left, one by one.
+template <class Work>
+inline void in_vectors(Index count, Work work) {
+  Index k = 0;
+  for (; k + LANES <= count; k += LANES) work(Floats{}, k);
+  for (; k < count; ++k) work(float{}, k);
 }

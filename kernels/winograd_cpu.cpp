@@ -64,30 +64,38 @@ struct Filtering<4> {
       {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}}};
 };
 
-inline __attribute__((always_inline)) Floats added(Floats sum, float factor, Floats value) {
-  if (factor == 0) return sum;
-  if (factor == 1) return sum + value;
-  if (factor == -1) return sum - value;
-  return sum + factor * value;
+// The sum of values by factors, which are constants where loops are unrolled: then nothing is
+// multiplied by 0 or 1, or added to 0.
+template <int count>
+inline __attribute__((always_inline)) Floats weighted(const float (&factors)[count],
+                                                      const Floats (&values)[count]) {
+  Floats sum{};
+  bool empty = true;
+#pragma GCC unroll 6
+  for (int k = 0; k < count; ++k) {
+    const float factor = factors[k];
+    if (factor == 0) continue;
+    const Floats term = factor == 1 ? values[k] : factor == -1 ? -values[k] : factor * values[k];
+    sum = empty ? term : sum + term;
+    empty = false;
+  }
+  return sum;
 }
 
-// Row i of m x m'. With all loops unrolled nothing is multiplied by 0 or 1.
+// Row i of m x m'.
 template <int rows, int columns, const Matrix<rows, columns>& m>
 inline __attribute__((always_inline)) void sandwich_row(Floats (&y)[rows],
                                                         const Floats (&x)[columns][columns], int i) {
   Floats half[columns];
 #pragma GCC unroll 6
   for (int j = 0; j < columns; ++j) {
-    half[j] = Floats{};
+    Floats column[columns];
 #pragma GCC unroll 6
-    for (int k = 0; k < columns; ++k) half[j] = added(half[j], m.at[i][k], x[k][j]);
+    for (int k = 0; k < columns; ++k) column[k] = x[k][j];
+    half[j] = weighted(m.at[i], column);
   }
 #pragma GCC unroll 6
-  for (int j = 0; j < rows; ++j) {
-    y[j] = Floats{};
-#pragma GCC unroll 6
-    for (int k = 0; k < columns; ++k) y[j] = added(y[j], m.at[j][k], half[k]);
-  }
+  for (int j = 0; j < rows; ++j) y[j] = weighted(m.at[j], half);
 }
 
 // y = m x m'.
@@ -153,9 +161,21 @@ constexpr int POSITIONS = (TILE + 2) * (TILE + 2);
 // How many rows multiply() takes at once, and how many squares a block has, a multiple of them.
 template <class Number>
 constexpr Index UNIT = sizeof(Number) == 2 ? 32 : MOST_ROWS;
+#if defined(__AMX_BF16__)  // which is so fast that reading U takes longest
+template <class Number>
+constexpr Index BLOCK = sizeof(Number) == 2 ? 96 : 48;
+#else
 template <class Number>
 constexpr Index BLOCK = sizeof(Number) == 2 ? 64 : 48;
+#endif
 static_assert(BLOCK<float> % UNIT<float> == 0);
+
+// From a position's transforms of a block to the next one's, of `width` columns. A power of two
+// would put all positions into the same few places of a cache.
+template <class Number>
+constexpr Index apart(Index width) {
+  return BLOCK<Number> * width + 32;
+}
 
 inline void put(void* to, Words x) { std::memcpy(to, &x, sizeof x); }
 
@@ -271,7 +291,7 @@ void pack_turned(const float* w, Number* u, Index o, Index c, Index threads) {
 
 // ---- Convolution
 
-// V of squares from the `first` on, (POSITIONS, BLOCK, C).
+// V of squares from the `first` on, (POSITIONS, BLOCK, C) with gaps.
 template <int TILE, class Number>
 void transform(Number* v, Pictures<const Number> x, const Squares<TILE>& squares, Index first,
                Index count, Index pad) {
@@ -283,12 +303,12 @@ void transform(Number* v, Pictures<const Number> x, const Squares<TILE>& squares
       square.read(pixels, channel);
       sandwich<SIDE, SIDE, Filtering<TILE>::B>(transformed, pixels);
       for (int p = 0; p < POSITIONS<TILE>; ++p)
-        store(v + (p * BLOCK<Number> + s) * x.c + channel, transformed[p / SIDE][p % SIDE]);
+        store(v + p * apart<Number>(x.c) + s * x.c + channel, transformed[p / SIDE][p % SIDE]);
     }
   }
 }
 
-// COLUMNS outputs of those squares from m, (POSITIONS, BLOCK, COLUMNS).
+// COLUMNS outputs of those squares from m, (POSITIONS, BLOCK, COLUMNS) with gaps.
 template <int TILE, class Number>
 void transform_back(Pictures<Number> y, const float* m, const Squares<TILE>& squares, Index first,
                     Index count, Index output) {
@@ -298,7 +318,7 @@ void transform_back(Pictures<Number> y, const float* m, const Squares<TILE>& squ
     for (int k = 0; k < COLUMNS; k += LANES) {
       Floats products[SIDE][SIDE], pixels[TILE][TILE];
       for (int p = 0; p < POSITIONS<TILE>; ++p)
-        products[p / SIDE][p % SIDE] = load(m + (p * BLOCK<Number> + s) * COLUMNS + k);
+        products[p / SIDE][p % SIDE] = load(m + p * apart<Number>(COLUMNS) + s * COLUMNS + k);
       sandwich<TILE, SIDE, Filtering<TILE>::A>(pixels, products);
       for (int i = 0; i < TILE; ++i)
         for (int j = 0; j < TILE; ++j)
@@ -311,7 +331,7 @@ void transform_back(Pictures<Number> y, const float* m, const Squares<TILE>& squ
 // What a thread needs in between, in float32.
 template <int TILE, class Number>
 Index convolution_work(Index c) {
-  return POSITIONS<TILE> * BLOCK<Number> * (COLUMNS + c / GROUP<Number>);
+  return POSITIONS<TILE> * (apart<Number>(COLUMNS) + apart<Number>(c) / GROUP<Number>);
 }
 
 template <int TILE, class Number>
@@ -325,16 +345,16 @@ void convolve(const Number* x, const Number* u, Number* y, float* work, Index n,
   {
     Tiles tiles(tiled);
     float* m = work + omp_get_thread_num() * convolution_work<TILE, Number>(c);
-    Number* v = reinterpret_cast<Number*>(m + POSITIONS<TILE> * BLOCK<Number> * COLUMNS);
+    Number* v = reinterpret_cast<Number*>(m + POSITIONS<TILE> * apart<Number>(COLUMNS));
 #pragma omp for schedule(dynamic)
     for (Index first = 0; first < squares.count; first += BLOCK<Number>) {
       const Index count = std::min(BLOCK<Number>, squares.count - first);
       transform(v, from, squares, first, count, pad);
       for (Index output = 0; output < o; output += COLUMNS) {
         for (int p = 0; p < POSITIONS<TILE>; ++p)
-          tiles.multiply(Rows<Number>{v + p * BLOCK<Number> * c, c, DEPTH<Number>},
+          tiles.multiply(Rows<Number>{v + p * apart<Number>(c), c, DEPTH<Number>},
                          u + (output * POSITIONS<TILE> + p * COLUMNS) * c, c,
-                         m + p * BLOCK<Number> * COLUMNS, up_to(UNIT<Number>, count), false);
+                         m + p * apart<Number>(COLUMNS), up_to(UNIT<Number>, count), false);
         transform_back(to, m, squares, first, count, output);
       }
     }
@@ -356,19 +376,21 @@ class SquareGroup {
       : count(std::min<Index>(DEPTH<Number>, squares.count - first)) {
     for (Index s = 0; s < count; ++s) all[s] = {x, squares.corner(first + s), 0};
   }
-  // A row of the transforms by m of LANES of their channels.
-  template <int row, const Matrix<SIDE, side>& m>
-  void transform(Block (&blocks)[SIDE], Index channel) const {
-    for (int l = 0; l < LANES; ++l) {
-      Floats transformed[GROUP<Number>][1][SIDE];
-      for (int g = 0; g < GROUP<Number>; ++g) {
-        const int s = l * GROUP<Number> + g;
-        Floats pixels[side][side]{};
-        if (s < count) all[s].read(pixels, channel);
-        sandwich_row<SIDE, side, m>(transformed[g][0], pixels, row);
+  // A row of the transforms by m of COLUMNS of their channels, both halves of a line of the cache:
+  // take(position, half, which words of GROUP squares, words).
+  template <int row, const Matrix<SIDE, side>& m, class Take>
+  void transform(Index channel, Take take) const {
+    for (int l = 0; l < LANES; ++l)
+      for (int half = 0; half < 2; ++half) {
+        Floats transformed[GROUP<Number>][1][SIDE];
+        for (int g = 0; g < GROUP<Number>; ++g) {
+          const int s = l * GROUP<Number> + g;
+          Floats pixels[side][side]{};
+          if (s < count) all[s].read(pixels, channel + half * LANES);
+          sandwich_row<SIDE, side, m>(transformed[g][0], pixels, row);
+        }
+        for (int p = 0; p < SIDE; ++p) take(p, half, l, in_words(transformed, p));
       }
-      for (int p = 0; p < SIDE; ++p) blocks[p][l] = in_words(transformed, p);
-    }
   }
 
  private:
@@ -407,26 +429,29 @@ void sum_up(Tiles& tiles, Index n, Pictures<const Number> x, Pictures<const Numb
   const Squares<TILE> squares(n, dy.h, dy.w);
   Number* v = work;                 // (SIDE, C / COLUMNS), panels
   Number* z = v + SIDE * MOST * c;  // (SIDE, MOST / GROUPED, outputs, GROUPED)
-  Block blocks[SIDE];
   for (Index begin = 0; begin < squares.count; begin += MOST) {
     const Index k = std::min(MOST, up_to(GROUPED, squares.count - begin));
     for (Index s = 0; s < k; s += GROUPED) {
       const SquareGroup<SIDE, Number> of_x(x, squares, begin + s);
-      for (Index channel = 0; channel < c; channel += LANES) {
-        of_x.template transform<row, Filtering<TILE>::B>(blocks, channel);
-        const Index column = channel % COLUMNS;
-        Number* panel = v + (channel - column) * MOST + s * COLUMNS + column * GROUP<Number>;
-        for (int p = 0; p < SIDE; ++p)
-          for (int l = 0; l < LANES; ++l)
-            put(panel + p * MOST * c + l * COLUMNS * GROUP<Number>, blocks[p][l]);
+      for (Index channel = 0; channel < c; channel += COLUMNS) {
+        Number* panel = v + channel * MOST + s * COLUMNS;
+        of_x.template transform<row, Filtering<TILE>::B>(
+            channel, [=](int p, int half, int l, Words words) {
+              put(panel + p * MOST * c + (2 * l + half) * LANES * GROUP<Number>, words);
+            });
       }
       const SquareGroup<TILE, Number> of_dy(dy, squares, begin + s);
-      for (Index i = 0; i < outputs; i += LANES) {
-        of_dy.template transform<row, A>(blocks, output + i);
-        for (int p = 0; p < SIDE; ++p) {
-          turn(blocks[p]);
-          std::memcpy(z + (p * MOST + s) * outputs + i * GROUPED, blocks[p], sizeof(Block));
-        }
+      for (Index i = 0; i < outputs; i += COLUMNS) {
+        Block blocks[2][SIDE];
+        of_dy.template transform<row, A>(output + i, [&](int p, int half, int l, Words words) {
+          blocks[half][p][l] = words;
+        });
+        for (int half = 0; half < 2; ++half)
+          for (int p = 0; p < SIDE; ++p) {
+            turn(blocks[half][p]);
+            std::memcpy(z + (p * MOST + s) * outputs + (i + half * LANES) * GROUPED,
+                        blocks[half][p], sizeof(Block));
+          }
       }
     }
     for (int p = 0; p < SIDE; ++p)

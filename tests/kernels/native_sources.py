@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cyclegan import cpu
 from cyclegan.kernels import native
 
 
@@ -17,6 +18,28 @@ def afresh(folder: Path) -> Iterator[Path]:
         native._made.cache_clear()
         yield folder / "cache" / "native"
     native._made.cache_clear()
+
+
+OTHER_CPUS = {
+    "no AVX": ("-march=x86-64", frozenset()),
+    "AVX2": ("-march=haswell", frozenset({"avx2", "fma", "bmi2"})),
+    "AVX512": ("-march=skylake-avx512", frozenset({"avx512f", "avx512bw", "avx512vl"})),
+    "AVX512-BF16": ("-march=cooperlake", frozenset({"avx512_bf16", "avx512_vnni"})),
+}
+"""What to compile with, and what the CPU at hand must have to run it."""
+
+
+@contextmanager
+def compiled_for(name: str, folder: Path) -> Iterator[None]:
+    """Kernels as for one of OTHER_CPUS; skips the test where they would not run."""
+    flag, needed = OTHER_CPUS[name]
+    if not needed <= cpu.cpu_flags():
+        pytest.skip(f"this CPU cannot run what is compiled with {flag}")
+    flags = tuple(flag if f == "-march=native" else f for f in native.FLAGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "FLAGS", flags)
+        with afresh(folder):
+            yield
 
 
 @contextmanager

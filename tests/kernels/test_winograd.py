@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as some
-from native_sources import afresh, mutated
+from native_sources import OTHER_CPUS, compiled_for, mutated
 from torch import Tensor, nn
 
 from cyclegan import cpu
 from cyclegan.errors import TensorError
-from cyclegan.kernels import native, winograd_cpu
+from cyclegan.kernels import winograd_cpu
 from cyclegan.kernels.winograd_cpu import (
     SOURCE,
     TILES,
@@ -132,25 +132,10 @@ def test_agrees_with_float64_whatever_the_shape(
     check(Case(shape=shape, dtype=dtype, last=last))
 
 
-OTHER_CPUS = {
-    "no AVX": ("-march=x86-64", frozenset()),
-    "AVX2": ("-march=haswell", frozenset({"avx2", "fma", "bmi2"})),
-    "AVX512": ("-march=skylake-avx512", frozenset({"avx512f", "avx512bw", "avx512vl"})),
-    "AVX512-BF16": ("-march=cooperlake", frozenset({"avx512_bf16", "avx512_vnni"})),
-}
-
-
 @pytest.mark.parametrize("name", OTHER_CPUS)
-def test_agrees_as_compiled_for_other_cpus(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_agrees_as_compiled_for_other_cpus(name: str, tmp_path: Path) -> None:
     """Each has vectors, and sums that fit its registers, of its own."""
-    flag, needed = OTHER_CPUS[name]
-    if not needed <= cpu.cpu_flags():
-        pytest.skip(f"this CPU cannot run what is compiled with {flag}")
-    here = "-march=native"
-    monkeypatch.setattr(native, "FLAGS", tuple(flag if f == here else f for f in native.FLAGS))
-    with afresh(tmp_path):
+    with compiled_for(name, tmp_path):
         for case in CASES.values():
             check(case)
             if name == "AVX512-BF16":
