@@ -59,6 +59,25 @@ void row_moments(const Number* x, float* sum, float* square, Index w, Index c) {
   });
 }
 
+// What an image is normalized with, and what comes after: channel k of a pixel, and those after it.
+struct Norm {
+  const float *mean, *rstd, *gamma, *beta;
+  float slope;
+  template <class V, class Number>
+  V normalized(const Number* x, Index k) const {
+    return (read<V>(x + k) - read<V>(mean + k)) * read<V>(rstd + k);
+  }
+  template <class V>
+  V scaled(V xhat, Index k) const {
+    return xhat * read<V>(gamma + k) + read<V>(beta + k);
+  }
+  // `then` where the activation lets y pass, which is y itself or a gradient.
+  template <class V>
+  V activated(V y, V then) const {
+    return y > 0 ? then : then * slope;
+  }
+};
+
 // Where the gradient of a pixel comes from: what dz has there, and all that shows it.
 template <class Number>
 struct Gradient {
@@ -120,6 +139,7 @@ void norm_forward(const Number* x, const float* gamma, const float* beta,
   for (Index i = 0; i < n; ++i) {
     const Number *xi = x + i * image, *ri = residual ? residual + i * image : nullptr;
     float *m = mean + i * c, *r = rstd + i * c;
+    const Norm norm{m, r, gamma, beta, slope};
 #pragma omp for
     for (Index row = 0; row < h; ++row) {
       float* sum = work + row * 2 * c;
@@ -149,9 +169,8 @@ void norm_forward(const Number* x, const float* gamma, const float* beta,
         if (!pp) continue;
         in_vectors(c, [=](auto vector, Index k) {
           using V = decltype(vector);
-          const V xhat = (read<V>(xp + k) - read<V>(m + k)) * read<V>(r + k);
-          const V y = xhat * read<V>(gamma + k) + read<V>(beta + k);
-          const V active = y > 0 ? y : y * slope;
+          const V y = norm.scaled(norm.normalized<V>(xp, k), k);
+          const V active = norm.activated(y, y);
           write(pp + k, rp ? active + read<V>(rp + k) : active);
         });
         if (zp && zp != pp) std::memcpy(zp, pp, c * sizeof *zp);
@@ -172,7 +191,7 @@ void norm_backward(const Number* dz, const Number* dpadded, const Number* x,
 #pragma omp parallel num_threads(threads)
   {
     for (Index i = 0; i < n; ++i) {
-      const float *m = mean + i * c, *r = rstd + i * c;
+      const Norm norm{mean + i * c, rstd + i * c, gamma, beta, slope};
       const Number* pi = dpadded ? dpadded + i * around : nullptr;
 #pragma omp for
       for (Index row = 0; row < h; ++row) {
@@ -185,9 +204,8 @@ void norm_backward(const Number* dz, const Number* dpadded, const Number* x,
           in_vectors(c, [&](auto vector, Index k) {
             using V = decltype(vector);
             const V d = of_y.template read_from<V>(k);
-            const V xhat = (read<V>(x + at + k) - read<V>(m + k)) * read<V>(r + k);
-            const V y = xhat * read<V>(gamma + k) + read<V>(beta + k);
-            const V g = y > 0 ? d : d * slope;
+            const V xhat = norm.normalized<V>(x + at, k);
+            const V g = norm.activated(norm.scaled(xhat, k), d);
             write(s1 + k, read<V>(s1 + k) + g);
             write(s2 + k, read<V>(s2 + k) + g * xhat);
             if (dy) write(dy + at + k, d);
@@ -213,11 +231,10 @@ void norm_backward(const Number* dz, const Number* dpadded, const Number* x,
           in_vectors(c, [&](auto vector, Index k) {
             using V = decltype(vector);
             const V d = of_y.template read_from<V>(k);
-            const V xhat = (read<V>(x + at + k) - read<V>(m + k)) * read<V>(r + k);
-            const V y = xhat * read<V>(gamma + k) + read<V>(beta + k);
-            const V g = y > 0 ? d : d * slope;
+            const V xhat = norm.normalized<V>(x + at, k);
+            const V g = norm.activated(norm.scaled(xhat, k), d);
             const V centred = g - share * (read<V>(t1 + k) + xhat * read<V>(t2 + k));
-            write(dx + at + k, read<V>(gamma + k) * read<V>(r + k) * centred);
+            write(dx + at + k, read<V>(gamma + k) * read<V>(norm.rstd + k) * centred);
           });
         }
       }
