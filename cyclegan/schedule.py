@@ -87,8 +87,11 @@ class Progress:
     def over(
         self, data: UnpairedPictures, world: World = ALONE, device: torch.device = CPU
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches, on ``device``, from here to the last epoch's end, or until time is out."""
-        config = self.config
+        """The batches, on ``device``, from here to the last epoch's end, or until time is out.
+
+        Time begins with them: a machine that is slow to prepare takes a step at least.
+        """
+        config, self.began = self.config, time.monotonic()
         if self.done():
             return
         if self.batch >= self.steps_per_epoch:

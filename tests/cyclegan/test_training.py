@@ -199,6 +199,12 @@ def test_learning_rate_by_time(config, seconds, factor, monkeypatch):
     assert schedule.factor() == pytest.approx(factor, abs=1e-9)
 
 
+def test_time_that_preparing_takes_up_leaves_a_step(config):
+    result = train(replaced(config, minutes=1e-6), device="cpu", show_progress=False)
+    assert result.steps == 1
+    assert len((config.output / "losses.csv").read_text().splitlines()) == 2
+
+
 def test_bad_picture_stops_the_run_or_is_skipped_and_counted(config):
     bad = config.data.a / "00003.png"
     bad.write_bytes(bad.read_bytes()[:500])
