@@ -6,18 +6,23 @@ H height, W width. Arrays are uint16 in which white is 65535: (H, W, 1) gray, (H
 
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from PIL.ExifTags import Base
 
+from cyclegan.config import Depth
 from cyclegan.errors import ImageError
 from cyclegan.files import replacing
 from cyclegan.pictures import DAMAGE, Channels
 
 DeepPicture = npt.NDArray[np.uint16]
+
+PEAKS = {np.uint8: 255, np.uint16: 65535}
+"""White, by the type of the numbers."""
+TYPES: dict[Depth, Any] = {8: np.uint8, 16: np.uint16}
 
 DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 """Of what :func:`write_deep` writes."""
@@ -62,6 +67,15 @@ def read_deep(path: Path | str) -> DeepPicture:
         ) from error
     except DAMAGE as error:
         raise ImageError(f"cannot read {path} as a picture: {error}") from error
+
+
+def in_depth(array: npt.NDArray[Any], depth: Depth) -> npt.NDArray[Any]:
+    """uint8 or uint16 as the one that has ``depth`` bits, rounded; ends of the ranges meet."""
+    have, want = PEAKS[array.dtype.type], PEAKS[TYPES[depth]]
+    if have == want:
+        return array
+    scaled = (array.astype(np.uint32) * want + have // 2) // have
+    return scaled.astype(TYPES[depth])
 
 
 def flat(array: DeepPicture, channels: Channels) -> DeepPicture:

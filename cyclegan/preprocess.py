@@ -23,8 +23,9 @@ import numpy as np
 from PIL import Image
 
 from cyclegan.config import DataConfig, Preprocess
+from cyclegan.deep_pictures import PEAKS
 from cyclegan.errors import ImageError
-from cyclegan.sources import PEAKS, Item, Pixels, read_item
+from cyclegan.sources import Item, Pixels, read_item
 from cyclegan.transfer import Cut
 
 Size = tuple[int, int]

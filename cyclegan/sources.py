@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cyclegan.config import Depth
-from cyclegan.deep_pictures import flat, is_deep, read_deep
+from cyclegan.deep_pictures import PEAKS, TYPES, flat, in_depth, is_deep, read_deep
 from cyclegan.errors import DataError, ImageError
 from cyclegan.pictures import (
     SUFFIXES,
@@ -36,8 +36,6 @@ from cyclegan.pictures import (
 LIST_SUFFIX = ".txt"
 ARRAY_SUFFIX = ".npy"
 Pixels = npt.NDArray[Any]
-PEAKS = {np.uint8: 255, np.uint16: 65535}
-TYPES: dict[Depth, Any] = {8: np.uint8, 16: np.uint16}
 EARLIER = (0.0, 1.0, 5.0, 30.0, math.inf)
 """Seconds before a frame to look for it from, one after the other: where a container has no index,
 seeking may land behind what was asked for."""
@@ -80,7 +78,7 @@ def read_item(item: Item, channels: int = 3, depth: Depth = 8) -> Pixels:
             f"{ARRAY_SUFFIX} arrays can have"
         )
     if isinstance(item, Frame):
-        return _deepened(_decoded(item, cast(Channels, channels)), depth)
+        return in_depth(_decoded(item, cast(Channels, channels)), depth)
     if depth == 8:
         return read_picture(item, cast(Channels, channels))
     return _deep(item, cast(Channels, channels))
@@ -98,7 +96,7 @@ def _array(path: Path, channels: int, depth: Depth) -> Pixels:
             "channels as the generator takes"
         )
     if array.dtype.type in PEAKS:
-        return _deepened(array, depth)
+        return in_depth(array, depth)
     if array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1):
         raise ImageError(f"{path} holds {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
     scaled = array.astype(np.float64) * PEAKS[TYPES[depth]]
@@ -106,21 +104,11 @@ def _array(path: Path, channels: int, depth: Depth) -> Pixels:
     return rounded
 
 
-def _deepened(array: Pixels, depth: Depth) -> Pixels:
-    """uint8 or uint16 as the one that has ``depth`` bits; ends of the ranges meet."""
-    have, want = PEAKS[array.dtype.type], PEAKS[TYPES[depth]]
-    if have == want:
-        return array
-    scaled = (array.astype(np.uint32) * want + have // 2) // have
-    deepened: Pixels = scaled.astype(TYPES[depth])
-    return deepened
-
-
 def _deep(path: Path, channels: Channels) -> Pixels:
     """A picture file as uint16: all of its bits, or its 8 stretched."""
     if is_deep(path):
         return flat(read_deep(path), channels)
-    return _deepened(read_picture(path, channels), 16)
+    return in_depth(read_picture(path, channels), 16)
 
 
 def _listed(source: Path) -> list[Path]:

@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cyclegan.config import Depth
-from cyclegan.deep_pictures import DEEP_SUFFIXES, DeepPicture, flat, is_deep, read_deep, write_deep
+from cyclegan.deep_pictures import (
+    DEEP_SUFFIXES,
+    DeepPicture,
+    flat,
+    in_depth,
+    is_deep,
+    read_deep,
+    write_deep,
+)
 from cyclegan.engine.encoding import VideoDepth
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
@@ -218,9 +225,7 @@ def read_image(
         alpha = np.asarray(image.convert("RGBA").getchannel("A"))
         image = image.convert("RGBA").convert("RGB")
     frame = picture_from_image(image, known)
-    if depth == 8:
-        return frame, alpha
-    return frame * np.uint16(257), None if alpha is None else alpha * np.uint16(257)
+    return in_depth(frame, depth), None if alpha is None else in_depth(alpha, depth)
 
 
 def write_image(path: Path, frame: Frames, alpha: Frames | None = None) -> None:
@@ -235,7 +240,7 @@ def write_image(path: Path, frame: Frames, alpha: Frames | None = None) -> None:
         if path.suffix.lower() in DEEP_SUFFIXES:
             write_deep(cast(DeepPicture, _with_alpha(frame, alpha)), path)
             return
-        frame, alpha = _rounded(frame), None if alpha is None else _rounded(alpha)
+        frame, alpha = in_depth(frame, 8), None if alpha is None else in_depth(alpha, 8)
     if alpha is None:
         write_picture(cast(Picture, frame), path)
         return
@@ -250,10 +255,6 @@ def _with_alpha(frame: Frames, alpha: Frames | None) -> Frames:
         return frame
     colour = frame.repeat(3, axis=2) if frame.shape[2] == 1 else frame
     return np.concatenate([colour, alpha[..., None]], axis=2)
-
-
-def _rounded(deep: Frames) -> NDArray[np.uint8]:
-    return ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _check_suffix(path: Path) -> None:

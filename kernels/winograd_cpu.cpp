@@ -162,12 +162,12 @@ constexpr int POSITIONS = (TILE + 2) * (TILE + 2);
 template <class Number>
 constexpr Index UNIT = sizeof(Number) == 2 ? 32 : MOST_ROWS;
 #if defined(__AMX_BF16__)  // which is so fast that reading U takes longest
-template <class Number>
-constexpr Index BLOCK = sizeof(Number) == 2 ? 96 : 48;
+constexpr Index BLOCK_IN_HALVES = 96;
 #else
-template <class Number>
-constexpr Index BLOCK = sizeof(Number) == 2 ? 64 : 48;
+constexpr Index BLOCK_IN_HALVES = 64;
 #endif
+template <class Number>
+constexpr Index BLOCK = sizeof(Number) == 2 ? BLOCK_IN_HALVES : 48;
 static_assert(BLOCK<float> % UNIT<float> == 0);
 
 // From a position's transforms of a block to the next one's, of `width` columns. A power of two

@@ -119,8 +119,12 @@ def drawn(case: Case) -> dict[str, Tensor | None]:
     return {"x": x, "weight": weight, "bias": bias, "residual": residual}
 
 
-def check(case: Case) -> None:
-    """Results and all gradients agree with float64."""
+def check(case: Case, *, small: float | None = None) -> None:
+    """Results and all gradients agree with float64.
+
+    small: how much smaller than what they are the difference of gradients may be. float32 has no
+    digits below.
+    """
     dtype, given = case.dtype, drawn(case)
     settings = {"activation": case.activation, "pad": case.pad, "unpadded": case.unpadded}
     ours = {k: None if t is None else t.clone().requires_grad_() for k, t in given.items()}
@@ -145,8 +149,9 @@ def check(case: Case) -> None:
         assert relative(one, other) < ROUNDING[dtype]
     x = true["x"].detach()  # type: ignore[union-attr]
     rstd = (x.var((2, 3), correction=0) + 1e-5).rsqrt().max() if x.numel() else torch.ones(())
-    # What gradients are the small difference of, in float32, which has no digits below.
-    terms = 1e-6 * rstd * max(g.double().norm() for g in dz)
+    if small is None:
+        small = 1e-6 if dtype == torch.float32 else 0.0
+    terms = small * rstd * max(g.double().norm() for g in dz)
     for one, other in zip(found, wanted):
         assert one.dtype == dtype
         assert distance(one, other) <= 2 * ROUNDING[dtype] * other.norm() + terms
@@ -185,15 +190,16 @@ def test_agrees_with_float64_whatever_the_shape(
 
 @pytest.mark.parametrize("name", OTHER_CPUS)
 def test_agrees_as_compiled_for_other_cpus(name: str, tmp_path: Path) -> None:
+    """In bfloat16 too sums are of float32, whose last digits differ from CPU to CPU."""
     with compiled_for(name, tmp_path):
         for case in CASES.values():
-            check(case)
+            check(case, small=1e-6)
             check(replace(case, dtype=torch.float32))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_vectors_are_used_on_cpus_without_avx512(dtype: torch.dtype, tmp_path: Path) -> None:
-    """Number by number, as GCC once compiled it, a norm took 17 times as long."""
+    """Number by number, as GCC once compiled it, a norm took longer than PyTorch's."""
     x = normal(1, 256, 64, 64, dtype=dtype)
 
     def seconds(norm: Callable[..., object]) -> float:
