@@ -1,15 +1,20 @@
 """Searches block sizes on this GPU and writes them to ``kernels/blocks.json``.
 
-    python -m bench.blocks
+    python -m bench.blocks                 # at most nine minutes
+    python -m bench.blocks --skip 5        # goes on after the fifth search
 
 Every size of ``bench/kernels.py`` is tried at batch 1 with each candidate, forward and backward
 apart, all operations of a size together; the fastest is kept where it beats the default by more
 than 2 percent, which is more than two runs differ.
 """
 
+import argparse
+import functools
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -64,29 +69,74 @@ def groups() -> dict[tuple[int, int], list[Case]]:
     return found
 
 
+@dataclass(frozen=True)
+class Search:
+    """Of one row: a direction of all operations of a size."""
+
+    channels: int
+    edge: int
+    cases: list[Case]
+    backward: bool
+
+    @property
+    def key(self) -> str:
+        return launch.key(self.channels, self.edge, True, torch.float16, self.backward)
+
+    def best(self, arch: str) -> Row | None:
+        return fastest(
+            candidates(self.channels, self.edge),
+            self._time_of(arch, None),
+            functools.partial(self._time_of, arch),
+        )
+
+    def _time_of(self, arch: str, row: Row | None) -> float:
+        rows = launch._table().setdefault(arch, {})
+        rows.pop(self.key, None)
+        if row is not None:
+            rows[self.key] = row
+        launch._blocks.cache_clear()
+        return sum(
+            milliseconds(calls_of(OPERATIONS[name].run, shape, OPERATIONS[name])[self.backward])
+            for name, shape in self.cases
+        )
+
+
+def searches() -> list[Search]:
+    return [
+        Search(*size, cases, backward)
+        for size, cases in groups().items()
+        for backward in (False, True)
+    ]
+
+
+def search_all(
+    searches: list[Search], skip: int, minutes: float, arch: str, path: Path
+) -> int | None:
+    """How many are done when time would not do for one more like the longest; None: all."""
+    deadline, longest = time.monotonic() + 60 * minutes, 0.0
+    for done, search in enumerate(searches[skip:], skip):
+        began = time.monotonic()
+        if began + longest > deadline:
+            return done
+        best = search.best(arch)
+        longest = max(longest, time.monotonic() - began)
+        print(search.key, best or "default", flush=True)
+        if best:
+            write(path, arch, {search.key: best})
+    return None
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--skip", type=int, default=0, help="searches that are done already")
+    parser.add_argument("--minutes", type=float, default=9)
+    options = parser.parse_args()
     gpu_or_exit("blocks")
     major, minor = torch.cuda.get_device_capability()
     arch, path = f"sm_{major}{minor}", Path(launch.__file__).with_name("blocks.json")
-    for (channels, edge), cases in groups().items():
-        for backward in (False, True):
-            row_key = launch.key(channels, edge, True, torch.float16, backward)
-
-            def time_of(row: Row | None) -> float:
-                rows = launch._table().setdefault(arch, {})
-                rows.pop(row_key, None)  # noqa: B023
-                if row is not None:
-                    rows[row_key] = row  # noqa: B023
-                launch._blocks.cache_clear()
-                return sum(
-                    milliseconds(calls_of(OPERATIONS[name].run, shape, OPERATIONS[name])[backward])  # noqa: B023
-                    for name, shape in cases  # noqa: B023
-                )
-
-            best = fastest(candidates(channels, edge), time_of(None), time_of)
-            print(row_key, best or "default", flush=True)
-            if best:
-                write(path, arch, {row_key: best})
+    done = search_all(searches(), options.skip, options.minutes, arch, path)
+    if done is not None:
+        print(f"time is over; go on with: python -m bench.blocks --skip {done}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ Context, streams and memory are PyTorch's; copies, waits and captures are the ru
 libraries use the GPU's primary context.
 """
 
-from contextlib import AbstractContextManager
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-from cyclegan.engine.cuda import DriverCuda, out_of_memory
+from cyclegan.engine.cuda import DriverCuda, call_driver, out_of_memory
 from cyclegan.engine.gpus import Gpu
 from cyclegan.engine.tickets import Frames
 
@@ -18,8 +20,12 @@ from cyclegan.engine.tickets import Frames
 class TorchCuda(DriverCuda):
     """:class:`cyclegan.engine.cuda.Cuda` over PyTorch, on the first GPU."""
 
+    number = 0
+
     def __init__(self) -> None:
         torch.cuda.init()
+        self._context = ctypes.c_void_p()
+        call_driver("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self.number)
         properties = torch.cuda.get_device_properties(0)
         self.gpu = Gpu(
             name=properties.name,
@@ -29,8 +35,14 @@ class TorchCuda(DriverCuda):
         )
         self._kept: list[Any] = []
 
-    def current(self) -> AbstractContextManager[Any]:
-        return torch.cuda.device(0)
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        # torch.cuda.device() does nothing in a thread that has called nothing of CUDA yet.
+        call_driver("cuCtxPushCurrent_v2", self._context)
+        try:
+            yield
+        finally:
+            call_driver("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
     def stream(self) -> int:
         self._kept.append(torch.cuda.Stream())
@@ -52,3 +64,4 @@ class TorchCuda(DriverCuda):
     def close(self) -> None:
         torch.cuda.synchronize()  # nothing may still use what goes now
         self._kept.clear()
+        call_driver("cuDevicePrimaryCtxRelease_v2", self.number)

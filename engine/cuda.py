@@ -55,6 +55,9 @@ class Cuda(Protocol):
     def copy_out(self, target: Frames, source: int, stream: int) -> None:
         """Start to copy device memory to contiguous host memory."""
 
+    def copy_within(self, target: int, source: int, size: int, stream: int) -> None:
+        """Start to copy ``size`` bytes from one place of the device's memory to another."""
+
     def synchronize(self, stream: int) -> None:
         """Wait until all that was given to ``stream`` has ended. Raises BackendError."""
 
@@ -96,39 +99,47 @@ class DriverCuda:
 
     def copy_in(self, target: int, source: Frames, stream: int) -> None:
         address = ctypes.c_void_p(source.ctypes.data)
-        _call("cuMemcpyHtoDAsync_v2", _pointer(target), address, _size(source), _handle(stream))
+        call_driver(
+            "cuMemcpyHtoDAsync_v2", _pointer(target), address, _size(source), _handle(stream)
+        )
 
     def copy_out(self, target: Frames, source: int, stream: int) -> None:
         address = ctypes.c_void_p(target.ctypes.data)
-        _call("cuMemcpyDtoHAsync_v2", address, _pointer(source), _size(target), _handle(stream))
+        call_driver(
+            "cuMemcpyDtoHAsync_v2", address, _pointer(source), _size(target), _handle(stream)
+        )
+
+    def copy_within(self, target: int, source: int, size: int, stream: int) -> None:
+        places = _pointer(target), _pointer(source)
+        call_driver("cuMemcpyDtoDAsync_v2", *places, ctypes.c_size_t(size), _handle(stream))
 
     def synchronize(self, stream: int) -> None:
-        _call("cuStreamSynchronize", _handle(stream))
+        call_driver("cuStreamSynchronize", _handle(stream))
 
     def wait_for(self, stream: int, other: int) -> None:
         event = ctypes.c_void_p()
-        _call("cuEventCreate", ctypes.byref(event), _NO_TIMING)
+        call_driver("cuEventCreate", ctypes.byref(event), _NO_TIMING)
         try:
-            _call("cuEventRecord", event, _handle(other))
-            _call("cuStreamWaitEvent", _handle(stream), event, 0)
+            call_driver("cuEventRecord", event, _handle(other))
+            call_driver("cuStreamWaitEvent", _handle(stream), event, 0)
         finally:
-            _call("cuEventDestroy_v2", event)  # the device keeps it until it has passed
+            call_driver("cuEventDestroy_v2", event)  # the device keeps it until it has passed
 
     def capture(self, stream: int, work: Callable[[], None]) -> Callable[[int], None]:
         graph, runnable = ctypes.c_void_p(), ctypes.c_void_p()
-        _call("cuStreamBeginCapture_v2", _handle(stream), _THREAD_LOCAL)
+        call_driver("cuStreamBeginCapture_v2", _handle(stream), _THREAD_LOCAL)
         try:
             work()
         except BaseException:
             with contextlib.suppress(BackendError):  # what went wrong in ``work`` says more
-                _call("cuStreamEndCapture", _handle(stream), ctypes.byref(graph))
+                call_driver("cuStreamEndCapture", _handle(stream), ctypes.byref(graph))
             raise
-        _call("cuStreamEndCapture", _handle(stream), ctypes.byref(graph))
+        call_driver("cuStreamEndCapture", _handle(stream), ctypes.byref(graph))
         try:
             flags = ctypes.c_ulonglong(0)
-            _call("cuGraphInstantiateWithFlags", ctypes.byref(runnable), graph, flags)
+            call_driver("cuGraphInstantiateWithFlags", ctypes.byref(runnable), graph, flags)
         finally:
-            _call("cuGraphDestroy", graph)
+            call_driver("cuGraphDestroy", graph)
         return _Replay(runnable)
 
 
@@ -139,11 +150,11 @@ class _Replay:
         self._runnable = runnable
 
     def __call__(self, stream: int) -> None:
-        _call("cuGraphLaunch", self._runnable, _handle(stream))
+        call_driver("cuGraphLaunch", self._runnable, _handle(stream))
 
     def __del__(self) -> None:
         with contextlib.suppress(BackendError, OSError):
-            _call("cuGraphExecDestroy", self._runnable)
+            call_driver("cuGraphExecDestroy", self._runnable)
 
 
 class PyCuda(DriverCuda):
@@ -201,9 +212,12 @@ class PyCuda(DriverCuda):
         return memory
 
     def close(self) -> None:
-        with self.current():
-            self._memory.clear()
-            self._streams.clear()
+        self._context.push()
+        self._memory.clear()
+        self._streams.clear()
+        # PyCUDA gives a primary context back only where it is current, and takes it for gone then;
+        # for the driver it would stay this thread's.
+        call_driver("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
         self._context.detach()
 
 
@@ -215,7 +229,7 @@ def out_of_memory(size: int, free: int, total: int) -> BackendError:
     )
 
 
-def _call(function: str, *arguments: object) -> None:
+def call_driver(function: str, *arguments: object) -> None:
     """One call of the driver. Raises BackendError with the name of its error."""
     library = _driver()
     code = library[function](*arguments)

@@ -27,7 +27,8 @@ class DeviceView:
     pointer: int
     shape: tuple[int, ...]
     """(N, H, W, C), contiguous, uint8."""
-    device: int
+    device: int | None
+    """Which GPU's; None where the array does not tell."""
     stream: int | None
     """Where known, the one that the frames are made in: what it was given comes before they are
     read, and what it will be given after, such as other numbers in memory that was freed."""
@@ -157,12 +158,12 @@ def _from_interface(frames: Any, value: dict[str, Any]) -> DeviceView:
     shape = tuple(value["shape"])
     _check(value["typestr"] in ("|u1", "<u1", "=u1"), value["typestr"], shape)
     _check_contiguous(value.get("strides"), shape)
-    device = getattr(getattr(frames, "device", None), "index", None)
+    known = hasattr(frames, "__dlpack_device__")
     stream = value.get("stream")
     return DeviceView(
         pointer=value["data"][0],
         shape=shape,
-        device=device or 0,
+        device=int(frames.__dlpack_device__()[1]) if known else None,
         stream=_pytorchs_stream(frames) if stream is None else stream,
         owner=frames,
     )

@@ -48,6 +48,8 @@ class Diagnosis:
     cpu_kernels: str | None
     """Whether our kernels for CPUs are there; None without PyTorch, which runs them."""
     gpus: tuple[Gpu, ...]
+    gpu_kernels: str | None
+    """Whether our kernels for GPUs can be launched; None without a GPU or PyTorch."""
     libraries: dict[str, str | None]
     """Versions; None for what is not installed."""
     ffmpeg: str | None
@@ -135,6 +137,7 @@ def diagnose() -> Diagnosis:
         instruction_sets=instruction_sets(),
         cpu_kernels=_cpu_kernels() if libraries["torch"] else None,
         gpus=gpus,
+        gpu_kernels=_gpu_kernels() if gpus and libraries["torch"] else None,
         libraries=libraries,
         ffmpeg=ffmpeg,
         video=video,
@@ -166,6 +169,8 @@ def render(diagnosis: Diagnosis) -> "RenderableType":
         )
     if not diagnosis.gpus:
         table.add_row("GPU", "no NVIDIA GPU")
+    if diagnosis.gpu_kernels:
+        table.add_row("GPU kernels", escape(diagnosis.gpu_kernels))
     for name, version in diagnosis.libraries.items():
         table.add_row(name, version or "not installed")
     table.add_row("libavcodec", escape(diagnosis.ffmpeg or "not found"))
@@ -202,6 +207,14 @@ def _cpu_kernels() -> str:
     except UNIMPORTABLE as error:
         return f"none: PyTorch cannot be imported: {error}"
     return native.why_missing() or "compiled, for PyTorch"
+
+
+def _gpu_kernels() -> str:
+    try:
+        from cyclegan.kernels import launch
+    except UNIMPORTABLE as error:
+        return f"none: PyTorch cannot be imported: {error}"
+    return launch.why_missing() or "Triton's, for PyTorch"
 
 
 def _memory(gpu: Gpu) -> str:

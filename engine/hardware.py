@@ -5,6 +5,8 @@ data-centre GPUs have decoders and no encoder.
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from cyclegan.engine.gpus import nvidia_gpus
@@ -27,6 +29,19 @@ def why_no_nvdec() -> str | None:
     except (av.FFmpegError, NotImplementedError) as error:
         return _no_driver() or f"the GPU's decoder does not open ({reason_of(error)})"
     return None
+
+
+@contextmanager
+def context_of(device: str | None) -> Iterator[None]:
+    """Within it PyTorch's context of a GPU, such as "cuda:0", is this thread's; None: nothing."""
+    if device is None:
+        yield
+        return
+    import torch
+
+    with torch.cuda.device(device):
+        torch.zeros(1, device=device)  # work: the device is chosen lazily
+        yield
 
 
 @functools.cache

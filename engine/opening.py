@@ -63,7 +63,6 @@ def close_video(source: Input, container: Any) -> None:
 
 def _container(source: Input, decoder: Decoder, keep_on: str | None) -> Any:
     import av
-    from av.codec.hwaccel import HWAccel
 
     if decoder == "cpu":
         return _opened(source, None)
@@ -73,23 +72,35 @@ def _container(source: Input, decoder: Decoder, keep_on: str | None) -> Any:
             raise VideoError(f"NVDEC cannot be used here: {reason}; decode with auto or cpu")
         _log.info("%s is decoded on the CPU: %s", source.name, reason)
         return _opened(source, None)
-    try:
-        accelerator = HWAccel(
-            "cuda",
-            device=None if keep_on is None else keep_on.partition(":")[2] or "0",
-            allow_software_fallback=decoder == "auto",
-            is_hw_owned=keep_on is not None,
-        )
-        return _opened(source, accelerator)
-    except RuntimeError as error:  # no stream of a codec that NVDEC has
-        raise VideoError(
-            f"NVDEC cannot decode {source.name}: {error}; decode with auto or cpu"
-        ) from error
-    except av.FFmpegError as error:
-        if decoder == "nvdec":
-            raise
-        _log.warning("NVDEC does not open for %s: %s", source.name, reason_of(error))
-        return _opened(source, None)
+    for place in dict.fromkeys((keep_on, None)):  # in the host's memory if not in the GPU's
+        try:
+            with hardware.context_of(place):
+                return _opened(source, _accelerator(decoder, place))
+        except RuntimeError as error:  # no stream of a codec that NVDEC has
+            raise VideoError(
+                f"NVDEC cannot decode {source.name}: {error}; decode with auto or cpu"
+            ) from error
+        except av.FFmpegError as error:
+            if decoder == "nvdec" and place is None:
+                raise
+            kept = "" if place is None else f" with pictures in the memory of {place}"
+            _log.warning("NVDEC does not open for %s%s: %s", source.name, kept, reason_of(error))
+    return _opened(source, None)
+
+
+def _accelerator(decoder: Decoder, keep_on: str | None) -> "HWAccel":
+    """``keep_on`` must be what is current."""
+    from av.codec.hwaccel import HWAccel
+
+    return HWAccel(
+        "cuda",
+        device=None if keep_on is None else keep_on.partition(":")[2] or "0",
+        allow_software_fallback=decoder == "auto",
+        # By itself PyAV has FFmpeg set the GPU's primary context up, which refuses what PyTorch
+        # has set up already.
+        options=None if keep_on is None else {"primary_ctx": "0", "current_ctx": "1"},
+        is_hw_owned=keep_on is not None,
+    )
 
 
 def _opened(source: Input, accelerator: "HWAccel | None") -> Any:

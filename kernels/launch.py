@@ -15,6 +15,7 @@ N batch, C channels, H height, W width.
 import functools
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -52,6 +53,8 @@ MAX_GRID = (1 << 16) - 1
 """Programs along a grid's second and third axis, where channels and images lie."""
 MAX_ROWS = 1 << 30
 """Images times channels: the two sums of each lie at 32-bit offsets, unlike the pixels."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +153,39 @@ def has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
     """Whether kernels run on this tensor: on a GPU, in ``dtypes`` or DTYPES, and where operators of
     our own may stand.
     """
-    if not (x.is_cuda or INTERPRETED) or not HAS_TRITON:
+    if not (x.is_cuda or INTERPRETED) or not _can_launch():
         return False
     return x.dtype in (dtypes or DTYPES) and not wants_pytorch_alone()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _can_launch() -> bool:
+    return why_missing() is None
+
+
+@functools.cache
+def why_missing() -> str | None:
+    """Why no kernel can be launched on this machine's GPUs, or None.
+
+    Triton's launcher is C, compiled when first needed: that is tried here, once, and a failure is
+    said in the log, since everything then runs in PyTorch's operators.
+    """
+    if not HAS_TRITON:
+        return "Triton is not installed"
+    if INTERPRETED or not torch.cuda.is_available():
+        return None
+    try:
+        import triton
+
+        triton.runtime.driver.active.utils  # noqa: B018
+    except Exception as error:  # of the compiler, of files, of what it has made
+        reason = (
+            "Triton cannot compile its launcher; install gcc and Python's headers (python3-dev): "
+            f"{error}"
+        )
+        _log.warning("%s; going on with PyTorch's operators", reason)
+        return reason
+    return None
 
 
 def wants_pytorch_alone() -> bool:

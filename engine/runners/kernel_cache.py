@@ -23,8 +23,14 @@ class Contexts:
     def __init__(self, tensorrt: TensorRT, engine: Any, path: Path | None = None) -> None:
         self._engine, self._path = engine, path
         self._config = self._cache = None
-        if tensorrt.is_rtx and path is not None:
-            self._config = config = engine.create_runtime_config()
+        if not tensorrt.is_rtx:
+            return
+        self._config = config = engine.create_runtime_config()
+        # By itself it would run slower kernels, of any size, while it compiles those of a size in
+        # the background; and a graph recorded meanwhile would keep them.
+        eager = tensorrt.trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        config.dynamic_shapes_kernel_specialization_strategy = eager
+        if path is not None:
             self._cache = cache = config.create_runtime_cache()
             with contextlib.suppress(OSError):  # there is none yet, or it cannot be read
                 if not cache.deserialize(path.read_bytes()):

@@ -17,7 +17,7 @@ from cyclegan.engine import cuda as cuda_driver
 from cyclegan.engine import flavours
 from cyclegan.engine.audit import audit_engine
 from cyclegan.engine.cuda import Cuda, open_cuda
-from cyclegan.engine.device_arrays import DeviceFrames, device_view
+from cyclegan.engine.device_arrays import DeviceFrames, DeviceView, device_view
 from cyclegan.engine.flavours import TensorRT, load_tensorrt, messages
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan_file import PlanFile
@@ -226,8 +226,7 @@ class TensorRTRunner:
         and gone when this is closed.
         Nothing is copied to the host, and the host does not wait. Raises FrameError.
         """
-        view = device_view(frames, stream)
-        _check_profile(self._profile, view.shape[:3])
+        view = self._view(frames, stream)
         with self._one_caller:
             if self._on_device is None:
                 self._on_device = Slot(self._cuda, self._contexts, self._profile, self._channels)
@@ -262,9 +261,17 @@ class TensorRTRunner:
         return PlaneSlots(self.planes_on, self._multiple, translators)
 
     def _translate_in(self, slot: Slot, frames: Any, stream: int) -> DeviceFrames:
+        return slot.translate(self._view(frames, stream), stream)
+
+    def _view(self, frames: Any, stream: int) -> DeviceView:
         view = device_view(frames, stream)
         _check_profile(self._profile, view.shape[:3])
-        return slot.translate(view, stream)
+        if view.device not in (None, self._cuda.number):
+            raise FrameError(
+                f"the frames are on cuda:{view.device}, and the plan runs on "
+                f"cuda:{self._cuda.number}; move them there, or open it with that device"
+            )
+        return view
 
     def refit(self, graph: bytes) -> None:
         """Put other weights in, of a graph like the plan's own (:func:`typed_graph`), serialised.

@@ -5,6 +5,8 @@ page-locked buffers. From the second batch of a shape in a row, copy in, network
 CUDA graph, and a batch is one launch.
 """
 
+import contextlib
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,11 @@ from cyclegan.engine.plan_settings import Profile
 from cyclegan.engine.runners.kernel_cache import Contexts
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError, FrameError
+
+ALIGNED = 256
+"""Bytes of which TensorRT wants addresses to be multiples."""
+
+_log = logging.getLogger(__name__)
 
 
 class Slot:
@@ -34,6 +41,7 @@ class Slot:
         self._in, self._out = (cuda.allocate(pixels * c) for c in channels)
         self._shape: tuple[int, ...] | None = None
         self._has_run = False  # with that shape
+        self._records = True
         self._replay: Callable[[int], None] | None = None
 
     def begin(self, frames: Frames) -> None:
@@ -43,9 +51,8 @@ class Slot:
             np.copyto(self._staged(self._host_in, frames.shape), frames)
             if self._shape != frames.shape:
                 self._set_shape(frames.shape)
-            if self._replay is None and self._has_run:
-                self._address(self._in, self._out)
-                self._replay = self._cuda.capture(self._stream, self._batch)
+            if self._replay is None and self._has_run and self._records:
+                self._record()
             if self._replay is not None:
                 self._replay(self._stream)
                 return
@@ -75,16 +82,18 @@ class Slot:
                 self._set_shape(view.shape)
             for other in streams:
                 self._cuda.wait_for(self._stream, other)
-            self._address(view.pointer, self._out)
+            self._address(self._aligned(view), self._out)
             self._enqueue()
             for other in streams:
                 self._cuda.wait_for(other, self._stream)
         shape = (*view.shape[:3], self._channels[1])
-        return DeviceFrames(self._out, shape, stream, view.device, owner=self)
+        return DeviceFrames(self._out, shape, stream, self._cuda.number, owner=self)
 
     def close(self) -> None:
         """Let go of the context, the graph and the host's buffers; the rest goes with the GPU's."""
         with self._cuda.current():
+            with contextlib.suppress(BackendError):  # a GPU that has failed has nothing to end
+                self._cuda.synchronize(self._stream)
             self._replay = self._context = None
             self._host_in = self._host_out = np.empty(0, np.uint8)
 
@@ -95,9 +104,27 @@ class Slot:
             raise FrameError(f"the plan does not take frames of shape {shape}")
         self._shape = shape
 
+    def _record(self) -> None:
+        """Not every engine can be recorded: one that cannot goes on without a graph."""
+        self._address(self._in, self._out)
+        try:
+            self._replay = self._cuda.capture(self._stream, self._batch)
+        except BackendError as error:
+            self._records = False
+            _log.info("batches are started one by one, not as a CUDA graph: %s", error)
+
+    def _aligned(self, view: DeviceView) -> int:
+        """The address of the frames, or of their copy: a slice may lie anywhere."""
+        if view.pointer % ALIGNED == 0:
+            return view.pointer
+        size = int(np.prod(view.shape))
+        self._cuda.copy_within(self._in, view.pointer, size, self._stream)
+        return self._in
+
     def _address(self, source: int, target: int) -> None:
-        self._context.set_tensor_address(INPUT, source)
-        self._context.set_tensor_address(OUTPUT, target)
+        for name, address in ((INPUT, source), (OUTPUT, target)):
+            if not self._context.set_tensor_address(name, address):
+                raise BackendError(f"TensorRT refuses the address {address:#x} of {name}")
 
     def _batch(self) -> None:
         assert self._shape is not None

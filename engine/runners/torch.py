@@ -73,7 +73,9 @@ class TorchRunner:
         generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         prepare_for_inference(generator)
         if device.type == "cuda":
-            torch.cuda.synchronize(device)  # the weights are there before any stream reads them
+            # The weights are there before any stream reads them. Not the whole device: another
+            # runner may be recording a graph on it.
+            torch.cuda.current_stream(device).synchronize()
         self._lanes = [Lane(device) for _ in range(self.slots)]
         config = source.info.config
         frames = FrameToFrame(generator, dtype)

@@ -470,6 +470,27 @@ def test_the_table_of_block_sizes_keeps_other_rows(bench: Any, tmp_path: Path) -
     assert blocks.fastest(rows, 1.0, lambda row: 0.99) is None
 
 
+def test_a_search_of_block_sizes_ends_in_time_and_goes_on(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks, clock = bench("blocks"), [0.0]
+    path = tmp_path / "blocks.json"
+    path.write_text("{}")
+    seconds = iter((10.0, 30.0, 20.0, 10.0))
+
+    def best(search: Any, arch: str) -> list[int] | None:
+        clock[0] += next(seconds)
+        return [32, 64, 128, 4] if search.backward else None
+
+    monkeypatch.setattr(blocks.Search, "best", best)
+    monkeypatch.setattr(blocks.time, "monotonic", lambda: clock[0])
+    four = blocks.searches()[:4]
+    assert blocks.search_all(four, 0, 1, "sm_90", path) == 2, "a third may take 30 s again"
+    assert blocks.search_all(four, 2, 1, "sm_90", path) is None
+    found = json.loads(path.read_text())["sm_90"]
+    assert set(found) == {search.key for search in four if search.backward}
+
+
 def test_who_catches_everything_is_stopped_all_the_same(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,15 @@ class FakeCuda:
     def copy_out(self, target: Frames, source: int, stream: int) -> None:
         self.give(stream, lambda: np.copyto(target, self.buffers[source][: target.size]))
 
+    def copy_within(self, target: int, source: int, size: int, stream: int) -> None:
+        self.give(stream, lambda: np.copyto(self.at(target, size), self.at(source, size)))
+
+    def at(self, address: int, size: int) -> Frames:
+        """``size`` bytes of a buffer, or of a part of it."""
+        buffer = self.buffers[address >> 32 << 32]
+        start = address % (1 << 32)
+        return buffer[start : start + size]
+
     def synchronize(self, stream: int) -> None:
         assert self.depth > 0, "no context is current"
         queue, self.queues[stream] = self.queues[stream], []
@@ -122,6 +131,7 @@ class FakeKernels:
     def __init__(self) -> None:
         self.read: bytes | None = None
         self.in_use = False
+        self.dynamic_shapes_kernel_specialization_strategy: Any = None
 
     def create_runtime_cache(self) -> "FakeKernels":
         return self
@@ -148,6 +158,8 @@ class FakeContext:
         self.has_run = False
         self.addresses: dict[str, int] = {}
         self.refuses = False
+        self.refuses_recording = False
+        self.refused_address: int | None = None
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert name == "frames"
@@ -155,6 +167,8 @@ class FakeContext:
         return not self.refuses
 
     def set_tensor_address(self, name: str, address: int) -> bool:
+        if address % 256 or address == self.refused_address:
+            return False
         self.addresses[name] = address
         return True
 
@@ -168,10 +182,10 @@ class FakeContext:
         def invert() -> None:
             assert self.shape == shape or not recorded, "a graph of another shape was replayed"
             self.runs += 1
-            frames = self.cuda.buffers[addresses["frames"]][:size]
-            self.cuda.buffers[addresses["translated"]][:size] = 255 - frames
+            frames = self.cuda.at(addresses["frames"], size)
+            self.cuda.at(addresses["translated"], size)[:] = 255 - frames
 
-        if self.refuses:
+        if self.refuses or (self.refuses_recording and recorded):
             return False
         self.cuda.give(stream, invert)
         return True
@@ -180,9 +194,11 @@ class FakeContext:
 class DeviceArray:
     """An array on the fake GPU, as CuPy or PyTorch would hand it in."""
 
-    def __init__(self, cuda: FakeCuda, frames: Frames, stream: int | None = None) -> None:
-        self.address = cuda.allocate(frames.size)
-        cuda.buffers[self.address][:] = frames.reshape(-1)
+    def __init__(
+        self, cuda: FakeCuda, frames: Frames, stream: int | None = None, offset: int = 0
+    ) -> None:
+        self.address = cuda.allocate(offset + frames.size) + offset
+        cuda.at(self.address, frames.size)[:] = frames.reshape(-1)
         self.__cuda_array_interface__: dict[str, Any] = {
             "shape": frames.shape,
             "typestr": "|u1",

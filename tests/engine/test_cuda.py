@@ -1,13 +1,15 @@
 """Which calls the driver gets, in which order; a driver that answers was not at hand."""
 
 import ctypes
+import sys
+import types
 from typing import Any
 
 import numpy as np
 import pytest
 
 from cyclegan.engine import cuda
-from cyclegan.engine.cuda import DriverCuda
+from cyclegan.engine.cuda import DriverCuda, PyCuda
 from cyclegan.errors import BackendError
 
 
@@ -100,3 +102,51 @@ def test_a_failed_batch_says_what_the_driver_says(driver: Recorder) -> None:
     with pytest.raises(BackendError, match="the GPU failed: cuStreamSynchronize says CUDA_ERROR"):
         DriverCuda().synchronize(1)
     assert "24 of 48 MiB free" in str(cuda.out_of_memory(2 << 20, 24 << 20, 48 << 20))
+
+
+class PyCudaContext:
+    """A primary context as PyCUDA has it: ``detach`` is all when current, and pops nothing."""
+
+    def __init__(self, driver: Recorder) -> None:
+        self.driver = driver
+
+    def push(self) -> None:
+        self.driver.calls.append(("push", ()))
+
+    def detach(self) -> None:
+        self.driver.calls.append(("detach", ()))
+
+
+def test_a_closed_gpu_is_no_longer_the_threads(
+    driver: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever thread: what was opened in the background is closed by another one."""
+
+    class Device:
+        def __init__(self, number: int) -> None:
+            assert number == 1
+
+        @staticmethod
+        def count() -> int:
+            return 2
+
+        def name(self) -> str:
+            return "Fake 4090"
+
+        def total_memory(self) -> int:
+            return 1 << 30
+
+        def compute_capability(self) -> tuple[int, int]:
+            return 8, 9
+
+        def retain_primary_context(self) -> PyCudaContext:
+            return PyCudaContext(driver)
+
+    module: Any = types.ModuleType("pycuda.driver")
+    module.Device, module.init, module.get_driver_version = Device, lambda: None, lambda: 13000
+    package: Any = types.ModuleType("pycuda")
+    package.driver = module
+    monkeypatch.setitem(sys.modules, "pycuda", package)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", module)
+    PyCuda(1).close()
+    assert driver.names == ["push", "cuCtxPopCurrent_v2", "detach"]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import av
@@ -87,7 +88,11 @@ def test_pictures_stay_on_the_gpu_that_is_named(
     def accelerator(kind: str, **given: object) -> None:  # None: decoded on the CPU after all
         asked.append({"kind": kind, **given})
 
+    current: list[str | None] = []
     monkeypatch.setattr(hardware, "why_no_nvdec", lambda: None)
+    monkeypatch.setattr(
+        hardware, "context_of", lambda device: current.append(device) or nullcontext()
+    )
     monkeypatch.setattr("av.codec.hwaccel.HWAccel", accelerator)
     container, _ = open_video(input_from(clip("carphone_pristine")), "auto", keep_on)
     container.close()
@@ -96,8 +101,30 @@ def test_pictures_stay_on_the_gpu_that_is_named(
         "kind": "cuda",
         "device": device,
         "allow_software_fallback": True,
+        "options": {"primary_ctx": "0", "current_ctx": "1"} if stay else None,
         "is_hw_owned": stay,
     }
+    assert current == [keep_on]
+
+
+def test_pictures_that_cannot_stay_on_the_gpu_are_asked_for_in_the_hosts_memory(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    places: list[str | None] = []
+
+    def accelerator(kind: str, *, device: str | None, **given: object) -> None:
+        places.append(device)
+        if device is not None:
+            raise av.FFmpegError(95, "not supported")
+
+    monkeypatch.setattr(hardware, "why_no_nvdec", lambda: None)
+    monkeypatch.setattr(hardware, "context_of", lambda device: nullcontext())
+    monkeypatch.setattr("av.codec.hwaccel.HWAccel", accelerator)
+    for decoder in ("auto", "nvdec"):
+        container, _ = open_video(input_from(clip("carphone_pristine")), decoder, "cuda:1")
+        container.close()
+    assert places == ["1", None, "1", None]
+    assert "carphone_pristine.mp4 with pictures in the memory of cuda:1" in (caplog.text)
 
 
 def chosen(source_format: str, size: tuple[int, int], given: Encoding | None = None) -> Chosen:

@@ -50,8 +50,10 @@ OBJECTS = {
 }
 ONLY_RTX = {
     "ComputeCapability",
+    "DynamicShapesKernelSpecializationStrategy",
     "EngineInvalidityDiagnostics",
     "create_runtime_cache",
+    "dynamic_shapes_kernel_specialization_strategy",
     "get_engine_validity",
     "num_compute_capabilities",
     "set_compute_capability",
@@ -67,7 +69,7 @@ def importable() -> Iterator[Any]:
         yield pytest.param(importlib.import_module(module), id=name)
 
 
-WITHOUT_MODULE = ("tensorrt_slot", "kernel_cache")
+WITHOUT_MODULE = ("tensorrt_slot",)
 FLAVOURS = list(importable())
 
 

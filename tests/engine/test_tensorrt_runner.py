@@ -181,6 +181,67 @@ def test_what_tensorrt_refuses_leaves_the_slot_usable(
     assert np.array_equal(runner.finish(0), 255 - noise(1, 8, 8, 3))
 
 
+def test_an_engine_that_cannot_be_recorded_runs_without_a_graph(
+    runner: TensorRTRunner, cuda: FakeCuda, engine: FakeEngine
+) -> None:
+    engine.contexts[0].refuses_recording = True
+    for number in range(4):
+        frames = noise(1, 8, 8, 3) ^ np.uint8(number)
+        runner.begin(0, frames)
+        assert np.array_equal(runner.finish(0), 255 - frames)
+    assert cuda.captures == 0
+    assert engine.contexts[0].runs == 4
+
+
+def test_an_address_that_tensorrt_refuses_is_no_result(
+    runner: TensorRTRunner, cuda: FakeCuda, engine: FakeEngine
+) -> None:
+    given = DeviceArray(cuda, noise(1, 8, 8, 3))
+    runner.translate_on_device(given)
+    engine.contexts[-1].refused_address = given.address
+    with pytest.raises(BackendError, match="refuses the address 0x"):
+        runner.translate_on_device(given)
+
+
+def test_frames_that_lie_anywhere_on_the_device_are_translated(
+    runner: TensorRTRunner, cuda: FakeCuda, engine: FakeEngine
+) -> None:
+    """A slice of a batch; TensorRT wants the addresses of whole allocations."""
+    given = DeviceArray(cuda, noise(1, 8, 8, 3), offset=48)
+    made = runner.translate_on_device(given, 9)
+    with cuda.current():
+        for stream in cuda.queues:
+            cuda.synchronize(stream)
+    assert np.array_equal(
+        cuda.at(made.pointer, 8 * 8 * 3).reshape(1, 8, 8, 3), 255 - noise(1, 8, 8, 3)
+    )
+
+
+def test_frames_of_another_gpu_are_refused_and_results_say_whose_they_are(
+    cuda: FakeCuda, engine: FakeEngine
+) -> None:
+    cuda.number = 1
+    runner = TensorRTRunner(RTX, cuda, engine, INFO, PROFILE)
+    given: Any = DeviceArray(cuda, noise(1, 8, 8, 3))
+    assert runner.translate_on_device(given).__dlpack_device__() == (2, 1)
+    given.__dlpack_device__ = lambda: (2, 1)
+    assert runner.translate_on_device(given).__dlpack_device__() == (2, 1)
+    given.__dlpack_device__ = lambda: (2, 0)
+    with pytest.raises(FrameError, match=r"on cuda:0, and the plan runs on cuda:1; move"):
+        runner.translate_on_device(given)
+    runner.close()
+
+
+def test_closing_waits_for_what_was_given_to_the_device(
+    runner: TensorRTRunner, cuda: FakeCuda, engine: FakeEngine
+) -> None:
+    runner.translate_on_device(DeviceArray(cuda, noise(1, 8, 8, 3)))
+    assert engine.contexts[-1].runs == 0
+    runner.close()
+    assert engine.contexts[-1].runs == 1
+    assert not any(cuda.queues.values())
+
+
 def test_a_full_gpu_is_reported_and_closed(engine: FakeEngine) -> None:
     with pytest.raises(BackendError, match="memory is full"):
         TensorRTRunner(RTX, FakeCuda(memory=100), engine, INFO, PROFILE)
@@ -201,6 +262,7 @@ def test_compiled_kernels_are_kept_for_the_next_process(
         with caplog.at_level("INFO"):
             runner = TensorRTRunner(RTX, cuda, engine, INFO, PROFILE, kernels=path)
         assert engine.kernels.in_use
+        assert engine.kernels.dynamic_shapes_kernel_specialization_strategy.name == "EAGER"
         assert engine.kernels.read == known
         runner.close()
         assert path.read_bytes() == b"kernels"
@@ -274,6 +336,9 @@ def test_other_weights_go_into_the_engine_that_runs(
 
     class Trt:
         ILogger = RTX.trt.ILogger
+        DynamicShapesKernelSpecializationStrategy = (
+            RTX.trt.DynamicShapesKernelSpecializationStrategy
+        )
 
         def Refitter(self, given: object, logger: object) -> "Trt":  # noqa: N802
             assert given is engine

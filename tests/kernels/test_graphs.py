@@ -1,8 +1,12 @@
 """The networks under torch.compile, torch.export and ONNX export, and the kernels in a graph."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 from collections import Counter
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,6 +202,41 @@ def test_pytorch_finds_the_kernels_of_every_operator() -> None:
     assert kernels("instance_norm_backward") == {"in_bwd_reduce", "in_merge", "in_bwd_dx"}
     assert kernels("reflection_pad") == {"pad_forward"}
     assert kernels("frames_to_tensor") == {"unpack_frames"}
+
+
+WITHOUT_COMPILER = """
+import logging
+from types import SimpleNamespace
+import torch
+from cyclegan.kernels import launch
+
+logging.basicConfig()
+torch.cuda.is_available = lambda: True
+on_a_gpu = SimpleNamespace(is_cuda=True, dtype=torch.float16)
+assert not launch.has_kernels(on_a_gpu)
+assert not launch.has_kernels(on_a_gpu)
+print(launch.why_missing())
+"""
+
+
+@pytest.mark.skipif(not launch.HAS_TRITON, reason="without Triton there is nothing to compile")
+def test_a_gpu_without_a_c_compiler_takes_pytorchs_operators(tmp_path: Path) -> None:
+    """Triton's real attempt to compile its launcher; the GPU alone is pretended."""
+    made = subprocess.run(
+        [sys.executable, "-c", WITHOUT_COMPILER],
+        env={
+            **{name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"},
+            "CC": "no-such-compiler",
+            "TRITON_CACHE_DIR": str(tmp_path),
+            "TRITON_LIBCUDA_PATH": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "no-such-compiler" in made.stdout
+    assert "install gcc" in made.stdout
+    assert made.stderr.count("going on with PyTorch's operators") == 1
 
 
 def test_kernels_in_the_interpreter_are_not_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
