@@ -23,6 +23,8 @@ from cyclegan.files import replacing
 PLAN_FORMAT = 1
 """Of the note; a reader refuses what is newer."""
 SUFFIXES = (".plan", ".engine")
+DAMAGED = "DAMAGED"
+"""With what `cyclegan inspect` begins to say that the content is not what it was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +164,7 @@ def _described(plan: PlanFile) -> dict[str, Any]:
         "inputs": _ports(facts["inputs"]),
         "outputs": _ports(facts["outputs"]),
         "check": _check_line(facts["check"]),
-        "content": "as it was built" if digest else "DAMAGED: it will not be loaded",
+        "content": "as it was built" if digest else f"{DAMAGED}: it will not be loaded",
         "sha256": plan.note.sha256,
     }
 

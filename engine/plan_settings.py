@@ -129,7 +129,8 @@ class PlanSettings:
             raise ConfigError(f"{self.max_aux_streams} auxiliary streams; expected 0 or more")
         if not 0 <= self.least_psnr_db < math.inf:
             raise ConfigError(f"least PSNR {self.least_psnr_db:g} dB; expected 0 or more")
-        spelled = sorted({_capability(target) for target in self.targets})
+        targets = (self.targets,) if isinstance(self.targets, str) else self.targets
+        spelled = sorted({_capability(target) for target in targets})
         object.__setattr__(self, "targets", tuple(f"{major}.{minor}" for major, minor in spelled))
 
     def as_key(self) -> dict[str, str | float | bool | None]:
@@ -151,8 +152,8 @@ def capability_name(target: str) -> str:
     return "SM{}{}".format(*_capability(target))
 
 
-def _capability(target: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", target.lower())
+def _capability(target: object) -> tuple[int, int]:
+    match = re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", str(target).lower())
     if match is None:
         raise ConfigError(f"target {target!r}: expected a compute capability such as 8.9 or sm_89")
     major, minor = match.groups()

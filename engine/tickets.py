@@ -83,9 +83,10 @@ class PlaneRunner(Runner, Protocol):
 class Ticket:
     """A batch that was submitted: to be handed to ``collect`` once."""
 
-    __slots__ = ("_cancelled", "_error", "_finish", "_frames", "_slot", "_taken")
+    __slots__ = ("_cancelled", "_error", "_finish", "_frames", "_scheduler", "_slot", "_taken")
 
-    def __init__(self, slot: int, finish: Callable[[int], Any]) -> None:
+    def __init__(self, scheduler: "Scheduler", slot: int, finish: Callable[[int], Any]) -> None:
+        self._scheduler = scheduler
         self._slot: int | None = slot
         """The slot that it occupies; None when it has ended."""
         self._finish = finish
@@ -126,7 +127,7 @@ class Scheduler:
         except BaseException:
             self._give_slot(slot)
             raise
-        ticket = Ticket(slot, finish)
+        ticket = Ticket(self, slot, finish)
         with self._changed:
             self._in_flight.append(ticket)
             self._changed.notify_all()
@@ -136,6 +137,7 @@ class Scheduler:
         """The frames of ``ticket``, or its planes, waiting for them. Raises what went wrong with
         that batch."""
         self._check_process()
+        self._check_own(ticket)
         self._settle(ticket)
         with self._changed:
             frames, error = ticket._frames, ticket._error
@@ -149,6 +151,7 @@ class Scheduler:
 
     def cancel(self, ticket: Ticket) -> None:
         """Drop the batch. Does not wait; a batch that runs ends, and its frames go nowhere."""
+        self._check_own(ticket)
         with self._changed:
             ticket._cancelled = True
             ticket._frames = None
@@ -180,6 +183,12 @@ class Scheduler:
             raise BackendError(
                 f"this translator was opened in the process {self._process}, and cannot be used in "
                 f"{os.getpid()}, which was forked from it: open one there"
+            )
+
+    def _check_own(self, ticket: Ticket) -> None:
+        if ticket._scheduler is not self:
+            raise BackendError(
+                "this batch was submitted to another translator: collect or cancel it there"
             )
 
     def _all_free(self) -> bool:

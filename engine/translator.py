@@ -94,7 +94,7 @@ class Translator:
         ``model`` is a ``.safetensors`` file, a ``.pth`` file of the public implementation, a
         frame-to-frame ``.onnx`` file, a run's folder, the name of a shipped model, or a generator.
         ``size`` (height, width), where every frame has it, lets the backend prepare for it alone;
-        other sizes are then refused. ``backend`` and
+        sizes that are padded to another are then refused. ``backend`` and
         ``precision`` "auto" take what is fastest here (see ``cyclegan doctor``); "int8" is faster
         still on most CPUs (:mod:`cyclegan.engine.int8`). A ``.plan`` file runs on TensorRT alone.
         ``serve_while_building`` returns at once, and translates with what "auto" takes until
@@ -195,7 +195,8 @@ class Translator:
 
     def collect(self, translation: Translation[Made]) -> Made:
         """The frames of a batch that was submitted, waiting for them. A batch is collected once."""
-        return translation._finish([self._scheduler.collect(t) for t in translation._tickets])
+        tickets = _tickets_of(translation)
+        return translation._finish([self._scheduler.collect(ticket) for ticket in tickets])
 
     def translate_on_device(self, frames: Any, *, stream: int = 0) -> "DeviceFrames":
         """Translate frames that are in the GPU's memory; the result stays there. TensorRT only.
@@ -214,12 +215,15 @@ class Translator:
 
     def cancel(self, translation: Translation[Any]) -> None:
         """Drop a batch: it can no longer be collected. Does not wait for it."""
-        for ticket in translation._tickets:
+        for ticket in _tickets_of(translation):
             self._scheduler.cancel(ticket)
 
     def close(self) -> None:
         """Wait for what is in flight and give the backend's memory back. May be called again."""
         self._scheduler.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a translator cannot be given to another process: open one there")
 
     def __enter__(self) -> "Translator":
         return self
@@ -259,6 +263,13 @@ class Translator:
             return batch
         below, right = padded[0] - height, padded[1] - width
         return np.pad(batch, ((0, 0), (0, below), (0, right), (0, 0)), mode="reflect")
+
+
+def _tickets_of(translation: Translation[Any]) -> list[Ticket]:
+    if not isinstance(translation, Translation):
+        kind = type(translation).__name__
+        raise BackendError(f"got a {kind}; expected what submit() gave, to be collected once")
+    return translation._tickets
 
 
 def _checked_size(size: object) -> tuple[int, int]:

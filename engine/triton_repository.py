@@ -85,6 +85,11 @@ def triton_repository(
     """
     onnx, folder = Path(onnx), Path(folder)
     info = read_graph_info(onnx)
+    if info.precision != "float32":
+        raise ConfigError(
+            f"{onnx} is a graph in {info.precision}, and a repository holds the float32 one: give "
+            "the model that it was exported from"
+        )
     if not re.fullmatch(r"[\w.-]+", name):
         raise ConfigError(f"model name {name!r}: expected letters, digits, '_', '-' and '.'")
     models = [_onnx_model(name, onnx)]

@@ -58,7 +58,12 @@ def test_wheel_holds_every_module(wheel):
                 continue  # no module: the C library's
             assert f"{prefix}/{relative}" in wheel
     assert "cyclegan/py.typed" in wheel
-    assert "cyclegan/kernels/instance_norm_cpu.cpp" in wheel  # compiled where it is needed
+
+
+def test_wheel_holds_the_kernels_that_are_compiled_where_they_are_needed(wheel):
+    sources = [path for path in (ROOT / "kernels").iterdir() if path.suffix in (".cpp", ".h")]
+    assert {".cpp", ".h"} == {path.suffix for path in sources}
+    assert {f"cyclegan/kernels/{path.name}" for path in sources} <= wheel
 
 
 def test_wheel_holds_the_shipped_model_and_the_report_template(wheel):

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
+from cyclegan.engine.plan_file import DAMAGED
 from cyclegan.engine.source import is_onnx, open_source
 from cyclegan.engine.targets import check_target
-from cyclegan.errors import ConfigError
+from cyclegan.errors import ConfigError, ModelError
 from cyclegan.files import replacing
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Model
@@ -144,8 +145,9 @@ def _export_repository(model: Path, folder: Path, plan: Path | None) -> None:
     from cyclegan.engine import triton_repository
     from cyclegan.engine.plan_file import read_plan
 
+    source = open_source(model)
     made = triton_repository.triton_repository(
-        open_source(model).onnx(),
+        source.onnx(source.info.depth),
         folder,
         name=re.sub(r"[^\w.-]", "_", model.stem),
         plan=None if plan is None else read_plan(plan),
@@ -156,8 +158,11 @@ def _export_repository(model: Path, folder: Path, plan: Path | None) -> None:
 def inspect(model: Positional[Model]) -> None:
     """Say what is in a model file: .safetensors, .pth, exported .onnx or built .plan."""
     path = find_model(model)
-    for name, value in _description(path).items():
+    description = _description(path)
+    for name, value in description.items():
         print(f"{name:<14} {value}")
+    if str(description.get("content", "")).startswith(DAMAGED):
+        raise ModelError(f"{path} is not what its note says: build it again; copy both files")
 
 
 def _description(path: Path) -> dict[str, object]:

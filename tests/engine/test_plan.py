@@ -459,8 +459,10 @@ def test_the_command_line(
     assert main(["build", str(model), *sizes, *own]) == 0
     assert "dB from float32" in capsys.readouterr().out
     target.write_bytes(b"vtrt")
-    assert main(["inspect", str(target)]) == 0
-    assert "DAMAGED" in capsys.readouterr().out
+    assert main(["inspect", str(target)]) == 1
+    said = capsys.readouterr()
+    assert "DAMAGED" in said.out
+    assert "build it again" in said.err
     assert main(["build", str(model), *sizes, "--precision", "mixed", "--norm", "native"]) == 1
     assert "leave out --norm native" in capsys.readouterr().err
     for wrong, says in (

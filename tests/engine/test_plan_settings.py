@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +73,9 @@ def test_targets_are_one_set_however_they_are_written() -> None:
     written = PlanSettings(profile=Profile.of(64, 64), targets=("sm_120", "89", "8.9"))
     assert written.targets == ("8.9", "12.0")
     assert written.as_key()["targets"] == "8.9 12.0"
+    for loose in ("8.9", (8.9,)):
+        targets: Any = loose
+        assert PlanSettings(profile=Profile.of(64, 64), targets=targets).targets == ("8.9",)
 
 
 def test_every_setting_is_part_of_the_key() -> None:

@@ -119,6 +119,19 @@ def test_a_ticket_is_collected_once() -> None:
         scheduler.collect(ticket)
 
 
+def test_a_ticket_is_of_the_scheduler_that_gave_it() -> None:
+    """Nothing of either changes, so that both go on and can be closed."""
+    one, other = Scheduler(Recorder(slots=1)), Scheduler(Recorder(slots=1))
+    ticket = one.submit(frame(1))
+    for use in (other.collect, other.cancel):
+        with pytest.raises(BackendError, match="submitted to another translator"):
+            use(ticket)
+    assert value(one.collect(ticket)) == 1
+    assert value(other.collect(other.submit(frame(2)))) == 2
+    one.close()
+    other.close()
+
+
 def test_closing_waits_keeps_results_and_refuses_more() -> None:
     runner = Recorder()
     scheduler = Scheduler(runner)

@@ -1,8 +1,10 @@
+import pickle
 import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -278,6 +280,21 @@ def test_a_closed_translator_refuses(model: Path, frames: np.ndarray) -> None:
     translator.close()
     with pytest.raises(BackendError, match="closed"):
         translator(frames)
+
+
+def test_translators_and_their_batches_are_not_mixed_up(
+    model: Path, translator: Translator, frames: np.ndarray
+) -> None:
+    with Translator.open(model) as other:
+        mine = translator.submit(frames[0])
+        with pytest.raises(BackendError, match="submitted to another translator"):
+            other.collect(mine)
+        assert translator.collect(mine).shape == frames[0].shape
+        nothing: Any = None
+        with pytest.raises(BackendError, match=r"got a NoneType; expected what submit\(\) gave"):
+            other.collect(nothing)
+        with pytest.raises(TypeError, match="another process: open one there"):
+            pickle.dumps(other)
 
 
 def test_a_generator_in_training_is_left_alone(frames: np.ndarray) -> None:

@@ -92,6 +92,10 @@ def test_what_the_server_cannot_run_is_refused(graph: Path, plan: PlanFile, tmp_
         triton_repository(graph, tmp_path / "models", plan=rtx)
     with pytest.raises(ConfigError, match="model name"):
         triton_repository(graph, tmp_path / "models", name="a/b")
+    half = tmp_path / "half.onnx"
+    assert main(["export", str(graph), str(half), "--half"]) == 0
+    with pytest.raises(ConfigError, match="in float16, and a repository holds the float32 one"):
+        triton_repository(half, tmp_path / "models")
     plan.path.write_bytes(b"vtrt")
     with pytest.raises(ModelError, match="damaged"):
         triton_repository(graph, tmp_path / "models", plan=plan)

@@ -32,6 +32,8 @@ library, translator = ctypes.CDLL(sys.argv[1]), ctypes.c_void_p()
 library.cyclegan_last_error.restype = ctypes.c_char_p
 check(library.cyclegan_open(ctypes.byref(translator), os.fsencode(sys.argv[2]), None), None)
 photo = np.ascontiguousarray(np.load(sys.argv[3]))
+if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+    sys.exit(f"expected uint8 (H, W, 3), got {photo.dtype} {photo.shape}")
 painting = np.empty_like(photo)
 source, target = frame(photo), frame(painting)
 arguments = translator, ctypes.byref(source), ctypes.byref(target)

@@ -47,7 +47,9 @@ ov::element::Type type_for(const std::string &device, int asked) {
 
 // OpenVINO tells of missing memory in words alone.
 bool ran_out_of_memory(const std::string &words) {
-    return words.find("bad_alloc") != words.npos || words.find("can't alloc") != words.npos;
+    for (const char *said : {"bad_alloc", "can't alloc", "Failed to allocate"})
+        if (words.find(said) != words.npos) return true;
+    return false;
 }
 
 // What OpenVINO threw, as ours.
@@ -82,7 +84,9 @@ class OpenVino final : public Backend {
         ov::AnyMap hints{ov::hint::inference_precision(type_),
                          ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
         if (settings.threads) hints.insert(ov::inference_num_threads(settings.threads));
-        if (settings.cache_folder) hints.insert(ov::cache_dir(settings.cache_folder));
+        // What it keeps is named after the model alone, so that one precision would get another's.
+        if (settings.cache_folder)
+            hints.insert(ov::cache_dir(std::string(settings.cache_folder) + "/" + precision()));
         auto model = core().read_model(request.model.bytes, ov::Tensor());
         if (request.width) model->reshape(ov::PartialShape{1, request.height, request.width, 3});
         ov::CompiledModel compiled = core().compile_model(model, device, hints);

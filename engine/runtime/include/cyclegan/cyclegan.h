@@ -117,12 +117,13 @@ typedef struct cyclegan_settings {
     int32_t backend;   /* cyclegan_backend */
     int32_t precision; /* cyclegan_precision */
     int32_t width;     /* of every frame, where known: the backend then prepares for that size */
-    int32_t height;    /* alone, and takes no other; 0 and 0: any size */
+    int32_t height;    /* alone, and refuses those that are padded to another; 0 and 0: any size */
     int32_t slots;     /* frames in flight, 1 to 16; 0: what keeps the backend busy */
     int32_t threads;   /* of a CPU backend; 0: one a core */
     const char *device;       /* the backend's name of the device, as in "GPU.0"; NULL: its choice */
     const char *cache_folder; /* where OpenVINO keeps compiled models for a faster start; NULL: none.
-                                 What lies there is code: let nobody else write to it */
+                                 What lies there is code, and OpenVINO does not look whether it is
+                                 damaged: let nobody else write to it */
     cyclegan_log log;         /* NULL: silence */
     void *log_user;
     uintptr_t reserved[8];

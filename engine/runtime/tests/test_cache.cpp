@@ -1,0 +1,42 @@
+// One cache folder for all precisions: each gives the pixels that it gives without a cache.
+#include <filesystem>
+#include <vector>
+
+#include "check.h"
+
+namespace {
+
+constexpr int kWidth = 64, kHeight = 48;
+using Pixels = std::vector<uint8_t>;
+
+// Empty where the device does not compute in that precision.
+Pixels translated(int precision, const char *cache_folder) {
+    cyclegan_settings settings{};
+    settings.struct_size = sizeof settings;
+    settings.precision = precision;
+    settings.cache_folder = cache_folder;
+    cyclegan_translator *translator = nullptr;
+    const cyclegan_status status = cyclegan_open(&translator, test_model(), &settings);
+    if (status == CYCLEGAN_ERROR_UNSUPPORTED) return {};
+    CHECK(status == CYCLEGAN_OK);
+    Pixels source(kWidth * kHeight * 3), result(source.size());
+    fill(source.data(), source.size(), 7);
+    const cyclegan_frame from = rgb_frame(source.data(), kWidth, kHeight);
+    cyclegan_frame to = rgb_frame(result.data(), kWidth, kHeight);
+    CHECK(cyclegan_translate(translator, &from, &to) == CYCLEGAN_OK);
+    cyclegan_close(&translator);
+    return result;
+}
+
+}  // namespace
+
+int main() {
+    char name[] = "/tmp/cyclegan-XXXXXX";
+    const std::filesystem::path folder = mkdtemp(name);
+    for (int round = 0; round < 2; ++round)  // filled, then read
+        for (int precision : {CYCLEGAN_FLOAT16, CYCLEGAN_FLOAT32, CYCLEGAN_BFLOAT16})
+            CHECK(translated(precision, folder.c_str()) == translated(precision, nullptr));
+    CHECK(!std::filesystem::is_empty(folder));
+    std::filesystem::remove_all(folder);
+    return 0;
+}
