@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 COPIED = ("audio", "subtitle")
 _SEEKABLE = ("mov,mp4", "matroska")
 """Formats whose index is to be trusted."""
+_IN_ORDER_OF_DECODING = ("avi",)
+"""Formats that tell when frames are decoded alone; FFmpeg takes that for when they are shown."""
 _FASTEST_RATE = 1000
 """Frames per second; sources that claim more are wrong about themselves."""
 
@@ -87,6 +89,8 @@ class VideoReader:
         """Makes of decoded frames what it gives: RGB of 8 bits, unless another is set."""
         self._is_short = False
         """All frames lie before the part that is wanted."""
+        self._first_seconds: float | None = None
+        """When the first frame comes, where the part ends before it."""
         self._stopped_by: str | None = None
         """The error that ended reading."""
         self._begun: Iterator[Decoded | Packet[Any]] | None = None
@@ -151,6 +155,11 @@ class VideoReader:
             return (
                 f"{self.name} has no frames from {self.part.start:g} s on: it ends after "
                 f"{self._ending.video_seconds:.2f} s; give an earlier start"
+            )
+        if self._first_seconds is not None:
+            return (
+                f"{self.name} has no frames before {self.part.end:g} s: the first comes at "
+                f"{self._first_seconds:.2f} s; give a later end"
             )
         problems = "".join(f"; {problem}" for problem in self.problems)
         return f"{self.name} has no frames that can be decoded{problems}"
@@ -258,14 +267,24 @@ class VideoReader:
     def _shift(self, time_base: Fraction) -> int:
         return round(self.part.start / time_base) if self.part.start else 0
 
+    def _when(self, picture: "VideoFrame") -> int | None:
+        """In its time base; below zero too, where times do not begin there."""
+        when = picture.dts if self._container.format.name in _IN_ORDER_OF_DECODING else picture.pts
+        return None if when is None else int(when)
+
     def _is_early(self, picture: "VideoFrame") -> bool:
-        return picture.pts is not None and picture.pts < self._shift(self._base(picture))
+        when = self._when(picture)
+        return bool(self.part.start) and when is not None and when < self._shift_of(picture)
 
     def _is_late(self, picture: "VideoFrame") -> bool:
-        if self.part.end is None or picture.pts is None:
+        when = self._when(picture)
+        if self.part.end is None or when is None:
             return False
         end = self.part.end / self._base(picture)
-        return picture.pts >= math.ceil(end - 1e-3)  # a float may lie behind the time it stands for
+        late = when >= math.ceil(end - 1e-3)  # a float may lie behind the time it stands for
+        if late and not self._seen:
+            self._first_seconds = float(when * self._base(picture))
+        return late
 
     def _is_past(self, packet: "Packet[Any]") -> bool:
         """So far behind the end that nothing before it can follow."""
@@ -277,13 +296,29 @@ class VideoReader:
             return
         packet.dts = packet.pts if packet.dts is None else packet.dts
         if packet.pts is not None and (self.part.start or self.part.end is not None):
-            seconds = float(packet.pts * packet.time_base)
+            base = packet.time_base
+            if packet.stream.type == "subtitle" and packet.duration:
+                self._cut(packet)
+            seconds = float(packet.pts * base)
             if not self.part.start <= seconds < (self.part.end or 1e12):
                 return
-            shift = self._shift(packet.time_base)
+            shift = self._shift(base)
             packet.pts -= shift
             packet.dts = packet.pts if packet.dts is None else packet.dts - shift
         yield packet
+
+    def _cut(self, packet: "Packet[Any]") -> None:
+        """To what of a text on the screen lies within the part."""
+        assert packet.pts is not None
+        start, stop = self._shift(packet.time_base), packet.pts + int(packet.duration or 0)
+        if self.part.end is not None:
+            stop = min(stop, round(self.part.end / packet.time_base))
+        if packet.pts < start < stop:
+            packet.pts = packet.dts = start
+        packet.duration = max(stop - packet.pts, 0)
+
+    def _shift_of(self, picture: "VideoFrame") -> int:
+        return self._shift(self._base(picture))
 
     def _base(self, picture: "VideoFrame") -> Fraction:
         base: Fraction = picture.time_base or self.video.time_base
@@ -302,8 +337,8 @@ class VideoReader:
     def _decoded(self, picture: "VideoFrame") -> "Decoded":
         self.layout = self.layout or self._layout(picture)
         self._seen += 1
-        shift = self._shift(self._base(picture))
-        given = None if picture.pts is None else picture.pts - shift
+        when = self._when(picture)
+        given = None if when is None else when - self._shift_of(picture)
         # Files without times (raw streams), or with times that stand still, count on.
         pts = self._next_pts if given is None else max(given, self._next_pts)
         duration = int(picture.duration or 0)
@@ -313,8 +348,8 @@ class VideoReader:
 
     def _layout(self, picture: "VideoFrame") -> Layout:
         # Times may begin below zero.
-        shift = self._shift(self._base(picture))
-        self._next_pts = picture.pts - shift if picture.pts is not None else 0
+        when = self._when(picture)
+        self._next_pts = 0 if when is None else when - self._shift_of(picture)
         rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
         height, width = self.part.size or (picture.height, picture.width)
         aspect = self.video.sample_aspect_ratio

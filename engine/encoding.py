@@ -36,7 +36,9 @@ SLOTTED = frozenset({"avi"})
 they hold no frames that are shown out of it."""
 
 _ALSO_HOLD = {
-    "mpegts": frozenset({"h264", "hevc", "aac", "mp3", "ac3", "eac3", "opus", "dvb_subtitle"}),
+    "mpegts": frozenset(
+        {"h264", "hevc", "aac", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "dvb_subtitle"}
+    ),
     "flv": frozenset({"h264", "aac"}),
     "rtsp": frozenset({"h264", "hevc", "vp8", "vp9", "mpeg4", "aac", "opus"}),
     "yuv4mpegpipe": frozenset({"rawvideo"}),
@@ -135,8 +137,6 @@ _BY_SUFFIX = {
     ".webp": "libwebp",
 }
 """Of numbered pictures."""
-_FIXED_FORMAT = {"wrapped_avframe": "yuv420p", "rawvideo": "rgb24"}
-"""For encoders that take every pixel format, and so list none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,12 +209,15 @@ def _codec(name: str, size: tuple[int, int]) -> Any:
     if name in NVENC and (reason := why_no_encoder(name, *size)):
         raise VideoError(f"{name} cannot be used here: {reason}; take libx264, libx265, libsvtav1")
     try:
-        return av.Codec(name, "w")
+        codec = av.Codec(name, "w")
     except av.codec.codec.UnknownCodecError as error:
         raise VideoError(
             f"this FFmpeg has no encoder {name!r}; use libx264, or another of those that "
             "`python -m av --codecs` lists"
         ) from error
+    if codec.type != "video":
+        raise VideoError(f"{name} encodes {codec.type}; use libx264, or another encoder of video")
+    return codec
 
 
 def _without_loss(name: str, container: str, *, deep: bool) -> tuple[dict[str, str], str]:
@@ -268,10 +271,13 @@ _LOSSLESS_X264 = Encoding(encoder="libx264", lossless=True)
 def _pixel_format(name: str, formats: Sequence[str], source: Any, bits: int, even: bool) -> str:
     """The nearest that the encoder has to the source's chroma and to ``bits``."""
     depths = next(ladder for most, ladder in _LADDERS if bits <= most)
-    if not formats:
-        fixed = _FIXED_FORMAT.get(name, "yuv420p") if even else "yuv444p"
-        return fixed + depths[0] if name == "wrapped_avframe" else fixed
     chroma = _chroma(source) if even else "444"
+    if name == "rawvideo":
+        return "rgb24"
+    if name == "wrapped_avframe":
+        return f"yuv{chroma}p{depths[0]}"
+    if not formats:
+        return "yuv420p" if even else "yuv444p"
     wanted = []
     for depth in depths:
         if depth == "" and bits > 8:

@@ -79,7 +79,7 @@ class Job:
         self._frames = 0
         self._begun = time.perf_counter()
         self._first_frame_seconds = self._collected_at = 0.0
-        self._translate_seconds = self._encode_seconds = 0.0
+        self._translate_seconds = self._encode_seconds = self._collect_seconds = 0.0
         self._latencies: list[float] = []
 
     def run(self, open_writer: Callable[[], Writer]) -> VideoStats:
@@ -155,8 +155,10 @@ class Job:
         if not isinstance(item, _Submitted):
             self._writer.write(item)
             return
+        waited = time.perf_counter()
         frames = self._translator.collect(item.translation)
         start = time.perf_counter()
+        self._collect_seconds += start - waited
         self._translate_seconds += start - max(item.at, self._collected_at)
         self._collected_at = start
         for picture, frame in zip(item.pictures, frames):
@@ -186,10 +188,13 @@ class Job:
         )
 
     def _stats(self, stages: StageSeconds, decoded: float) -> VideoStats:
+        # What stands before the last stage waits for the encoder, or for frames to be translated.
+        busy = self._encode_seconds + self._collect_seconds
+        for_encoder = stages.blocked * self._encode_seconds / busy if busy else 0.0
         waits = {
             "decode": stages.starved,
-            "translate": stages.working,
-            "encode": stages.blocked,
+            "translate": stages.working + stages.blocked - for_encoder,
+            "encode": for_encoder,
         }
         return VideoStats(
             frames=self._frames,

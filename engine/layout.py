@@ -94,7 +94,8 @@ class Part:
     for a square; in Python (height, width)."""
 
     def __post_init__(self) -> None:
-        if self.start < 0 or (self.end is not None and self.end <= self.start):
+        end = math.inf if self.end is None else self.end
+        if not 0 <= self.start < end or self.end == math.inf:
             raise ConfigError(
                 f"got the part from {self.start} to {self.end} s; expected 0 <= start < end"
             )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine import hardware
 from cyclegan.engine.cameras import camera_options, close_camera, how_to_list, not_as_asked
 from cyclegan.engine.hardware import Decoder
-from cyclegan.engine.sources import Input, unspoken
+from cyclegan.engine.sources import Input, name_for_ffmpeg, unspoken
 from cyclegan.errors import VideoError, reason_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _opened(source: Input, accelerator: "HWAccel | None") -> Any:
     import av
 
     return av.open(
-        source.url,
+        source.url if source.path is None else name_for_ffmpeg(source.url),
         format=source.format,
         # Not all of them for the decoders as well, as PyAV would: of a camera that has no frames of
         # the size that is asked for, that one would be believed, and every frame be damaged.
@@ -119,13 +119,24 @@ def _opened(source: Input, accelerator: "HWAccel | None") -> Any:
 
 
 def _best(container: Any) -> Any:
-    return container.streams.best("video") or container.streams.video[0]
+    best = container.streams.best("video") or container.streams.video[0]
+    # Of sound with a cover there is no video, though FFmpeg counts the cover as one.
+    films = [s for s in container.streams.video if not _is_cover(s)]
+    return best if best in films or not films else films[0]
+
+
+def _is_cover(stream: Any) -> bool:
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _problem(container: Any, source: Input) -> str | None:
     """Why the video is not even begun, or None."""
     if not container.streams.video:
         return "has no video stream"
+    if all(_is_cover(stream) for stream in container.streams.video):
+        return "has no video stream, only a cover picture"
     video, most = _best(container), source.most_pixels
     if video.codec_context is None:
         return "holds video that this FFmpeg has no decoder for"

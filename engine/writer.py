@@ -6,6 +6,7 @@ container cannot hold is left out, and said in ``notes``.
 
 import contextlib
 import errno
+import io
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import SLOTTED, TIMELESS, Chosen, Encoding, VideoDepth, choose, holds
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.planes import Planes, picture_from_planes
-from cyclegan.engine.sources import Output, output_to, unspoken
+from cyclegan.engine.sources import Output, name_for_ffmpeg, output_to, unspoken
 from cyclegan.errors import OutputError, VideoError, reason_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ _ALPHA = "alpha_mode"
 _OF_THE_SOURCE = (_ALPHA, "duration")
 """Tags that say of the source what need not hold for the result. Matroska writes its own length,
 but into a pipe, where it would believe this one."""
+_OF_THE_ENCODING = ("encoder", "bps", "number_of_frames", "number_of_bytes", "_statistics")
+"""What such tags of a stream begin with that is encoded anew."""
+_TRIED = ("mov", "mp4", "ipod", "matroska", "webm")
+"""Containers that tell by their header alone which streams they hold."""
+_RATES_ALONE = ("mpeg1video", "mpeg2video")
+"""Codecs whose frames come at one rate."""
+_FINEST_MPEG4 = (1 << 16) - 1
+"""Ticks of a second that MPEG-4 can count."""
+_GIF_TICKS = 100
+"""Of a second: no frame of a GIF is shorter."""
 _SETTINGS = (
     "width",
     "height",
@@ -81,7 +92,10 @@ class VideoWriter:
         """What could not be taken along."""
         try:
             self._container: Any = av.open(
-                output.url, "w", format=output.format, options=_options(output)
+                name_for_ffmpeg(output.url) if output.is_file else output.url,
+                "w",
+                format=output.format,
+                options=_options(output),
             )
         except (av.FFmpegError, ValueError) as error:
             why = reason_of(error)
@@ -115,6 +129,7 @@ class VideoWriter:
         self._steps: set[int] = set()
         self._last_pts: int | None = None
         self._slot: int | None = None
+        self._crowded = 0
 
     def _note_losses(self, reader: VideoReader) -> None:
         """What of the source no result gets, or not one of this form."""
@@ -142,9 +157,16 @@ class VideoWriter:
             picture = picture_from_planes(item.frame, self.chosen.pixel_format, self._colour)
         else:
             picture = picture_from_rgb(item.frame, self.chosen.pixel_format, self._colour)
-        if self._form in SLOTTED:
+        if self._form in TIMELESS:
+            self._slot = 0 if self._slot is None else self._slot + 1
+            picture.pts, picture.time_base = self._slot, 1 / self._layout.rate
+            picture.duration = 1
+        elif self._has_slots:
             picture.pts, picture.time_base = self._next_slot(item), 1 / self._layout.rate
             picture.duration = 1
+        elif self._form == "gif" and not self._has_room(item):
+            self._crowded += 1
+            return []
         else:
             picture.pts, picture.time_base = item.pts, self._layout.time_base
             picture.duration = item.duration
@@ -157,6 +179,14 @@ class VideoWriter:
         free = nearest if self._slot is None else self._slot + 1
         self._slot = max(nearest, free)
         return self._slot
+
+    def _has_room(self, item: Picture) -> bool:
+        """Whether a tick of a GIF is left for a frame."""
+        tick = round(item.pts * self._layout.time_base * _GIF_TICKS)
+        if self._slot is not None and tick <= self._slot:
+            return False
+        self._slot = tick
+        return True
 
     def fresh_encoder(self) -> Any:
         """A codec context with the same settings, for :meth:`encode`; see ``segments``."""
@@ -186,6 +216,10 @@ class VideoWriter:
     def finish(self) -> None:
         """Write the end of the file."""
         self._container.close()
+        if self._crowded:
+            self.notes.append(
+                f"gif holds {_GIF_TICKS} frames/s at most: {self._crowded} frames were left out"
+            )
         if not self._steps or max(self._steps) <= 1.5 * min(self._steps):
             return
         vary, rate = "the times of the frames vary", f"{float(self._layout.rate):.3f} frames/s"
@@ -193,9 +227,10 @@ class VideoWriter:
             self.notes.append(
                 f"{vary}, and {self._form} has none: they were taken to come at {rate}"
             )
-        elif self._form in SLOTTED:
+        elif self._has_slots:
+            what = self._form if self._form in SLOTTED else self.chosen.encoder
             self.notes.append(
-                f"{vary}, and {self._form} knows one rate: they were moved to the nearest of {rate}"
+                f"{vary}, and {what} knows one rate: they were moved to the nearest of {rate}"
             )
 
     def discard(self) -> None:
@@ -218,8 +253,10 @@ class VideoWriter:
         if not holds(
             self._form, self._container.supported_codecs, {chosen.encoder, chosen.canonical}
         ):
+            others = [name for name in (".mp4", ".mov", ".mkv", ".avi") if name != suffix.lower()]
             raise OutputError(
-                f"{self._form} files cannot hold {chosen.canonical} video; use .mp4, .mov or .mkv"
+                f"{self._form} files cannot hold {chosen.canonical} video; others are "
+                f"{', '.join(others)}"
             )
         stream = self._container.add_stream(
             chosen.encoder, rate=layout.rate, options=chosen.options
@@ -231,13 +268,27 @@ class VideoWriter:
         """Whether the result has more than 8 bits a channel."""
         self._colour = as_rgb(layout.colour) if pixels.is_rgb else layout.colour
         self._describe(stream)
-        stream.metadata.update(_lasting(reader.video.metadata))
+        stream.metadata.update(
+            {
+                key: text
+                for key, text in _lasting(reader.video.metadata).items()
+                if not key.lower().startswith(_OF_THE_ENCODING)
+            }
+        )
+        stream.disposition = reader.video.disposition
         return stream
+
+    @property
+    def _has_slots(self) -> bool:
+        """Whether frames come at one rate, and are moved to its nearest time."""
+        codec, base = self.chosen.canonical, self._layout.time_base
+        too_fine = codec == "mpeg4" and max(base.numerator, base.denominator) > _FINEST_MPEG4
+        return self._form in SLOTTED or codec in _RATES_ALONE or too_fine
 
     def _describe(self, stream: Any) -> None:
         """Times, shape of pixels, colours and rotation, as the source has them."""
         layout, context = self._layout, stream.codec_context
-        of_one_rate = self._form in TIMELESS | SLOTTED
+        of_one_rate = self._form in TIMELESS or self._has_slots
         context.time_base = stream.time_base = 1 / layout.rate if of_one_rate else layout.time_base
         if self._form in SLOTTED:
             context.max_b_frames = 0
@@ -267,10 +318,15 @@ class VideoWriter:
         canonical = stream.codec_context.codec.canonical_name if stream.codec_context else name
         if self._form == "null":
             return None
-        if not holds(self._form, self._container.supported_codecs, {name, canonical}):
+        if self._form in _TRIED:
+            held = _takes(self._form, stream)
+        else:
+            held = holds(self._form, self._container.supported_codecs, {name, canonical})
+        if not held:
+            elsewhere = "; .mkv can" if _takes("matroska", stream) else ""
             self.notes.append(
-                f"{_name(stream)} ({name}) was left out: {self._form} files cannot hold it; "
-                ".mkv can"
+                f"{_name(stream)} ({name}) was left out: {self._form} files cannot hold it"
+                f"{elsewhere}"
             )
             return None
         copy = self._container.add_stream_from_template(stream)
@@ -294,6 +350,19 @@ class VideoWriter:
             self.notes.append(
                 f"{len(chapters)} chapters were left out; .mp4 and .mkv can hold them"
             )
+
+
+def _takes(form: str, stream: "Stream") -> bool:
+    """Whether a file of that form, with nothing else in it, can begin with such a stream."""
+    import av
+
+    try:
+        with av.open(io.BytesIO(), "w", format=form) as container:
+            container.add_stream_from_template(stream)
+            container.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _options(output: Output) -> dict[str, str]:

@@ -1,0 +1,317 @@
+"""Videos that other programs make: odd times, names, sounds and encoders."""
+
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from videos import decoded, smooth, times, write_video
+
+from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.layout import Part
+from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.tickets import Frames
+from cyclegan.engine.translator import Translator
+from cyclegan.engine.video import translate_video
+from cyclegan.errors import ConfigError, VideoError
+
+WRAP = 2**33 / 90000
+"""Seconds after which the clock of a transport stream starts again."""
+
+
+def with_sound(path: Path, codec: str) -> Path:
+    """One second of pictures, and of sound of ``codec``."""
+    with av.open(str(path), "w") as made:
+        video = made.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = made.add_stream(codec, rate=44100, layout="mono")
+        sound.bit_rate = 64000
+        for number, pixels in enumerate(smooth(25)):
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            picture.pts = number
+            made.mux(video.encode(picture))
+        made.mux(video.encode(None))
+        silence = np.zeros((1, 44100), np.int16)
+        frame = av.AudioFrame.from_ndarray(silence, format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 44100, 0
+        resampler = av.AudioResampler(sound.format, "mono", 44100, sound.frame_size or None)
+        for part in (*resampler.resample(frame), *resampler.resample(None)):
+            made.mux(sound.encode(part))
+        made.mux(sound.encode(None))
+    return path
+
+
+def shifted(path: Path, source: Path, seconds: float) -> Path:
+    """``source`` with all its times moved."""
+    options = {"mpegts_copyts": "1"} if path.suffix == ".ts" else {}
+    with av.open(str(source)) as video, av.open(str(path), "w", options=options) as made:
+        copy = made.add_stream_from_template(video.streams.video[0])
+        for packet in video.demux(video=0):
+            if packet.dts is not None:
+                shift = round(seconds / packet.time_base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = copy
+                made.mux(packet)
+    return path
+
+
+def sounds(path: Path) -> list[str]:
+    with av.open(str(path)) as container:
+        return [stream.codec_context.name for stream in container.streams.audio]
+
+
+def test_frames_before_zero_are_frames(copies: Translator, tmp_path: Path) -> None:
+    """As in a broadcast whose clock starts again in the middle."""
+    source = shifted(tmp_path / "in.ts", write_video(tmp_path / "a.mp4", smooth(10)), WRAP - 0.2)
+    assert times(source)[0] < 0
+    stats = translate_video(source, tmp_path / "out.mkv", copies)
+    assert stats.frames == 10
+    seen = np.diff([float(time) for time in times(tmp_path / "out.mkv")])
+    assert np.allclose(seen, 0.04, atol=1e-3)
+
+
+def test_frames_of_avi_come_evenly(copies: Translator, tmp_path: Path) -> None:
+    """It tells only when frames are decoded: H.264's come in another order."""
+    source = tmp_path / "in.avi"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number, frame in enumerate(smooth(30)):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    stats = translate_video(source, tmp_path / "out.mp4", copies)
+    assert stats.frames == 30
+    assert set(np.diff(times(tmp_path / "out.mp4"))) == {Fraction(1, 25)}
+
+
+@pytest.mark.parametrize("name", ["out.y4m", "out.raw"])
+def test_varying_times_fit_where_there_are_none(
+    name: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(8), [0, 33, 66, 70, 74, 300, 301, 340])
+    encoding = Encoding(container=name.partition(".")[2])
+    stats = translate_video(source, tmp_path / name, copies, VideoOptions(encoding=encoding))
+    assert stats.frames == 8
+    assert any("times of the frames vary" in note for note in stats.notes)
+    if name == "out.y4m":
+        assert len(decoded(tmp_path / name)) == 8
+    else:
+        assert (tmp_path / name).stat().st_size == 8 * 64 * 48 * 3
+
+
+def test_a_gif_leaves_out_what_is_too_fast_for_it(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(24), [round(n / 0.24) for n in range(24)])
+    stats = translate_video(source, tmp_path / "out.gif", copies)
+    assert any("100 frames/s at most: " in note for note in stats.notes)
+    seen = times(tmp_path / "out.gif")
+    assert len(seen) < 24
+    assert min(np.diff(seen)) >= Fraction(1, 100)
+
+
+@pytest.mark.parametrize(("source", "kept"), [("yuv444p", "yuv444p"), ("yuv420p", "yuv420p")])
+def test_y4m_keeps_the_chroma(source: str, kept: str, copies: Translator, tmp_path: Path) -> None:
+    made = write_video(tmp_path / "in.mkv", smooth(2), pix_fmt=source)
+    translate_video(made, tmp_path / "out.y4m", copies)
+    assert decoded(tmp_path / "out.y4m")[0].format.name == kept
+
+
+def test_raw_pixels_are_the_same_kind_whatever_their_number(
+    copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(1))
+    for width in (64, 65):
+        options = VideoOptions(encoding=Encoding(container="raw"), part=Part(size=(64, width)))
+        stats = translate_video(source, tmp_path / f"{width}.raw", copies, options)
+        assert "rgb24" in stats.means
+        assert (tmp_path / f"{width}.raw").stat().st_size == 64 * width * 3
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "name", "held"),
+    [
+        ("in.mkv", "flac", "out.mov", False),
+        ("in.mkv", "flac", "out.mp4", True),
+        ("in.mkv", "flac", "out.mkv", True),
+        ("in.avi", "pcm_mulaw", "out.avi", True),
+        ("in.avi", "pcm_mulaw", "out.mkv", False),
+        ("in.wmv", "wmav2", "out.mp4", False),
+    ],
+)
+def test_sound_is_kept_where_the_file_takes_it(
+    source: str, codec: str, name: str, held: bool, copies: Translator, tmp_path: Path
+) -> None:
+    made = with_sound(tmp_path / source, codec)
+    (sound,) = sounds(made)
+    notes = translate_video(made, tmp_path / name, copies).notes
+    assert sounds(tmp_path / name) == ([sound] if held else [])
+    assert any("left out" in note for note in notes) is not held
+    can = {"flac": name == "out.mov"}.get(codec, False)
+    assert any(".mkv can" in note for note in notes) is can, "only what is so"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [("mpeg4", "out.mp4"), ("mpeg2video", "out.ts"), ("mpeg1video", "out.mkv")],
+)
+def test_encoders_of_coarse_times_take_any_source(
+    encoder: str, name: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.ts", smooth(10), pix_fmt="yuv420p")
+    options = VideoOptions(encoding=Encoding(encoder=encoder))
+    assert translate_video(source, tmp_path / name, copies, options).frames == 10
+    gaps = np.diff([float(time) for time in times(tmp_path / name)])
+    assert np.allclose(gaps, 0.04, atol=1e-3)
+
+
+def test_names_with_a_colon_are_names(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.mp4", smooth(2)).rename(tmp_path / "12:30 a.mp4")
+    translate_video(source, tmp_path / "12:31 b.mp4", copies)
+    (tmp_path / "12:31 b.mp4").rename(tmp_path / "b.mp4")
+    assert len(decoded(tmp_path / "b.mp4")) == 2
+
+
+def test_names_with_a_colon_are_names_in_the_folder_at_hand(
+    copies: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "a.mp4", smooth(2)).rename(tmp_path / "12:30 a.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert translate_video("12:30 a.mp4", "12:31 b.mp4", copies).frames == 2
+    assert Path("12:31 b.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(float("nan"), None), (float("inf"), None), (0.0, float("inf"))]
+)
+def test_times_that_are_no_numbers_are_refused(start: float, end: float | None) -> None:
+    with pytest.raises(ConfigError, match="expected 0 <= start < end"):
+        Part(start=start, end=end)
+
+
+def test_an_encoder_of_sound_is_none_of_video(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(1))
+    with pytest.raises(VideoError, match="aac encodes audio"):
+        translate_video(
+            source, tmp_path / "out.mkv", copies, VideoOptions(encoding=Encoding(encoder="aac"))
+        )
+
+
+def test_a_part_before_the_first_frame_says_when_it_comes(
+    copies: Translator, tmp_path: Path
+) -> None:
+    source = shifted(tmp_path / "in.mkv", write_video(tmp_path / "a.mp4", smooth(5)), 1.5)
+    with pytest.raises(VideoError, match=r"no frames before 0\.9 s: the first comes at 1\.50 s"):
+        translate_video(source, tmp_path / "out.mp4", copies, VideoOptions(part=Part(end=0.9)))
+
+
+def test_a_cover_is_no_film(copies: Translator, tmp_path: Path) -> None:
+    source = tmp_path / "song.m4a"
+    with av.open(str(source), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=48000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 16, 16, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        picture.pts = 0
+        container.mux(cover.encode(picture))
+        container.mux(cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate, frame.pts = 48000, 0
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    with pytest.raises(VideoError, match="no video stream, only a cover picture"):
+        translate_video(source, tmp_path / "out.mp4", copies)
+
+
+def test_the_default_stays_and_sizes_of_the_source_do_not(
+    copies: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.disposition = av.stream.Disposition.default
+        stream.metadata.update({"BPS": "123", "NUMBER_OF_FRAMES": "7", "title": "kept"})
+        picture = av.VideoFrame.from_ndarray(smooth(1)[0], format="rgb24")
+        picture.pts = 0
+        container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    translate_video(source, tmp_path / "out.mkv", copies)
+    with av.open(str(tmp_path / "out.mkv")) as made:
+        video = made.streams.video[0]
+        assert video.disposition == av.stream.Disposition.default
+        assert video.metadata["title"] == "kept"
+        assert not {"BPS", "NUMBER_OF_FRAMES"} & set(video.metadata)
+
+
+class Slow:
+    """A runner whose batches take their time, as a generator's do; it gives what it gets."""
+
+    slots, max_batch, description = 2, 1, "slow"
+
+    def __init__(self) -> None:
+        self._given: dict[int, Frames] = {}
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        self._given[slot] = frames.copy()
+
+    def finish(self, slot: int) -> Frames:
+        time.sleep(0.03)
+        return self._given[slot]
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_takes_longest_is_what_bounds(copies: Translator, tmp_path: Path) -> None:
+    """Though sound, which waits for its turn among the pictures, is held up by the last stage."""
+    source = with_sound(tmp_path / "in.mkv", "aac")
+    with Translator(Slow(), copies.info) as slow:
+        stats = translate_video(source, tmp_path / "out.mkv", slow)
+    assert stats.bound_by == "translate"
+
+
+SUBTITLES = """1
+00:00:00,200 --> 00:00:00,900
+on the screen
+
+2
+00:00:01,100 --> 00:00:03,000
+to the end
+"""
+
+
+def test_texts_are_cut_to_the_part(copies: Translator, tmp_path: Path) -> None:
+    video, texts, source = (tmp_path / name for name in ("a.mp4", "a.srt", "in.mkv"))
+    write_video(video, smooth(50))
+    texts.write_text(SUBTITLES)
+    with (
+        av.open(str(video)) as pictures,
+        av.open(str(texts)) as words,
+        av.open(str(source), "w") as made,
+    ):
+        streams = [pictures.streams.video[0], words.streams.subtitles[0]]
+        copied = [made.add_stream_from_template(stream) for stream in streams]
+        packets = [
+            (packet, copy)
+            for container, copy in ((pictures, copied[0]), (words, copied[1]))
+            for packet in container.demux()
+            if packet.dts is not None
+        ]
+        for packet, copy in sorted(packets, key=lambda pair: pair[0].dts * pair[0].time_base):
+            packet.stream = copy
+            made.mux(packet)
+    options = VideoOptions(part=Part(start=0.5, end=1.5))
+    translate_video(source, tmp_path / "out.mkv", copies, options)
+    with av.open(str(tmp_path / "out.mkv")) as made:
+        shown = [
+            (float(p.pts * p.time_base), float(p.duration * p.time_base))
+            for p in made.demux(subtitles=0)
+            if p.pts is not None
+        ]
+    assert shown == [(0.0, pytest.approx(0.4)), (pytest.approx(0.6), pytest.approx(0.4))]
