@@ -252,7 +252,7 @@ def test_the_default_stays_and_sizes_of_the_source_do_not(
 class Slow:
     """A runner whose batches take their time, as a generator's do; it gives what it gets."""
 
-    slots, max_batch, description = 2, 1, "slow"
+    slots, max_batch, description = 16, 1, "slow"
 
     def __init__(self) -> None:
         self._given: dict[int, Frames] = {}
