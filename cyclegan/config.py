@@ -88,6 +88,7 @@ class CycleGANConfig:
             beta1=self.beta1,
             beta2=self.beta2,
             init_gain=self.init_gain,
+            seed=self.seed,
         )
         check(
             0 <= self.ssim_share <= 1, f"ssim_share is {self.ssim_share}; expected between 0 and 1"
@@ -233,6 +234,10 @@ class TrainConfig:
             checkpoint_minutes=self.checkpoint_minutes,
             checkpoints=self.checkpoints,
             score_every=self.score_every,
+        )
+        check(
+            self.passes <= self.batch_size,
+            f"passes is {self.passes}, and a batch has {self.batch_size}; expected at most as many",
         )
         one_of(Schedule, schedule=self.schedule)
         one_of(Compile, compile=self.compile)

@@ -11,7 +11,10 @@ processes, so that a stopped run can go on in the middle of an epoch with the ve
 
 import gc
 import itertools
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -234,5 +237,21 @@ def _drawn(samples: list[Sample | CycleGANError]) -> Drawn | CycleGANError:
 
 def _leave_signals_to_the_parent(worker: int) -> None:
     """Ctrl-C reaches all processes of a terminal; the training process ends its workers itself."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is None or not hasattr(signal, "sigtimedwait"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    """End this process when ``parent`` says so, or is gone, killed perhaps.
+
+    At once: what this process still wants to hand over might wait for ever for somebody to take it.
+    """
+    while True:
+        told = signal.sigtimedwait({signal.SIGTERM}, 1.0)
+        if (told is not None and told.si_pid == parent.pid) or not parent.is_alive():
+            os._exit(0)

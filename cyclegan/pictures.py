@@ -16,8 +16,10 @@ several frames         the first one
 =====================  ==========================================================================
 """
 
+import os
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,7 +97,7 @@ def picture_from_image(image: Image.Image, channels: Channels = 3) -> Picture:
 def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
     """All pictures under ``folder``, recursively, sorted by path, but for hidden ones.
 
-    Raises DataError if the folder is missing, is no folder, or holds no picture.
+    Links are followed. Raises DataError if the folder is missing, is no folder, or has no picture.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -103,16 +105,28 @@ def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> li
         raise DataError(f"{folder} {got}; expected a folder of pictures")
     found = sorted(
         path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        for path in _files(folder)
+        # A link to nothing is among them: who reads it says that it is not there.
+        if path.suffix.lower() in suffixes and (path.is_file() or path.is_symlink())
     )
     if not found:
         raise DataError(
             f"no pictures under {folder}; looked, recursively, for {', '.join(sorted(suffixes))}"
         )
     return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All under ``folder`` but hidden ones, each folder once, whatever links lead to it."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def write_picture(picture: Picture, path: Path | str) -> None:

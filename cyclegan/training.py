@@ -117,6 +117,8 @@ def _train(
         check_same(state, config, here.size)
         run.restore(state)
         log.warning("going on with %s after step %d", config.output, progress.step)
+        if progress.done():
+            log.warning("nothing is left to do: ask for more epochs, or minutes")
     else:
         run.start()
     if worth_compiling(

@@ -37,9 +37,10 @@ def demo(output: Path = Path("runs/demo"), minutes: float = 5.0, seed: int = 0) 
 
 def train(arguments: list[str]) -> None:
     """Train on two sets of pictures; settings from flags, a TOML file, or both."""
-    files = argparse.ArgumentParser(add_help=False)
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     files.add_argument("--config", type=Path)
     files.add_argument("--resume", type=Path)
+    files.add_argument("--output", type=Path)
     for domain in DOMAINS:
         files.add_argument(f"--{domain}")
     given, rest = files.parse_known_args(arguments)
@@ -47,7 +48,9 @@ def train(arguments: list[str]) -> None:
     rest = [part for name, source in domains.items() for part in (f"--{name}", source)] + rest
     if given.resume:
         given.config = given.config or given.resume / "config.toml"
-        rest += ["--output", str(given.resume)]
+        given.output = _output_of(given.resume, given.output, rest)
+    if given.output is not None:
+        rest = ["--output", str(given.output), *rest]  # before the kinds of networks
     default = _config_from_file(given.config, domains) if given.config else tyro.MISSING_NONPROP
     try:
         config = tyro.cli(
@@ -82,6 +85,15 @@ def train(arguments: list[str]) -> None:
         print(f"report: {write_training_report(config, result)}")
     except OutputError as error:
         print(f"no report: {error}", file=sys.stderr)
+
+
+def _output_of(run: Path, output: Path | None, rest: list[str]) -> Path:
+    """Raises ConfigError for flags that a run that goes on would ignore."""
+    if output is not None and output.absolute() != run.absolute():
+        raise ConfigError(f"--resume goes on in {run}: leave out --output, or train anew without")
+    if "--overwrite" in rest:
+        raise ConfigError(f"--resume goes on with the run in {run}: leave out --overwrite")
+    return run
 
 
 def evaluate(

@@ -6,13 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from PIL import Image
 
 from cyclegan import load_generator, save_generator
 from cyclegan.checkpoint import read_info
 from cyclegan.cli import main
-from cyclegan.config import ResnetConfig
+from cyclegan.config import DataConfig, ResnetConfig, TrainConfig, as_dict
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator
 from cyclegan.pictures import read_picture
 from cyclegan.reference import export_reference
@@ -91,6 +92,20 @@ def test_settings_of_a_network_whose_kind_is_not_named(cyclegan):
     hint = "model.generator:resnet-config --model.generator.blocks ..."
     assert f"name the generator's kind before its settings: {hint}" in result.stderr
     assert "kind before" not in cyclegan("train", "--model.generator.blocks", "--help").stderr
+
+
+def test_a_run_that_goes_on_takes_no_flag_that_it_would_ignore(cyclegan, tmp_path):
+    settings = TrainConfig(data=DataConfig(a=tmp_path / "a", b=tmp_path / "b"), output=tmp_path)
+    (tmp_path / "config.toml").write_text(tomli_w.dumps(as_dict(settings)))
+    result = cyclegan("train", "--resume", tmp_path, "--output", tmp_path / "other")
+    assert f"--resume goes on in {tmp_path}: leave out --output" in result.stderr
+    result = cyclegan("train", "--resume", tmp_path, "--overwrite")
+    assert "leave out --overwrite" in result.stderr
+    # Its own kinds of networks may be named again, after all other flags.
+    kind = ("model.generator:resnet-config", "--model.generator.width", "8")
+    result = cyclegan("train", "--resume", tmp_path, "--output", f"{tmp_path}/", *kind)
+    assert f'output = "{tmp_path}"' in result.stdout
+    assert f"error: {tmp_path / 'a'} does not exist" in result.stderr
 
 
 def test_a_file_of_settings_without_data_is_completed_by_flags(cyclegan, tmp_path):

@@ -50,6 +50,7 @@ def test_survives_toml(generator, seed, learning_rate):
         ({"pool_size": "many"}, "pool_size is 'many'; expected int"),
         ({"pool_size": True}, "pool_size is True; expected int"),
         ({"pool_size": -1}, "pool_size is -1; expected at least 0"),
+        ({"seed": -1}, "seed is -1; expected at least 0"),
         ({"ssim_share": 1.5}, "ssim_share is 1.5; expected between 0 and 1"),
         ({"beta1": 1.0}, "beta1 is 1.0; expected less than 1"),
         ({"adversarial": "gan"}, "adversarial is 'gan'; expected one of 'lsgan'"),
@@ -59,6 +60,13 @@ def test_survives_toml(generator, seed, learning_rate):
 def test_says_what_is_wrong(values, says):
     with pytest.raises(ConfigError, match=says):
         from_dict(CycleGANConfig, values)
+
+
+def test_more_parts_than_a_batch_has_are_refused():
+    data = DataConfig(a=Path("one"), b=Path("two"))
+    assert TrainConfig(data=data, batch_size=3, passes=3).passes == 3
+    with pytest.raises(ConfigError, match="passes is 3, and a batch has 2; expected at most"):
+        TrainConfig(data=data, batch_size=2, passes=3)
 
 
 def test_missing_setting():

@@ -1,5 +1,10 @@
 """Unpaired batches: what they hold, that they repeat, and what bad data says."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +325,71 @@ def test_mixed_sizes_do_not_fit_a_batch(folders: Path, workers: int) -> None:
     with pytest.raises(DataError, match="batch_size to 1"):
         epoch(dataset, batch_size=6, workers=workers)
     assert len(epoch(dataset)) == 6
+
+
+READING = """
+import sys
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from cyclegan.config import DataConfig
+from cyclegan.data import UnpairedPictures, batches
+
+if __name__ == "__main__":
+    config = DataConfig(a=Path({a!r}), b=Path({b!r}), preprocess="crop", load_size=36, crop_size=32)
+    reading = batches(UnpairedPictures(config), batch_size=1, workers=2, epoch=0, epochs=None)
+    next(reading)
+    import multiprocessing
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    sys.stdin.readline()
+    raise RuntimeError("kept")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("killed", [False, True])
+def test_readers_end_with_who_has_started_them(folders: Path, killed: bool) -> None:
+    """Also where nobody has told the loader: after an error that is kept, and after kill -9."""
+    code = READING.format(a=str(folders / "a"), b=str(folders / "b"))
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        readers = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(readers) == min(2, cpu_cores())
+        for reader in readers:
+            os.kill(
+                reader, signal.SIGTERM
+            )  # to a whole group, perhaps: the parent is to save first
+        time.sleep(0.2)
+        assert all(_runs(reader) for reader in readers)
+        if killed:
+            process.kill()
+        try:
+            process.communicate("\n", timeout=30)
+            assert process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    deadline = time.monotonic() + 10
+    while any(_runs(reader) for reader in readers):
+        assert time.monotonic() < deadline, "readers stay behind"
+        time.sleep(0.1)
+
+
+def _runs(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_tensor_and_back_is_exact() -> None:

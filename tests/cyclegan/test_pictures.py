@@ -127,6 +127,19 @@ def test_listing_is_recursive_sorted_and_of_pictures_alone(tmp_path: Path) -> No
     assert names == ["a.webp", "b.PNG", "deep/er/c.jpg"]
 
 
+def test_listing_follows_links_and_ends(tmp_path: Path) -> None:
+    for name in ("here/a.png", "there/b.png", "there/deep/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "here/linked").symlink_to(tmp_path / "there")
+    (tmp_path / "there/deep/round").symlink_to(tmp_path / "here")
+    (tmp_path / "here/gone.png").symlink_to(tmp_path / "nowhere.png")
+    names = [str(path.relative_to(tmp_path / "here")) for path in list_pictures(tmp_path / "here")]
+    assert names == ["a.png", "gone.png", "linked/b.png", "linked/deep/c.png"]
+    with pytest.raises(ImageError, match=r"gone\.png"):
+        read_picture(tmp_path / "here/gone.png")
+
+
 def test_folders_without_pictures_are_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"no pictures under .*\.png"):

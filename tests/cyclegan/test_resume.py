@@ -256,8 +256,9 @@ def test_another_number_of_pictures_in_a_step_is_refused(finished):
         run(dataclasses.replace(finished, batch_size=2), resume=True)
 
 
-def test_a_run_that_has_ended_has_nothing_left_to_do_unless_it_is_prolonged(finished):
+def test_a_run_that_has_ended_has_nothing_left_to_do_unless_it_is_prolonged(finished, caplog):
     assert run(finished, resume=True).steps == 6
+    assert "nothing is left to do" in caplog.text
     longer = dataclasses.replace(finished, epochs=2)
     assert run(longer, resume=True).steps == 12
 
