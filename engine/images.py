@@ -5,6 +5,7 @@ transparency is kept aside and given to the result where its format can hold it 
 and so are 16 bits a channel (PNG, TIFF).
 """
 
+import io
 import os
 import threading
 from collections import Counter
@@ -276,17 +277,47 @@ def _read(path: Path, target: Path, translator: Translator, asked: VideoDepth) -
     """The picture at ``path``, as deep as ``target`` and ``translator`` can make use of."""
     suffix, depths = target.suffix.lower(), translator.depths
     depth = depths[0] if asked == "auto" else asked
-    notes: tuple[str, ...] = ()
+    notes = _losses(path)
     if asked == "auto" and is_deep(path):
         if suffix not in DEEP_SUFFIXES:
-            notes = (f"the source has 16 bits a channel, {suffix} holds 8; .png holds 16",)
+            notes += (f"the source has 16 bits a channel, {suffix} holds 8; .png holds 16",)
         elif 16 in depths:
             depth = 16
         else:
-            notes = (
+            notes += (
                 "the source has 16 bits a channel, and was translated with 8: the generator, as it "
                 f"was opened ({translator.description}), takes no more",
             )
     channels, keep_alpha = translator.info.config.in_channels, suffix in _HOLD_ALPHA
     frame, alpha = read_image(path, channels, keep_alpha=keep_alpha, depth=depth)
     return _Source(target, frame, alpha, notes)
+
+
+def _losses(path: Path) -> tuple[str, ...]:
+    """What of a picture no result gets, in words; nothing of a file that cannot be read."""
+    from PIL import ExifTags, Image
+
+    lost = []
+    try:
+        with Image.open(path) as image:
+            if image.format in _ANIMATED and getattr(image, "is_animated", False):
+                lost.append("of an animation the first picture; by itself it is translated whole")
+            if (profile := image.info.get("icc_profile")) and (name := _other_than_srgb(profile)):
+                lost.append(f"the colour profile {name} was left out: colours were taken for sRGB")
+            if image.info.get("exif") and set(image.getexif()) - {ExifTags.Base.Orientation}:
+                lost.append("EXIF data were left out")
+    except DAMAGE:
+        return ()
+    return tuple(lost)
+
+
+def _other_than_srgb(profile: bytes) -> str | None:
+    """What an ICC profile calls itself; None where that is sRGB."""
+    from PIL import ImageCms
+
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = ImageCms.getProfileDescription(opened).strip()
+    except (OSError, ImageCms.PyCMSError):
+        name = "without a name"
+    return None if "sRGB" in name else name

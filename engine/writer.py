@@ -101,6 +101,8 @@ class VideoWriter:
             why = reason_of(error)
             raise OutputError(f"cannot write {output.name}: {why}") from error
         self._form: str = self._container.format.name
+        self._name = output.name
+        self._is_one_picture = self._form == "image2" and "%" not in output.url
         try:
             self._container.metadata.update(reader.metadata)
             self._video = self._add_video(reader, encoding or Encoding(), Path(output.name).suffix)
@@ -159,14 +161,23 @@ class VideoWriter:
             picture = picture_from_rgb(item.frame, self.chosen.pixel_format, self._colour)
         if self._form in TIMELESS:
             self._slot = 0 if self._slot is None else self._slot + 1
+            if self._slot and self._is_one_picture:
+                raise OutputError(
+                    f"{self._name} is one picture, and there are more frames: number them, as in "
+                    "frame%05d.png"
+                )
             picture.pts, picture.time_base = self._slot, 1 / self._layout.rate
             picture.duration = 1
         elif self._has_slots:
             picture.pts, picture.time_base = self._next_slot(item), 1 / self._layout.rate
             picture.duration = 1
-        elif self._form == "gif" and not self._has_room(item):
-            self._crowded += 1
-            return []
+        elif self._form == "gif":
+            tick = round(item.pts * self._layout.time_base * _GIF_TICKS)
+            if self._slot is not None and tick <= self._slot:
+                self._crowded += 1
+                return []
+            self._slot = picture.pts = tick
+            picture.time_base = Fraction(1, _GIF_TICKS)
         else:
             picture.pts, picture.time_base = item.pts, self._layout.time_base
             picture.duration = item.duration
@@ -179,14 +190,6 @@ class VideoWriter:
         free = nearest if self._slot is None else self._slot + 1
         self._slot = max(nearest, free)
         return self._slot
-
-    def _has_room(self, item: Picture) -> bool:
-        """Whether a tick of a GIF is left for a frame."""
-        tick = round(item.pts * self._layout.time_base * _GIF_TICKS)
-        if self._slot is not None and tick <= self._slot:
-            return False
-        self._slot = tick
-        return True
 
     def fresh_encoder(self) -> Any:
         """A codec context with the same settings, for :meth:`encode`; see ``segments``."""
@@ -289,7 +292,10 @@ class VideoWriter:
         """Times, shape of pixels, colours and rotation, as the source has them."""
         layout, context = self._layout, stream.codec_context
         of_one_rate = self._form in TIMELESS or self._has_slots
-        context.time_base = stream.time_base = 1 / layout.rate if of_one_rate else layout.time_base
+        base = 1 / layout.rate if of_one_rate else layout.time_base
+        if self._form == "gif":
+            base = Fraction(1, _GIF_TICKS)
+        context.time_base = stream.time_base = base
         if self._form in SLOTTED:
             context.max_b_frames = 0
         if layout.pixel_aspect is not None:

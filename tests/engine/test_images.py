@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 from videos import Copies
 
 from cyclegan.config import ResnetConfig
@@ -251,6 +251,30 @@ def test_lost_bits_are_told(copies: Translator, negatives: Translator, tmp_path:
     upper = (deep_picture(3) >> 8).astype(np.uint8)
     np.testing.assert_array_equal(pixels(tmp_path / "out" / "b.tif"), 255 - upper)
     assert not translate_folder(tmp_path / "in", tmp_path / "out", negatives, depth=8).notes
+
+
+def test_what_pictures_lose_is_told(photo: Image.Image, copies: Translator, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    exif, upright = Image.Exif(), Image.Exif()
+    exif[ExifTags.Base.Make] = "Camera"
+    upright[ExifTags.Base.Orientation] = 1
+    known = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    photo.save(source / "a.jpg", exif=exif)
+    photo.save(source / "b.jpg", exif=upright, icc_profile=known)
+    photo.save(source / "c.png", icc_profile=other)
+    photo.save(source / "d.png", icc_profile=b"no profile")
+    photo.save(source / "e.gif", save_all=True, append_images=[photo.rotate(90)])
+    stats = translate_folder(source, tmp_path / "out", copies)
+    assert stats.pictures == 5
+    assert set(stats.notes) == {
+        "EXIF data were left out (1 pictures)",
+        "the colour profile Lab identity built-in was left out: colours were taken for sRGB "
+        "(1 pictures)",
+        "the colour profile without a name was left out: colours were taken for sRGB (1 pictures)",
+        "of an animation the first picture; by itself it is translated whole (1 pictures)",
+    }
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp"])

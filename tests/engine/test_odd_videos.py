@@ -15,7 +15,7 @@ from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
-from cyclegan.errors import ConfigError, VideoError
+from cyclegan.errors import ConfigError, OutputError, VideoError
 
 WRAP = 2**33 / 90000
 """Seconds after which the clock of a transport stream starts again."""
@@ -110,6 +110,16 @@ def test_a_gif_leaves_out_what_is_too_fast_for_it(copies: Translator, tmp_path: 
     seen = times(tmp_path / "out.gif")
     assert len(seen) < 24
     assert min(np.diff(seen)) >= Fraction(1, 100)
+
+
+def test_one_picture_holds_one_frame(copies: Translator, tmp_path: Path) -> None:
+    one = write_video(tmp_path / "one.mkv", smooth(1))
+    translate_video(one, tmp_path / "one.png", copies)
+    assert (tmp_path / "one.png").exists()
+    source = write_video(tmp_path / "in.mkv", smooth(3))
+    with pytest.raises(OutputError, match=r"frame\.png is one picture.*frame%05d\.png"):
+        translate_video(source, tmp_path / "frame.png", copies)
+    assert not (tmp_path / "frame.png").exists()
 
 
 @pytest.mark.parametrize(("source", "kept"), [("yuv444p", "yuv444p"), ("yuv420p", "yuv420p")])
