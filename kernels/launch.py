@@ -153,25 +153,26 @@ def has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
     """Whether kernels run on this tensor: on a GPU, in ``dtypes`` or DTYPES, and where operators of
     our own may stand.
     """
-    if not (x.is_cuda or INTERPRETED) or not _can_launch():
+    if not (x.is_cuda or INTERPRETED) or not HAS_TRITON or not _can_launch():
         return False
     return x.dtype in (dtypes or DTYPES) and not wants_pytorch_alone()
 
 
+def why_missing() -> str | None:
+    """Why no kernel can be launched on this machine's GPUs, or None."""
+    return _why_not_launched() if HAS_TRITON else "Triton is not installed"
+
+
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _can_launch() -> bool:
-    return why_missing() is None
+    return _why_not_launched() is None
 
 
 @functools.cache
-def why_missing() -> str | None:
-    """Why no kernel can be launched on this machine's GPUs, or None.
-
-    Triton's launcher is C, compiled when first needed: that is tried here, once, and a failure is
-    said in the log, since everything then runs in PyTorch's operators.
+def _why_not_launched() -> str | None:
+    """Triton's launcher is C, compiled when first needed: that is tried here, once, and a failure
+    is said in the log, since everything then runs in PyTorch's operators.
     """
-    if not HAS_TRITON:
-        return "Triton is not installed"
     if INTERPRETED or not torch.cuda.is_available():
         return None
     try:

@@ -160,7 +160,7 @@ def test_steadied_and_tiled_frames_may_be_deep(mode: str, model: Path, frames: n
 
 def test_pipes_carry_deep_pictures(deep: Translator, film: Path, tmp_path: Path) -> None:
     assert translate_video(film, tmp_path / "out.y4m", deep).notes == ()
-    assert decoded(tmp_path / "out.y4m")[0].format.name == "yuv420p10le"
+    assert decoded(tmp_path / "out.y4m")[0].format.name == "yuv444p10le"
     codes = np.random.default_rng(0).integers(0, 65536, (2, 38, 46, 3)).astype("<u2")
     (tmp_path / "in.raw").write_bytes(codes.tobytes())
     size = {"video_size": "46x38", "pixel_format": "rgb48le"}
