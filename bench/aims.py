@@ -171,6 +171,8 @@ def _busy(row: Row) -> bool:
     return bool(row.get("busy")) or any(timing.get("busy") for timing in timings)
 
 
+UNCOMPILED = "bfloat16 eager, ours"
+"""What training takes by itself on a CPU that our C++ kernels run on."""
 STEP, GRAPHED = "bfloat16, phases compiled", "bfloat16, phases compiled, CUDA graphs"
 PUBLIC, COMPILED = "float32 eager, public order", "bfloat16, networks compiled"
 GROUPS: dict[str, str] = {"operation": "norm *"}
@@ -183,7 +185,7 @@ TRAIN = {"task": "step", "size": "1x256x256"}
 AIMS = (
     Aim(
         about="training step of eager float32's, CPU with AMX",
-        benchmark="train_step", find=value("of_eager", STEP, size=256, **PAPER),
+        benchmark="train_step", find=value("of_eager", UNCOMPILED, size=256, **PAPER),
         least=7, unit="times", needs="AMX",
     ),
     Aim(
