@@ -25,6 +25,7 @@ from cyclegan.errors import DataError
 from cyclegan.image_pool import ImagePool
 from cyclegan.kernels import native
 from cyclegan.networks import discriminator_from_config, generator_from_config, initialise
+from cyclegan.optimizer import Adam
 from cyclegan.phases import GENERATOR_LOSSES, Images, Losses, Made, Phases
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -265,9 +266,7 @@ class CycleGAN:
     def _adam(self, *networks: nn.Module) -> torch.optim.Adam:
         parameters = [weight for network in networks for weight in network.parameters()]
         config = self.config
-        return torch.optim.Adam(
-            parameters, config.learning_rate, (config.beta1, config.beta2), fused=True
-        )
+        return Adam(parameters, config.learning_rate, (config.beta1, config.beta2), fused=True)
 
 
 def _reversed(config: GeneratorConfig) -> GeneratorConfig:
