@@ -159,37 +159,35 @@ class VideoWriter:
             picture = picture_from_planes(item.frame, self.chosen.pixel_format, self._colour)
         else:
             picture = picture_from_rgb(item.frame, self.chosen.pixel_format, self._colour)
-        if self._form in TIMELESS:
-            self._slot = 0 if self._slot is None else self._slot + 1
-            if self._slot and self._is_one_picture:
-                raise OutputError(
-                    f"{self._name} is one picture, and there are more frames: number them, as in "
-                    "frame%05d.png"
-                )
-            picture.pts, picture.time_base = self._slot, 1 / self._layout.rate
+        if (when := self._time_of(item)) is None:
+            self._crowded += 1
+            return []
+        if when and self._is_one_picture:
+            raise OutputError(
+                f"{self._name} is one picture, and there are more frames: number them, as in "
+                "frame%05d.png"
+            )
+        picture.pts, picture.time_base = when, self._base
+        if self._is_even:
             picture.duration = 1
-        elif self._has_slots:
-            picture.pts, picture.time_base = self._next_slot(item), 1 / self._layout.rate
-            picture.duration = 1
-        elif self._form == "gif":
-            tick = round(item.pts * self._layout.time_base * _GIF_TICKS)
-            if self._slot is not None and tick <= self._slot:
-                self._crowded += 1
-                return []
-            self._slot = picture.pts = tick
-            picture.time_base = Fraction(1, _GIF_TICKS)
-        else:
-            picture.pts, picture.time_base = item.pts, self._layout.time_base
+        elif self._form != "gif":
             picture.duration = item.duration
         packets: list[Packet[Any]] = encoder.encode(picture)
         return packets
 
-    def _next_slot(self, item: Picture) -> int:
-        """The place of a frame, as near to its time as those before it let it be."""
-        nearest = round(item.pts * self._layout.time_base * self._layout.rate)
-        free = nearest if self._slot is None else self._slot + 1
-        self._slot = max(nearest, free)
-        return self._slot
+    def _time_of(self, item: Picture) -> int | None:
+        """In units of ``_base``; None where those before it have left no room for the frame."""
+        if self._base == self._layout.time_base and not self._is_even:
+            return item.pts
+        nearest = round(item.pts * self._layout.time_base / self._base)
+        if self._form in TIMELESS:
+            nearest = 0  # they are counted
+        if self._slot is not None and nearest <= self._slot:
+            if not self._is_even:
+                return None
+            nearest = self._slot + 1
+        self._slot = nearest
+        return nearest
 
     def fresh_encoder(self) -> Any:
         """A codec context with the same settings, for :meth:`encode`; see ``segments``."""
@@ -288,14 +286,22 @@ class VideoWriter:
         too_fine = codec == "mpeg4" and max(base.numerator, base.denominator) > _FINEST_MPEG4
         return self._form in SLOTTED or codec in _RATES_ALONE or too_fine
 
+    @property
+    def _is_even(self) -> bool:
+        """Whether every frame lasts as long as every other."""
+        return self._form in TIMELESS or self._has_slots
+
+    @property
+    def _base(self) -> Fraction:
+        """The unit of the result's times, in seconds."""
+        if self._is_even:
+            return 1 / self._layout.rate
+        return Fraction(1, _GIF_TICKS) if self._form == "gif" else self._layout.time_base
+
     def _describe(self, stream: Any) -> None:
         """Times, shape of pixels, colours and rotation, as the source has them."""
         layout, context = self._layout, stream.codec_context
-        of_one_rate = self._form in TIMELESS or self._has_slots
-        base = 1 / layout.rate if of_one_rate else layout.time_base
-        if self._form == "gif":
-            base = Fraction(1, _GIF_TICKS)
-        context.time_base = stream.time_base = base
+        context.time_base = stream.time_base = self._base
         if self._form in SLOTTED:
             context.max_b_frames = 0
         if layout.pixel_aspect is not None:

@@ -124,7 +124,7 @@ def test_pictures_that_cannot_stay_on_the_gpu_are_asked_for_in_the_hosts_memory(
         container, _ = open_video(input_from(clip("carphone_pristine")), decoder, "cuda:1")
         container.close()
     assert places == ["1", None, "1", None]
-    assert "carphone_pristine.mp4 with pictures in the memory of cuda:1" in (caplog.text)
+    assert "carphone_pristine.mp4 with pictures in the memory of cuda:1" in caplog.text
 
 
 def chosen(source_format: str, size: tuple[int, int], given: Encoding | None = None) -> Chosen:
