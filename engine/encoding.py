@@ -55,7 +55,7 @@ class Encoding:
     encoder: str = "auto"
     """FFmpeg's name of an encoder, such as libx265, libvpx-vp9, libsvtav1, ffv1."""
     quality: int | None = None
-    """On the encoder's own scale, mostly a constant rate factor; smaller is better."""
+    """On the encoder's own scale, mostly a constant rate factor or a quantiser; smaller is better."""
     pixel_format: str = "auto"
     """FFmpeg's name, such as yuv444p or yuv420p10le; auto keeps the source's chroma and depth."""
     lossless: bool = False
@@ -71,7 +71,7 @@ class Encoder:
     """How one encoder of FFmpeg is told what we want."""
 
     quality: tuple[str, int] | None = None
-    """The option that sets the quality, and what we set it to."""
+    """The option that sets the quality, and what we set it to; or ``_QUANTISER``."""
     options: Mapping[str, str] = field(default_factory=dict)
     live: Mapping[str, str] = field(default_factory=dict)
     """For frames that must not wait inside the encoder."""
@@ -81,7 +81,11 @@ class Encoder:
     """The pixel format under which it loses nothing of 16-bit RGB."""
 
 
+_QUANTISER = "qscale"
+"""The same quantiser for all frames. That is an option of FFmpeg's program; its library has bounds."""
+
 _X26_LIVE = {"tune": "zerolatency", "preset": "veryfast"}
+_OF_MPEG = Encoder(quality=(_QUANTISER, 2))
 _NVENC = Encoder(quality=("cq", 19), options={"rc": "vbr"}, live={"tune": "ull", "delay": "0"})
 
 ENCODERS: dict[str, Encoder] = {
@@ -102,11 +106,13 @@ ENCODERS: dict[str, Encoder] = {
     "libsvtav1": Encoder(quality=("crf", 28), options={"preset": "8"}),
     "ffv1": Encoder(options={"level": "3"}, lossless=("bgr0", {}), lossless_deep="gbrp16le"),
     "png": Encoder(lossless=("rgb24", {}), lossless_deep="rgb48be"),
-    "mjpeg": Encoder(quality=("qscale", 2)),
+    "mjpeg": _OF_MPEG,
     "libwebp": Encoder(quality=("quality", 95), lossless=("bgra", {"lossless": "1"})),
     "bmp": Encoder(lossless=("bgr24", {})),
     "tiff": Encoder(lossless=("rgb24", {}), lossless_deep="rgb48le"),
-    "mpeg4": Encoder(quality=("qscale", 3)),
+    "mpeg1video": _OF_MPEG,
+    "mpeg2video": _OF_MPEG,
+    "mpeg4": _OF_MPEG,
     "rawvideo": Encoder(lossless=("rgb24", {})),
     "h264_nvenc": _NVENC,
     "hevc_nvenc": _NVENC,
@@ -117,6 +123,7 @@ ENCODERS: dict[str, Encoder] = {
 _DEFAULT = {
     "webm": "libvpx-vp9",
     "gif": "gif",
+    "asf": "mpeg4",  # FFmpeg reads the times of H.264 wrongly there
     "yuv4mpegpipe": "wrapped_avframe",
     "rawvideo": "rawvideo",
     "null": "wrapped_avframe",
@@ -240,7 +247,12 @@ def _of_quality(name: str, asked: int | None) -> dict[str, str]:
             raise VideoError(f"{name} has no quality to set; leave it out")
         return {}
     option, default = quality
-    return {option: str(default if asked is None else asked)}
+    wanted = default if asked is None else asked
+    if option == _QUANTISER:
+        if not 1 <= wanted <= 31:
+            raise VideoError(f"{name} takes a quality of 1, the best, to 31; got {wanted}")
+        return {"qmin": str(wanted), "qmax": str(wanted)}
+    return {option: str(wanted)}
 
 
 def _chosen(name: str, codec: Any, options: dict[str, str], pixel_format: str) -> Chosen:

@@ -28,7 +28,7 @@ from cyclegan.engine.layout import Picture
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
-from cyclegan.errors import VideoError
+from cyclegan.errors import ConfigError, VideoError
 from cyclegan.files import replacing
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 LENGTH = 250
 """Frames of a segment."""
+
+_ANIMATIONS = ("gif", "apng", "webp")
+"""Codecs whose packets belong together: each first one begins a file."""
 
 
 def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptions) -> str:
@@ -136,7 +139,17 @@ class SegmentWriter:
     """Takes frames into segments, and joins them at the end with the packets that are copied."""
 
     def __init__(self, final: VideoWriter, segments: Segments, sound: VideoReader) -> None:
-        """``final`` was opened for ``sound``, a reader of the same source of its own."""
+        """``final`` was opened for ``sound``, a reader of the same source of its own.
+
+        Raises ConfigError where what is encoded apart cannot be joined; ``final`` is let go of.
+        """
+        if (codec := final.chosen.canonical) in _ANIMATIONS:
+            final.discard()
+            segments.remove()
+            raise ConfigError(
+                f"{codec} pictures cannot be joined from segments, as a resumed run does: give it "
+                "without resume, or another target, such as .mp4"
+            )
         self._final, self._segments, self._sound = final, segments, sound
         self.notes, self.is_deep, self.chosen = final.notes, final.is_deep, final.chosen
         if segments.frames:

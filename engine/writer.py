@@ -40,6 +40,8 @@ _OF_THE_ENCODING = ("encoder", "bps", "number_of_frames", "number_of_bytes", "_s
 """What such tags of a stream begin with that is encoded anew."""
 _TRIED = ("mov", "mp4", "ipod", "matroska", "webm")
 """Containers that tell by their header alone which streams they hold."""
+_UNORDERED = (*SLOTTED, "asf")
+"""Containers with one time for a frame, at which it is decoded: none may be shown in another order."""
 _RATES_ALONE = ("mpeg1video", "mpeg2video")
 """Codecs whose frames come at one rate."""
 _FINEST_MPEG4 = (1 << 16) - 1
@@ -199,7 +201,7 @@ class VideoWriter:
             if (value := getattr(own, name)) is not None:
                 setattr(fresh, name, value)
         fresh.bit_rate = own.bit_rate or 0
-        if self._form in SLOTTED:
+        if self._form in _UNORDERED:
             fresh.max_b_frames = 0
         fresh.options = dict(self.chosen.options)
         return fresh
@@ -302,7 +304,7 @@ class VideoWriter:
         """Times, shape of pixels, colours and rotation, as the source has them."""
         layout, context = self._layout, stream.codec_context
         context.time_base = stream.time_base = self._base
-        if self._form in SLOTTED:
+        if self._form in _UNORDERED:
             context.max_b_frames = 0
         if layout.pixel_aspect is not None:
             context.sample_aspect_ratio = layout.pixel_aspect

@@ -88,6 +88,16 @@ def test_frames_of_avi_come_evenly(copies: Translator, tmp_path: Path) -> None:
     assert set(np.diff(times(tmp_path / "out.mp4"))) == {Fraction(1, 25)}
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", ["out.avi", "out.wmv"])
+def test_frames_of_files_without_two_times_come_in_order(
+    name: str, resume: bool, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(30), [40 * n for n in range(30)])
+    translate_video(source, tmp_path / name, copies, VideoOptions(resume=resume))
+    assert set(np.diff(times(tmp_path / name))) == {Fraction(1, 25)}
+
+
 @pytest.mark.parametrize("name", ["out.y4m", "out.raw"])
 def test_varying_times_fit_where_there_are_none(
     name: str, copies: Translator, tmp_path: Path

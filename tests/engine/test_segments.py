@@ -166,6 +166,16 @@ def test_only_files_can_be_resumed(tmp_path: Path) -> None:
         VideoOptions(live=True, resume=True)
 
 
+@pytest.mark.parametrize("encoder", ["gif", "apng"])
+def test_animations_are_not_joined(encoder: str, tmp_path: Path) -> None:
+    """Each segment would begin with the head of a file, and apng's muxer would crash."""
+    source = write_video(tmp_path / "in.mp4", smooth(2))
+    options = VideoOptions(resume=True, encoding=Encoding(encoder=encoder))
+    with pytest.raises(ConfigError, match=f"{encoder} pictures cannot be joined.*without resume"):
+        translate_video(source, tmp_path / f"out.{encoder}", translator(Copies()), options)
+    assert leftovers(tmp_path) == ["in.mp4"]
+
+
 @pytest.mark.parametrize("kind", ["steady", "frozen"])
 def test_what_depends_on_frames_before_is_not_resumed(
     kind: str, model: Path, tmp_path: Path

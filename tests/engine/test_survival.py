@@ -305,11 +305,44 @@ def test_encoder_container_and_pixels_can_be_chosen(
 
 
 @pytest.mark.parametrize(
+    ("name", "encoder", "best", "worst"),
+    [
+        ("out%01d.jpg", "auto", 1, 31),
+        ("out%01d.webp", "auto", 100, 10),
+        ("out.avi", "mjpeg", 2, 20),
+        ("out.mkv", "mpeg2video", 2, 20),
+        ("out.mp4", "mpeg4", 2, 20),
+        ("out.mp4", "libx264", 10, 40),
+        ("out.mp4", "libx265", 10, 40),
+        ("out.webm", "auto", 10, 50),
+        ("out.mp4", "libsvtav1", 10, 50),
+    ],
+)
+def test_quality_shows(
+    name: str, encoder: str, best: int, worst: int, copies: Translator, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    grainy = [np.clip(f + rng.normal(0, 20, f.shape), 0, 255).astype(np.uint8) for f in smooth(2)]
+    source = write_video(tmp_path / "in.mkv", grainy)
+    errors, sizes = [], []
+    for quality in (best, worst):
+        settings = {"encoder": encoder, "quality": quality}
+        translate_video(source, tmp_path / name, copies, encoded(**settings))
+        written = tmp_path / name.replace("%01d", "0")
+        written = written if written.exists() else tmp_path / name.replace("%01d", "1")
+        errors.append(np.abs(rgb(written)[0].astype(float) - rgb(source)[0]).mean())
+        sizes.append(written.stat().st_size)
+    assert errors[0] < 0.9 * errors[1]
+    assert sizes[0] > 2 * sizes[1]
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"pixel_format": "bgr24"}, "libx264 takes no bgr24; it takes yuv420p"),
         ({"encoder": "prores_ks", "quality": 3}, "no quality to set"),
         ({"encoder": "mpeg4", "lossless": True}, "cannot be lossless"),
+        ({"encoder": "mpeg4", "quality": 40}, "a quality of 1, the best, to 31; got 40"),
     ],
 )
 def test_what_an_encoder_cannot_do_is_told(
