@@ -55,7 +55,7 @@ class Encoding:
     encoder: str = "auto"
     """FFmpeg's name of an encoder, such as libx265, libvpx-vp9, libsvtav1, ffv1."""
     quality: int | None = None
-    """On the encoder's own scale, mostly a constant rate factor or a quantiser; smaller is better."""
+    """On the encoder's own scale: mostly a rate factor or a quantiser, of which less is better."""
     pixel_format: str = "auto"
     """FFmpeg's name, such as yuv444p or yuv420p10le; auto keeps the source's chroma and depth."""
     lossless: bool = False
@@ -82,7 +82,7 @@ class Encoder:
 
 
 _QUANTISER = "qscale"
-"""The same quantiser for all frames. That is an option of FFmpeg's program; its library has bounds."""
+"""One quantiser for all frames: an option of FFmpeg's program, whose library has bounds instead."""
 
 _X26_LIVE = {"tune": "zerolatency", "preset": "veryfast"}
 _OF_MPEG = Encoder(quality=(_QUANTISER, 2))

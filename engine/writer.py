@@ -41,7 +41,7 @@ _OF_THE_ENCODING = ("encoder", "bps", "number_of_frames", "number_of_bytes", "_s
 _TRIED = ("mov", "mp4", "ipod", "matroska", "webm")
 """Containers that tell by their header alone which streams they hold."""
 _UNORDERED = (*SLOTTED, "asf")
-"""Containers with one time for a frame, at which it is decoded: none may be shown in another order."""
+"""Containers with one time for a frame, when it is decoded: all must be shown in that order."""
 _RATES_ALONE = ("mpeg1video", "mpeg2video")
 """Codecs whose frames come at one rate."""
 _FINEST_MPEG4 = (1 << 16) - 1
