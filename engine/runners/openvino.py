@@ -4,6 +4,7 @@ With a known frame size the graph is fixed to it; otherwise one compiled model t
 int8 the graph has 8-bit convolutions (:mod:`cyclegan.engine.int8`), and what remains is as in auto.
 """
 
+import contextlib
 import functools
 import importlib.util
 import io
@@ -76,11 +77,17 @@ class OpenVINORunner:
 
     def begin(self, slot: int, frames: Frames) -> None:
         request = self._requests[slot]
-        request.wait()  # Idle already, unless a stop came between a start and its end.
+        # Idle already, unless a stop came between a start and its end. After a batch that failed
+        # every wait raises its error again, until the next start; ``finish`` has told it.
+        with contextlib.suppress(RuntimeError):
+            request.wait()
         # A copy of our own, shared with OpenVINO, which reads it after this call returns.
         self._inputs[slot] = frames.copy()
-        request.set_input_tensor(self._tensor(self._inputs[slot], shared_memory=True))
-        request.start_async()
+        try:
+            request.set_input_tensor(self._tensor(self._inputs[slot], shared_memory=True))
+            request.start_async()
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO cannot begin a batch: {error}") from error
 
     def finish(self, slot: int) -> Frames:
         request = self._requests[slot]

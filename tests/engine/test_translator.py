@@ -18,6 +18,7 @@ from cyclegan.engine import source
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.parity import compare, parity
+from cyclegan.engine.runners import Settings, open_runner
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError, FrameError, ModelError
 from cyclegan.networks import Generator, generator_from_config
@@ -145,6 +146,20 @@ def test_a_graph_is_exported_again_when_the_code_that_shapes_it_changes(
         assert graph() != first
     finally:
         source._code_digest.cache_clear()
+
+
+def test_openvino_goes_on_after_batches_that_failed(graph: Path, frames: np.ndarray) -> None:
+    runner = open_runner("openvino", source.open_source(graph), Settings(precision="float32"))
+    try:
+        runner.begin(0, frames[:1, :2, :2])  # too small for the graph's reflections
+        with pytest.raises(BackendError, match="failed on a batch"):
+            runner.finish(0)
+        with pytest.raises(BackendError, match="cannot begin"):
+            runner.begin(0, frames[:1].astype(np.float32))
+        runner.begin(0, frames[:1])
+        assert runner.finish(0).shape == frames[:1].shape
+    finally:
+        runner.close()
 
 
 @pytest.mark.parametrize("size", [(2, 3), (7, 90), (37, 61), (144, 174), (143, 175)])
