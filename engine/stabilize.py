@@ -96,6 +96,7 @@ class StabilizedRunner(OrderedRunner):
             self._seen = seen  # Slow fades must not pass as repetitions for ever.
             self.duplicates += 1
             return self._made
+        self._made = None  # if this frame fails, one that repeats it must not get another's
         self._statistics.share = self._share
         self._statistics.begin()
         self._made = self._run(frames)

@@ -90,6 +90,20 @@ def test_a_repeated_frame_is_not_translated_again(
     assert runner.duplicates == 2
 
 
+def test_a_frame_that_repeats_one_that_failed_is_translated(
+    network: Generator, scene: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator, runner = opened(network, 0.9)
+    with translator:
+        first = translator(scene[0])
+        with monkeypatch.context() as patched:
+            patched.setattr(runner, "_network", None)
+            with pytest.raises(TypeError):
+                translator(scene[5])
+        assert not np.array_equal(translator(scene[5]), first)
+    assert runner.duplicates == 0
+
+
 def test_frames_of_another_size_begin_anew(network: Generator, scene: list[np.ndarray]) -> None:
     translator, _ = opened(network, 0.9)
     small = np.ascontiguousarray(scene[1][:64, :64])
