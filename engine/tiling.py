@@ -76,7 +76,8 @@ class TiledRunner(OrderedRunner):
         from cyclegan.engine.bands import BandedResnet
         from cyclegan.engine.statistics import with_statistics
 
-        self._multiple = source.info.config.size_multiple
+        config = source.info.config
+        self._multiple, self._channels = config.size_multiple, config.out_channels
         if tile < 2 * OVERLAP or tile % self._multiple:
             raise ConfigError(
                 f"got tiles of {tile} pixels; expected at least {2 * OVERLAP}, and a multiple of "
@@ -134,7 +135,7 @@ class TiledRunner(OrderedRunner):
 
     def _from_tiles(self, frames: Frames) -> Frames:
         _, height, width, _ = frames.shape
-        total = np.zeros((height, width, 3), np.float32)
+        total = np.zeros((height, width, self._channels), np.float32)
         weights = np.zeros((height, width, 1), np.float32)
         for top, rows in _places(height, self._tile, self._multiple):
             for left, columns in _places(width, self._tile, self._multiple):

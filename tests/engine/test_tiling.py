@@ -146,6 +146,13 @@ def test_u_nets_take_thumbnails_but_no_bands() -> None:
         opened(generator, "exact")
 
 
+@pytest.mark.parametrize("mode", ["exact", "thumbnail", "frozen"])
+def test_tiles_have_the_channels_of_the_generator(mode: tiling.Tiles) -> None:
+    frame = picture(200, 256)[..., :1]
+    with opened(network(in_channels=1, out_channels=2), mode) as translator:
+        assert translator(frame).shape == (200, 256, 2)
+
+
 def test_tiles_that_their_overlaps_fill_are_refused() -> None:
     with pytest.raises(ConfigError, match="expected at least"):
         opened(network(), "frozen", tile=OVERLAP)
