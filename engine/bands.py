@@ -83,7 +83,7 @@ class BandedResnet:
 
         def take(a: int, b: int) -> Tensor:
             z = rows.take(a, b)
-            z = z * scale.to(z.dtype) + shift.to(z.dtype)
+            z = (z.float() * scale + shift).to(z.dtype)  # as :func:`normalise` has it
             return F.relu(z, inplace=True) if activation == "relu" else z
 
         return Rows(rows.height, take)

@@ -73,10 +73,13 @@ def moments(x: Tensor) -> Moments:
 
 
 def normalise(x: Tensor, moments: Moments) -> Tensor:
-    """(x - mean) / sqrt(variance + eps), in the dtype of ``x``."""
+    """(x - mean) / sqrt(variance + eps) in float32, given in the dtype of ``x``.
+
+    Half precision has no digits left for the difference where |mean| is many deviations.
+    """
     mean, variance = moments
     scale = torch.rsqrt(variance + EPS)
-    return x * scale.to(x.dtype) - (mean * scale).to(x.dtype)
+    return (x.float() * scale - mean * scale).to(x.dtype)
 
 
 def with_statistics(generator: nn.Module) -> tuple[nn.Module, Statistics]:

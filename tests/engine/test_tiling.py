@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from cyclegan import layers
 from cyclegan.config import ResnetConfig, UnetConfig
 from cyclegan.engine import tiling
-from cyclegan.engine.bands import BandedResnet
+from cyclegan.engine.bands import BandedResnet, Rows
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.source import GeneratorSource
+from cyclegan.engine.statistics import moments, normalise
 from cyclegan.engine.tiling import OVERLAP, TiledRunner
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError
@@ -84,6 +85,18 @@ def test_statistics_of_bands_are_right_where_biases_are_left_out(
     with opened(generator, "frozen") as translator:
         difference = translator(frame).astype(int) - expected
     assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_keeps_its_digits_where_means_are_large(dtype: torch.dtype) -> None:
+    x = (torch.randn(1, 4, 96, 40) + 50).to(dtype)
+    expected = torch.nn.functional.instance_norm(x.double())
+    rows = Rows(96, lambda first, last: x[:, :, first:last])
+    banded = BandedResnet(network())._normed(rows, layers.InstanceNorm(4), "none")
+    for made in (normalise(x, moments(x)), banded.take(0, 96)):
+        assert made.dtype == dtype
+        error = (made.double() - expected).norm() / expected.norm()
+        assert error < torch.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
