@@ -272,6 +272,21 @@ def test_add_subdirectory(graph: Path, tmp_path: Path) -> None:
     assert "BUILD_TESTING" not in cache
 
 
+def test_a_backend_is_auto_on_or_off(tmp_path: Path) -> None:
+    def configured(openvino: str) -> tuple[int, str]:
+        options = [f"-DCYCLEGAN_OPENVINO={openvino}", "-DCYCLEGAN_TENSORRT=OFF", "-G", "Ninja"]
+        done = run(["cmake", "-S", ROOT, "-B", tmp_path, "-DCYCLEGAN_TESTS=OFF", *options])
+        return done.returncode, " ".join((done.stdout + done.stderr).decode().split())
+
+    for typo in ("OF", "", "autp"):
+        status, said = configured(typo)
+        assert status != 0
+        assert f'CYCLEGAN_OPENVINO is "{typo}"; expected AUTO, ON or OFF' in said
+    status, said = configured("off")
+    assert status == 0
+    assert "no backend is built" in said
+
+
 def test_find_package_refuses_another_version(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.22)\nproject(c)\nfind_package(cyclegan 0.2 REQUIRED)\n"
