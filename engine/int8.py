@@ -16,6 +16,8 @@ standard operators; OpenVINO runs it.
 
 import contextlib
 import dataclasses
+import hashlib
+import importlib.metadata
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
+import cyclegan
 from cyclegan.engine import pixel_blocks
 from cyclegan.engine.cache import cached, file_digest
-from cyclegan.engine.gate import check_frames
+from cyclegan.engine.gate import PICTURE, check_frames
 from cyclegan.engine.graph_info import INPUT, GraphInfo, read_graph_info
 from cyclegan.engine.parity import Parity, compare
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB
@@ -37,6 +40,7 @@ COPIES = frozenset({"Pad", "Resize"})
 """Of the graphs here, both with pixels that are there."""
 EXTREME, SPOT = 256, 32
 """Sides of the built-in frames of extremes, and of the square in their middle, in pixels."""
+_SHAPING = ("int8.py", "pixel_blocks.py", "gate.py", "graph_info.py")
 
 
 def int8_graph(graph: Path) -> Path:
@@ -46,15 +50,22 @@ def int8_graph(graph: Path) -> Path:
     """
     key = {
         "onnx": file_digest(graph),
+        "cyclegan": cyclegan.__version__,
         "onnxruntime": _onnxruntime().__version__,
-        "code": file_digest(Path(__file__)),
-        "pixel_blocks": file_digest(Path(pixel_blocks.__file__)),
+        "onnx_library": importlib.metadata.version("onnx"),
+        "code": _code_digest(),
     }
 
     def build(path: Path) -> dict[str, Any]:
         return dataclasses.asdict(quantized_onnx(graph, path))
 
     return cached("int8.onnx", key, build)
+
+
+def _code_digest() -> str:
+    """SHA-256 of what shapes a graph beside its versions: code, and the frames that give ranges."""
+    files = (*(Path(__file__).with_name(name) for name in _SHAPING), PICTURE)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def quantized_onnx(graph: Path, target: Path, pictures: Frames | None = None) -> Parity:

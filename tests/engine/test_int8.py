@@ -1,14 +1,18 @@
 """Convolutions in 8 bits: what they cost in fidelity, and that nothing goes further unsaid."""
 
+import importlib.metadata
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
+import cyclegan
 from cyclegan.cli import main
 from cyclegan.engine import int8
 from cyclegan.engine.export import onnx_from_generator
@@ -79,6 +83,26 @@ def test_a_graph_in_8_bits_is_a_file_like_others(
         assert compare(translator(frames), eight(frames)).psnr_db > 40
     with pytest.raises(BackendError, match="its weights were rounded to int8"):
         Translator.open(path, backend="torch")
+
+
+def test_an_entry_of_the_cache_names_all_that_shapes_the_graph(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[dict[str, Any]] = []
+    monkeypatch.setattr(int8, "cached", lambda name, key, build: keys.append(key))
+    version = importlib.metadata.version
+    changes: list[tuple[Any, str, Any]] = [
+        (cyclegan, "__version__", "99"),
+        (onnxruntime, "__version__", "99"),
+        (importlib.metadata, "version", lambda name: "99" if name == "onnx" else version(name)),
+        (int8, "PICTURE", graph),  # other frames
+    ]
+    int8.int8_graph(graph)
+    for change in changes:
+        with monkeypatch.context() as patched:
+            patched.setattr(*change)
+            int8.int8_graph(graph)
+    assert len({str(sorted(key.items())) for key in keys}) == 1 + len(changes)
 
 
 def test_a_generator_that_loses_too_much_is_refused(
