@@ -100,7 +100,7 @@ class _Job:
                 "there is no NVIDIA GPU here to build for; name what the plan is for, as in "
                 "--target 8.9 (with tensorrt-rtx), or build on the machine that will run it"
             )
-        frames = None if self.frames is None else hashlib.sha256(self.frames.tobytes()).hexdigest()
+        frames = None if self.frames is None else _frames_digest(self.frames)
         return {
             "onnx": file_digest(self.onnx),
             "format": PLAN_FORMAT,
@@ -174,6 +174,11 @@ class _Job:
         gpu = self.gpu.name.replace(" ", "-") if self.gpu else "none"
         name = f"{self.tensorrt.flavour}-{self.tensorrt.version}-{gpu}.timings"
         return cache_folder() / "timings" / name
+
+
+def _frames_digest(frames: Frames) -> str:
+    """SHA-256 of shape and content: the same bytes are other pictures in another shape."""
+    return hashlib.sha256(str(frames.shape).encode() + frames.tobytes()).hexdigest()
 
 
 def _port(name: str, channels: int) -> dict[str, Any]:
