@@ -6,6 +6,7 @@ code: it is loaded only if its content is what the note says, and a plan that ca
 reported, never deleted.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,12 @@ class PlanFile:
     def verified(self) -> bytes:
         """The plan's bytes. Raises ModelError unless they are what was built."""
         try:
-            digest = file_digest(self.path)
-            if digest == self.note.sha256:
-                return self.path.read_bytes()
+            content = self.path.read_bytes()
         except OSError as error:
             raise ModelError(f"cannot read {self.path}: {error.strerror or error}") from error
+        digest = hashlib.sha256(content).hexdigest()
+        if digest == self.note.sha256:  # of these very bytes: the file may be replaced meanwhile
+            return content
         raise ModelError(
             f"{self.path} is damaged: its SHA-256 is {digest[:12]}..., and its note says "
             f"{self.note.sha256[:12]}...; it was not loaded. Build it again with `cyclegan build`"

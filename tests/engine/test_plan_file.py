@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cyclegan.engine import plan_file
 from cyclegan.engine.cache import Note, sidecar
 from cyclegan.engine.flavours import TensorRT, load_tensorrt, missing
 from cyclegan.engine.gpus import Gpu
@@ -52,6 +53,20 @@ def test_a_plan_that_is_not_what_was_built_is_never_handed_out(plan: PlanFile, d
     with pytest.raises(ModelError, match=r"is damaged.*was not loaded.*cyclegan build"):
         plan.verified()
     assert plan.path.exists()
+
+
+def test_what_is_handed_out_is_what_was_verified(
+    plan: PlanFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, digest_of = plan.verified(), plan_file.file_digest
+
+    def replaced_meanwhile(path: Path) -> str:
+        digest = digest_of(path)
+        path.write_bytes(b"another plan")
+        return digest
+
+    monkeypatch.setattr(plan_file, "file_digest", replaced_meanwhile)
+    assert plan.verified() == content
 
 
 def test_a_plan_without_a_note_it_can_read(plan: PlanFile, tmp_path: Path) -> None:
