@@ -13,10 +13,11 @@ All methods may be called from any thread of the process that made the scheduler
 devices behind a runner do not come along into a forked one.
 """
 
+import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -107,6 +108,8 @@ class Scheduler:
         self._in_flight: deque[Ticket] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._beside = 0
+        """Threads at work beside the slots."""
         self._process = os.getpid()
 
     def submit(self, frames: Frames) -> Ticket:
@@ -133,6 +136,20 @@ class Scheduler:
             self._changed.notify_all()
         return ticket
 
+    @contextlib.contextmanager
+    def beside_slots(self) -> Iterator[None]:
+        """For work of the runner's that takes no slot: within it the runner is not closed."""
+        self._check_process()
+        with self._changed:
+            self._check_open()
+            self._beside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._beside -= 1
+                self._changed.notify_all()
+
     def collect(self, ticket: Ticket) -> Any:
         """The frames of ``ticket``, or its planes, waiting for them. Raises what went wrong with
         that batch."""
@@ -157,7 +174,8 @@ class Scheduler:
             ticket._frames = None
 
     def close(self) -> None:
-        """Wait for what is in flight, then close the runner. Frames stay in their tickets.
+        """Wait for what is in flight or at work, then close the runner. Frames stay in their
+        tickets.
 
         Does nothing in a process that was forked from the one with the runner.
         """
@@ -170,8 +188,8 @@ class Scheduler:
             self._changed.notify_all()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._all_free() or self._waiting())
-                if self._all_free():
+                self._changed.wait_for(lambda: self._is_idle() or self._waiting())
+                if self._is_idle():
                     break
                 ticket = self._waiting()
             if ticket is not None:
@@ -191,15 +209,18 @@ class Scheduler:
                 "this batch was submitted to another translator: collect or cancel it there"
             )
 
-    def _all_free(self) -> bool:
-        return len(self._free) == self._runner.slots
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendError("the translator is closed")
+
+    def _is_idle(self) -> bool:
+        return len(self._free) == self._runner.slots and not self._beside
 
     def _take_slot(self) -> int:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._free or self._waiting())
-                if self._closed:
-                    raise BackendError("the translator is closed")
+                self._check_open()
                 if self._free:
                     return self._free.popleft()
                 oldest = self._waiting()

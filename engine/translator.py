@@ -211,7 +211,8 @@ class Translator:
             raise BackendError(
                 f"{self.description} takes frames of the host alone; open with backend='tensorrt'"
             )
-        return self._runner.translate_on_device(frames, stream)
+        with self._scheduler.beside_slots():
+            return self._runner.translate_on_device(frames, stream)
 
     def cancel(self, translation: Translation[Any]) -> None:
         """Drop a batch: it can no longer be collected. Does not wait for it."""

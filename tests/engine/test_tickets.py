@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.tickets import Frames, Scheduler, Ticket
+from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError
 
 
@@ -146,6 +149,33 @@ def test_closing_waits_keeps_results_and_refuses_more() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_frames_on_the_device_keep_the_runner_open_and_find_it_closed() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    class OnDevice(Recorder):
+        def translate_on_device(self, frames: object, stream: int = 0) -> str:
+            entered.set()
+            assert leave.wait(10)
+            self.log.append("translated")
+            return "made"
+
+    runner = OnDevice()
+    translator = Translator(runner, GraphInfo(config=ResnetConfig()))
+    inside = threading.Thread(target=translator.translate_on_device, args=("frames",))
+    closing = threading.Thread(target=translator.close)
+    inside.start()
+    assert entered.wait(10)
+    closing.start()
+    closing.join(0.1)
+    assert closing.is_alive()
+    leave.set()
+    inside.join()
+    closing.join()
+    assert runner.log == ["translated", "close"]
+    with pytest.raises(BackendError, match="the translator is closed"):
+        translator.translate_on_device("frames")
+
+
 def test_a_forked_process_is_told_to_open_its_own(tmp_path: Path) -> None:
     """The threads of a runner are not there: it would wait for ever."""
     runner = Recorder()
