@@ -5,7 +5,7 @@ N batch, C channels, H height, W width. Half precision is computed in float32, f
 what the registered operators compute, derivative by derivative.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -52,12 +52,14 @@ def finish(
     """What follows a norm: activation, then ``+ residual``, then reflection padding.
 
     Returns the padded result, or with ``unpadded`` the pair (result, padded result), in the dtype
-    of ``z``. Raises TensorError for a residual that is not floating.
+    of ``z``. Raises TensorError for a residual that is not floating, and for other activations.
     """
     if activation == "relu":
         z = F.relu(z)
     elif activation == "leaky_relu":
         z = F.leaky_relu(z, SLOPE)
+    elif activation != "none":
+        raise TensorError(f"activation is {activation!r}; expected one of {get_args(Activation)}")
     if residual is not None:
         check_floating("the residual", residual)
         # Of two floating dtypes PyTorch returns the wider, the kernels that of z.

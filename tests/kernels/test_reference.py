@@ -156,6 +156,10 @@ BAD = {
     "weight of another size": (lambda: instance_norm(X, torch.ones(4)), r"weight is \(4,\)"),
     "bias elsewhere": (lambda: instance_norm(X, None, torch.ones(3, device="meta")), "meta"),
     "unknown activation": (lambda: instance_norm(X, activation="gelu"), "gelu"),  # type: ignore[arg-type]
+    "unknown activation after another norm": (
+        lambda: finish(X, "gelu"),  # type: ignore[arg-type]
+        "gelu.*expected one of .*leaky_relu",
+    ),
     "pad beyond the mirror": (lambda: reflection_pad2d(X, (6, 0, 0, 0)), r"\(6, 0, 0, 0\)"),
     "pad without dimensions": (lambda: reflection_pad2d(X[0], 1), r"\(3, 5, 6\)"),
     "too many pixels": (
