@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(cyclegan.__file__).parent
 _SHAPING = (
+    "checkpoint.py",
     "layers.py",
     "networks.py",
+    "reference.py",
+    "reference_names.py",
     "engine/export.py",
     "engine/frame_graph.py",
     "engine/graph_info.py",
