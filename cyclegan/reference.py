@@ -47,6 +47,8 @@ _UNREADABLE = (
     KeyError,
     OSError,
 )
+_WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
+"""What DataParallel and torch.compile put before the names of the network that they wrap."""
 
 
 def read(path: str | os.PathLike[str]) -> tuple[NetworkConfig, dict[str, Tensor]]:
@@ -110,7 +112,10 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
         # Of what it does not unpickle PyTorch says how to run it all the same: we do not.
         unpickled = isinstance(error, pickle.UnpicklingError)
         said = "" if unpickled else str(error).partition("\n")[0]
-        reason = said or "it holds something else than tensors, or is damaged; nothing was loaded"
+        reason = said or (
+            "it holds something else than tensors (of a whole network save the state_dict()), or "
+            "is damaged; nothing was loaded"
+        )
         raise ModelError(
             f"{path} is neither a safetensors file nor a PyTorch state_dict: {reason}"
         ) from error
@@ -125,14 +130,22 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
 
 
 def _cleaned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without DataParallel's prefix, and without the statistics that old instance norms saved."""
-    state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    return {
+    """As PyTorch saves a bare network today.
+
+    Without the prefixes of DataParallel and torch.compile and the statistics that old instance
+    norms saved; with the counts of batches that batch norms did not save before PyTorch 0.4.1.
+    """
+    state = {_WRAPPERS.sub("", key): tensor for key, tensor in state.items()}
+    norms = {key.rpartition(".")[0] for key in state if key.endswith(".running_mean")}
+    norms_with_weights = {norm for norm in norms if f"{norm}.weight" in state}
+    counts = {f"{norm}.num_batches_tracked": torch.tensor(0) for norm in norms_with_weights}
+    kept = {
         key: tensor
         for key, tensor in state.items()
         if not re.search(r"\.(running_mean|running_var|num_batches_tracked)$", key)
-        or f"{key.rpartition('.')[0]}.weight" in state
+        or key.rpartition(".")[0] in norms_with_weights
     }
+    return counts | kept
 
 
 # What each architecture makes of a file: a configuration, or None when it is plainly another.

@@ -170,9 +170,21 @@ def test_old_files_with_running_statistics(tmp_path):
     torch.testing.assert_close(ours(x), plain(x), atol=1e-5, rtol=1e-5)
 
 
-def test_data_parallel_files(tmp_path):
+@pytest.mark.parametrize("theirs", [resnet(norm="batch"), unet(norm="batch")])
+def test_old_files_without_counts_of_batches(theirs, tmp_path):
+    """As batch norms were saved before PyTorch 0.4.1."""
+    state = {k: v for k, v in trained(theirs).state_dict().items() if "num_batches" not in k}
+    torch.save(state, tmp_path / "net.pth", _use_new_zipfile_serialization=False)
+    ours, x = load_generator(tmp_path / "net.pth"), torch.randn(1, 3, 64, 64)
+    assert ours.config.norm == "batch"
+    torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_files_of_wrapped_networks(prefix, tmp_path):
+    """As DataParallel and torch.compile name weights."""
     network = resnet()
-    state = {f"module.{key}": tensor for key, tensor in network.state_dict().items()}
+    state = {f"{prefix}{key}": tensor for key, tensor in network.state_dict().items()}
     torch.save(state, tmp_path / "net.pth")
     x = torch.randn(1, 3, 16, 16)
     torch.testing.assert_close(load_generator(tmp_path / "net.pth")(x), network(x))
@@ -250,6 +262,7 @@ def test_loading_executes_nothing(tmp_path):
     with pytest.raises(ModelError, match="neither a safetensors file nor a PyTorch") as refused:
         import_reference(tmp_path / "net.pth")
     assert "something else than tensors" in str(refused.value)
+    assert "of a whole network save the state_dict()" in str(refused.value)
     assert "weights_only" not in str(refused.value), "advice to run what is in the file"
     (tmp_path / "net.pth").write_bytes(b"")
     with pytest.raises(ModelError, match="is damaged; nothing was loaded"):
