@@ -147,8 +147,9 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[ModelInfo, dict[str, Tenso
         raise ModelError(f"no model file {path}")
     if not _is_safetensors(path):
         config, tensors = reference.read(path)
-        domains = ("B",) if isinstance(config, DiscriminatorConfig) else ("A", "B")
-        return _info(config, domains, 0, tensors), tensors
+        source, target = reference.domains_of(path)
+        judges = isinstance(config, DiscriminatorConfig)
+        return _info(config, (target,) if judges else (source, target), 0, tensors), tensors
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

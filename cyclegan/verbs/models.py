@@ -30,7 +30,7 @@ def import_(
     """
     from cyclegan.checkpoint import save_discriminator, save_generator
     from cyclegan.config import DiscriminatorConfig
-    from cyclegan.reference import import_reference
+    from cyclegan.reference import domains_of, import_reference
 
     check_target(source, target)
     if is_onnx(source):
@@ -39,10 +39,7 @@ def import_(
         print(f"{target}: {graph.info.config}")
         return
     network: Any = import_reference(source)
-    a, b = domains or ("A", "B")
-    # G_A translates from A, and its D_A judges B.
-    if re.search("_net_[GD]_B", source.name):
-        a, b = b, a
+    a, b = domains_of(source, domains or ("A", "B"))
     if isinstance(network.config, DiscriminatorConfig):
         save_discriminator(target, network, b)
     else:

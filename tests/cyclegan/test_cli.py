@@ -1,6 +1,7 @@
 """The command line: in this process, and where that may matter as a user starts it."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -154,6 +155,8 @@ def test_a_discriminator_is_imported_too(tmp_path, cyclegan):
 def test_domains_follow_the_public_names(name, domains, model, tmp_path, cyclegan):
     network = PatchDiscriminator() if "_D_" in name else load_generator(model)
     export_reference(tmp_path / name, network)
+    own = domains.replace("horse", "A").replace("zebra", "B")
+    assert re.search(rf"^domains +{own}$", cyclegan("inspect", tmp_path / name).stdout, re.M)
     target = tmp_path / "imported.safetensors"
     result = cyclegan("import", tmp_path / name, target, "--domains", "horse", "zebra")
     assert result.returncode == 0, result.stderr
