@@ -175,6 +175,9 @@ class TrainConfig:
     model: CycleGANConfig = field(default_factory=CycleGANConfig)
     output: Path = Path("runs/train")
     """Folder of the run: models, samples, log and report."""
+    pretrained: Path | None = None
+    """Folder of the four networks to begin with, instead of new ones: a run's, or one of the public
+    implementation's latest_net_G_A.pth, G_B, D_A and D_B; FOLDER/50 are those of its epoch 50."""
     epochs: int = 100
     """Epochs at the full learning rate."""
     epochs_decay: int = 100

@@ -40,6 +40,7 @@ from cyclegan.distributed import Meetings, World, world
 from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError
 from cyclegan.model import CycleGAN
 from cyclegan.preprocess import plain
+from cyclegan.pretrained import load_pretrained
 from cyclegan.resume import Stopping, check_same, load_checkpoint, stopping
 from cyclegan.run import Run
 from cyclegan.schedule import Progress
@@ -88,7 +89,8 @@ def train(
     processes train one model together.
 
     Raises DataError or ImageError for pictures that cannot be used or a checkpoint that is
-    missing, ConfigError for one of another run or a step that does not fit the GPU, OutputError
+    missing, ConfigError for one of another run, pretrained networks of another architecture or a
+    step that does not fit the GPU, ModelError for networks that cannot be read, OutputError
     when the run's folder cannot be written, another process trains there, or it holds another run
     and ``config.overwrite`` is not set, and DivergedError when a loss is no longer finite.
     """
@@ -109,6 +111,8 @@ def _train(
 ) -> TrainResult:
     data = _pictures(config, here)
     model = CycleGAN(config.model, device, here)
+    if config.pretrained is not None and not resume:
+        load_pretrained(model, config.pretrained)
     per_epoch = -(-(len(data) // here.size) // config.batch_size)
     progress = Progress(config, per_epoch)
     run = Run(config, model, progress, data, samples or _first_pictures(config, data))

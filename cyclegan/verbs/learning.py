@@ -47,7 +47,7 @@ def train(arguments: list[str]) -> None:
     domains = {name: vars(given)[name] for name in DOMAINS if vars(given)[name]}
     rest = [part for name, source in domains.items() for part in (f"--{name}", source)] + rest
     if given.resume:
-        given.config = given.config or given.resume / "config.toml"
+        given.config = given.config or _settings_of(given.resume)
         given.output = _output_of(given.resume, given.output, rest)
     if given.output is not None:
         rest = ["--output", str(given.output), *rest]  # before the kinds of networks
@@ -85,6 +85,17 @@ def train(arguments: list[str]) -> None:
         print(f"report: {write_training_report(config, result)}")
     except OutputError as error:
         print(f"no report: {error}", file=sys.stderr)
+
+
+def _settings_of(run: Path) -> Path:
+    """The file of a run's settings. Raises ConfigError for a folder of networks alone."""
+    settings = run / "config.toml"
+    if run.is_dir() and not settings.exists():
+        raise ConfigError(
+            f"{run} holds no run to go on with: it lacks {settings.name}; a new run begins with "
+            f"the networks there by --pretrained {run}"
+        )
+    return settings
 
 
 def _output_of(run: Path, output: Path | None, rest: list[str]) -> Path:

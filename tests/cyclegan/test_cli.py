@@ -109,6 +109,13 @@ def test_a_run_that_goes_on_takes_no_flag_that_it_would_ignore(cyclegan, tmp_pat
     assert f"error: {tmp_path / 'a'} does not exist" in result.stderr
 
 
+def test_a_folder_of_networks_is_no_run(cyclegan, tmp_path):
+    result = cyclegan("train", "--resume", tmp_path)
+    assert result.returncode == 1
+    assert f"{tmp_path} holds no run to go on with" in result.stderr
+    assert f"--pretrained {tmp_path}" in result.stderr
+
+
 def test_a_file_of_settings_without_data_is_completed_by_flags(cyclegan, tmp_path):
     file = tmp_path / "shared.toml"
     file.write_text("epochs = 1\n")
