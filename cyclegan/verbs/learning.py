@@ -14,6 +14,7 @@ from cyclegan.config import TrainConfig, as_dict, from_dict
 from cyclegan.errors import ConfigError, OutputError
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Backend, Model
+from cyclegan.verbs.public_options import equivalents
 
 if TYPE_CHECKING:
     from cyclegan.engine.translator import Translator
@@ -65,6 +66,8 @@ def train(arguments: list[str]) -> None:
     except SystemExit as stopped:
         if stopped.code:
             _tell_of_kinds(rest)
+            for line in equivalents(rest):
+                print(line, file=sys.stderr)
         raise
     import tomli_w
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from cyclegan.networks import PatchDiscriminator, ResnetGenerator
 from cyclegan.pictures import read_picture
 from cyclegan.reference import export_reference
 from cyclegan.sample_data import clip, evaluation_pairs
+from cyclegan.verbs.public_options import EQUIVALENTS, OLDER
 
 
 def started(*arguments):
@@ -114,6 +116,34 @@ def test_a_folder_of_networks_is_no_run(cyclegan, tmp_path):
     assert result.returncode == 1
     assert f"{tmp_path} holds no run to go on with" in result.stderr
     assert f"--pretrained {tmp_path}" in result.stderr
+
+
+def test_public_names_of_options_are_answered_with_ours(cyclegan):
+    result = cyclegan("train", "--dataroot", "x", "--n_epochs=50", "--netG", "resnet_6blocks")
+    assert result.returncode == 2
+    assert "--dataroot is here: --data.a DATAROOT/trainA --data.b DATAROOT/trainB" in result.stderr
+    assert "--n_epochs is here: --epochs\n" in result.stderr
+    assert "--netG is here: model.generator:resnet-config --model.generator.blocks" in result.stderr
+    assert "is here" not in cyclegan("train", "--dataroof", "x").stderr
+
+
+def test_what_public_names_are_answered_with_exists(cyclegan):
+    kinds = ("model.generator:unet-config", "model.generator:resnet-config")
+    pages = [cyclegan("train", "--help"), *(cyclegan("train", kind, "--help") for kind in kinds)]
+    judge = ("model.discriminator:patch-config", "--help")
+    data = ("--data.a", "a", "--data.b", "b")
+    pages.append(cyclegan("train", *data, kinds[1], *judge))
+    known = "".join(page.stdout for page in pages)
+    for name, answer in EQUIVALENTS.items():
+        for flag in re.findall(r"--[a-z][\w.-]*|model\.\w+:[\w-]+", answer):
+            assert flag in known or flag == "--resume", (name, flag)
+
+
+def test_the_table_of_options_names_all_that_are_answered():
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    table = text.partition("## Moving from the public implementation")[2].partition("\n## ")[0]
+    now = [name for name in EQUIVALENTS if name not in OLDER]
+    assert [name for name in now if not re.search(rf"--{name}\b", table)] == []
 
 
 def test_a_file_of_settings_without_data_is_completed_by_flags(cyclegan, tmp_path):

@@ -1,0 +1,78 @@
+"""What the public PyTorch CycleGAN calls the settings of a training run, for those who type it."""
+
+from collections.abc import Sequence
+
+_GENERATOR = "model.generator:resnet-config --model.generator"
+_DISCRIMINATOR = "model.discriminator:patch-config --model.discriminator"
+_UNPAIRED = "training is unpaired and of CycleGANs alone: leave it out"
+_EXCHANGED = "exchange --data.a and --data.b for BtoA"
+_DEVICE = "the first GPU, or the CPU if there is none: CUDA_VISIBLE_DEVICES chooses"
+_GENERATORS = (
+    f"{_GENERATOR}.blocks 6, or model.generator:unet-config --model.generator.depth 8 for unet_256"
+)
+
+OLDER = {
+    "which_model_netG": _GENERATORS,
+    "which_direction": _EXCHANGED,
+    "loadSize": "--data.load-size",
+    "fineSize": "--data.crop-size",
+    "resize_or_crop": "--data.preprocess",
+    "niter": "--epochs",
+    "niter_decay": "--epochs-decay",
+    "batchSize": "--batch-size",
+    "no_lsgan": "--model.adversarial vanilla",
+}
+"""Names of options until 2020 at the latest."""
+
+EQUIVALENTS = OLDER | {
+    "dataroot": "--data.a DATAROOT/trainA --data.b DATAROOT/trainB",
+    "name": "--output FOLDER",
+    "checkpoints_dir": "--output FOLDER",
+    "gpu_ids": _DEVICE,
+    "model": _UNPAIRED,
+    "dataset_mode": _UNPAIRED,
+    "input_nc": f"{_GENERATOR}.in-channels",
+    "output_nc": f"{_GENERATOR}.out-channels",
+    "ngf": f"{_GENERATOR}.width",
+    "ndf": f"{_DISCRIMINATOR}.width",
+    "netG": _GENERATORS,
+    "netD": "model.discriminator:patch-config or model.discriminator:pixel-config",
+    "n_layers_D": f"{_DISCRIMINATOR}.layers",
+    "norm": f"{_GENERATOR}.norm {_DISCRIMINATOR}.norm",
+    "no_dropout": f"leave it out: there is none without {_GENERATOR}.dropout",
+    "init_type": "--model.init",
+    "init_gain": "--model.init-gain",
+    "direction": _EXCHANGED,
+    "serial_batches": "none: pictures are drawn at random",
+    "num_threads": "--workers",
+    "load_size": "--data.load-size",
+    "crop_size": "--data.crop-size",
+    "max_dataset_size": "--data.a LIST.txt, with the path of a picture on every line",
+    "preprocess": "--data.preprocess",
+    "no_flip": "--data.no-flip",
+    "continue_train": "--pretrained FOLDER for networks of the public implementation, --resume "
+    "FOLDER for a run of this one",
+    "epoch_count": "fewer --epochs, of those that are left",
+    "n_epochs": "--epochs",
+    "n_epochs_decay": "--epochs-decay",
+    "beta1": "--model.beta1",
+    "lr": "--model.learning-rate",
+    "gan_mode": "--model.adversarial",
+    "pool_size": "--model.pool-size",
+    "lr_policy": "--schedule",
+    "lr_decay_iters": "--step-epochs",
+    "lambda_A": "--model.lambda-a",
+    "lambda_B": "--model.lambda-b",
+    "lambda_identity": "--model.lambda-identity",
+    "print_freq": "--log-every",
+    "display_freq": "--sample-every",
+    "save_latest_freq": "--checkpoint-minutes",
+    "save_epoch_freq": "--save-every",
+}
+"""Options of its ``train.py``, and what to write here. ``--batch_size`` is read as it is."""
+
+
+def equivalents(arguments: Sequence[str]) -> list[str]:
+    """A line for each of the public implementation's options in ``arguments``, in their order."""
+    given = (part.removeprefix("--").partition("=")[0] for part in arguments if part[:2] == "--")
+    return [f"--{name} is here: {EQUIVALENTS[name]}" for name in given if name in EQUIVALENTS]
