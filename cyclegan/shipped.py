@@ -30,5 +30,10 @@ def find_model(name: str) -> Path:
     for place in [*places, FOLDER / f"{name}.safetensors"]:
         if place.is_file():
             return place
+    if others := sorted(map(str, path.glob("*.pth"))):
+        raise ModelError(
+            f"{name} is no run's folder, and its .pth files are models each: give one of them, "
+            f"such as {next((p for p in others if '_net_G' in p), others[0])}"
+        )
     what = f"no generator in the folder {name}" if path.is_dir() else f"no model file {name}"
     raise ModelError(f"{what}; shipped models are {', '.join(names())}")

@@ -55,3 +55,10 @@ def test_a_run_offers_its_best_then_its_average_then_its_last(tmp_path):
             (run / f"{name}{suffix}.safetensors").touch()
         assert find_model(str(run)).name == f"generator_ab{suffix}.safetensors"
         assert find_model(str(run / "generator_ba")).name == f"generator_ba{suffix}.safetensors"
+
+
+def test_a_folder_of_public_files_names_one_to_give(tmp_path):
+    for name in ("latest_net_D_A.pth", "latest_net_G_A.pth", "latest_net_G_B.pth"):
+        (tmp_path / name).touch()
+    with pytest.raises(ModelError, match=rf"give one of them, such as {tmp_path}/latest_net_G_A"):
+        find_model(str(tmp_path))
