@@ -62,7 +62,8 @@ class GraphInfo:
         if "format_version" not in values:
             raise ModelError(
                 f"{path} is an ONNX file, but not a frame-to-frame graph: it lacks the metadata "
-                f"{_PREFIX}format_version; write it with `cyclegan export`"
+                f"{_PREFIX}format_version; where another program wrote it, give the .pth or "
+                ".safetensors file that it was made from, or what `cyclegan export` makes of that"
             )
         try:
             version = int(values["format_version"])
