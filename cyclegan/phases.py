@@ -99,16 +99,22 @@ class Phases:
         config = self.config
         ab, ba = self.generator_ab, self.generator_ba
         if config.lambda_identity > 0:
-            fake_b, idt_b = self.through(ab, real_a, real_b)
-            rec_a, fake_a, idt_a = self.through(ba, fake_b, real_b, real_a)
+            if _samples_are_apart(ab):
+                fake_b, idt_b = self.through(ab, real_a, real_b)
+                rec_a, fake_a, idt_a = self.through(ba, fake_b, real_b, real_a)
+                (rec_b,) = self.through(ab, fake_a)
+            else:  # running statistics follow the order of calls: the public implementation's
+                (fake_b,) = self.through(ab, real_a)
+                rec_a, fake_a, idt_a = self.through(ba, fake_b, real_b, real_a)
+                rec_b, idt_b = self.through(ab, fake_a, real_b)
             identity = losses.mixed(losses.identity, config.ssim_share)
             identity_a = config.lambda_identity * identity(idt_a, real_a)
             identity_b = config.lambda_identity * identity(idt_b, real_b)
         else:
             (fake_b,) = self.through(ab, real_a)
             rec_a, fake_a = self.through(ba, fake_b, real_b)
+            (rec_b,) = self.through(ab, fake_a)
             identity_a = identity_b = torch.zeros((), device=self.device)
-        (rec_b,) = self.through(ab, fake_a)
         (judged_b,) = self.through(self.discriminator_b, fake_b)
         (judged_a,) = self.through(self.discriminator_a, fake_a)
 

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import shutil
 
@@ -35,6 +36,23 @@ def test_every_objective_takes_finite_steps(adversarial):
     assert all(torch.tensor(list(losses.values())).isfinite())
     assert any(not torch.equal(old, new) for old, new in zip(before, weights(model)))
     assert all(tensor.isfinite().all() for tensor in weights(model))
+
+
+def test_running_statistics_follow_the_public_order_of_calls():
+    """Each call moves them by a tenth: there both pictures go there and back, and then identity."""
+    generator = ResnetConfig(width=4, blocks=1, norm="batch")
+    model = CycleGAN(CycleGANConfig(generator=generator, discriminator=PatchConfig(width=4)))
+    ab, ba = copy.deepcopy(model.generator_ab), copy.deepcopy(model.generator_ba)
+    real_a, real_b = torch.randn(2, 2, 3, 32, 32).mul(torch.tensor([0.2, 1]).view(2, 1, 1, 1, 1))
+    model.step(real_a, real_b)
+    ba(ab(real_a))
+    ab(ba(real_b))
+    ab(real_b)
+    ba(real_a)
+    for theirs, ours in ((ab, model.generator_ab), (ba, model.generator_ba)):
+        for name, expected in theirs.named_buffers():
+            found = ours.get_buffer(name)
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_wgangp_applies_its_penalty():
