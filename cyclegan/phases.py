@@ -98,20 +98,15 @@ class Phases:
         """Both pictures there and back again, and what is wrong with them."""
         config = self.config
         ab, ba = self.generator_ab, self.generator_ba
+        # Running statistics follow the order of calls, the public implementation's: identity last.
+        (fake_b,) = self.through(ab, real_a)
         if config.lambda_identity > 0:
-            if _samples_are_apart(ab):
-                fake_b, idt_b = self.through(ab, real_a, real_b)
-                rec_a, fake_a, idt_a = self.through(ba, fake_b, real_b, real_a)
-                (rec_b,) = self.through(ab, fake_a)
-            else:  # running statistics follow the order of calls: the public implementation's
-                (fake_b,) = self.through(ab, real_a)
-                rec_a, fake_a, idt_a = self.through(ba, fake_b, real_b, real_a)
-                rec_b, idt_b = self.through(ab, fake_a, real_b)
+            rec_a, fake_a, idt_a = self.through(ba, fake_b, real_b, real_a)
+            rec_b, idt_b = self.through(ab, fake_a, real_b)
             identity = losses.mixed(losses.identity, config.ssim_share)
             identity_a = config.lambda_identity * identity(idt_a, real_a)
             identity_b = config.lambda_identity * identity(idt_b, real_b)
         else:
-            (fake_b,) = self.through(ab, real_a)
             rec_a, fake_a = self.through(ba, fake_b, real_b)
             (rec_b,) = self.through(ab, fake_a)
             identity_a = identity_b = torch.zeros((), device=self.device)
