@@ -1,5 +1,6 @@
 """Adam, as fast on a CPU for weights that are channels last as for others."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,6 +23,18 @@ class Adam(torch.optim.Adam):
                 for tensors in (weights, gradients, *moments):
                     tensors[i] = tensors[i].permute(0, 2, 3, 1)
         return complex_numbers
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """PyTorch's, with averages that lie in memory as their weights do.
+
+        PyTorch leaves them as they were saved, and its fused kernels go over both in one order,
+        where the weights may lie in another by now: that of another precision.
+        """
+        super().load_state_dict(dict(state_dict))
+        for weight, kept in self.state.items():
+            for name, value in kept.items():
+                if value.shape == weight.shape:
+                    kept[name] = torch.empty_like(weight).copy_(value)
 
 
 def _is_channels_last(x: Tensor) -> bool:

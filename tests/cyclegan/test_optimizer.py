@@ -1,5 +1,7 @@
 """Adam over weights that are channels last: PyTorch's numbers, without its copies."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -46,3 +48,23 @@ def test_gradients_are_not_copied():
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         optimizer.step()
     assert not [event for event in seen.events() if event.name == "aten::clone"]
+
+
+@pytest.mark.parametrize(("saved_as", "loaded_as"), [(FIRST, LAST), (LAST, FIRST)])
+def test_averages_follow_weights_into_another_memory_format(saved_as, loaded_as):
+    """As where a run goes on in another precision."""
+    alone, kept = stepped(Adam, saved_as)
+    weights = [nn.Parameter(weight.detach().clone()) for weight in alone]
+    for weight in weights:
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=loaded_as)
+    optimizer = Adam(weights, 1e-2, (0.5, 0.999), fused=True)
+    optimizer.load_state_dict(copy.deepcopy(kept.state_dict()))
+    for weight, expected in zip(weights, alone):
+        gradient = torch.randn(weight.shape)
+        weight.grad = torch.empty_like(weight).copy_(gradient)
+        expected.grad = torch.empty_like(expected).copy_(gradient)
+    optimizer.step()
+    kept.step()
+    for weight, expected in zip(weights, alone):
+        torch.testing.assert_close(weight, expected, rtol=0, atol=1e-6)
