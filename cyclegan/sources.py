@@ -130,7 +130,9 @@ def _frames(video: Path) -> list[Frame]:
     try:
         with av.open(str(video)) as container:
             stream = container.streams.video[0]
-            packets = [packet.pts for packet in container.demux(stream) if packet.size]
+            # Of a video that was cut without encoding it again, those before the cut are not shown.
+            shown = (p for p in container.demux(stream) if p.size and not p.is_discard)
+            packets = [packet.pts for packet in shown]
     except (av.FFmpegError, IndexError) as error:
         raise DataError(
             f"{video} is no folder, no list ({LIST_SUFFIX}) and no video that can be read: {error}"

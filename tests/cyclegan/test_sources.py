@@ -38,6 +38,28 @@ def test_frames_are_drawn_in_any_order(video):
     assert read_item(items[9], 1).shape == (48, 64, 1)
 
 
+def test_frames_before_a_cut_are_none_of_the_pictures(video, tmp_path):
+    """They stay in the file, for others to refer to, where the cut is not at a key frame."""
+    cut = tmp_path / "cut.mp4"
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(video)) as given, av.open(str(cut), "w", options=options) as made:
+        source = given.streams.video[0]
+        target = made.add_stream_from_template(source)
+        begin = round(7 / 25 / source.time_base)
+        for packet in given.demux(source):
+            if packet.size:
+                packet.pts, packet.dts, packet.stream = (
+                    packet.pts - begin,
+                    packet.dts - begin,
+                    target,
+                )
+                made.mux(packet)
+    items = list_items(cut)
+    assert len(items) == FRAMES - 7
+    for n in (0, 1, 12, -1):
+        assert read_item(items[n]).mean() == pytest.approx(8 * (range(7, FRAMES)[n]), abs=3)
+
+
 def test_frames_of_a_real_clip_differ():
     items = list_items(clip("bikes"))
     assert len(items) > 200
