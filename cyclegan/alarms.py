@@ -26,9 +26,14 @@ ALIKE = 0.05
 
 
 class Alarms:
-    """Messages, each given once a cause until the cause has gone."""
+    """Messages, each given once a cause until the cause has gone.
 
-    def __init__(self) -> None:
+    ``saturates``: whether a discriminator that always wins has a loss of 0. That of a Wasserstein
+    critic is below 0 wherever it tells pictures apart, and means nothing by itself.
+    """
+
+    def __init__(self, *, saturates: bool = True) -> None:
+        self.saturates = saturates
         self.messages: list[str] = []
         self.active: set[str] = set()
         self.recent: dict[str, deque[float]] = {}
@@ -43,7 +48,7 @@ class Alarms:
                     "or with precision 'float32'"
                 )
         found: list[str] = []
-        for name in ("discriminator_a", "discriminator_b"):
+        for name in ("discriminator_a", "discriminator_b") if self.saturates else ():
             window = self.recent.setdefault(name, deque(maxlen=WINDOW))
             window.append(losses[name])
             mean = sum(window) / len(window)
@@ -59,7 +64,7 @@ class Alarms:
     def samples(self, step: int, real: Tensor, fake: Tensor, direction: str) -> list[str]:
         """What translations of fixed pictures say: float (N, C, H, W) in [-1, 1], on any device."""
         real, fake = real.float().cpu(), fake.float().cpu()
-        flat = bool((fake.flatten(1).std(dim=1) < FLAT).all())
+        flat = _are_flat(fake) and not _are_flat(real)  # as the first slices of a scan may be
         alike = len(fake) > 1 and _apart(fake) < ALIKE * _apart(real)
         correlation = luminance_correlation(real, fake)
         return [
@@ -83,6 +88,11 @@ class Alarms:
         (self.active.add if holds else self.active.discard)(cause)
         self.messages += [message] * new
         return [message] * new
+
+
+def _are_flat(pictures: Tensor) -> bool:
+    """Whether each is of one colour."""
+    return bool((pictures.flatten(1).std(dim=1) < FLAT).all())
 
 
 def _apart(pictures: Tensor) -> float:

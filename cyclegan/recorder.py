@@ -38,7 +38,7 @@ class Recorder:
         self.config = config
         self.path = config.output / "losses.csv"
         self.scores_path = config.output / "scores.csv"
-        self.alarms = Alarms()
+        self.alarms = Alarms(saturates=config.model.adversarial != "wgangp")
         self.pending: list[Row] = []
         self.unwritten: list[list[object]] = []
         """Lines of losses.csv that the system has refused so far."""

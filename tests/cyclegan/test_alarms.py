@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from cyclegan.alarms import WINDOW, Alarms, luminance_correlation
+from cyclegan.config import CycleGANConfig, DataConfig, TrainConfig
 from cyclegan.data import tensor_from_pictures
 from cyclegan.errors import DivergedError
 from cyclegan.phases import LOSSES
+from cyclegan.recorder import Recorder
 from cyclegan.sample_data import evaluation_pairs
 
 GOOD = dict.fromkeys(LOSSES, 0.25)
@@ -33,6 +35,17 @@ def test_a_discriminator_that_always_wins_is_told_once():
     assert message.startswith(f"step {WINDOW - 1}: discriminator_b tells every picture")
 
 
+def test_a_wasserstein_critic_that_tells_pictures_apart_is_no_alarm(tmp_path):
+    config = TrainConfig(
+        data=DataConfig(a=tmp_path, b=tmp_path), model=CycleGANConfig(adversarial="wgangp")
+    )
+    alarms = Recorder(config).alarms
+    for step in range(2 * WINDOW):
+        assert not alarms.losses(step, {**GOOD, "discriminator_a": -0.8})
+    with pytest.raises(DivergedError, match="discriminator_a is inf"):
+        alarms.losses(2 * WINDOW, {**GOOD, "discriminator_a": float("inf")})
+
+
 def test_usual_losses_and_single_good_steps_are_no_alarm():
     alarms = Alarms()
     for step in range(3 * WINDOW):
@@ -51,6 +64,11 @@ def test_one_picture_for_all_inputs_is_a_collapse(real):
     (message,) = Alarms().samples(9, a, b[:1].expand_as(a) + 0.001 * a, "A to B")
     assert message.startswith("step 9: A to B paints the same picture")
     assert Alarms().samples(9, a, torch.full_like(a, 0.3), "A to B")
+
+
+def test_translations_of_empty_pictures_are_no_collapse(real):
+    empty = torch.full_like(real[0], -1.0)
+    assert not Alarms().samples(9, empty, empty + 0.01, "A to B")
 
 
 def test_exchanged_light_and_dark_is_told_until_it_is_gone(real):
