@@ -3,6 +3,7 @@
 N batch, C channels, H height, W width.
 """
 
+import dataclasses
 import hashlib
 import logging
 import time
@@ -248,8 +249,10 @@ class Run:
         return self.config.data.name_a, self.config.data.name_b
 
     def _keep_settings(self) -> None:
+        # What was agreed to for this run is not for those that begin with its settings.
+        kept = dataclasses.replace(self.config, overwrite=False)
         with replacing(self.config.output / "config.toml") as temporary:
-            temporary.write_text(tomli_w.dumps(as_dict(self.config)))
+            temporary.write_text(tomli_w.dumps(as_dict(kept)), encoding="utf-8")
 
 
 def _remains(output: Path) -> list[Path]:

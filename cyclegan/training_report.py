@@ -1,6 +1,7 @@
 """The page of a training run: curves, samples, scores, alarms and settings, in one file."""
 
 import csv
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,17 @@ def write_training_report(config: TrainConfig, result: TrainResult) -> Path:
             losses=config.output / "losses.csv",
             tables={**_alarms(result), **_scores(config.output / "scores.csv")},
             settings=_flat(as_dict(config)),
-            command=f"cyclegan train --config {config.output / 'config.toml'}",
+            command=shlex.join(_again(config.output)),
         ),
         config.output / "report.html",
     )
+
+
+def _again(output: Path) -> list[str]:
+    """The same run once more, beside this one."""
+    other = output.with_name(f"{output.name}-again")
+    settings = ["--config", str(output / "config.toml"), "--output", str(other)]
+    return ["cyclegan", "train", *settings]
 
 
 def _samples(folder: Path) -> Sequence[tuple[int, AnyPicture]]:

@@ -173,8 +173,7 @@ def _config_from_file(path: Path, domains: dict[str, str]) -> TrainConfig:
     import tomllib
 
     try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
+        values = tomllib.loads(path.read_text("utf-8-sig"))  # some editors begin with a mark
         data = values.setdefault("data", {})
         if isinstance(data, dict):
             for name, source in domains.items():
@@ -182,6 +181,6 @@ def _config_from_file(path: Path, domains: dict[str, str]) -> TrainConfig:
         config: TrainConfig = from_dict(TrainConfig, values)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, ConfigError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from error
     return config

@@ -97,6 +97,17 @@ def test_settings_of_a_network_whose_kind_is_not_named(cyclegan):
     assert "kind before" not in cyclegan("train", "--model.generator.blocks", "--help").stderr
 
 
+def test_settings_may_begin_with_a_byte_order_mark_and_must_be_utf_8(cyclegan, tmp_path):
+    settings = TrainConfig(data=DataConfig(a=tmp_path / "ä", b=tmp_path / "b"), output=tmp_path)
+    text, path = tomli_w.dumps(as_dict(settings)), tmp_path / "settings.toml"
+    path.write_text(text, encoding="utf-8-sig")
+    assert f"error: {tmp_path / 'ä'} does not exist" in cyclegan("train", "--config", path).stderr
+    path.write_text(text, encoding="latin-1")
+    result = cyclegan("train", "--config", path)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {path}: 'utf-8' codec can't decode")
+
+
 def test_a_run_that_goes_on_takes_no_flag_that_it_would_ignore(cyclegan, tmp_path):
     settings = TrainConfig(data=DataConfig(a=tmp_path / "a", b=tmp_path / "b"), output=tmp_path)
     (tmp_path / "config.toml").write_text(tomli_w.dumps(as_dict(settings)))

@@ -112,6 +112,7 @@ def test_the_page_of_a_run(config):
         "<dt>model.generator.width</dt><dd>4</dd>",
         "data:image/png;base64,",
         "<svg",
+        f"<pre>cyclegan train --config {config.output}/config.toml --output {config.output}-again<",
     ):
         assert part in page, part
     assert 'src="http' not in page

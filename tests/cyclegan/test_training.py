@@ -102,6 +102,12 @@ def test_a_run_does_not_replace_another_unless_told_to(config):
     train(shorter, device="cpu", show_progress=False)
     assert first.generator_ab.read_bytes() != kept
     assert not (config.output / "samples" / "000012_ab.png").exists()
+    # A run that begins with the settings of that one has not been told to.
+    again = from_dict(
+        TrainConfig, tomllib.loads((config.output / "config.toml").read_text("utf-8"))
+    )
+    with pytest.raises(OutputError, match="holds a run already"):
+        train(again, device="cpu", show_progress=False)
 
 
 def test_what_replaces_a_run_offers_nothing_of_it(config):
