@@ -10,12 +10,13 @@ BT.601 luminance for C = 1. Every kind of file becomes that by one rule:
 floating point         [0, 1] scaled to 0..255; any other range is an error
 palette                its colours
 alpha, transparency    laid over white
-CMYK, YCbCr, HSV       converted to RGB without colour profiles
+CMYK, YCbCr, LAB, HSV  converted to RGB without colour profiles
 EXIF orientation       applied: the array stands upright
 several frames         the first one
 =====================  ==========================================================================
 """
 
+import logging
 import os
 import struct
 import zlib
@@ -27,9 +28,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from cyclegan.errors import DataError, ImageError
+from cyclegan.errors import DataError, ImageError, reason_of
 from cyclegan.files import replacing
 
+log = logging.getLogger(__name__)
 Picture = npt.NDArray[np.uint8]
 Channels = Literal[1, 3]
 
@@ -88,6 +90,8 @@ def picture_from_image(image: Image.Image, channels: Channels = 3) -> Picture:
     if image.has_transparency_data:
         over = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+    if image.mode in ("LAB", "HSV"):
+        image = image.convert("RGB")  # Pillow knows no other way from there, not to gray
     mode = "L" if channels == 1 else "RGB"
     # Converting to its own mode would copy it.
     picture = np.asarray(image if image.mode == mode else image.convert(mode))
@@ -97,11 +101,16 @@ def picture_from_image(image: Image.Image, channels: Channels = 3) -> Picture:
 def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
     """All pictures under ``folder``, recursively, sorted by path, but for hidden ones.
 
-    Links are followed. Raises DataError if the folder is missing, is no folder, or has no picture.
+    Links are followed; folders that cannot be read are named in the log. Raises DataError if the
+    folder is missing, is no folder, cannot be reached, or has no picture.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        got = "is a file" if folder.exists() else "does not exist"
+    try:
+        is_folder, is_there = folder.is_dir(), folder.exists()
+    except OSError as error:  # in a folder that is closed to us, or no name at all
+        raise DataError(f"cannot read {folder}: {reason_of(error)}") from error
+    if not is_folder:
+        got = "is a file" if is_there else "does not exist"
         raise DataError(f"{folder} {got}; expected a folder of pictures")
     found = sorted(
         path
@@ -116,10 +125,14 @@ def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> li
     return found
 
 
+def _tell(error: OSError) -> None:
+    log.warning("cannot read the folder %s: %s; it is left out", error.filename, reason_of(error))
+
+
 def _files(folder: Path) -> Iterator[Path]:
     """All under ``folder`` but hidden ones, each folder once, whatever links lead to it."""
     seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_tell, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:
             folders.clear()

@@ -63,7 +63,7 @@ def list_items(source: Path) -> list[Item]:
     line, relative to its own folder; any other file is a video. Raises DataError for a source
     without pictures.
     """
-    if source.is_file():
+    if _is_file(source):
         return list(_listed(source) if source.suffix.lower() == LIST_SUFFIX else _frames(source))
     return list(list_pictures(source, SUFFIXES | {ARRAY_SUFFIX}))
 
@@ -86,8 +86,14 @@ def read_item(item: Item, channels: int = 3, depth: Depth = 8) -> Pixels:
 
 def _array(path: Path, channels: int, depth: Depth) -> Pixels:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        MemoryError,
+    ) as error:  # a damaged head may claim any size
         raise ImageError(f"cannot read {path} as an array: {error}") from error
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] != channels or not array.size:
@@ -111,13 +117,21 @@ def _deep(path: Path, channels: Channels) -> Pixels:
     return in_depth(read_picture(path, channels), 16)
 
 
+def _is_file(path: Path) -> bool:
+    """Whatever the path may hold: of what the system takes for no name, pathlib raises."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def _listed(source: Path) -> list[Path]:
     try:
         lines = [line.strip() for line in source.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the list {source}: {error}") from error
     paths = [source.parent / line for line in lines if line and not line.startswith("#")]
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not _is_file(path)]
     if missing or not paths:
         got = f"names {missing[0]}, which is no file" if missing else "names no picture"
         raise DataError(f"{source} {got}; expected the path of a picture on every line")

@@ -1,6 +1,8 @@
 """Reading pictures of every kind by the stated rules, and writing them whole."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +94,13 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     assert np.abs(read_picture(tmp_path / "a.jpg")[8, 8].astype(int) - [255, 0, 0]).max() <= 3
 
 
+def test_lab_becomes_rgb_and_gray(tmp_path: Path) -> None:
+    Image.new("LAB", (16, 16), (128, 128, 128)).save(tmp_path / "a.tif")
+    colour = read_picture(tmp_path / "a.tif")
+    assert np.ptp(colour[0, 0].astype(int)) <= 2
+    assert np.abs(read_picture(tmp_path / "a.tif", 1).astype(int) - colour).max() <= 2
+
+
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
@@ -138,6 +147,23 @@ def test_listing_follows_links_and_ends(tmp_path: Path) -> None:
     assert names == ["a.png", "gone.png", "linked/b.png", "linked/deep/c.png"]
     with pytest.raises(ImageError, match=r"gone\.png"):
         read_picture(tmp_path / "here/gone.png")
+
+
+def test_folders_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.png").touch()
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert list_pictures(tmp_path) == [tmp_path / "a.png"]
+    assert f"cannot read the folder {tmp_path / 'closed'}: Permission denied" in caplog.text
 
 
 def test_folders_without_pictures_are_explained(tmp_path: Path) -> None:

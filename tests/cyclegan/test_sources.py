@@ -1,5 +1,6 @@
 """Domains that are lists and videos."""
 
+import io
 import os
 import subprocess
 import sys
@@ -195,7 +196,22 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, array, says):
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(ImageError, match=says):
         read_item(tmp_path / "x.npy", 5)
-    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY")
+
+
+def head_of(shape: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"shape": shape, "fortran_order": False, "descr": "|u1"}
+    )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x93NUMPY", head_of((10**12, 8, 5)), b"PK\x05\x06" + 18 * b"\0"]
+)
+def test_arrays_that_are_damaged_are_named(tmp_path, content):
+    """Cut off, with a size that no memory has, an empty archive of arrays."""
+    (tmp_path / "x.npy").write_bytes(content)
     with pytest.raises(ImageError, match=r"cannot read .*x\.npy as an array"):
         read_item(tmp_path / "x.npy", 5)
 
@@ -211,6 +227,9 @@ def test_a_list_says_what_is_missing(tmp_path):
     names.write_text("gone.png\n")
     with pytest.raises(DataError, match=r"names .*gone\.png, which is no file"):
         list_items(names)
+    names.write_text("x" * 5000 + "\n")  # longer than any name may be
+    with pytest.raises(DataError, match="x, which is no file"):
+        list_items(names)
     names.write_text("# nothing\n")
     with pytest.raises(DataError, match="names no picture"):
         list_items(names)
@@ -221,6 +240,8 @@ def test_what_is_neither(tmp_path):
     other.write_text("no video")
     with pytest.raises(DataError, match=r"is no folder, no list \(\.txt\) and no video"):
         list_items(other)
+    with pytest.raises(DataError, match=r"cannot read xxx.*: File name too long"):
+        list_items(Path("x" * 5000))
 
 
 def test_a_video_that_loses_its_end(video, tmp_path):
