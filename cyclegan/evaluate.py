@@ -244,7 +244,7 @@ class Distances:
 def distances(
     fakes: Iterable[Picture], reals: Iterable[Picture], features: int | nn.Module = INCEPTION
 ) -> Distances:
-    """FID and KID between two sets of uint8 (H, W, 3) pictures.
+    """FID and KID between two sets of uint8 (H, W, 1 or 3) pictures, gray in three equal channels.
 
     ``features``: layer of the Inception network, or a network (N, 3, H, W) uint8 -> (N, F). Raises
     BackendError if torch-fidelity is missing or its weights cannot be had, DataError for sets of
@@ -254,7 +254,7 @@ def distances(
     counts = [0, 0]
     for real, pictures in enumerate((fakes, reals)):
         for picture in pictures:
-            batch = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
+            batch = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
             for metric in metrics:
                 metric.update(batch, real=bool(real))
             counts[real] += 1

@@ -165,6 +165,15 @@ def test_distances_tell_near_sets_from_far_ones() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
+def test_distances_of_gray_pictures_are_those_of_three_equal_channels() -> None:
+    gray = [noise(seed)[..., :1] for seed in range(8)]
+    colour = [picture.repeat(3, axis=2) for picture in gray]
+    one, three = (distances(x[:4], x[4:], MeanColour()) for x in (gray, colour))
+    assert one.fid == pytest.approx(three.fid, abs=1e-6)
+    assert one.kid == pytest.approx(three.kid, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
 def test_distances_need_two_pictures() -> None:
     with pytest.raises(DataError, match="1 and 2"):
         distances([noise(0)], [noise(1), noise(2)], MeanColour())
