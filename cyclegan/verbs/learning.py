@@ -129,6 +129,8 @@ def evaluate(
     from cyclegan.evaluate import distances, evaluate_folders
     from cyclegan.pictures import list_pictures, read_picture
 
+    if unpaired and truth is None:
+        raise ConfigError("--unpaired compares two sets of pictures: name the folder TRUTH as well")
     with Translator.open(find_model(model), backend=backend) as translator:
         if truth is None:
             _tell_flicker(translator, source)

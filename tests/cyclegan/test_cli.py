@@ -307,6 +307,7 @@ def test_missing_weights_of_the_inception_network_are_told(model, tmp_path, cycl
     [
         (["inspect", "missing"], "no model file missing; shipped models are relief2satellite"),
         (["translate", "missing.png", "out.png"], "missing.png"),
+        (["evaluate", "relief2satellite", "clip.mp4", "--unpaired"], "name the folder TRUTH"),
         (["train", "--config", "missing.toml"], "cannot read missing.toml"),
         (["train", "--data.a", "nowhere", "--data.b", "nowhere"], "nowhere"),
     ],
