@@ -42,6 +42,7 @@ class CycleGANConfig:
     discriminator: DiscriminatorConfig = field(default_factory=PatchConfig)
     """Architecture of both discriminators; its channels follow the domain that each one judges."""
     adversarial: Adversarial = "lsgan"
+    """What discriminators are asked; ``lsgan`` is the paper's."""
     lambda_a: float = 10.0
     """Weight of the cycle A -> B -> A."""
     lambda_b: float = 10.0
@@ -53,8 +54,11 @@ class CycleGANConfig:
     pool_size: int = 50
     """Generated images that each discriminator remembers; 0 shows it only the newest."""
     learning_rate: float = 2e-4
+    """Adam's, of all networks, before the schedule."""
     beta1: float = 0.5
+    """How much of itself Adam's mean of the gradients keeps at each step."""
     beta2: float = 0.999
+    """The same of its mean of their squares."""
     precision: Precision = "auto"
     """``bfloat16``: convolutions under autocast; weights, statistics and losses stay float32.
     ``float16``: the same, with the losses scaled so that small gradients survive. ``auto``: the
@@ -63,6 +67,7 @@ class CycleGANConfig:
     """Run what one network takes at one time in one batch; the numbers are the same but for
     rounding. Batch norm and dropout, where samples interact or are drawn, keep calls apart."""
     cycle_loss: CycleLoss = "l1"
+    """Mean difference between a picture and what comes back of it, absolute or squared."""
     ssim_share: float = 0.0
     """Share of the cycle and identity losses that is 1 - SSIM, which weighs structure above colour;
     0 is the paper's, 0.84 the mix of Zhao et al. 2017, who take it over several scales."""
@@ -71,6 +76,7 @@ class CycleGANConfig:
     init_gain: float = 0.02
     """Standard deviation of ``normal``, gain of ``xavier`` and ``orthogonal``."""
     seed: int = 0
+    """Of the first weights, the order of pictures, their crops, and the image pools."""
 
     def __post_init__(self) -> None:
         one_of(Adversarial, adversarial=self.adversarial)
@@ -119,9 +125,11 @@ class DataConfig:
     """Pictures to score the generators on, never trained on; pairs where all names agree."""
     test_b: Path | None = None
     preprocess: Preprocess = "resize_and_crop"
+    """How pictures are scaled and cropped; ``none`` takes them as they are."""
     load_size: int = 286
     """Pixels that a picture is scaled to before the crop."""
     crop_size: int = 256
+    """Side of the crops that are trained on, in pixels."""
     load_height: int | None = None
     """Where pictures are not scaled to a square; load_size is then the width."""
     crop_height: int | None = None
@@ -187,6 +195,7 @@ class TrainConfig:
     implementation had it until July 2025; ``step``, by 10 every ``step_epochs``; ``cosine``, to 0
     over all epochs; ``plateau``, by 5 when the generators' loss of an epoch stays for 5 epochs."""
     step_epochs: int = 50
+    """Epochs between two falls of the schedule ``step``."""
     minutes: float | None = None
     """Stop after this long instead: half of it at the full learning rate, which then falls to 0."""
     ema_decay: float = 0.999
