@@ -114,6 +114,10 @@ class Progress:
             if self.batch == self.steps_per_epoch:
                 self.epoch, self.batch = self.epoch + 1, 0
 
+    def take_back(self) -> None:
+        """The step under way has failed: go on with it, not behind it."""
+        self.step, self.batch = self.step - 1, self.batch - 1
+
     def ends_epoch(self, every: int = 1) -> bool:
         """Whether this step is the last of an epoch, of every ``every`` epochs; 0: never."""
         last = self.batch == self.steps_per_epoch

@@ -168,7 +168,11 @@ def _loop(
     meetings = Meetings(here, progress.step)
     for real_a, real_b in _watched(batches, config, model.device):
         model.set_learning_rate(config.model.learning_rate * progress.factor())
-        losses = model.step(real_a, real_b, config.passes)
+        try:
+            losses = model.step(real_a, real_b, config.passes)
+        except Exception:
+            progress.take_back()  # or the checkpoint would count a step that changed nothing
+            raise
         run.took(losses)
         stops, due = bool(stop), run.due()
         if here.size > 1:

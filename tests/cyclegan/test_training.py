@@ -165,6 +165,27 @@ def test_too_little_memory_says_what_to_change(config, monkeypatch):
         train(config, device="cpu", show_progress=False)
 
 
+def test_a_step_that_failed_is_made_when_the_run_goes_on(config, monkeypatch):
+    whole = replaced(config, output=config.output.with_name("whole"))
+    expected = train(whole, device="cpu", show_progress=False)
+    step, calls = CycleGAN.step, iter(range(100))
+
+    def fails_once(self, *args, **kwargs):
+        if next(calls) == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(CycleGAN, "step", fails_once)
+    with pytest.raises(ConfigError, match="raise passes"):
+        train(config, device="cpu", show_progress=False)
+    result = train(config, device="cpu", show_progress=False, resume=True)
+    assert result.steps == expected.steps
+    with (config.output / "losses.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(1, 13))
+    weights, others = (load_generator(r.generator_ab).parameters() for r in (result, expected))
+    assert all(map(torch.equal, weights, others))
+
+
 def test_samples_leave_the_networks_alone(config):
     model = CycleGANConfig(
         generator=ResnetConfig(width=4, blocks=1, norm="batch", dropout=True),
