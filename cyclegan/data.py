@@ -236,8 +236,11 @@ def _drawn(samples: list[Sample | CycleGANError]) -> Drawn | CycleGANError:
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; the training process ends its workers itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C and SIGHUP reach all processes of a terminal; the training process ends its workers
+    itself."""
+    for name in ("SIGINT", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is None or not hasattr(signal, "sigtimedwait"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -21,7 +21,7 @@ import torch
 from cyclegan.config import TrainConfig, as_dict
 from cyclegan.errors import ConfigError, DataError, OutputError
 from cyclegan.files import replacing
-from cyclegan.signals import handling, leave
+from cyclegan.signals import ending_signals, handling, leave
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Stopping:
 
 @contextmanager
 def stopping() -> Iterator[Stopping]:
-    """Have Ctrl-C and SIGTERM wait for the end of a step, where this is the main thread."""
+    """Have Ctrl-C, SIGTERM and SIGHUP wait for the end of a step, where this is the main thread."""
     asked = Stopping()
-    with handling((signal.SIGINT, signal.SIGTERM), asked.ask):
+    with handling((signal.SIGINT, *ending_signals()), asked.ask):
         yield asked

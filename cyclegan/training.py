@@ -84,8 +84,8 @@ def train(
     ``device`` is ``cuda`` where there is one, else ``cpu``. ``samples`` are float32 (N, C, H, W) in
     [-1, 1], one batch a domain, to be translated every ``config.sample_every`` steps; without them
     the first pictures of each folder are. ``resume`` goes on with the run in ``config.output`` from
-    its newest checkpoint, as if it had not been stopped. On Ctrl-C or SIGTERM the run ends its
-    step, saves itself, and raises KeyboardInterrupt or SystemExit. Under ``torchrun`` all
+    its newest checkpoint, as if it had not been stopped. On Ctrl-C, SIGTERM or SIGHUP the run ends
+    its step, saves itself, and raises KeyboardInterrupt or SystemExit. Under ``torchrun`` all
     processes train one model together.
 
     Raises DataError or ImageError for pictures that cannot be used or a checkpoint that is

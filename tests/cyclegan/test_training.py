@@ -314,7 +314,8 @@ def test_gray_to_colour(config):
 
 
 @pytest.mark.parametrize(
-    ("workers", "sent", "status"), [(2, signal.SIGINT, 130), (0, signal.SIGTERM, 143)]
+    ("workers", "sent", "status"),
+    [(2, signal.SIGINT, 130), (0, signal.SIGTERM, 143), (2, signal.SIGHUP, 129)],
 )
 def test_a_run_that_is_stopped_saves(config, workers, sent, status):
     """A real process, stopped in the middle of a long run, leaves networks that load and a
@@ -325,6 +326,7 @@ def test_a_run_that_is_stopped_saves(config, workers, sent, status):
     command += ["--compile", "off"]
     command += ["model.generator:resnet-config", "--model.generator.width", "4"]
     command += ["--model.generator.blocks", "1"]
+    before = signal.signal(sent, signal.SIG_DFL)  # what nohup ignores is inherited
     process = subprocess.Popen(
         [str(part) for part in command],
         stdout=subprocess.PIPE,
@@ -332,6 +334,7 @@ def test_a_run_that_is_stopped_saves(config, workers, sent, status):
         text=True,
         start_new_session=True,
     )
+    signal.signal(sent, before)
     try:
         deadline = time.monotonic() + 60
         while not (config.output / "samples" / "000000_ba.png").exists():
