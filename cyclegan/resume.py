@@ -21,7 +21,7 @@ import torch
 from cyclegan.config import TrainConfig, as_dict
 from cyclegan.errors import ConfigError, DataError, OutputError
 from cyclegan.files import replacing
-from cyclegan.signals import ending_signals, handling, leave
+from cyclegan.signals import ending_signals, handling, is_urgent, leave
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -123,9 +123,11 @@ class Stopping:
         return self.by is not None
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """Note a signal; the second one interrupts at once."""
+        """Note a signal; the second one interrupts at once, unless it is SIGHUP."""
         if self:
-            raise KeyboardInterrupt
+            if is_urgent(number):
+                raise KeyboardInterrupt
+            return
         self.by = number
         log.warning("stopping after this step; the run will be saved")
 

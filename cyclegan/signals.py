@@ -14,6 +14,14 @@ def ending_signals() -> list[int]:
     return [n for n in numbers if n is not None and signal.getsignal(n) != signal.SIG_IGN]
 
 
+def is_urgent(number: int) -> bool:
+    """Whether a second signal of this number means that the end must not wait.
+
+    Of a terminal that is closed both the system and the shell tell: nobody asks twice by SIGHUP.
+    """
+    return number != getattr(signal, "SIGHUP", None)
+
+
 @contextlib.contextmanager
 def handling(
     numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]

@@ -17,7 +17,7 @@ from cyclegan.engine.sources import STANDARD_OUTPUT, Retry
 from cyclegan.engine.tiling import Tiles
 from cyclegan.errors import ConfigError
 from cyclegan.shipped import DEFAULT, find_model
-from cyclegan.signals import ending_signals, handling, leave
+from cyclegan.signals import ending_signals, handling, is_urgent, leave
 from cyclegan.verbs import Backend, Model
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def stopping_at_interrupt(source: str, live: bool) -> Iterator[threading.Event]:
     stop = threading.Event()
 
     def set_it(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
+        if stop.is_set() and is_urgent(number):
             leave(number)
         stop.set()
 

@@ -26,7 +26,7 @@ from cyclegan.config import (
     as_dict,
 )
 from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError, OutputError
-from cyclegan.resume import list_checkpoints, load_checkpoint, save_checkpoint
+from cyclegan.resume import list_checkpoints, load_checkpoint, save_checkpoint, stopping
 from cyclegan.sample_data import write_training_folders
 
 
@@ -163,6 +163,21 @@ def test_a_run_that_is_asked_to_stop_ends_its_step(config, monkeypatch):
     torch.manual_seed(99)  # must not matter
     assert run(config, resume=True).steps == 24
     assert_same(config.output, whole(config))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses signals of POSIX")
+def test_a_closed_terminal_may_say_so_twice():
+    """The system does, and the shell; whoever presses Ctrl-C twice is in a hurry."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
+    try:
+        with stopping() as stop:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGHUP)
+            assert stop.by == signal.SIGHUP
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one bit", "emptied"])
