@@ -7,6 +7,7 @@ checksums of the zip format.
 """
 
 import logging
+import pickle
 import shutil
 import signal
 import zipfile
@@ -84,7 +85,12 @@ def _read(path: Path) -> dict[str, Any]:
         wrong = file.testzip()
     if wrong is not None:
         raise ValueError(f"checksum of {wrong} does not match")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # PyTorch says how to run it all the same: we do not
+        raise ValueError("it holds more than tensors and plain values") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"it holds a {type(state).__name__}")
     if state["version"] > VERSION:
         raise ConfigError(
             f"{path} was written by a later version (format {state['version']}, this release "

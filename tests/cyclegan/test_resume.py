@@ -165,6 +165,18 @@ def test_a_run_that_is_asked_to_stop_ends_its_step(config, monkeypatch):
     assert_same(config.output, whole(config))
 
 
+@pytest.mark.parametrize("content", [{"x": Path("code")}, [1, 2]])
+def test_a_checkpoint_of_something_else_is_told_and_the_one_before_is_used(
+    tmp_path, content, caplog
+):
+    """Whole, but of objects that may be code, or of no state."""
+    save_checkpoint(tmp_path, 1, {"x": torch.zeros(3)}, keep=2)
+    torch.save(content, tmp_path / "00000002.pt")
+    assert "x" in load_checkpoint(tmp_path)
+    assert "00000002.pt is damaged (it holds" in caplog.text
+    assert "weights_only" not in caplog.text
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="uses signals of POSIX")
 def test_a_closed_terminal_may_say_so_twice():
     """The system does, and the shell; whoever presses Ctrl-C twice is in a hurry."""
