@@ -182,8 +182,10 @@ def _info_from_metadata(path: Path, metadata: Mapping[str, str], file: Any) -> M
                 "upgrade cyclegan-engine"
             )
         config = from_dict(_CONFIGS[kind], json.loads(metadata["config"]), "config.")
-        domains = tuple(str(name) for name in json.loads(metadata["domains"]))
-    except (KeyError, TypeError, ValueError) as error:
+        domains = tuple(map(str, json.loads(metadata["domains"])))
+        if len(domains) != (wanted := 2 if kind == GENERATOR else 1):
+            raise ValueError(f"it names {len(domains)} domains; expected {wanted}")
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: its metadata cannot be used: {error}") from error
     parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in list(file.keys()))
     return ModelInfo(config=config, domains=domains, format_version=version, parameters=parameters)

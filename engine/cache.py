@@ -99,7 +99,7 @@ def read_note(path: Path) -> Note:
     """The note beside the file ``path``. Raises OSError or ValueError where none can be read."""
     try:
         note = Note(**json.loads(sidecar(path).read_text()))
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise ValueError(f"it is no note on a file: {error}") from error
     for value, kind in ((note.key, dict), (note.sha256, str), (note.facts, dict)):
         if not isinstance(value, kind):

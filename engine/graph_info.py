@@ -86,7 +86,14 @@ class GraphInfo:
                 weights_sha256=values["weights_sha256"],
                 depth=next(d for d, known in FORMAT_VERSIONS.items() if known >= version),
             )
-        except (KeyError, ValueError, TypeError, AttributeError, CycleGANError) as error:
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            CycleGANError,
+        ) as error:
             raise ModelError(f"{path} has damaged metadata: {error!r}; export it again") from error
 
 

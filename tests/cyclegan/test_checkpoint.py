@@ -90,6 +90,9 @@ def rewritten(path, generator, **metadata):
         ({"config": "{"}, ModelError, "metadata cannot be used"),
         ({"config": '{"kind": "resnet", "depth": 3}'}, ModelError, "unknown setting config.depth"),
         ({"config": '{"kind": "resnet", "width": 8}'}, ModelError, "do not fit its configuration"),
+        ({"config": "[" * 10_000}, ModelError, "metadata cannot be used"),
+        ({"config": "[]"}, ModelError, "metadata cannot be used"),
+        ({"domains": '["A"]'}, ModelError, "it names 1 domains; expected 2"),
     ],
 )
 def test_metadata_that_does_not_fit(metadata, error, says, generator, tmp_path):

@@ -110,7 +110,14 @@ def test_half_precision_has_half_the_size_and_nearly_the_values(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"domains": "5"}, {"config": "[]"}, {"config": '{"kind": []}'}, {"config": "{"}]
+    "wrong",
+    [
+        {"domains": "5"},
+        {"config": "[]"},
+        {"config": '{"kind": []}'},
+        {"config": "{"},
+        {"config": "[" * 10_000},
+    ],
 )
 def test_metadata_of_another_kind_is_damaged(wrong: dict[str, str]) -> None:
     known = GraphInfo(config=ResnetConfig()).to_metadata()
