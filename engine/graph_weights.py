@@ -34,13 +34,16 @@ def generator_from_graph(path: Path, info: GraphInfo) -> "Generator":
     import onnx
     import torch
     from onnx import numpy_helper
+    from onnx.external_data_helper import uses_external_data
 
     from cyclegan.engine.export import weights_digest
     from cyclegan.networks import generator_from_config, to_be_filled
 
+    tensors = onnx.load(path, load_external_data=False).graph.initializer
     held = {
         tensor.name.removeprefix(PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy())
-        for tensor in onnx.load(path).graph.initializer
+        for tensor in tensors
+        if not uses_external_data(tensor)  # ours never are: other files are not read
     }
     generator = to_be_filled(generator_from_config(info.config))
     # Biases of nothing but zeros, as before any training, are one tensor in a graph.

@@ -81,7 +81,7 @@ def test_a_graph_of_other_weights_runs_as_a_graph_alone(
         open_source(path).onnx(16)
 
 
-@pytest.mark.parametrize("change", ["value", "name", "shape"])
+@pytest.mark.parametrize("change", ["value", "name", "shape", "place"])
 def test_weights_that_are_not_those_of_the_export_are_refused(
     change: str, graph: Path, tmp_path: Path
 ) -> None:
@@ -91,6 +91,10 @@ def test_weights_that_are_not_those_of_the_export_are_refused(
         first.raw_data = b"\0" * len(first.raw_data)
     elif change == "name":
         first.name = "other"
+    elif change == "place":  # in another file, as ONNX allows
+        first.ClearField("raw_data")
+        first.data_location = onnx.TensorProto.EXTERNAL
+        first.external_data.add(key="location", value="../secret")
     else:
         first.dims[:] = [1, *first.dims]
     seal(changed)
