@@ -183,6 +183,6 @@ def _config_from_file(path: Path, domains: dict[str, str]) -> TrainConfig:
         config: TrainConfig = from_dict(TrainConfig, values)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ConfigError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, or settings that are none
         raise ConfigError(f"{path}: {error}") from error
     return config

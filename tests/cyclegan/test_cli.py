@@ -168,6 +168,15 @@ def test_a_file_of_settings_without_data_is_completed_by_flags(cyclegan, tmp_pat
     assert "error: nowhere does not exist" in result.stderr
 
 
+@pytest.mark.parametrize("content", [b"a = " + b"[" * 10_000, b"\xff", b"epochs = " + b"9" * 5_000])
+def test_a_file_that_cannot_be_settings_is_named(content, cyclegan, tmp_path):
+    file = tmp_path / "odd.toml"
+    file.write_bytes(content)
+    result = cyclegan("train", "--config", file)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {file}: ")
+
+
 @pytest.mark.parametrize("verb", ["train", "translate", "evaluate"])
 def test_help(verb, cyclegan):
     result = cyclegan(verb, "--help")
