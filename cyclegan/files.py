@@ -10,6 +10,8 @@ from pathlib import Path
 from cyclegan.errors import OutputError
 
 CACHE_VARIABLE = "CYCLEGAN_CACHE"
+LONGEST_NAME = 255
+"""Bytes, on all common file systems."""
 
 
 def cache_folder() -> Path:
@@ -34,8 +36,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     _check_file(path)
     path = behind_link(path)
-    owner = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.stem}.{owner}{path.suffix}")
+    temporary = path.with_name(_temporary_name(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
@@ -52,6 +53,13 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(path: Path) -> str:
+    """For ``path``, of this thread alone, and no longer than a name may be."""
+    end = f".{os.getpid()}-{threading.get_ident()}{path.suffix}"
+    room = max(LONGEST_NAME - len(os.fsencode(f".{end}")), 0)
+    return f".{os.fsencode(path.stem)[:room].decode(errors='ignore')}{end}"
 
 
 def behind_link(path: Path) -> Path:
