@@ -142,7 +142,7 @@ def _frames(video: Path) -> list[Frame]:
     import av
 
     try:
-        with av.open(str(video)) as container:
+        with av.open(_name(video)) as container:
             stream = container.streams.video[0]
             # Of a video that was cut without encoding it again, those before the cut are not shown.
             shown = (p for p in container.demux(stream) if p.size and not p.is_discard)
@@ -163,12 +163,17 @@ def _frames(video: Path) -> list[Frame]:
     return [Frame(video, time) for time in times]
 
 
+def _name(video: Path) -> str:
+    """For FFmpeg, which takes what stands before a colon for a protocol, unless it is a path."""
+    return str(video.absolute())
+
+
 @functools.lru_cache(maxsize=4)
 def _opened(video: Path, process: int) -> Any:
     """The video, open, in this process: what a fork inherits would share its place in the file."""
     import av
 
-    container = av.open(str(video))
+    container = av.open(_name(video))
     # Processes read side by side; and where one is forked, it could not end a decoder's threads.
     container.streams.video[0].codec_context.thread_count = 1
     return container

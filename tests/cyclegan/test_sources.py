@@ -61,6 +61,14 @@ def test_frames_before_a_cut_are_none_of_the_pictures(video, tmp_path):
         assert read_item(items[n]).mean() == pytest.approx(8 * (range(7, FRAMES)[n]), abs=3)
 
 
+def test_a_video_may_have_a_colon_in_its_name(video, tmp_path, monkeypatch):
+    (tmp_path / "a:b.mp4").write_bytes(video.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    items = list_items(Path("a:b.mp4"))
+    assert len(items) == FRAMES
+    assert read_item(items[3]).mean() == pytest.approx(24, abs=3)
+
+
 def test_frames_of_a_real_clip_differ():
     items = list_items(clip("bikes"))
     assert len(items) > 200
