@@ -251,8 +251,18 @@ class Run:
     def _keep_settings(self) -> None:
         # What was agreed to for this run is not for those that begin with its settings.
         kept = dataclasses.replace(self.config, overwrite=False)
-        with replacing(self.config.output / "config.toml") as temporary:
-            temporary.write_text(tomli_w.dumps(as_dict(kept)), encoding="utf-8")
+        path, settings = self.config.output / "config.toml", tomli_w.dumps(as_dict(kept))
+        try:
+            text = settings.encode()
+        except UnicodeEncodeError as error:
+            line = settings.split("
+")[settings.count("
+", 0, error.start)]
+            raise OutputError(
+                f"cannot write {path}: it is UTF-8, and cannot hold {line!a}; rename the folder"
+            ) from error
+        with replacing(path) as temporary:
+            temporary.write_bytes(text)
 
 
 def _remains(output: Path) -> list[Path]:

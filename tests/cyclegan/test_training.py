@@ -373,6 +373,13 @@ def test_the_average_is_what_is_offered_for_use(config):
     assert not list(result.generator_ab.parent.glob("*_ema*"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux")
+def test_a_folder_that_its_settings_cannot_name_is_refused(config):
+    named = replaced(config, output=config.output / os.fsdecode(b"\xff"))
+    with pytest.raises(OutputError, match=r"it is UTF-8, and cannot hold 'output = .*\\udcff\"'"):
+        train(named, device="cpu", show_progress=False)
+
+
 def test_names_of_pictures_may_be_any_bytes(config):
     first = sorted(config.data.a.iterdir())[0]
     first.rename(first.with_name(os.fsdecode(b"\xff\xfe.png")))
