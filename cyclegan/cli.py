@@ -7,6 +7,7 @@ does, with 143 and 129: nothing half-written stays.
 
 import importlib
 import inspect as introspection
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -35,15 +36,31 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
+    _prepare_streams()
     try:
         try:
             return _run(sys.argv[1:] if arguments is None else arguments)
         finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # What reads our text, such as head, has seen enough; at exit Python would flush once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        # What reads our text, such as head, may have seen enough.
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: {error}", file=sys.stderr)
+        if sys.stdout is not None:  # at exit Python would flush once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1  # as rich does
+
+
+def _prepare_streams() -> None:
+    """Of standard streams that are closed, and of names that are no text."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # the next file that is opened would get what libraries print there
+            os.open(os.devnull, os.O_RDWR)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -177,6 +177,31 @@ def test_a_file_that_cannot_be_settings_is_named(content, cyclegan, tmp_path):
     assert result.stderr.startswith(f"error: {file}: ")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux")
+@pytest.mark.parametrize("closed", ["", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full"])
+def test_where_the_text_goes_costs_no_result(closed, model, tmp_path):
+    """Standard streams that are closed or full, and a name that is no text in a strict locale."""
+    Image.new("RGB", (16, 16)).save(tmp_path / "in.png")
+    target = os.path.join(os.fsencode(tmp_path), b"\xff.png")  # noqa: PTH118
+    command = [sys.executable, "-m", "cyclegan", "translate", tmp_path / "in.png", target]
+    command += ["--model", model, "--backend", "torch"]
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *command],
+        capture_output=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == (">/dev/full" in closed), done.stderr
+    if "full" in closed:
+        assert b"error: [Errno 28] No space left on device" in done.stderr
+    if not closed:
+        assert done.stdout.endswith(b"\\udcff.png: 1 pictures, 0 skipped\n")
+    with Image.open(target) as image:
+        assert image.size == (16, 16)
+
+
 @pytest.mark.parametrize("verb", ["train", "translate", "evaluate"])
 def test_help(verb, cyclegan):
     result = cyclegan(verb, "--help")
