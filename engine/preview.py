@@ -7,11 +7,13 @@ every browser shows as a moving picture. Who looks slowly sees fewer pictures an
 import io
 import json
 import secrets
+import sys
 import threading
 import time
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,8 @@ HOST = "127.0.0.1"
 _SECONDS = 2.0
 """That the rate and the latency are means over."""
 _MOST_PER_SECOND = 30.0
+_SILENCE = 60.0
+"""Seconds that a connection may neither ask nor take anything: each holds a thread and a file."""
 _BOUNDARY = secrets.token_hex(8)
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>cyclegan preview</title>
@@ -63,10 +67,9 @@ class Preview:
         self._recent: deque[tuple[float, float]] = deque()
         self._ended = False
         try:
-            self._server = ThreadingHTTPServer((HOST, port), _handler(self))
+            self._server = _Server((HOST, port), _handler(self))
         except (OSError, OverflowError) as error:
             raise OutputError(f"cannot show the preview on port {port}: {error}") from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.address = f"http://{HOST}:{self._server.server_port}/"
 
@@ -132,8 +135,19 @@ class Preview:
         return jpeg
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Of browsers that break a connection off nothing is said."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 def _handler(preview: Preview) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        timeout = _SILENCE
+
         def do_GET(self) -> None:
             answers = {"/": self._page, "/figures": self._figures, "/stream": self._stream}
             # Only this machine's own names: another site must not read it through the browser.

@@ -3,6 +3,8 @@ import io
 import json
 import re
 import shutil
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -65,6 +67,32 @@ def test_the_page_shows_the_latest_picture(preview: Preview) -> None:
     assert figures["frames"] == 52
     assert figures["rate"] > 50
     assert figures["latency_p95_ms"] == pytest.approx(10)
+
+
+def connected(preview: Preview) -> socket.socket:
+    port = int(preview.address.rstrip("/").rpartition(":")[2])
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def test_a_connection_that_breaks_off_is_not_worth_a_word(
+    preview: Preview, capfd: pytest.CaptureFixture[str]
+) -> None:
+    threads = threading.active_count()
+    with connected(preview) as connection:
+        connection.sendall(b"GET / HT")
+        while threading.active_count() == threads:
+            time.sleep(0.01)
+        # Closing it resets it.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    while threading.active_count() > threads:
+        time.sleep(0.01)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_silent_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cyclegan.engine.preview._SILENCE", 0.1)
+    with Preview() as preview, connected(preview) as connection:
+        assert connection.recv(1) == b""
 
 
 def test_who_looks_slowly_holds_nobody_up_and_streams_end(preview: Preview) -> None:
