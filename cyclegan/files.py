@@ -15,12 +15,21 @@ LONGEST_NAME = 255
 
 
 def cache_folder() -> Path:
-    """The folder: ``$CYCLEGAN_CACHE`` if set, else the user's cache folder of this system."""
+    """The folder: ``$CYCLEGAN_CACHE`` if set, else the user's cache folder of this system.
+
+    Raises OutputError for a user without a home, as containers have them.
+    """
     if folder := os.environ.get(CACHE_VARIABLE):
         return Path(folder)
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("cyclegan-engine", appauthor=False))
+    try:
+        place = Path(platformdirs.user_cache_dir("cyclegan-engine", appauthor=False))
+    except RuntimeError:
+        place = Path("~")
+    if not place.is_absolute():  # older platformdirs name a folder called ~ of wherever we are
+        raise OutputError(f"this user has no home for a cache; set {CACHE_VARIABLE} to a folder")
+    return place
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan.errors import OutputError
-from cyclegan.files import replacing
+from cyclegan.files import cache_folder, replacing
 
 
 def test_the_new_file_takes_the_name(tmp_path: Path) -> None:
@@ -22,6 +22,20 @@ def test_the_new_file_takes_the_name(tmp_path: Path) -> None:
     assert path.read_text() == "new"
     assert path.stat().st_ino == written  # renamed, not copied
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where homes are is the system's")
+def test_a_user_without_a_home_is_told_to_name_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pwd
+
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME", "CYCLEGAN_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(OutputError, match="no home for a cache; set CYCLEGAN_CACHE to a folder"):
+        cache_folder()
 
 
 @pytest.mark.parametrize("name", ["x" * 251 + ".txt", "\u00e4" * 125 + ".txt"])
