@@ -29,6 +29,21 @@ def test_lsgan_and_vanilla_are_mse_and_cross_entropy(real, fake):
         torch.testing.assert_close(objective.generator(fake), loss(fake, one(fake)))
 
 
+@pytest.mark.parametrize(
+    ("name", "real_loss", "fake_loss", "fooling"),
+    [
+        ("hinge", (3 + 0.5 + 0) / 3, (0 + 1.25 + 3) / 3, 0.25),
+        ("wgangp", -0.5, -0.25, 0.25),
+    ],
+)
+def test_hinge_and_wgangp_of_known_judgements(name, real_loss, fake_loss, fooling):
+    real, fake = torch.tensor([-2.0, 0.5, 3.0]), torch.tensor([-3.0, 0.25, 2.0])
+    objective = ADVERSARIAL[name]
+    found = objective.discriminator(real, fake).item()
+    assert found == pytest.approx(0.5 * (real_loss + fake_loss))
+    assert objective.generator(fake).item() == pytest.approx(fooling)
+
+
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_generator_and_discriminator_pull_apart(name):
     objective = ADVERSARIAL[name]
@@ -41,10 +56,14 @@ def test_generator_and_discriminator_pull_apart(name):
 
 
 def test_penalty_of_a_plane_is_the_square_of_its_excess_slope():
-    slope = torch.randn(3, 4, 4, dtype=torch.float64)
+    slope = torch.randn(3, 4, 4, dtype=torch.float64, requires_grad=True)
     real, fake = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
     penalty = gradient_penalty(lambda x: (x * slope).sum((1, 2, 3)), real, fake)
-    assert penalty.item() == pytest.approx((slope.norm().item() - 1) ** 2)
+    expected = (slope.norm() - 1) ** 2
+    torch.testing.assert_close(penalty, expected)
+    # What trains the discriminator.
+    found, wanted = (torch.autograd.grad(loss, slope)[0] for loss in (penalty, expected))
+    torch.testing.assert_close(found, wanted)
 
 
 def test_penalty_looks_between_real_and_fake():
