@@ -145,6 +145,12 @@ def test_crops_and_flips_are_random_and_independent(folders: Path) -> None:
     assert len(mirrored) == 4
 
 
+def test_every_other_picture_is_mirrored(folders: Path) -> None:
+    path, wanted = folders / "a" / "0.png", config(folders)
+    flags = [augmented(path, wanted, np.random.default_rng(seed)).mirrored for seed in range(400)]
+    assert abs(sum(flags) - 200) < 4 * 10, "four standard deviations"
+
+
 def test_no_flip_when_not_asked_for(folders: Path) -> None:
     dataset = UnpairedPictures(config(folders, flip=False))
     for number in range(4):
