@@ -225,6 +225,12 @@ def test_crops_may_be_rectangles(folders: Path, mode: Any) -> None:
     assert real_a.shape == real_b.shape == (1, 3, 20, 32)
 
 
+def test_a_picture_without_chance_is_whole_in_a_rectangle(folders: Path) -> None:
+    wanted = config(folders, preprocess="resize_and_crop", load_height=34, crop_height=20)
+    expected = Image.fromarray(gradient(40, 48, 1)).resize((32, 20), Image.Resampling.BICUBIC)
+    assert np.array_equal(plain(folders / "a" / "1.png", wanted), np.asarray(expected))
+
+
 def test_a_rectangle_covers_the_whole_picture(folders: Path) -> None:
     wanted = config(folders, crop_height=16, flip=False)
     corners = {

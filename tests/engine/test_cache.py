@@ -41,6 +41,8 @@ def test_an_entry_is_built_once_for_each_key(folder: Path) -> None:
     assert cached("b.bin", {"version": 1}, build) != first
     assert build.calls == 3
     assert first.is_relative_to(folder)
+    one = cached("a.bin", {"version": 1, "size": 2}, build)
+    assert cached("a.bin", {"size": 2, "version": 1}, build) == one, "a key has no order"
 
 
 @pytest.mark.parametrize("damage", ["content", "note", "key", "no note"])
