@@ -170,7 +170,6 @@ def _places(length: int, tile: int, multiple: int) -> list[tuple[int, Any]]:
         return [(0, np.ones(length, np.float32))]
     count = -(-(length - OVERLAP) // (tile - OVERLAP))
     starts = [round(n * (length - tile) / (count - 1) / multiple) * multiple for n in range(count)]
-    starts[-1] = length - tile
     # The outer third saw mirrored surroundings and is dropped; in the middle third they cross over.
     third = OVERLAP // 3
     middle = (np.arange(third, dtype=np.float32) + 1) / (third + 1)

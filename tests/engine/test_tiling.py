@@ -177,4 +177,5 @@ def test_tiles_cover_all_with_weights_above_zero(length: int) -> None:
     for start, weight in tiling._places(length, 200, 4):
         assert start % 4 == 0
         total[start : start + len(weight)] += weight
+    assert start + len(weight) == length
     assert total.min() > 0.009
