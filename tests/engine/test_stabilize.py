@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from cyclegan.config import ResnetConfig
+from cyclegan.engine import stabilize
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.layout import Part, Picture
 from cyclegan.engine.runners.settings import Settings
@@ -102,6 +104,32 @@ def test_a_frame_that_repeats_one_that_failed_is_translated(
                 translator(scene[5])
         assert not np.array_equal(translator(scene[5]), first)
     assert runner.duplicates == 0
+
+
+def test_a_slow_fade_does_not_pass_for_repetitions(
+    network: Generator, scene: list[np.ndarray]
+) -> None:
+    """Each frame is nearly the one before, but soon no longer the one that was translated."""
+    fade, rows = [scene[0]], len(scene[0]) // 5
+    for number in range(2):
+        fade.append(fade[-1].copy())
+        fade[-1][number * rows : (number + 1) * rows] ^= 1
+    translator, runner = opened(network, 0.9)
+    with translator:
+        for frame in fade:
+            translator(frame)
+    assert runner.duplicates == 1
+
+
+def test_frames_of_16_bits_are_judged_as_those_of_8(scene: list[np.ndarray]) -> None:
+    cuts = []
+    for pair in pairwise(scene):
+        x, y = (frame[None] for frame in pair)
+        deep = [frame.astype(np.uint16) * np.uint16(257) for frame in (x, y)]
+        assert stabilize._difference(*deep) == pytest.approx(stabilize._difference(x, y))
+        cuts.append(stabilize._is_cut(x, y))
+        assert stabilize._is_cut(*deep) == cuts[-1]
+    assert sum(cuts) == 1
 
 
 def test_frames_of_another_size_begin_anew(network: Generator, scene: list[np.ndarray]) -> None:
