@@ -61,7 +61,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def load_checkpoint(folder: Path) -> dict[str, Any]:
     """The newest checkpoint of ``folder`` that is whole; damaged ones are named in the log.
 
-    Raises DataError if there is none.
+    Raises DataError if there is none, ConfigError for one that a later version wrote.
     """
     damaged: list[str] = []
     for unfinished in folder.glob(".[0-9]*.pt"):  # of a process that was killed while it wrote
@@ -69,6 +69,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     for path in list_checkpoints(folder):
         try:
             state = _read(path)
+        except ConfigError:
+            raise  # whole, and not to be lost
         except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
             damaged.append(path.name)
             log.warning("%s is damaged (%s); trying the one before", path, error)

@@ -16,7 +16,7 @@ import pytest
 import tomli_w
 import torch
 
-from cyclegan import train
+from cyclegan import resume, train
 from cyclegan.config import (
     CycleGANConfig,
     DataConfig,
@@ -411,6 +411,16 @@ def test_a_later_checkpoint_that_is_damaged_does_not_outlive_a_good_one(tmp_path
     save_checkpoint(tmp_path, 12, {"x": torch.full((1,), 2.0)}, keep=1)
     assert [path.name for path in list_checkpoints(tmp_path)] == ["00000012.pt"]
     assert load_checkpoint(tmp_path)["x"] == 2
+
+
+def test_a_checkpoint_of_a_later_version_is_refused(tmp_path, monkeypatch):
+    """Not passed over as a damaged one would be: the run would go back."""
+    save_checkpoint(tmp_path, 1, {"x": torch.ones(1)}, keep=2)
+    monkeypatch.setattr(resume, "VERSION", resume.VERSION + 1)
+    save_checkpoint(tmp_path, 2, {"x": torch.ones(1)}, keep=2)
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match=r"00000002\.pt was written by a later version"):
+        load_checkpoint(tmp_path)
 
 
 def test_a_folder_is_of_one_process(finished, monkeypatch):
