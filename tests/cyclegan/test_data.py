@@ -174,6 +174,23 @@ def test_resize_and_crop_is_bicubic_of_the_whole_picture(folders: Path) -> None:
     assert np.array_equal(scaled, np.asarray(expected))
 
 
+@pytest.mark.parametrize(("kind", "channels"), [(np.uint16, 1), (np.uint16, 3), (np.uint8, 5)])
+def test_what_pillow_does_not_scale_as_a_whole_is_scaled_by_channels(
+    folders: Path, kind: Any, channels: int
+) -> None:
+    rng = np.random.default_rng(0)
+    peak = np.iinfo(kind).max
+    picture = rng.integers(0, peak, (40, 48, channels), dtype=kind, endpoint=True)
+    planes = [
+        Image.fromarray(plane.astype(np.float32)).resize((36, 36), Image.Resampling.BICUBIC)
+        for plane in np.moveaxis(picture, 2, 0)
+    ]
+    expected = np.stack([np.asarray(plane) for plane in planes], 2).clip(0, peak)
+    scaled = scale(picture, config(folders, preprocess="resize_and_crop"))
+    assert scaled.dtype == kind
+    assert np.abs(scaled - expected).max() <= 0.5
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     height=st.integers(1, 90),

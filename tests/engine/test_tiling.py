@@ -148,6 +148,13 @@ def test_thumbnail_tiles_beat_naive_ones(wide: tuple[Generator, np.ndarray, np.n
     assert np.abs(small.astype(int) - untiled(generator, frame[:100, :120])).max() <= 1
 
 
+def test_a_thumbnail_is_no_larger_than_it_may_be() -> None:
+    source = GeneratorSource(network())
+    runner = TiledRunner(source, Settings(precision="float32"), "thumbnail", tile=192)
+    for size, small in (((320, 560), (292, 512)), ((2048, 1024), (512, 256)), ((96, 8), (96, 8))):
+        assert runner._thumbnail(np.zeros((1, *size, 3), np.uint8)).shape[2:] == small
+
+
 def test_u_nets_take_thumbnails_but_no_bands() -> None:
     torch.manual_seed(0)
     generator = generator_from_config(UnetConfig(width=4, depth=5))
