@@ -370,7 +370,7 @@ from cyclegan.data import UnpairedPictures, batches
 if __name__ == "__main__":
     config = DataConfig(a=Path({a!r}), b=Path({b!r}), preprocess="crop", load_size=36, crop_size=32)
     reading = batches(UnpairedPictures(config), batch_size=1, workers=2, epoch=0, epochs=None)
-    next(reading)
+    next(reading), next(reading)  # of each reader, which so has begun
     import multiprocessing
     print(*[child.pid for child in multiprocessing.active_children()], flush=True)
     sys.stdin.readline()
