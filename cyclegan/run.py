@@ -255,9 +255,7 @@ class Run:
         try:
             text = settings.encode()
         except UnicodeEncodeError as error:
-            line = settings.split("
-")[settings.count("
-", 0, error.start)]
+            line = settings.split("\n")[settings.count("\n", 0, error.start)]
             raise OutputError(
                 f"cannot write {path}: it is UTF-8, and cannot hold {line!a}; rename the folder"
             ) from error
