@@ -76,7 +76,7 @@ class CycleGANConfig:
     init_gain: float = 0.02
     """Standard deviation of ``normal``, gain of ``xavier`` and ``orthogonal``."""
     seed: int = 0
-    """Of the first weights, the order of pictures, their crops, and the image pools."""
+    """Of the first weights, the order of pictures, their crops, image pools, and dropout."""
 
     def __post_init__(self) -> None:
         one_of(Adversarial, adversarial=self.adversarial)

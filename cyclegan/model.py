@@ -40,7 +40,7 @@ class CycleGAN:
 
     ``config`` says how they are made and trained; ``config.seed`` decides the initial weights,
     which images the pools return, and where the gradient penalty looks; dropout follows PyTorch's
-    global generator. The networks live on ``device``. In a ``world`` of several processes
+    global generator, which ``train`` seeds. The networks live on ``device``. In a ``world`` of several processes
     gradients are averaged over all, and each has pools of its own.
     """
 

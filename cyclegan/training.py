@@ -124,6 +124,7 @@ def _train(
         if progress.done():
             log.warning("nothing is left to do: ask for more epochs, or minutes")
     else:
+        torch.manual_seed(config.model.seed + here.rank)  # dropout's
         run.start()
     if worth_compiling(
         config.compile,

@@ -201,6 +201,17 @@ def test_samples_leave_the_networks_alone(config):
     assert all(torch.equal(results[0][key], results[1][key]) for key in results[0])
 
 
+def test_dropout_follows_the_seed_of_the_run(config):
+    generator = ResnetConfig(width=4, blocks=1, dropout=True)
+    model = CycleGANConfig(generator=generator, discriminator=TINY.discriminator)
+    results = []
+    for name in ("one", "two"):  # between them numbers are drawn
+        once = replaced(config, model=model, output=config.output.with_name(name))
+        result = train(once, device="cpu", show_progress=False)
+        results.append(load_generator(result.generator_ab).parameters())
+    assert all(map(torch.equal, *results))
+
+
 def test_a_budget_of_time_ends_the_run(config):
     began = time.monotonic()
     result = train(replaced(config, minutes=0.05, epochs=10_000), device="cpu", show_progress=False)
