@@ -192,6 +192,8 @@ def begin(only: Sequence[str] | None, goes_on: bool) -> Report:
 
     for table in list(report.tables):
         report.keep(table, functools.partial(stays, table))
+    for part in only or ALL:
+        report.facts.pop(part, None)  # how it ended is to be seen anew
     report.write()
     return report
 

@@ -44,7 +44,8 @@ class Report:
     def go_on_from(self, other: "Report") -> None:
         """Takes over another report's rows, and says of which commits they all are.
 
-        Raises ValueError where they are of another PyTorch or Triton.
+        Its facts stay where this one has none of that name: how its parts ended, the rate of a
+        copy. Raises ValueError where they are of another PyTorch or Triton.
         """
         for name in ("torch", "triton"):
             if self.facts.get(name) != other.facts.get(name):
@@ -53,7 +54,8 @@ class Report:
                     f"{self.facts.get(name)}; move it away to begin anew"
                 )
         commits = [*str(other.facts.get("commit")).split(", "), str(self.facts.get("commit"))]
-        self.facts["commit"] = ", ".join(dict.fromkeys(commits))
+        self.facts = {**self.facts, "commit": ", ".join(dict.fromkeys(commits))}
+        self.facts |= {name: f for name, f in other.facts.items() if name not in self.facts}
         self.tables = other.tables
 
     def add(self, table: str, **row: Any) -> None:

@@ -416,6 +416,20 @@ def test_named_parts_are_measured_anew_and_the_others_stay(bench: Any, report: A
     assert bench("report").Report.read(report.path).tables == found.tables
 
 
+def test_how_a_part_ended_is_known_until_it_is_measured_again(bench: Any, report: Any) -> None:
+    """Rows that a crash cut short would look whole after a command that measured something else."""
+    report.add("tensorrt", attempt="one of many", result="ran")
+    report.facts |= {"tensorrt": "killed", "copy_gb_per_s": 3000}
+    report.write()
+    gpu = bench("gpu")
+    facts = gpu.begin(["sizes"], False).facts
+    assert (facts["tensorrt"], facts["copy_gb_per_s"]) == ("killed", 3000)
+    assert "sizes" not in facts
+    found = gpu.begin(None, True)
+    assert "tensorrt" not in found.tables, "it was never finished"
+    assert "tensorrt" not in found.facts
+
+
 def test_by_itself_it_begins_anew(bench: Any, report: Any) -> None:
     assert bench("gpu").begin(None, False).tables == {}
 
