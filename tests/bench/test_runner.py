@@ -41,6 +41,20 @@ def test_each_form_is_a_row_beside_the_network(runner: Any, tmp_path: Path) -> N
     assert len(report.tables["runner"]) == len(rows) == 6, "what is there is not measured again"
 
 
+def test_a_form_that_is_lacking_is_measured_beside_the_others(runner: Any, tmp_path: Path) -> None:
+    """As after ``--continue``, which drops rows that failed, and after an end by force."""
+    report = report_in(tmp_path)
+    runner.measure(report, time.monotonic() + 60, "cpu")
+    first = report.tables["runner"]
+    kept = [row for row in first if row["compiled"] or row["form"] != "RGB frames"]
+    report.tables["runner"] = list(kept)
+    runner.measure(report, time.monotonic() + 60, "cpu")
+    *before, found = report.tables["runner"]
+    assert before == kept
+    assert (found["compiled"], found["form"], found["error"]) == (False, "RGB frames", "")
+    assert found["of_network"] > 0
+
+
 def test_frames_that_differ_are_told(
     runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
