@@ -279,12 +279,14 @@ def measure(report: Report, deadline: float) -> None:
             for variant, (run, ours) in variants(case.run).items():
                 if variant not in names:
                     continue
-                if time.monotonic() > deadline:
+                in_time = time.monotonic() <= deadline
+                if in_time:
+                    with either(ours):
+                        in_time = measure_one(report, case, variant, run, rate, deadline)
+                if not in_time:
                     report.facts["kernels"] = "stopped at the time limit"
                     report.write()
                     return
-                with either(ours):
-                    measure_one(report, case, variant, run, rate, deadline)
 
 
 def measure_one(
@@ -294,8 +296,11 @@ def measure_one(
     run: Callable[..., Any],
     rate: float,
     deadline: float,
-) -> None:
-    """A row for each direction; an error is written into its row, and the next is measured."""
+) -> bool:
+    """A row for each direction; an error is written into its row, and the next is measured.
+
+    Returns whether there was time for both: what the deadline interrupts is no row.
+    """
     for direction, (size, calls) in case.directions.items():
         row: dict[str, Any] = {
             "operation": case.operation,
@@ -306,14 +311,18 @@ def measure_one(
         }
         if report.has("kernels", **row):
             continue
+        left = deadline - time.monotonic()
         try:
-            with at_most(min(ROW_SECONDS, deadline - time.monotonic())):
+            with at_most(min(ROW_SECONDS, left)):
                 took = milliseconds(calls(run))
             row |= {"ms": round(took, 4), "of_copy_rate": round(size / took * 1e3 / rate, 3)}
             row |= {"error": ""}
         except Exception as error:  # the other rows must not be lost with this one
+            if isinstance(error, TimeoutError) and left < ROW_SECONDS:
+                return False  # the part's time is over, not the row's
             row |= {"ms": None, "of_copy_rate": None, "error": brief(error)}
         report.add("kernels", **row)
+    return True
 
 
 def brief(error: Exception) -> str:

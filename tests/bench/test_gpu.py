@@ -234,6 +234,29 @@ def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(
     assert len(report.tables["kernels"]) == 2
 
 
+def test_a_kernel_that_the_end_of_its_part_interrupts_is_measured_when_that_goes_on(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels have two parts of the time; an error between them would stay to the end."""
+    kernels = bench("kernels")
+    report = bench("report").Report(tmp_path / "kernels", {})
+    monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
+    seconds = 60.0
+    monkeypatch.setattr(kernels, "milliseconds", lambda calls: time.sleep(seconds) or 1.0)
+    both = {"forward": (8, lambda run: []), "backward": (8, lambda run: [])}
+    case = kernels.Case(operation="norm relu", shape=(1, 2), run=abs, directions=both)
+    monkeypatch.setattr(kernels, "cases", lambda batch: [case])
+    kernels.measure(report, time.monotonic() + 0.05)
+    assert "kernels" not in report.tables
+    assert report.facts["kernels"] == "stopped at the time limit"
+    seconds = 0.0
+    kernels.measure(report, time.monotonic() + 60)
+    rows = report.tables["kernels"]
+    assert {row["direction"] for row in rows} == {*both}
+    assert all(row["error"] == "" for row in rows)
+    assert "kernels" not in report.facts
+
+
 HANGS = """
 import json, signal, sys, time
 path = sys.argv[1]
