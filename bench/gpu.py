@@ -32,7 +32,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from bench import kernels, runner, whole_networks
 from bench import tensorrt as trt
@@ -57,20 +58,23 @@ PREPARE_SECONDS = 210
 """From the start of all until whole networks are compiled, or compile while they are measured."""
 KERNEL_SECONDS = 180
 """From the start of all until kernels wait for whole networks, which are worth more."""
+Tests = tuple["subprocess.Popen[bytes]", IO[str]]
+"""A file of tests that runs, and what it says: no pipe, which stops who writes when it is full."""
 GRACE = 15
 """Seconds between a part's limit and its end by force: its start, and its last words."""
 
 
-def start_tests(report: Report) -> dict[str, subprocess.Popen[str]]:
+def start_tests(report: Report) -> dict[str, Tests]:
     """TESTS on the GPU, one process a file; those that have passed already are left."""
-    return {
-        path.name: subprocess.Popen(
-            test_command(path),
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for path in TESTS
-        if not report.has("tests", file=path.name)
-    }  # fmt: skip
+    return {path.name: _started(path) for path in TESTS if not report.has("tests", file=path.name)}
+
+
+def _started(path: Path) -> Tests:
+    said: IO[str] = TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed when it is read
+    process = subprocess.Popen(
+        test_command(path), cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    return process, said
 
 
 def test_command(path: Path) -> list[str]:
@@ -81,22 +85,31 @@ def test_command(path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def finish_tests(report: Report, running: dict[str, subprocess.Popen[str]]) -> bool:
-    """Waits for them, notes each file's last line, prints what failed. True if nothing did."""
+def finish_tests(report: Report, running: dict[str, Tests]) -> bool:
+    """Waits for them, notes each file's last line, prints what failed. True if nothing did.
+
+    What is not over in time ends by force, with all that it started.
+    """
     deadline, good = time.monotonic() + TEST_SECONDS, True
-    for name, process in running.items():
-        try:
-            output, _ = process.communicate(timeout=max(1.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            output, _ = process.communicate()
-            output += f"\nstopped after {TEST_SECONDS} seconds"
-        last = (output.strip() or "no output").splitlines()[-1].strip("= ")
-        passed = outcome(process.returncode, last)
-        if passed is False:
-            good = False
-            print(output, flush=True)
-        report.add("tests", file=name, result="not run: " * (passed is None) + last, passed=passed)
+    try:
+        for name, (process, said) in running.items():
+            why = ended(process, max(1.0, deadline - time.monotonic()))
+            with said:
+                said.seek(0)
+                output = said.read()
+            if why == "killed":
+                output += f"\nstopped after {TEST_SECONDS} seconds"
+            last = (output.strip() or "no output").splitlines()[-1].strip("= ")
+            passed = outcome(process.returncode, last)
+            if passed is False:
+                good = False
+                print(output, flush=True)
+            result = "not run: " * (passed is None) + last
+            report.add("tests", file=name, result=result, passed=passed)
+    finally:
+        for process, _ in running.values():
+            if process.poll() is None:  # an interruption reaches none of them by itself
+                ended(process, 0)
     return good
 
 

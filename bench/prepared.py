@@ -26,6 +26,8 @@ from cyclegan.engine.runners.placing import without_tf32
 ROOT = Path(__file__).parent.parent
 TESTS_CORES = 6
 """Cores that are left to the tests meanwhile."""
+SECONDS_TO_GO = 5
+"""Of a process that was killed."""
 MEMORY_SHARE = 0.2
 """Of the GPU's, for each of those that compile."""
 
@@ -43,7 +45,8 @@ def ended(process: subprocess.Popen[Any], seconds: float) -> str:
     finally:
         with suppress(ProcessLookupError):  # workers that it left behind end as well
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):  # a driver that hangs lets none of its own go
+            process.wait(SECONDS_TO_GO)
 
 
 def prepare(number: int) -> None:

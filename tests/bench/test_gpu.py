@@ -288,6 +288,24 @@ def test_a_part_that_hangs_or_fails_leaves_its_rows_and_a_word(
     assert "1 passed" in (tmp_path / "gpu.md").read_text()
 
 
+def test_a_process_that_not_even_force_ends_is_left(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a driver's call that does not return; what has been measured is then still written."""
+
+    class Stuck:
+        pid = 0
+
+        def wait(self, timeout: float | None = None) -> int:
+            assert timeout is not None, "this takes for ever"
+            raise subprocess.TimeoutExpired("stuck", timeout)
+
+    prepared, killed = bench("prepared"), list[object]()
+    monkeypatch.setattr(prepared.os, "killpg", lambda *which: killed.append(which))
+    assert prepared.ended(Stuck(), 0.1) == "killed"
+    assert killed
+
+
 def test_parts_and_their_ends_by_force_fit_into_nine_minutes(bench: Any) -> None:
     gpu = bench("gpu")
     ends = [part.end for part in gpu.PARTS.values()]
@@ -418,6 +436,50 @@ def test_tests_that_were_not_run_have_not_passed(
     monkeypatch.setattr(gpu, "TESTS", good)
     again = bench("report").Report(tmp_path / "other", {"gpu": "none"})
     assert gpu.finish_tests(again, gpu.start_tests(again)), "nothing failed"
+
+
+CHILD = """
+import pathlib, subprocess, sys, time
+def test_it():
+    started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    pathlib.Path(__file__).with_suffix(".pid").write_text(str(started.pid))
+    {then}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_tests_end_with_all_that_they_started(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they leave behind would use the GPU beside what is timed next."""
+    gpu, made = bench("gpu"), bench("report").Report(tmp_path / "gpu", {"gpu": "none"})
+    files = [tmp_path / f"{name}.py" for name in ("fails", "hangs")]
+    for path, then in zip(files, ("assert False", "time.sleep(60)"), strict=True):
+        path.write_text(CHILD.format(then=then))
+    monkeypatch.setattr(gpu, "TESTS", files)
+    running = gpu.start_tests(made)
+    hanging = {"hangs.py": running.pop("hangs.py")}
+    assert not gpu.finish_tests(made, running)
+    while not files[1].with_suffix(".pid").exists():
+        time.sleep(0.05)
+    monkeypatch.setattr(gpu, "TEST_SECONDS", 0)
+    assert not gpu.finish_tests(made, hanging)
+    fails, hangs = made.tables["tests"]
+    assert fails["result"].startswith("1 failed in")
+    assert hangs["result"] == "stopped after 0 seconds"
+    left = [path.with_suffix(".pid").read_text() for path in files]
+    deadline = time.monotonic() + 20
+    while any(map(_runs, left)):
+        assert time.monotonic() < deadline, "still there"
+        time.sleep(0.05)
+
+
+def _runs(pid: str) -> bool:
+    """Not a process that has ended and that nobody has asked for yet."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_going_on_keeps_what_succeeded(bench: Any, report: Any) -> None:
