@@ -5,21 +5,23 @@
 
 Every size of ``bench/kernels.py`` is tried at batch 1 with each candidate, forward and backward
 apart, all operations of a size together; the fastest is kept where it beats the default by more
-than 2 percent, which is more than two runs differ.
+than 2 percent, which is more than two runs differ. Where none does, an earlier row goes; one that
+the GPU refuses is out of the running.
 """
 
 import argparse
 import functools
 import itertools
 import json
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from bench.kernels import CASES, OPERATIONS, calls_of, milliseconds
+from bench.kernels import CASES, OPERATIONS, brief, calls_of, milliseconds
 from bench.report import gpu_or_exit
 from cyclegan.kernels import launch
 
@@ -45,10 +47,15 @@ def fastest(rows: Iterable[Row], default: float, time_of: Callable[[Row], float]
     return list(best) if times[best] < MARGIN * default else None
 
 
-def write(path: Path, arch: str, found: dict[str, Row]) -> None:
-    """Puts rows into the table; those of other GPUs and sizes stay."""
-    table = json.loads(path.read_text())
-    table.setdefault(arch, {}).update(found)
+def write(path: Path, arch: str, found: Mapping[str, Row | None]) -> None:
+    """Puts rows into the table, and takes out those that are None now; those of other GPUs and
+    sizes stay."""
+    before: dict[str, dict[str, Row]] = json.loads(path.read_text())
+    rows = {**before.get(arch, {}), **found}
+    table = {**before, arch: {name: row for name, row in rows.items() if row}}
+    table = {name: rows for name, rows in table.items() if rows}
+    if table == before:
+        return
     lines = [
         f" {json.dumps(name)}: {{\n"
         + ",\n".join(f"  {json.dumps(k)}: {json.dumps(row)}" for k, row in sorted(rows.items()))
@@ -86,8 +93,16 @@ class Search:
         return fastest(
             candidates(self.channels, self.edge),
             self._time_of(arch, None),
-            functools.partial(self._time_of, arch),
+            functools.partial(self._time_if_it_runs, arch),
         )
+
+    def _time_if_it_runs(self, arch: str, row: Row) -> float:
+        """Infinite where it does not: the search must not end with sizes that do not fit."""
+        try:
+            return self._time_of(arch, row)
+        except Exception as error:
+            print(self.key, row, brief(error), flush=True)
+            return math.inf
 
     def _time_of(self, arch: str, row: Row | None) -> float:
         rows = launch._table().setdefault(arch, {})
@@ -121,8 +136,7 @@ def search_all(
         best = search.best(arch)
         longest = max(longest, time.monotonic() - began)
         print(search.key, best or "default", flush=True)
-        if best:
-            write(path, arch, {search.key: best})
+        write(path, arch, {search.key: best})
     return None
 
 

@@ -569,6 +569,37 @@ def test_the_table_of_block_sizes_keeps_other_rows(bench: Any, tmp_path: Path) -
     assert blocks.fastest(rows, 1.0, lambda row: 0.99) is None
 
 
+def test_a_row_of_block_sizes_that_no_longer_wins_goes(bench: Any, tmp_path: Path) -> None:
+    """It would go on slowing down what the default does better by now."""
+    blocks, path = bench("blocks"), tmp_path / "blocks.json"
+    table = {"sm_80": {"a": [1, 2, 3, 4]}, "sm_90": {"a": [1, 2, 3, 4], "b": [5, 6, 7, 8]}}
+    path.write_text(json.dumps(table))
+    blocks.write(path, "sm_90", {"a": None})
+    assert json.loads(path.read_text()) == {"sm_80": table["sm_80"], "sm_90": {"b": [5, 6, 7, 8]}}
+    blocks.write(path, "sm_90", {"b": None})
+    assert json.loads(path.read_text()) == {"sm_80": table["sm_80"]}
+    path.write_text("{}\n")
+    blocks.write(path, "sm_90", {"a": None})
+    assert path.read_text() == "{}\n"
+
+
+def test_block_sizes_that_do_not_run_do_not_end_the_search(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = bench("blocks")
+    search = blocks.searches()[0]
+    rows = list(blocks.candidates(search.channels, search.edge))
+
+    def time_of(self: Any, arch: str, row: list[int] | None) -> float:
+        if row == rows[0]:
+            raise RuntimeError("out of resource: shared memory")
+        return 0.5 if row == rows[1] else 1.0
+
+    monkeypatch.setattr(blocks.Search, "_time_of", time_of)
+    assert search.best("sm_90") == rows[1]
+    assert "RuntimeError: out of resource: shared memory" in capsys.readouterr().out
+
+
 def test_a_search_of_block_sizes_ends_in_time_and_goes_on(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
