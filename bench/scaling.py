@@ -18,6 +18,7 @@ from bench.generators import new_generator
 from bench.limits import frame_work
 from bench.peers import settings_of
 from bench.suite import Comparison, Options, Repeated
+from bench.switches import without_kernels
 from cyclegan.cpu import cpu_cores
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.throughput import sample_frames, stream
@@ -98,7 +99,7 @@ def over_threads(generator: Generator, options: Options) -> Iterator[Comparison]
     def with_threads(threads: int) -> Repeated:
         def run(count: int) -> None:
             torch.set_num_threads(threads)
-            with torch.inference_mode():
+            with without_kernels(), torch.inference_mode():
                 for _ in range(count):
                     network(frames)
 

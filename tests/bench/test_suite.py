@@ -35,6 +35,7 @@ from bench.options import parser_for
 from bench.peer import Given, Peer, Ready, needs
 from bench.suite import TINY, Comparison, Options, Pace, Row, exponent, run_suite
 from cyclegan.errors import BackendError
+from cyclegan.kernels import launch, native
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -265,6 +266,26 @@ def test_scaling_fits_an_exponent_to_every_scale(tmp_path: Path) -> None:
     assert list(fits["length"]["steps"]) == ["4 to 8", "8 to 16", "16 to 32"]
     names = [row["candidate"] for row in rows if row["comparison"].startswith("size")]
     assert names == ["32x32", "64x64", "fit"]
+
+
+def test_threads_are_those_of_pytorch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row says eager PyTorch, and is read beside the peers' of that name."""
+    seen: list[bool] = []
+
+    class Network:
+        def __init__(self, generator: object) -> None: ...
+
+        def __call__(self, frames: object) -> None:
+            seen.append(native.ON or launch.HAS_TRITON)
+
+    monkeypatch.setattr(scaling, "FrameToFrame", Network)
+    generator = new_generator(TINY.width, TINY.blocks)
+    threads = scaling.over_threads(generator, TINY)
+    for run_it in next(threads).candidates.values():
+        run_it(2)
+    assert seen
+    assert not any(seen)
+    assert list(threads) == []
 
 
 def test_results_are_read_by_pytest_benchmark(tmp_path: Path) -> None:
