@@ -99,13 +99,12 @@ def _comparison(
     outputs, channels, height, width = weight.shape[0], *x.shape[1:]
     pixels = (height - 2) * (width - 2)
     dtype = dtype_name(x)
-    moved = x.element_size() * (x.numel() + pixels * outputs + weight.numel())
+    # The picture and the weight, or the gradients of both too; the result, or its gradient.
+    moved = x.element_size() * (products * (x.numel() + weight.numel()) + pixels * outputs)
     return comparison(
         f"3x3 convolution, {what}, {shape_name(x)}, {dtype}",
         calls,
         x,
         dtype=dtype,
-        work=Work(
-            flops=products * 2.0 * pixels * channels * outputs * 9, bytes=float(products * moved)
-        ),
+        work=Work(flops=products * 2.0 * pixels * channels * outputs * 9, bytes=float(moved)),
     )

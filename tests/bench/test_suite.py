@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from bench import (
     accept,
+    convolutions,
     peers,
     prove,
     pytest_json,
@@ -266,6 +267,20 @@ def test_scaling_fits_an_exponent_to_every_scale(tmp_path: Path) -> None:
     assert list(fits["length"]["steps"]) == ["4 to 8", "8 to 16", "16 to 32"]
     names = [row["candidate"] for row in rows if row["comparison"].startswith("size")]
     assert names == ["32x32", "64x64", "fit"]
+
+
+@pytest.mark.skipif(native.why_missing() is not None, reason="nothing compiles kernels here")
+def test_the_least_of_a_convolution_reads_and_writes_each_tensor_once() -> None:
+    x, weight = convolutions._given(128, 10, 12)
+    y = 128 * 10 * 12
+    forward, backward = (
+        way(x, weight).work for way in (convolutions.forward, convolutions.backward)
+    )
+    assert forward is not None
+    assert backward is not None
+    assert forward.bytes == 4 * (x.numel() + weight.numel() + y)
+    assert backward.bytes == 4 * (2 * x.numel() + 2 * weight.numel() + y)
+    assert backward.flops == 2 * forward.flops == 4 * 9 * 128 * y
 
 
 def test_threads_are_those_of_pytorch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
