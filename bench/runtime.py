@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.c_library import ROOT, CTranslator, built_library
 from bench.generators import new_generator
-from bench.harness import figures, in_turns, record, table
+from bench.harness import figures, in_turns, ratio, record, table
 from bench.options import parser_for
 from bench.peers import BareOpenVINO
 from bench.translate import real_frame, stream
@@ -50,8 +50,8 @@ def measure(
     return {
         "benchmark": "runtime",
         "settings": {"width": width, "blocks": blocks, "size": size, "precision": precision},
-        "of_bare": timings["C library"].rate / timings["bare OpenVINO"].rate,
-        "of_python": timings["C library"].rate / timings["Python translator"].rate,
+        "of_bare": ratio(timings["C library"], timings["bare OpenVINO"]).median,
+        "of_python": ratio(timings["C library"], timings["Python translator"]).median,
         "timings": figures(timings),
     }
 

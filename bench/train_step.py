@@ -22,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import steps
-from bench.harness import Timing, figures, in_turns, record, table
+from bench.harness import Timing, figures, in_turns, ratio, record, table
 from bench.limits import matrix_side
 from bench.options import parser_for
 from cyclegan.config import DataConfig, PatchConfig, ResnetConfig
@@ -120,7 +120,9 @@ def measure_steps(
     table(f"training step, {size}x{size}, batch {batch}, {device}", timings, "steps/s")
     return {
         "timings": figures(timings),
-        "of_eager": {name: timing.rate / timings[EXACT].rate for name, timing in timings.items()},
+        "of_eager": {
+            name: ratio(timing, timings[EXACT]).median for name, timing in timings.items()
+        },
         "gflop": flops / 1e9,
         "of_flop_limit": {n: flops * timings[n].rate / limits[n] for n in timings},
         "peak_bytes": peaks,

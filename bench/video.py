@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.generators import new_generator
-from bench.harness import figures, in_turns, record, table
+from bench.harness import figures, in_turns, ratio, record, table
 from bench.options import parser_for, size_argument
 from bench.translate import real_frame, stream
 from cyclegan.engine.containers import VideoReader
@@ -98,11 +98,12 @@ def measure(*, width: int, blocks: int, size: Size, frames: int, turns: int) -> 
         description = translator.description
     name = size_text(size)
     table(f"video {name}, {description}, bound by {stats.bound_by}", timings)
-    stages = [timings[f"{name} alone"].rate for name in ("translator", "decode", "encode")]
+    stages = [timings[f"{name} alone"] for name in ("translator", "decode", "encode")]
+    slowest = min(stages, key=lambda stage: stage.rate)
     return {
         "benchmark": "video",
         "settings": {"width": width, "blocks": blocks, "size": name, "engine": description},
-        "of_slowest_stage": timings["end to end"].rate / min(stages),
+        "of_slowest_stage": ratio(timings["end to end"], slowest).median,
         "first_frame_in_frames": stats.first_frame_seconds * timings["translator alone"].rate,
         **live,
         "bound_by": stats.bound_by,

@@ -1,11 +1,13 @@
 """The benchmark of the training step, on a step small enough for a test."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from bench import aims, train_step
+from bench.harness import Timing
 from bench.steps import VARIANTS
 from cyclegan.config import CycleGANConfig, PatchConfig, ResnetConfig
 from cyclegan.model import CycleGAN
@@ -26,6 +28,21 @@ def test_steps_and_loader_are_measured(aims_found: Callable[..., int]) -> None:
     assert result["loader_pairs_per_s"] > 0
     result["of_eager"][aims.STEP] = 1.0  # compiling takes too long for a test
     assert aims_found(result, size=256) + aims_found(result, size=128, workers=2) == 2
+
+
+def test_times_as_fast_are_taken_turn_by_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ratio of the medians would be 2/3."""
+    seconds = dict(zip(EAGER, ((1.0, 2.0, 9.0), (1.0, 4.0, 3.0)), strict=True))
+    in_turns = train_step.in_turns
+
+    def turns(candidates: Any, **how: Any) -> dict[str, Timing]:
+        if set(candidates) != set(seconds):
+            return in_turns(candidates, **how)
+        return {name: Timing(seconds=taken, items=1) for name, taken in seconds.items()}
+
+    monkeypatch.setattr(train_step, "in_turns", turns)
+    (result,) = train_step.main([*TINY, "--variants", *EAGER])
+    assert result["of_eager"] == dict.fromkeys(EAGER, 1.0)
 
 
 def test_a_step_of_the_paper_is_as_large_as_its_layers_say() -> None:

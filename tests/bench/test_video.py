@@ -1,9 +1,11 @@
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from bench import stability, tiles, video
+from bench.harness import Timing
 
 Found = Callable[..., int]
 SMALL = ["--width", "4", "--blocks", "1", "--size", "32", "--turns", "1"]
@@ -16,6 +18,22 @@ def test_videos_can_be_timed(aims_found: Found) -> None:
     assert result["live_p95_in_frames"] > 0
     assert result["bound_by"] in ("decode", "translate", "encode")
     assert aims_found(result) == 3
+
+
+def test_the_share_of_the_slowest_stage_is_taken_turn_by_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The ratio of the medians would be 1/2."""
+    seconds = {"translator alone": (0.01, 0.02, 0.09), "end to end": (0.01, 0.04, 0.03)}
+    fast = dict.fromkeys(("decode alone", "encode alone"), (0.001,) * 3)
+
+    def turns(candidates: Any, *, items: int, **how: Any) -> dict[str, Timing]:
+        assert set(candidates) == {*seconds, *fast}
+        return {n: Timing(seconds=taken, items=items) for n, taken in {**seconds, **fast}.items()}
+
+    monkeypatch.setattr(video, "in_turns", turns)
+    (result,) = video.main([*SMALL, "--frames", "8"])
+    assert result["of_slowest_stage"] == pytest.approx(1.0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
