@@ -44,13 +44,10 @@ def busy_share(runs: list[Values]) -> float:
 
 
 def baseline_from(runs: list[Values], why: str) -> Baseline:
-    """The gates of a baseline; those that are absent here are left out."""
+    """The gates of a baseline, of the runs that measured them; those of none are left out."""
     empty = this_run(machine(), {}, {}, why)
-    expected = {
-        name: expected_from([run[name].value for run in runs])
-        for name, value in runs[0].items()
-        if not value.absent
-    }
+    measured = {name: [run[name].value for run in runs if not run[name].absent] for name in runs[0]}
+    expected = {name: expected_from(values) for name, values in measured.items() if values}
     return Baseline(machine=empty.machine, why=why, at=empty.at, gates=expected)
 
 

@@ -321,6 +321,17 @@ def test_a_disturbed_run_is_no_baseline() -> None:
     assert accept.busy_share([{"a": Measured(absent="none")}]) == 0.0
 
 
+def test_a_run_that_was_spared_a_gate_says_nothing_of_it() -> None:
+    """Its 0 would be a noise of 200 %, under which the gate never judges again."""
+    spared = {"a": Measured(absent=gates.SPARED), "b": Measured(absent="no OpenVINO")}
+    runs = [{"a": Measured(value=value), "b": spared["b"]} for value in (1.0, 1.01)]
+    for order in ([spared, *runs], [*runs, spared]):
+        found = accept.baseline_from(order, "test").gates
+        assert set(found) == {"a"}
+        assert found["a"].runs == (1.0, 1.01)
+        assert found["a"].gates
+
+
 def test_others_are_seen_at_work() -> None:
     import subprocess
 
