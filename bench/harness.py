@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,10 +175,16 @@ def record(result: Mapping[str, Any], path: Path | None, card: Card | None = Non
         sys.stdout.write(line)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())  # what was measured survives whatever comes next
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())  # what was measured survives whatever comes next
+    except OSError:
+        with suppress(OSError):
+            os.truncate(path, size)  # half a line on a full disk would spoil the next one
+        raise
 
 
 def table(title: str, timings: Mapping[str, Timing], unit: str = "frames/s") -> None:

@@ -1,5 +1,6 @@
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,24 @@ def test_results_are_appended_with_the_machine(tmp_path: Path) -> None:
     head = ["git", "rev-parse", "--short=12", "HEAD"]
     done = subprocess.run(head, capture_output=True, text=True, cwd=Path(__file__).parent)
     assert done.returncode or lines[0]["machine"]["commit"].startswith(done.stdout.strip())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+def test_a_line_that_did_not_fit_leaves_nothing(tmp_path: Path) -> None:
+    import resource
+
+    path = tmp_path / "results.jsonl"
+    record({"benchmark": "x"}, path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            record({"benchmark": "lost"}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    record({"benchmark": "y"}, path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["benchmark"] for line in lines] == ["x", "y"]
 
 
 def test_a_machine_is_its_hardware_not_its_load() -> None:
