@@ -1,6 +1,7 @@
 """A run's gates and counts against the committed baseline, and the verdict on each.
 
-    python -m bench.compare RESULTS.json [BASELINE.json]
+    python -m bench.quick --output RESULTS.json
+    python -m bench.compare RESULTS.json BASELINE.json
 
 A gate fails where it is lower than its baseline by more than its band, the noise that was measured
 when the baseline was accepted (``make bench-accept``). A count fails where it is higher. A baseline

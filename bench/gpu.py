@@ -1,6 +1,6 @@
 """Everything that needs a GPU, in commands of at most nine minutes: ``python -m bench.gpu``.
 
-Runs on a machine with nothing but PyTorch, Triton, NumPy, pytest and pytest-benchmark:
+Runs on a machine with nothing but PyTorch, Triton, NumPy and pytest:
 
 1. the tests of kernels and runner on the GPU, all files at once; meanwhile torch.compile fills its
    caches with what 3 and 6 need, on all cores;
