@@ -40,8 +40,8 @@ class CycleGAN:
 
     ``config`` says how they are made and trained; ``config.seed`` decides the initial weights,
     which images the pools return, and where the gradient penalty looks; dropout follows PyTorch's
-    global generator, which ``train`` seeds. The networks live on ``device``. In a ``world`` of several processes
-    gradients are averaged over all, and each has pools of its own.
+    global generator, which ``train`` seeds. The networks live on ``device``. In a ``world`` of
+    several processes gradients are averaged over all, and each has pools of its own.
     """
 
     def __init__(
