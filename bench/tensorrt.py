@@ -34,7 +34,7 @@ from cyclegan.engine.parity import compare
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_builder import build_plan
 from cyclegan.engine.plan_file import read_plan
-from cyclegan.engine.plan_settings import PlanSettings, Profile
+from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
 from cyclegan.engine.runners.tensorrt import TensorRTRunner, deserialised
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
@@ -154,9 +154,16 @@ def _attempt(
     name = f"{tensorrt.flavour} {tensorrt.version} {attempt}"
     try:
         figures = run(report, tensorrt, attempt, frame, made, other)
-        add(report, name, "ran", **figures)
+        add(report, name, said_of(figures["psnr_db"]), **figures)
     except Exception as error:  # a refusal is a result; the other rows must not be lost with it
         add(report, name, f"refused: {type(error).__name__}: {error}")
+
+
+def said_of(psnr_db: float) -> str:
+    """Of a plan that ran: with pictures that no plan may have, its figures meet no aim."""
+    if psnr_db >= LEAST_PSNR_DB:
+        return "ran"
+    return f"ran: only {psnr_db} dB to float32, a plan needs {LEAST_PSNR_DB:g}"
 
 
 def add(report: Report, attempt: str, result: str, **figures: Any) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -100,3 +101,23 @@ def test_what_cannot_run_is_a_row_with_the_reason(
     assert all(
         line.count(" | ") == 7 for line in report.markdown().splitlines() if "not run" in line
     )
+
+
+def test_a_plan_with_wrong_pictures_meets_no_aim(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its figures are shown all the same, and the part of the benchmark is not run again."""
+    tensorrt, aims = bench("tensorrt"), bench("aims")
+    report = bench("report").Report(tmp_path / "gpu", {"gpu": "none"})
+    attempt = tensorrt.Attempt(target=None, norm="native", batch=1)
+    for psnr_db, device_ms in ((12.5, 0.1), (45.0, 0.5)):
+        figures = {"psnr_db": psnr_db, "device_ms": device_ms, "device_frames_per_s": 1.0}
+        monkeypatch.setattr(tensorrt, "run", lambda *_, figures=figures: figures)
+        tensorrt._attempt(report, SimpleNamespace(flavour="x", version="1"), attempt, 0, 0, 0)
+    wrong, right = report.tables["tensorrt"]
+    assert wrong["result"] == "ran: only 12.5 dB to float32, a plan needs 40"
+    assert (wrong["device_ms"], right["result"]) == (0.1, "ran")
+    assert bench("gpu")._tensorrt_is_whole(report)
+    place = aims.Place(title="here", rows={"gpu tensorrt": report.tables["tensorrt"]}, has=())
+    found = [aim.found(place) for aim in aims.AIMS if aim.benchmark == "gpu tensorrt"]
+    assert [figure.value for figure in found if figure] == [0.5, 1.0]
