@@ -51,6 +51,11 @@ def main(arguments: list[str] | None = None) -> list[Row]:
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if (given.size or given.batch) and (not given.suites or set(given.suites) & set(PROGRAMS)):
         parser.error(f"--size and --batch are for suites: {', '.join(SUITES)}; name those")
+    for name in set(given.suites) & set(PROGRAMS) if given.tiny or given.turns else ():
+        parser.error(
+            f"--tiny and --turns are for suites; {name} has options of its own: "
+            f"python -m {PROGRAMS[name].command[0]} --help"
+        )
     options = TINY if given.tiny else Options()
     lists = {"sizes": tuple(given.size or ()), "batches": tuple(given.batch or ())}
     asked = {"turns": given.turns} | lists

@@ -237,6 +237,17 @@ def test_programs_have_sizes_of_their_own(
     assert "--size and --batch are for suites: translate" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("asked", [["--tiny"], ["--turns", "9"]])
+def test_programs_have_lengths_of_their_own(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would run in full, and be taken for what was asked."""
+    monkeypatch.setattr(run, "run_program", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(SystemExit):
+        run.main(["video", *asked, "--output", "-"])
+    assert "video has options of its own: python -m bench.video --help" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("main", "arguments"),
     [
