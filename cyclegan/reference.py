@@ -8,6 +8,7 @@ Its names: ``G_A`` translates A to B (our generator_ab), ``G_B`` B to A. ``D_A``
 (our discriminator_b), ``D_B`` judges A.
 """
 
+import io
 import os
 import pickle
 import re
@@ -112,8 +113,10 @@ def export_reference(path: str | os.PathLike[str], network: Generator | Discrimi
         )
     state = network.state_dict()
     tensors = {theirs: state[ours].detach().cpu().clone() for ours, theirs in keys(network.config)}
+    content = io.BytesIO()  # a file that cannot be written is no OSError of torch.save's
+    torch.save(tensors, content)
     with replacing(Path(path)) as temporary:
-        torch.save(tensors, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:

@@ -1,6 +1,7 @@
 """The public implementation's files, made here as it makes them: nested ``nn.Sequential``s."""
 
 import pickle
+import resource
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from cyclegan.checkpoint import load_generator
 from cyclegan.config import PatchConfig, PixelConfig, ResnetConfig, UnetConfig
-from cyclegan.errors import ModelError, UnknownModelError
+from cyclegan.errors import ModelError, OutputError, UnknownModelError
 from cyclegan.networks import discriminator_from_config, generator_from_config, initialise
 from cyclegan.reference import export_reference, import_reference
 
@@ -283,6 +284,20 @@ def test_what_it_does_not_have_is_not_exported(tmp_path):
     with pytest.raises(ModelError, match="resize-convolutions"):
         export_reference(tmp_path / "net.pth", network)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_keeps_the_old_export_and_is_told_in_the_words_of_the_system(tmp_path):
+    path, network = tmp_path / "net.pth", generator_from_config(ResnetConfig(width=4, blocks=1))
+    export_reference(path, network)
+    old, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # a real refusal
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*net\.pth: File too large"):
+            export_reference(path, network)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == old
 
 
 def test_initial_weights():
