@@ -90,7 +90,10 @@ def translate_path(
         raise ImageError(f"there is no file or folder {path}")
     if path and is_picture(path):
         _check_no_video(path, options, show)
-        return translate_image(path, target, translator, depth=options.depth)
+        stats = translate_image(path, target, translator, depth=options.depth)
+        if progress:
+            progress(1, 1)
+        return stats
     return translate_video(
         source, target, translator, options, progress=progress, show=show, stop=stop
     )

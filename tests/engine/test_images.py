@@ -72,6 +72,20 @@ def test_a_real_engine_translates_a_picture(
     np.testing.assert_array_equal(pixels(tmp_path / "deep" / "out.png"), expected)
 
 
+def test_progress_is_told_of_a_single_picture_too(
+    photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    photo.save(tmp_path / "in.png")
+    told: list[tuple[int, int | None]] = []
+    translate_path(
+        tmp_path / "in.png",
+        tmp_path / "out.png",
+        negatives,
+        progress=lambda done, expected: told.append((done, expected)),
+    )
+    assert told == [(1, 1)]
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
 def test_every_format_is_written(
     suffix: str, photo: Image.Image, negatives: Translator, tmp_path: Path
