@@ -45,7 +45,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     _check_file(path)
     path = behind_link(path)
-    temporary = path.with_name(_temporary_name(path))
+    end = f".{os.getpid()}-{threading.get_ident()}{path.suffix}"
+    temporary = path.with_name(fitting(f".{path.stem}", end))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
@@ -64,11 +65,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _temporary_name(path: Path) -> str:
-    """For ``path``, of this thread alone, and no longer than a name may be."""
-    end = f".{os.getpid()}-{threading.get_ident()}{path.suffix}"
-    room = max(LONGEST_NAME - len(os.fsencode(f".{end}")), 0)
-    return f".{os.fsencode(path.stem)[:room].decode(errors='ignore')}{end}"
+def fitting(stem: str, end: str) -> str:
+    """``stem`` and ``end`` as one name; of the stem its beginning where that would be too long."""
+    room = max(LONGEST_NAME - len(os.fsencode(end)), 0)
+    whole = os.fsencode(stem)
+    return (stem if len(whole) <= room else whole[:room].decode(errors="ignore")) + end
 
 
 def behind_link(path: Path) -> Path:

@@ -29,7 +29,7 @@ from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import ConfigError, VideoError
-from cyclegan.files import replacing
+from cyclegan.files import fitting, replacing
 
 if TYPE_CHECKING:
     from av import Packet
@@ -71,7 +71,7 @@ class Segments:
 
     def __init__(self, target: Path, facts: str) -> None:
         """Segments of other ``facts`` are removed."""
-        self.folder = target.with_name(f".{target.name}.segments")
+        self.folder = target.with_name(fitting(f".{target.name}", ".segments"))
         noted = self.folder / "facts.json"
         if not noted.exists() or noted.read_text() != facts:
             self.remove()

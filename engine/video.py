@@ -24,7 +24,7 @@ from cyclegan.engine.translator import Translator
 from cyclegan.engine.ways import is_gpu
 from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
-from cyclegan.files import behind_link, replacing
+from cyclegan.files import behind_link, fitting, replacing
 
 
 def translate_video(
@@ -187,7 +187,7 @@ def damaged(reader: VideoReader, frames: int, place: Output, output: Output) -> 
     where = output.name
     if output.is_file:
         target = behind_link(Path(output.url))
-        partial = target.with_suffix(f".partial{target.suffix}")
+        partial = target.with_name(fitting(target.stem, f".partial{target.suffix}"))
         Path(place.url).replace(partial)
         where = str(partial)
     return VideoError(

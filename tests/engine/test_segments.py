@@ -149,14 +149,17 @@ def test_segments_of_another_job_are_not_used(change: str, tmp_path: Path) -> No
     assert leftovers(tmp_path) == ["in.mp4", "out.mp4"]
 
 
-def test_a_damaged_source_is_told_when_resumed_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [3, 251])  # with its suffix as long as a name may be
+def test_a_damaged_source_is_told_when_resumed_too(length: int, tmp_path: Path) -> None:
     source = write_video(tmp_path / "in.mkv", smooth(60, 320, 240))
     data = source.read_bytes()
     source.write_bytes(data[: int(len(data) * 0.7)])
-    with pytest.raises(VideoError, match=r"is damaged.*out\.partial\.mp4"):
-        translate_video(source, tmp_path / "out.mp4", translator(Copies()), RESUME)
-    assert not (tmp_path / "out.mp4").exists()
-    assert len(decoded(tmp_path / "out.partial.mp4")) > 10
+    target = tmp_path / f"{'o' * length}.mp4"
+    with pytest.raises(VideoError, match=r"is damaged.*oo\.partial\.mp4"):
+        translate_video(source, target, translator(Copies()), RESUME)
+    assert not target.exists()
+    (partial,) = tmp_path.glob("o*.partial.mp4")
+    assert len(decoded(partial)) > 10
 
 
 def test_only_files_can_be_resumed(tmp_path: Path) -> None:
