@@ -26,7 +26,9 @@ def progress_bar(
 
     class Rate(TextColumn):
         def render(self, task: BarTask) -> Text:
-            return Text(f"{task.speed or 0:.1f} {unit}/s")
+            # Of late; rich forgets that when another number is expected, as at the end of videos.
+            rate = task.speed or (task.completed / task.elapsed if task.elapsed else 0)
+            return Text(f"{rate:.1f} {unit}/s")
 
     columns = (
         TextColumn("{task.description}", markup=False),  # of names such as "clip [a1].mp4"

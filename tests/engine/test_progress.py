@@ -1,4 +1,5 @@
 import io
+import time
 
 from rich.console import Console
 
@@ -14,6 +15,16 @@ def test_the_bar_shows_count_rate_and_what_it_is() -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for part in ("translating", "5/5", "frames/s"):
         assert part in text
+
+
+def test_the_rate_stays_when_the_number_of_frames_was_estimated_wrongly() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    with progress_bar("translating", console=console) as report:
+        report(1, 3)
+        time.sleep(0.05)
+        report(4, 3)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert 0 < float(text.split("4/4")[1].split("frames/s")[0]) <= 80
 
 
 def test_brackets_in_a_name_are_shown() -> None:
