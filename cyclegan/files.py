@@ -72,6 +72,11 @@ def fitting(stem: str, end: str) -> str:
     return (stem if len(whole) <= room else whole[:room].decode(errors="ignore")) + end
 
 
+def name_for_ffmpeg(path: str) -> str:
+    """Of a file: FFmpeg takes what stands before a colon for a protocol."""
+    return f"file:{path}" if ":" in path else path
+
+
 def behind_link(path: Path) -> Path:
     """Where ``path`` leads, if it is a symbolic link; else ``path`` as it is."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path

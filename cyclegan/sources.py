@@ -24,6 +24,7 @@ import numpy.typing as npt
 from cyclegan.config import Depth
 from cyclegan.deep_pictures import PEAKS, TYPES, flat, in_depth, is_deep, read_deep
 from cyclegan.errors import DataError, ImageError
+from cyclegan.files import name_for_ffmpeg
 from cyclegan.pictures import (
     SUFFIXES,
     Channels,
@@ -88,12 +89,8 @@ def _array(path: Path, channels: int, depth: Depth) -> Pixels:
     try:
         with path.open("rb") as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        MemoryError,
-    ) as error:  # a damaged head may claim any size
+    # A damaged head may claim any size.
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise ImageError(f"cannot read {path} as an array: {error}") from error
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] != channels or not array.size:
@@ -142,7 +139,7 @@ def _frames(video: Path) -> list[Frame]:
     import av
 
     try:
-        with av.open(_name(video)) as container:
+        with av.open(name_for_ffmpeg(str(video))) as container:
             stream = container.streams.video[0]
             # Of a video that was cut without encoding it again, those before the cut are not shown.
             shown = (p for p in container.demux(stream) if p.size and not p.is_discard)
@@ -163,17 +160,12 @@ def _frames(video: Path) -> list[Frame]:
     return [Frame(video, time) for time in times]
 
 
-def _name(video: Path) -> str:
-    """For FFmpeg, which takes what stands before a colon for a protocol, unless it is a path."""
-    return str(video.absolute())
-
-
 @functools.lru_cache(maxsize=4)
 def _opened(video: Path, process: int) -> Any:
     """The video, open, in this process: what a fork inherits would share its place in the file."""
     import av
 
-    container = av.open(_name(video))
+    container = av.open(name_for_ffmpeg(str(video)))
     # Processes read side by side; and where one is forked, it could not end a decoder's threads.
     container.streams.video[0].codec_context.thread_count = 1
     return container

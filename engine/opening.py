@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine import hardware
 from cyclegan.engine.cameras import camera_options, close_camera, how_to_list, not_as_asked
 from cyclegan.engine.hardware import Decoder
-from cyclegan.engine.sources import Input, name_for_ffmpeg, unspoken
+from cyclegan.engine.sources import Input, unspoken
 from cyclegan.errors import VideoError, reason_of
+from cyclegan.files import name_for_ffmpeg
 
 if TYPE_CHECKING:
     from av.codec.hwaccel import HWAccel

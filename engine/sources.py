@@ -219,11 +219,6 @@ def output_to(target: AnyPath, container: str = "auto") -> Output:
     return Output(name=name, url=name, format=form, is_file=True)
 
 
-def name_for_ffmpeg(path: str) -> str:
-    """Of a file: FFmpeg takes what stands before a colon for a protocol."""
-    return f"file:{path}" if ":" in path else path
-
-
 def _check_told(form: str | None, name: str) -> None:
     if not form:
         raise OutputError(

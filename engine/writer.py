@@ -17,8 +17,9 @@ from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import SLOTTED, TIMELESS, Chosen, Encoding, VideoDepth, choose, holds
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.planes import Planes, picture_from_planes
-from cyclegan.engine.sources import Output, name_for_ffmpeg, output_to, unspoken
+from cyclegan.engine.sources import Output, output_to, unspoken
 from cyclegan.errors import OutputError, VideoError, reason_of
+from cyclegan.files import name_for_ffmpeg
 
 if TYPE_CHECKING:
     from av import Packet
