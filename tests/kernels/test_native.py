@@ -423,8 +423,14 @@ def test_they_are_compiled_once(
 
 
 @pytest.mark.parametrize("damage", ["cut short", "changed", "empty"])
-def test_a_damaged_one_is_compiled_again(damage: str, fresh: Path) -> None:
-    """In a process of its own: a library that was cut short would end this one."""
+def test_a_damaged_one_is_compiled_again(
+    damage: str, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own: a library that was cut short would end this one.
+
+    Compiled with little thought: it is not run.
+    """
+    monkeypatch.setenv("CXX", str(compiler(tmp_path, 'exec g++ "$@" -O0')))
     look = "from cyclegan.kernels import native; assert native.library('instance_norm_cpu')"
     assert native.library(SOURCE) is not None
     (path,) = fresh.iterdir()
@@ -440,6 +446,7 @@ def test_a_damaged_one_is_compiled_again(damage: str, fresh: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", look], check=True)
     assert native._whole(path)
+    assert (tmp_path / "calls").read_text().count(" -o ") == 2
 
 
 def test_the_compiler_may_have_arguments(
