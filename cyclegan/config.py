@@ -121,9 +121,11 @@ class DataConfig:
     name_a: str = "A"
     """What domain A is called in the models that are saved."""
     name_b: str = "B"
+    """What domain B is called there."""
     test_a: Path | None = None
     """Pictures to score the generators on, never trained on; pairs where all names agree."""
     test_b: Path | None = None
+    """The same of domain B; set both, or neither."""
     preprocess: Preprocess = "resize_and_crop"
     """How pictures are scaled and cropped; ``none`` takes them as they are."""
     load_size: int = 286

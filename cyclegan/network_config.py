@@ -35,12 +35,17 @@ class ResnetConfig:
 
     kind: ClassVar[str] = "resnet"
     in_channels: int = 3
+    """Channels of the pictures that it takes."""
     out_channels: int = 3
+    """Channels of the pictures that it paints."""
     width: int = 64
     """Channels after the first convolution (``ngf``)."""
     blocks: int = 9
+    """Number of residual blocks."""
     norm: Norm = "instance"
+    """What follows each convolution but the last."""
     dropout: bool = False
+    """Whether each residual block leaves out half of its values, at random, in training."""
     upsample: Upsample = "transposed"
     """``transposed`` convolutions, as in the paper, or ``resize``: nearest neighbour, then a plain
     convolution, which leaves no checkerboard (Odena et al. 2016) and costs more."""
@@ -68,12 +73,17 @@ class UnetConfig:
 
     kind: ClassVar[str] = "unet"
     in_channels: int = 3
+    """Channels of the pictures that it takes."""
     out_channels: int = 3
+    """Channels of the pictures that it paints."""
     width: int = 64
+    """Channels after the first convolution (``ngf``)."""
     depth: int = 8
     """Number of down-samplings."""
     norm: Norm = "instance"
+    """What follows each convolution but the first, the lowest down-sampling and the last."""
     dropout: bool = False
+    """Whether the widest up-samplings but the lowest leave out half of their values in training."""
 
     def __post_init__(self) -> None:
         at_least(1, in_channels=self.in_channels, out_channels=self.out_channels, width=self.width)
@@ -92,9 +102,13 @@ class PatchConfig:
 
     kind: ClassVar[str] = "patch"
     in_channels: int = 3
+    """Channels of the pictures that it judges; in training those of its domain, whatever is set."""
     width: int = 64
+    """Channels after the first convolution (``ndf``)."""
     layers: int = 3
+    """Number of convolutions between the first and the last; more judge larger patches."""
     norm: Norm = "instance"
+    """What follows each convolution but the first and the last."""
 
     def __post_init__(self) -> None:
         at_least(1, in_channels=self.in_channels, width=self.width, layers=self.layers)
@@ -107,8 +121,11 @@ class PixelConfig:
 
     kind: ClassVar[str] = "pixel"
     in_channels: int = 3
+    """Channels of the pictures that it judges; in training those of its domain, whatever is set."""
     width: int = 64
+    """Channels after the first convolution (``ndf``)."""
     norm: Norm = "instance"
+    """What follows the second convolution."""
 
     def __post_init__(self) -> None:
         at_least(1, in_channels=self.in_channels, width=self.width)

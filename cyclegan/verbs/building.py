@@ -67,7 +67,7 @@ def _cache_told() -> Iterator[None]:
 def build(
     model: Positional[Model],
     plan: Settings,
-    output: Positional[Path | None] = None,
+    output: Annotated[Positional[Path | None], arg(metavar="[PLAN]")] = None,
     precision: BodyPrecision | Literal["mixed"] = "float16",
     pictures: Path | None = None,
 ) -> None:

@@ -5,10 +5,10 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from cyclegan.config import TrainConfig, as_dict, from_dict
 from cyclegan.errors import ConfigError, OutputError
@@ -57,7 +57,7 @@ def train(arguments: list[str]) -> None:
         config = tyro.cli(
             TrainConfig,
             prog="cyclegan train",
-            description="Train on two folders of pictures. --config FILE reads the settings from "
+            description="Train on two sets of pictures. --config FILE reads the settings from "
             "a TOML file first, such as the config.toml that every run leaves; flags change them. "
             "--resume FOLDER goes on with the run in FOLDER.",
             args=rest,
@@ -112,8 +112,8 @@ def _output_of(run: Path, output: Path | None, rest: list[str]) -> Path:
 
 def evaluate(
     model: Positional[Model],
-    source: Positional[Path],
-    truth: Positional[Path | None] = None,
+    source: Annotated[Positional[Path], arg(metavar="SOURCE")],
+    truth: Annotated[Positional[Path | None], arg(metavar="[TRUTH]")] = None,
     unpaired: bool = False,
     backend: Backend = "auto",
 ) -> None:

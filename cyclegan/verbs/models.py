@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from cyclegan.engine.plan_file import DAMAGED
 from cyclegan.engine.source import is_onnx, open_source
@@ -16,8 +16,8 @@ from cyclegan.verbs import Model
 
 
 def import_(
-    source: Positional[Path],
-    target: Positional[Path],
+    source: Annotated[Positional[Path], arg(metavar="SOURCE")],
+    target: Annotated[Positional[Path], arg(metavar="TARGET")],
     domains: tuple[str, str] | None = None,
 ) -> None:
     """Turn a .pth of the public CycleGAN, or an exported .onnx, into a .safetensors of ours.
@@ -49,7 +49,7 @@ def import_(
 
 def export(
     model: Positional[Model],
-    target: Positional[Path],
+    target: Annotated[Positional[Path], arg(metavar="TARGET")],
     reference: bool = False,
     half: bool = False,
     int8: bool = False,

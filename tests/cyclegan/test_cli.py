@@ -14,7 +14,7 @@ from PIL import Image
 
 from cyclegan import load_generator, save_generator
 from cyclegan.checkpoint import read_info
-from cyclegan.cli import main
+from cyclegan.cli import VERBS, main
 from cyclegan.config import DataConfig, ResnetConfig, TrainConfig, as_dict
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator
 from cyclegan.pictures import read_picture
@@ -138,13 +138,18 @@ def test_public_names_of_options_are_answered_with_ours(cyclegan):
     assert "is here" not in cyclegan("train", "--dataroof", "x").stderr
 
 
-def test_what_public_names_are_answered_with_exists(cyclegan):
-    kinds = ("model.generator:unet-config", "model.generator:resnet-config")
-    pages = [cyclegan("train", "--help"), *(cyclegan("train", kind, "--help") for kind in kinds)]
-    judge = ("model.discriminator:patch-config", "--help")
+def pages_of_training(cyclegan):
+    """What ``cyclegan train --help`` says, and what it says of each kind of network."""
     data = ("--data.a", "a", "--data.b", "b")
-    pages.append(cyclegan("train", *data, kinds[1], *judge))
-    known = "".join(page.stdout for page in pages)
+    yield cyclegan("train", "--help").stdout
+    for generator, judge in (("resnet", "patch"), ("unet", "pixel")):
+        kinds = (f"model.generator:{generator}-config", f"model.discriminator:{judge}-config")
+        yield cyclegan("train", kinds[0], "--help").stdout
+        yield cyclegan("train", *data, *kinds, "--help").stdout
+
+
+def test_what_public_names_are_answered_with_exists(cyclegan):
+    known = "".join(pages_of_training(cyclegan))
     for name, answer in EQUIVALENTS.items():
         for flag in re.findall(r"--[a-z][\w.-]*|model\.\w+:[\w-]+", answer):
             assert flag in known or flag == "--resume", (name, flag)
@@ -207,6 +212,25 @@ def test_help(verb, cyclegan):
     result = cyclegan(verb, "--help")
     assert result.returncode == 0
     assert f"cyclegan {verb}" in result.stdout
+
+
+def test_every_option_is_explained(cyclegan):
+    verbs = [verb for verb in VERBS if verb != "train"]
+    pages = [*(cyclegan(verb, "--help").stdout for verb in verbs), *pages_of_training(cyclegan)]
+    for page in pages:
+        text = "\n".join(line.strip("│ ") for line in page.splitlines())
+        options = re.split(r"\n(?=--?[a-z])", text)[1:]
+        assert options
+        for option in options:
+            flags, said = re.fullmatch(r"(.*?)(?:  |\n|$)\s*(.*)", option, re.DOTALL).groups()
+            assert re.match(r"[^(]", said), f"{flags} is not explained"
+
+
+def test_help_names_the_places_that_its_text_is_about(cyclegan):
+    assert " SOURCE [TRUTH]\n" in cyclegan("evaluate", "--help").stdout
+    assert " SOURCE TARGET " in cyclegan("import", "--help").stdout
+    assert " MODEL TARGET\n" in cyclegan("export", "--help").stdout
+    assert " MODEL [PLAN]\n" in cyclegan("build", "--help").stdout
 
 
 def test_reference_files_both_ways(model, tmp_path, cyclegan):
