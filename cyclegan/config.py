@@ -15,6 +15,7 @@ from cyclegan.network_config import Upsample as Upsample
 from cyclegan.network_config import at_least, check, one_of
 from cyclegan.plain_values import as_dict as as_dict
 from cyclegan.plain_values import from_dict as from_dict
+from cyclegan.sizes import Size, short_size_text
 
 Adversarial = Literal["lsgan", "vanilla", "wgangp", "hinge"]
 Schedule = Literal["linear", "linear-2020", "step", "cosine", "plateau"]
@@ -26,11 +27,6 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 SSIM_WINDOW = 11
 """Side of the windows that SSIM compares, in pixels (Wang et al. 2004)."""
-
-
-def _size(size: tuple[int, int]) -> str:
-    height, width = size
-    return str(width) if height == width else f"{width}x{height}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +161,18 @@ class DataConfig:
         )
 
     @property
-    def loaded(self) -> tuple[int, int]:
+    def crops(self) -> bool:
+        """Whether pictures are cropped, which gives them all one size."""
+        return "crop" in self.preprocess
+
+    @property
+    def loaded(self) -> Size:
         """(height, width) that ``resize_and_crop`` scales to."""
         height = self.load_size if self.load_height is None else self.load_height
         return height, self.load_size
 
     @property
-    def cropped(self) -> tuple[int, int]:
+    def cropped(self) -> Size:
         """(height, width) of a crop."""
         height = self.crop_size if self.crop_height is None else self.crop_height
         return height, self.crop_size
@@ -266,21 +267,20 @@ class TrainConfig:
         )
         multiple = self.model.generator.size_multiple
         check(
-            "crop" not in self.data.preprocess
-            or not any(side % multiple for side in self.data.cropped),
-            f"crop_size is {_size(self.data.cropped)}; "
+            not self.data.crops or not any(side % multiple for side in self.data.cropped),
+            f"crop_size is {short_size_text(self.data.cropped)}; "
             f"this generator takes multiples of {multiple}",
         )
         check(
-            self.model.adversarial != "wgangp" or "crop" in self.data.preprocess,
+            self.model.adversarial != "wgangp" or self.data.crops,
             "wgangp mixes pictures with generated ones, which takes one size: got preprocess "
             f"{self.data.preprocess}; set one with a crop, or another adversarial",
         )
         check(
             not self.model.ssim_share
-            or "crop" not in self.data.preprocess
+            or not self.data.crops
             or min(self.data.cropped) >= SSIM_WINDOW,
-            f"crop_size is {_size(self.data.cropped)}; ssim_share compares windows of "
+            f"crop_size is {short_size_text(self.data.cropped)}; ssim_share compares windows of "
             f"{SSIM_WINDOW} pixels, so expected at least as many",
         )
         check(

@@ -25,11 +25,9 @@ from PIL import Image
 from cyclegan.config import DataConfig, Preprocess
 from cyclegan.deep_pictures import PEAKS
 from cyclegan.errors import ImageError
+from cyclegan.sizes import Size, short_size_text, size_text
 from cyclegan.sources import Item, Pixels, read_item
 from cyclegan.transfer import Cut
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
 
 
 def _square(size: Size, config: DataConfig) -> Size:
@@ -54,28 +52,29 @@ _SCALED: dict[Preprocess, Callable[[Size, DataConfig], Size]] = {
     "scale_width_and_crop": _to_width,
     "none": _as_it_is,
 }
-_CROPPED: frozenset[Preprocess] = frozenset({"resize_and_crop", "crop", "scale_width_and_crop"})
 
 
 def scale(picture: Pixels, config: DataConfig, multiple: int = 4) -> Pixels:
     """``picture`` resized as ``config`` says; sides that no crop will fit are rounded."""
     height, width = _SCALED[config.preprocess](picture.shape[:2], config)
-    if config.preprocess not in _CROPPED:
+    if not config.crops:
         height, width = (max(1, round(side / multiple)) * multiple for side in (height, width))
     if (height, width) == picture.shape[:2]:
         return picture
     if picture.dtype == np.uint8 and picture.shape[2] in (1, 3):
-        return _resized(picture, (width, height)).reshape(height, width, -1)
-    planes = [_resized(plane, (width, height)) for plane in picture.transpose(2, 0, 1)]
+        return _resized(picture, (height, width)).reshape(height, width, -1)
+    planes = [_resized(plane, (height, width)) for plane in picture.transpose(2, 0, 1)]
     return np.stack(planes, axis=2)
 
 
 def _resized(pixels: Pixels, size: Size) -> Pixels:
-    """uint8 (H, W, 1 or 3), or a plane (H, W) of any type, at size (width, height), bicubic."""
+    """uint8 (H, W, 1 or 3), or a plane (H, W) of any type, at ``size``, bicubic."""
+    height, width = size
+    bicubic = Image.Resampling.BICUBIC
     if pixels.ndim == 3:
         image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-        return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
-    plane = Image.fromarray(pixels.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+        return np.asarray(image.resize((width, height), bicubic))
+    plane = Image.fromarray(pixels.astype(np.float32)).resize((width, height), bicubic)
     peak = PEAKS[pixels.dtype.type]
     rounded: Pixels = np.rint(np.asarray(plane)).clip(0, peak)
     return rounded.astype(pixels.dtype)
@@ -86,9 +85,9 @@ def _room(picture: Pixels, config: DataConfig, path: Item) -> Size:
     height, width = picture.shape[:2]
     high, wide = config.cropped
     if height < high or width < wide:
-        crop = str(wide) if high == wide else f"{wide}x{high}"
         raise ImageError(
-            f"{path} is {width}x{height} pixels, smaller than crop_size {crop}; "
+            f"{path} is {size_text((height, width))} pixels, smaller than crop_size "
+            f"{short_size_text(config.cropped)}; "
             "lower crop_size or choose preprocess 'resize_and_crop'"
         )
     return height - high, width - wide
@@ -106,9 +105,12 @@ def augmented(
     channels: int = 3,
     multiple: int = 4,
 ) -> Cut:
-    """The picture at ``path``, scaled and randomly cropped; every other one is to be mirrored."""
+    """The picture at ``path``, scaled and randomly cropped; every other one is to be mirrored.
+
+    Raises ImageError where it cannot be read, or is too small.
+    """
     picture = scale(read_item(path, channels, config.depth), config, multiple)
-    if config.preprocess in _CROPPED:
+    if config.crops:
         down, right = _room(picture, config, path)
         top, left = rng.integers(down + 1), rng.integers(right + 1)
         picture = _cut(picture, int(top), int(left), config)
@@ -116,12 +118,15 @@ def augmented(
 
 
 def plain(path: Item, config: DataConfig, channels: int = 3, multiple: int = 4) -> Pixels:
-    """The picture at ``path`` as a network sees it when tested, without chance: uint8 (H, W, C)."""
-    if config.preprocess in _CROPPED:
+    """The picture at ``path`` as a network sees it when tested, without chance.
+
+    (H, W, C) of ``config.depth`` bits. Raises ImageError where it cannot be read, or is too small.
+    """
+    if config.crops:
         height, width = config.cropped
         config = dataclasses.replace(config, load_size=width, load_height=height)
     picture = scale(read_item(path, channels, config.depth), config, multiple)
-    if config.preprocess in _CROPPED:
+    if config.crops:
         top, left = (room // 2 for room in _room(picture, config, path))
         picture = _cut(picture, top, left, config)
     return picture

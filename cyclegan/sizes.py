@@ -23,3 +23,9 @@ def size_text(size: Size) -> str:
     """``WIDTHxHEIGHT``."""
     height, width = size
     return f"{width}x{height}"
+
+
+def short_size_text(size: Size) -> str:
+    """The side of a square as one number; of other sizes ``WIDTHxHEIGHT``."""
+    height, width = size
+    return str(width) if height == width else size_text(size)

@@ -131,7 +131,7 @@ def _train(
         device=device,
         steps=progress.steps,
         minutes=config.minutes,
-        one_size="crop" in config.data.preprocess,
+        one_size=config.data.crops,
         native=model.has_native_kernels,
     ):
         model.compile(

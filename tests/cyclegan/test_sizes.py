@@ -4,13 +4,15 @@ import pytest
 
 from cyclegan.cli import main
 from cyclegan.errors import ConfigError
-from cyclegan.sizes import size_from, size_text
+from cyclegan.sizes import short_size_text, size_from, size_text
 
 
 def test_width_comes_first_and_one_number_is_a_square():
     assert size_from("640x272") == size_from("640X272") == (272, 640)
     assert size_from("64") == (64, 64)
-    assert size_text((272, 640)) == "640x272"
+    assert size_text((272, 640)) == short_size_text((272, 640)) == "640x272"
+    assert size_text((64, 64)) == "64x64"
+    assert short_size_text((64, 64)) == "64"
 
 
 @pytest.mark.parametrize("text", ["", "x", "640x", "ax1", "1x2x3", "0x8", "-1x8", "6 4", "٣x٤"])
