@@ -178,8 +178,8 @@ def _info_from_metadata(path: Path, metadata: Mapping[str, str], file: Any) -> M
         version = int(metadata["format_version"])
         if version > FORMAT_VERSION:
             raise NewerFormatError(
-                f"{path} has format version {version}; this release reads up to {FORMAT_VERSION}: "
-                "upgrade cyclegan-engine"
+                f"{path} has format {version}; this version reads up to {FORMAT_VERSION}; "
+                "install a newer cyclegan-engine"
             )
         config = from_dict(_CONFIGS[kind], json.loads(metadata["config"]), "config.")
         domains = tuple(map(str, json.loads(metadata["domains"])))

@@ -95,8 +95,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"it holds a {type(state).__name__}")
     if state["version"] > VERSION:
         raise ConfigError(
-            f"{path} was written by a later version (format {state['version']}, this release "
-            f"reads {VERSION}): upgrade cyclegan-engine"
+            f"{path} was written by a later version: it has format {state['version']}; "
+            f"this version reads up to {VERSION}; install a newer cyclegan-engine"
         )
     return state
 

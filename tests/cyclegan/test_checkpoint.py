@@ -85,7 +85,11 @@ def rewritten(path, generator, **metadata):
 @pytest.mark.parametrize(
     ("metadata", "error", "says"),
     [
-        ({"format_version": "2"}, NewerFormatError, "upgrade cyclegan-engine"),
+        (
+            {"format_version": "2"},
+            NewerFormatError,
+            "has format 2; this version reads up to 1; install a newer",
+        ),
         ({"format": "lora"}, ModelError, "its format is 'lora'; expected 'cyclegan-generator'"),
         ({"config": "{"}, ModelError, "metadata cannot be used"),
         ({"config": '{"kind": "resnet", "depth": 3}'}, ModelError, "unknown setting config.depth"),

@@ -419,7 +419,7 @@ def test_a_checkpoint_of_a_later_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "VERSION", resume.VERSION + 1)
     save_checkpoint(tmp_path, 2, {"x": torch.ones(1)}, keep=2)
     monkeypatch.undo()
-    with pytest.raises(ConfigError, match=r"00000002\.pt was written by a later version"):
+    with pytest.raises(ConfigError, match=r"00000002\.pt was written by a later version: it has"):
         load_checkpoint(tmp_path)
 
 
