@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from cyclegan.errors import OutputError
+from cyclegan.errors import OutputError, reason_of
 
 CACHE_VARIABLE = "CYCLEGAN_CACHE"
 LONGEST_NAME = 255
@@ -59,7 +59,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, OutputError):
             raise
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

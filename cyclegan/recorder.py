@@ -124,7 +124,7 @@ class Recorder:
                     writer.writerow(["step", *scores])
                 writer.writerow([step, *(f"{value:.6g}" for value in scores.values())])
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+            raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
         for name, value in scores.items():
             if self.board:
                 self.board.add_scalar(f"scores/{name}", value, step)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cyclegan.errors import DataError, OutputError
+from cyclegan.errors import DataError, OutputError, reason_of
 from cyclegan.evaluate import Scores
 from cyclegan.files import replacing
 from cyclegan.loss_charts import loss_charts
@@ -155,7 +155,7 @@ def _data_url(kind: str, path: Path) -> str:
     try:
         return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
     except OSError as error:
-        raise DataError(f"cannot read {path} for the report: {error.strerror}") from error
+        raise DataError(f"cannot read {path} for the report: {reason_of(error)}") from error
 
 
 def _is_wide(picture: AnyPicture) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.engine.cache_space import limit_bytes, make_room
-from cyclegan.errors import OutputError
+from cyclegan.errors import OutputError, reason_of
 from cyclegan.files import CACHE_VARIABLE, cache_folder, replacing
 
 LAYOUT_VERSION = 1
@@ -58,7 +58,7 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
         if _usable(path, note):
             return path
         raise OutputError(
-            f"cannot write the cache {cache_folder()}: {error.strerror or error}; "
+            f"cannot write the cache {cache_folder()}: {reason_of(error)}; "
             f"set {CACHE_VARIABLE} to a folder that can be written"
         ) from error
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import cyclegan
 from cyclegan.config import Depth, GeneratorConfig, as_dict, from_dict
 from cyclegan.engine.onnx_header import GRAPH_DIGEST, read_onnx_header
-from cyclegan.errors import CycleGANError, ModelError, NewerFormatError
+from cyclegan.errors import CycleGANError, ModelError, NewerFormatError, reason_of
 
 FORMAT_VERSIONS: dict[Depth, int] = {8: 1, 16: 2}
 """Of the graph's interface and metadata, by the depth of its frames: a reader refuses what is newer
@@ -105,7 +105,7 @@ def read_graph_info(path: Path) -> GraphInfo:
     try:
         header = read_onnx_header(path.read_bytes())
     except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+        raise ModelError(f"cannot read {path}: {reason_of(error)}") from error
     except ValueError as error:
         raise ModelError(
             f"{path} is not an ONNX file, or is damaged: {error}; export it again"

@@ -18,7 +18,7 @@ from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan_settings import Profile, capability_name
 from cyclegan.engine.targets import check_target
 from cyclegan.engine.typed_graph import norm_type
-from cyclegan.errors import ModelError, NewerFormatError, OutputError
+from cyclegan.errors import ModelError, NewerFormatError, OutputError, reason_of
 from cyclegan.files import replacing
 
 PLAN_FORMAT = 1
@@ -55,7 +55,7 @@ class PlanFile:
         try:
             content = self.path.read_bytes()
         except OSError as error:
-            raise ModelError(f"cannot read {self.path}: {error.strerror or error}") from error
+            raise ModelError(f"cannot read {self.path}: {reason_of(error)}") from error
         digest = hashlib.sha256(content).hexdigest()
         if digest == self.note.sha256:  # of these very bytes: the file may be replaced meanwhile
             return content

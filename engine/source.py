@@ -19,7 +19,7 @@ from cyclegan.engine.cache import Key, cached, file_digest, find
 from cyclegan.engine.graph_info import FORMAT_VERSIONS, OPSET, GraphInfo, read_graph_info
 from cyclegan.engine.graph_weights import generator_from_graph, why_no_generator
 from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
-from cyclegan.errors import BackendError, ModelError
+from cyclegan.errors import BackendError, ModelError, reason_of
 from cyclegan.shipped import find_model
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+        raise ModelError(f"cannot read {path}: {reason_of(error)}") from error
 
 
 def _exported(source: Source, key: Key, depth: Depth) -> Path:

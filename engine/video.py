@@ -23,7 +23,7 @@ from cyclegan.engine.targets import check_pattern, check_target
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.ways import is_gpu
 from cyclegan.engine.writer import VideoWriter
-from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
+from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError, reason_of
 from cyclegan.files import behind_link, fitting, replacing
 
 
@@ -175,11 +175,11 @@ def placing(output: Output) -> Iterator[Output]:
     except ValueError as error:
         if not isinstance(error, av.FFmpegError):
             raise
-        raise VideoError(f"FFmpeg cannot write {output.name}: {error.strerror}") from error
+        raise VideoError(f"FFmpeg cannot write {output.name}: {reason_of(error)}") from error
     except OSError as error:
         if isinstance(error, OutputError):
             raise
-        raise OutputError(f"cannot write {output.name}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {output.name}: {reason_of(error)}") from error
 
 
 def damaged(reader: VideoReader, frames: int, place: Output, output: Output) -> VideoError:

@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from cyclegan.config import TrainConfig, as_dict, from_dict
-from cyclegan.errors import ConfigError, OutputError
+from cyclegan.errors import ConfigError, OutputError, reason_of
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Backend, Model
 from cyclegan.verbs.public_options import equivalents
@@ -182,7 +182,7 @@ def _config_from_file(path: Path, domains: dict[str, str]) -> TrainConfig:
                 data[name.removeprefix("data.")] = source
         config: TrainConfig = from_dict(TrainConfig, values)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+        raise ConfigError(f"cannot read {path}: {reason_of(error)}") from error
     except (ValueError, RecursionError) as error:  # no TOML, or settings that are none
         raise ConfigError(f"{path}: {error}") from error
     return config
