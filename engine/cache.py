@@ -88,6 +88,17 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def code_digest(*files: Path) -> str:
+    """SHA-256 of the content of ``files``, one after the other, in hexadecimal.
+
+    For keys: code that shapes an entry may change where no version does.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _entry(name: str, key: Key) -> tuple[Path, dict[str, object]]:
     """Where the file for ``key`` stands, and the note on what it was built for."""
     note: dict[str, object] = {"layout": LAYOUT_VERSION, "name": name, **key}

@@ -73,9 +73,8 @@ def make_room(cache: Path) -> None:
 
 
 def _entry(folder: Path) -> Entry:
-    notes = sorted(folder.glob("*.json"))
-    files = tuple(note.with_suffix("") for note in notes if note.with_suffix("").exists())
-    both = (*files, *(file.with_name(file.name + ".json") for file in files))
+    notes = [note for note in sorted(folder.glob("*.json")) if note.with_suffix("").exists()]
+    both = (*(note.with_suffix("") for note in notes), *notes)
     sizes = [file.stat() for file in both]
     return Entry(
         folder=folder,

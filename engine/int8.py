@@ -16,7 +16,7 @@ standard operators; OpenVINO runs it.
 
 import contextlib
 import dataclasses
-import hashlib
+import functools
 import importlib.metadata
 import logging
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ import numpy as np
 
 import cyclegan
 from cyclegan.engine import pixel_blocks
-from cyclegan.engine.cache import cached, file_digest
+from cyclegan.engine.cache import cached, code_digest, file_digest
 from cyclegan.engine.gate import PICTURE, check_frames
 from cyclegan.engine.graph_info import INPUT, GraphInfo, read_graph_info
 from cyclegan.engine.parity import Parity, compare
@@ -62,10 +62,10 @@ def int8_graph(graph: Path) -> Path:
     return cached("int8.onnx", key, build)
 
 
+@functools.cache
 def _code_digest() -> str:
-    """SHA-256 of what shapes a graph beside its versions: code, and the frames that give ranges."""
-    files = (*(Path(__file__).with_name(name) for name in _SHAPING), PICTURE)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    """Of what shapes a graph: code, and the frames that give ranges."""
+    return code_digest(*(Path(__file__).with_name(name) for name in _SHAPING), PICTURE)
 
 
 def quantized_onnx(graph: Path, target: Path, pictures: Frames | None = None) -> Parity:

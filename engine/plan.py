@@ -17,7 +17,7 @@ from typing import Any
 
 import cyclegan
 from cyclegan.engine import gate
-from cyclegan.engine.cache import Key, cached, file_digest
+from cyclegan.engine.cache import Key, cached, code_digest, file_digest
 from cyclegan.engine.flavours import TensorRT, load_tensorrt
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
@@ -187,8 +187,5 @@ def _port(name: str, channels: int) -> dict[str, Any]:
 
 @functools.cache
 def _code_digest() -> str:
-    """SHA-256 of the code that shapes a plan: it may change where the version does not."""
-    digest = hashlib.sha256()
-    for name in _SHAPING:
-        digest.update(Path(__file__).with_name(name).read_bytes())
-    return digest.hexdigest()
+    """Of what shapes a plan."""
+    return code_digest(*(Path(__file__).with_name(name) for name in _SHAPING))

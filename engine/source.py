@@ -5,7 +5,6 @@ first asked for. A model whose graph is in the cache already is opened without P
 """
 
 import contextlib
-import hashlib
 import importlib.metadata
 import os
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import cyclegan
 from cyclegan.config import Depth
-from cyclegan.engine.cache import Key, cached, file_digest, find
+from cyclegan.engine.cache import Key, cached, code_digest, file_digest, find
 from cyclegan.engine.graph_info import FORMAT_VERSIONS, OPSET, GraphInfo, read_graph_info
 from cyclegan.engine.graph_weights import generator_from_graph, why_no_generator
 from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
@@ -252,8 +251,5 @@ def _export_key(digest: str, depth: Depth) -> Key:
 
 @cache
 def _code_digest() -> str:
-    """SHA-256 of the code that shapes a graph: it may change where the version does not."""
-    digest = hashlib.sha256()
-    for name in _SHAPING:
-        digest.update(_PACKAGE.joinpath(name).read_bytes())
-    return digest.hexdigest()
+    """Of what shapes a graph."""
+    return code_digest(*(_PACKAGE / name for name in _SHAPING))
