@@ -1,13 +1,17 @@
-"""From a generator to translated frames: export, engines, video.
+"""From a generator to translated frames.
 
-export, graph_info     generator -> ONNX file that takes frames and gives frames
-cache                  where graphs and compiled engines live, and when one is used again
-source                 a model file or generator, as the backends ask for it
-runners                one backend each, behind the protocol in tickets
-tickets                batches in flight
-translator             frames in, frames out
-doctor, gpus, hardware what this machine has, and which backend that means
-throughput             how fast it runs here
-parity                 how far an engine is from the float32 generator
-pipeline, colour, containers, video, images, progress   files in, files out
+Graphs        export, frame_graph, graph_info, onnx_header, graph_weights; int8, pixel_blocks
+Plans         plan, plan_settings, plan_builder, plan_file; typed_graph, audit, gate, rounding;
+              flavours
+Where to      cache, cache_space
+What runs     source, runners, tickets, translator; cuda, device_arrays, plane_network
+Otherwise     statistics, stabilize, bands, tiling
+Pictures      images
+Videos        sources, opening, cameras, containers, endings, layout; encoding, hardware, writer;
+              video, job, pipeline, ways, colour, planes, options, live, segments, comparison,
+              preview, progress
+This machine  doctor, gpus, throughput, throughput_report, parity
+Elsewhere     triton_repository; runtime, the C and C++ library
+
+The first line of each says what it is for.
 """

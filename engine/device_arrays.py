@@ -16,8 +16,8 @@ from cyclegan.errors import FrameError
 CPU, CUDA, CUDA_MANAGED = 1, 2, 13
 """DLPack's device types."""
 _UNSIGNED = 1
-LEGACY_STREAM, PER_THREAD_STREAM = 1, 2
-"""CUDA's default streams by their handles; both interfaces forbid or exclude 0."""
+LEGACY_STREAM = 1
+"""CUDA's default stream by its handle; both interfaces forbid or exclude 0."""
 
 
 @dataclass(frozen=True, kw_only=True)

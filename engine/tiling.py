@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cyclegan.config import ResnetConfig
 from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.ordered import OrderedRunner
 from cyclegan.engine.runners.placing import full_float32, placed
@@ -87,7 +88,7 @@ class TiledRunner(OrderedRunner):
         self.remembers = mode == "frozen"
         generator, self._device, self._dtype = placed(source, settings)
         self._kind = torch.uint16 if settings.depth == 16 else torch.uint8
-        residual = type(generator).__name__ == "ResnetGenerator"
+        residual = isinstance(config, ResnetConfig)
         self._banded = BandedResnet(generator) if mode == "exact" or residual else None
         if mode != "exact":
             self._generator, self._statistics = with_statistics(generator)

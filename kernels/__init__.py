@@ -1,4 +1,7 @@
-"""What a CycleGAN does outside its convolutions: instance norm, padding, pixels in and out."""
+"""What a CycleGAN does outside its convolutions: instance norm, padding, pixels in and out.
+
+Of its convolutions, on CPUs, those of 3x3 (:mod:`cyclegan.kernels.winograd_cpu`).
+"""
 
 from cyclegan.kernels.instance_norm import InstanceNormAct, instance_norm
 from cyclegan.kernels.pixel_modules import (

@@ -13,7 +13,7 @@ before the second can normalise anything:
                                                                             residual wants it)
     in_bwd_dx      3 T     dx = gamma rstd (g - S1 / HW - x^ S2 / HW)
 
-On a CPU a kernel in C++ does the same in bfloat16 (``instance_norm_cpu.cpp``).
+On a CPU kernels in C++ do the same in bfloat16 and float32 (``instance_norm_cpu.cpp``).
 
 Backward recomputes x^ and the activation's sign from x; it keeps x, mean and rstd alone.
 
@@ -29,14 +29,12 @@ from torch import Tensor, nn
 
 from cyclegan.errors import TensorError
 from cyclegan.kernels import instance_norm_cpu, launch, native
-from cyclegan.kernels.reference import Activation, check_floating, finish, norm_reference
+from cyclegan.kernels.reference import Activation, check_floating, norm_reference
 
 if launch.HAS_TRITON:
     from cyclegan.kernels.instance_norm_ops import instance_norm_op
 
 ACTIVATIONS = get_args(Activation)
-
-__all__ = ["Activation", "InstanceNormAct", "finish", "instance_norm"]
 
 
 def instance_norm(

@@ -138,8 +138,8 @@ def evaluate(
         network: Any = translator.info.config
         channels = (network.in_channels, network.out_channels)
         if unpaired:
-            given = (read_picture(path, *channels[:1]) for path in list_pictures(source))
-            reals = (read_picture(path, *channels[1:]) for path in list_pictures(truth))
+            given = (read_picture(path, channels[0]) for path in list_pictures(source))
+            reals = (read_picture(path, channels[1]) for path in list_pictures(truth))
             scores: Any = distances(map(translator, given), reals)
         else:
             scores = evaluate_folders(translator, source, truth, channels)
