@@ -1,20 +1,22 @@
 """Videos, written with PyAV: to files, pipes and addresses.
 
 H height, W width. A writer takes translated frames and the packets that are copied. What the
-container cannot hold is left out, and said in ``notes``.
+container cannot hold is left out, and said in ``notes``: beside the pictures
+(:mod:`cyclegan.engine.carried`), of their times (:mod:`cyclegan.engine.frame_times`), and of what
+they look like.
 """
 
 import contextlib
 import errno
-import io
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.engine import carried
 from cyclegan.engine.colour import as_rgb, bits_of, picture_from_rgb
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.encoding import SLOTTED, TIMELESS, Chosen, Encoding, VideoDepth, choose, holds
+from cyclegan.engine.encoding import SLOTTED, Chosen, Encoding, VideoDepth, choose, holds
+from cyclegan.engine.frame_times import FrameTimes
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.planes import Planes, picture_from_planes
 from cyclegan.engine.sources import Output, output_to, unspoken
@@ -23,7 +25,6 @@ from cyclegan.files import name_for_ffmpeg
 
 if TYPE_CHECKING:
     from av import Packet
-    from av.stream import Stream
 
 _TURNS = ("mov", "mp4", "matroska", "webm")
 """Containers that can tell players to turn the pictures."""
@@ -32,23 +33,8 @@ _SHAPES = ("mov", "mp4", "ipod", "asf", "ogg", "null")
 _SHAPED = ("h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "png")
 """Codecs that keep it themselves."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
-_ALPHA = "alpha_mode"
-"""Tells that VP8 or VP9 has transparency, which lies beside its pictures."""
-_OF_THE_SOURCE = (_ALPHA, "duration")
-"""Tags that say of the source what need not hold for the result. Matroska writes its own length,
-but into a pipe, where it would believe this one."""
-_OF_THE_ENCODING = ("encoder", "bps", "number_of_frames", "number_of_bytes", "_statistics")
-"""What such tags of a stream begin with that is encoded anew."""
-_TRIED = ("mov", "mp4", "ipod", "matroska", "webm")
-"""Containers that tell by their header alone which streams they hold."""
 _UNORDERED = (*SLOTTED, "asf")
 """Containers with one time for a frame, when it is decoded: all must be shown in that order."""
-_RATES_ALONE = ("mpeg1video", "mpeg2video")
-"""Codecs whose frames come at one rate."""
-_FINEST_MPEG4 = (1 << 16) - 1
-"""Ticks of a second that MPEG-4 can count."""
-_GIF_TICKS = 100
-"""Of a second: no frame of a GIF is shorter."""
 _SETTINGS = (
     "width",
     "height",
@@ -93,25 +79,19 @@ class VideoWriter:
         self._depth, self._live = depth, live
         self.notes: list[str] = []
         """What could not be taken along."""
-        try:
-            self._container: Any = av.open(
-                name_for_ffmpeg(output.url) if output.is_file else output.url,
-                "w",
-                format=output.format,
-                options=_options(output),
-            )
-        except (av.FFmpegError, ValueError) as error:
-            why = reason_of(error)
-            raise OutputError(f"cannot write {output.name}: {why}") from error
+        self._container: Any = _opened(output)
         self._form: str = self._container.format.name
         self._name = output.name
         self._is_one_picture = self._form == "image2" and "%" not in output.url
         try:
             self._container.metadata.update(reader.metadata)
             self._video = self._add_video(reader, encoding or Encoding(), Path(output.name).suffix)
-            self._copies = {stream: self._add_copy(stream) for stream in reader.copied}
-            self._add_attachments(reader)
-            self._add_chapters(reader)
+            self._copies = {
+                stream: carried.add_copy(self._container, stream, self.notes)
+                for stream in reader.copied
+            }
+            carried.add_attachments(self._container, reader, self.notes)
+            carried.add_chapters(self._container, reader, self.notes)
             self._container.start_encoding()
         except av.error.ProtocolNotFoundError as error:
             self.discard()
@@ -130,20 +110,7 @@ class VideoWriter:
         except BaseException:
             self.discard()
             raise
-        self._note_losses(reader)
-        self._steps: set[int] = set()
-        self._last_pts: int | None = None
-        self._slot: int | None = None
-        self._crowded = 0
-
-    def _note_losses(self, reader: VideoReader) -> None:
-        """What of the source no result gets, or not one of this form."""
-        self.notes += [f"{_name(stream)} was left out" for stream in reader.left]
-        if _has_alpha(reader):
-            self.notes.append("the transparency of the source was left out")
-        if self._form == "gif":
-            self.notes.append("gif knows few colours: pictures were reduced to 256 fixed ones")
-        self.notes += [f"left out: {lost}" for lost in self._layout.lost]
+        self.notes += carried.losses(self._form, reader)
 
     def write(self, item: "Picture | Packet[Any]") -> None:
         """Encode a translated frame, or copy a packet of the source."""
@@ -155,42 +122,21 @@ class VideoWriter:
 
     def encode(self, item: Picture, encoder: Any) -> "list[Packet[Any]]":
         """The packets that ``encoder`` gives for one more frame."""
-        if self._last_pts is not None:
-            self._steps.add(item.pts - self._last_pts)
-        self._last_pts = item.pts
         if isinstance(item.frame, Planes):
             picture = picture_from_planes(item.frame, self.chosen.pixel_format, self._colour)
         else:
             picture = picture_from_rgb(item.frame, self.chosen.pixel_format, self._colour)
-        if (when := self._time_of(item)) is None:
-            self._crowded += 1
+        if (when := self._times.place(item.pts)) is None:
             return []
         if when and self._is_one_picture:
             raise OutputError(
                 f"{self._name} is one picture, and there are more frames: number them, as in "
                 "frame%05d.png"
             )
-        picture.pts, picture.time_base = when, self._base
-        if self._is_even:
-            picture.duration = 1
-        elif self._form != "gif":
-            picture.duration = item.duration
+        picture.pts, picture.time_base = when, self._times.base
+        picture.duration = self._times.duration(item.duration)
         packets: list[Packet[Any]] = encoder.encode(picture)
         return packets
-
-    def _time_of(self, item: Picture) -> int | None:
-        """In units of ``_base``; None where those before it have left no room for the frame."""
-        if self._base == self._layout.time_base and not self._is_even:
-            return item.pts
-        nearest = round(item.pts * self._layout.time_base / self._base)
-        if self._form in TIMELESS:
-            nearest = 0  # they are counted
-        if self._slot is not None and nearest <= self._slot:
-            if not self._is_even:
-                return None
-            nearest = self._slot + 1
-        self._slot = nearest
-        return nearest
 
     def fresh_encoder(self) -> Any:
         """A codec context with the same settings, for :meth:`encode`; see ``segments``."""
@@ -220,22 +166,7 @@ class VideoWriter:
     def finish(self) -> None:
         """Write the end of the file."""
         self._container.close()
-        if self._crowded:
-            self.notes.append(
-                f"gif holds {_GIF_TICKS} frames/s at most: {self._crowded} frames were left out"
-            )
-        if not self._steps or max(self._steps) <= 1.5 * min(self._steps):
-            return
-        vary, rate = "the times of the frames vary", f"{float(self._layout.rate):.3f} frames/s"
-        if self._form in TIMELESS:
-            self.notes.append(
-                f"{vary}, and {self._form} has none: they were taken to come at {rate}"
-            )
-        elif self._has_slots:
-            what = self._form if self._form in SLOTTED else self.chosen.encoder
-            self.notes.append(
-                f"{vary}, and {what} knows one rate: they were moved to the nearest of {rate}"
-            )
+        self.notes += self._times.notes()
 
     def discard(self) -> None:
         """Let go of a file that nobody wants any more."""
@@ -254,6 +185,7 @@ class VideoWriter:
             depth=self._depth,
         )
         chosen = self.chosen
+        self._times = FrameTimes(self._form, chosen, layout)
         if not holds(
             self._form, self._container.supported_codecs, {chosen.encoder, chosen.canonical}
         ):
@@ -272,39 +204,13 @@ class VideoWriter:
         """Whether the result has more than 8 bits a channel."""
         self._colour = as_rgb(layout.colour) if pixels.is_rgb else layout.colour
         self._describe(stream)
-        stream.metadata.update(
-            {
-                key: text
-                for key, text in _lasting(reader.video.metadata).items()
-                if not key.lower().startswith(_OF_THE_ENCODING)
-            }
-        )
-        stream.disposition = reader.video.disposition
+        carried.add_tags(stream, reader)
         return stream
-
-    @property
-    def _has_slots(self) -> bool:
-        """Whether frames come at one rate, and are moved to its nearest time."""
-        codec, base = self.chosen.canonical, self._layout.time_base
-        too_fine = codec == "mpeg4" and max(base.numerator, base.denominator) > _FINEST_MPEG4
-        return self._form in SLOTTED or codec in _RATES_ALONE or too_fine
-
-    @property
-    def _is_even(self) -> bool:
-        """Whether every frame lasts as long as every other."""
-        return self._form in TIMELESS or self._has_slots
-
-    @property
-    def _base(self) -> Fraction:
-        """The unit of the result's times, in seconds."""
-        if self._is_even:
-            return 1 / self._layout.rate
-        return Fraction(1, _GIF_TICKS) if self._form == "gif" else self._layout.time_base
 
     def _describe(self, stream: Any) -> None:
         """Times, shape of pixels, colours and rotation, as the source has them."""
         layout, context = self._layout, stream.codec_context
-        context.time_base = stream.time_base = self._base
+        context.time_base = stream.time_base = self._times.base
         if self._form in _UNORDERED:
             context.max_b_frames = 0
         if layout.pixel_aspect is not None:
@@ -327,57 +233,20 @@ class VideoWriter:
                 "H.264 keeps it everywhere"
             )
 
-    def _add_copy(self, stream: "Stream") -> Any:
-        """A stream like ``stream`` for its packets, or None (and a note) if the format has none."""
-        name = stream.codec_context.name if stream.codec_context else "unknown"
-        canonical = stream.codec_context.codec.canonical_name if stream.codec_context else name
-        if self._form == "null":
-            return None
-        if self._form in _TRIED:
-            held = _takes(self._form, stream)
-        else:
-            held = holds(self._form, self._container.supported_codecs, {name, canonical})
-        if not held:
-            elsewhere = "; .mkv can" if _takes("matroska", stream) else ""
-            self.notes.append(
-                f"{_name(stream)} ({name}) was left out: {self._form} files cannot hold it"
-                f"{elsewhere}"
-            )
-            return None
-        copy = self._container.add_stream_from_template(stream)
-        copy.metadata.update(_lasting(stream.metadata))
-        copy.disposition = stream.disposition
-        return copy
 
-    def _add_attachments(self, reader: VideoReader) -> None:
-        for stream in reader.attachments:
-            if self._form == "matroska" and stream.mimetype:
-                name = stream.metadata.get("filename", "attachment")
-                self._container.add_attachment(name, stream.mimetype, stream.data)
-            else:
-                self.notes.append(f"{_name(stream)} was left out; .mkv can hold it")
-
-    def _add_chapters(self, reader: VideoReader) -> None:
-        chapters = reader.chapters()
-        if chapters and self._form in _TURNS:
-            self._container.set_chapters(chapters)
-        elif chapters:
-            self.notes.append(
-                f"{len(chapters)} chapters were left out; .mp4 and .mkv can hold them"
-            )
-
-
-def _takes(form: str, stream: "Stream") -> bool:
-    """Whether a file of that form, with nothing else in it, can begin with such a stream."""
+def _opened(output: Output) -> Any:
+    """PyAV's container for ``output``. Raises OutputError where it cannot be written."""
     import av
 
     try:
-        with av.open(io.BytesIO(), "w", format=form) as container:
-            container.add_stream_from_template(stream)
-            container.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
+        return av.open(
+            name_for_ffmpeg(output.url) if output.is_file else output.url,
+            "w",
+            format=output.format,
+            options=_options(output),
+        )
+    except (av.FFmpegError, ValueError) as error:
+        raise OutputError(f"cannot write {output.name}: {reason_of(error)}") from error
 
 
 def _options(output: Output) -> dict[str, str]:
@@ -387,17 +256,3 @@ def _options(output: Output) -> dict[str, str]:
     if output.format == "yuv4mpegpipe" or output.url.lower().endswith(".y4m"):
         options["strict"] = "unofficial"  # more than 8 bits
     return options
-
-
-def _lasting(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key: text for key, text in tags.items() if key.lower() not in _OF_THE_SOURCE}
-
-
-def _has_alpha(reader: VideoReader) -> bool:
-    assert reader.layout is not None
-    told = {key.lower(): text for key, text in reader.video.metadata.items()}
-    return told.get(_ALPHA) == "1" or any(p.is_alpha for p in reader.layout.format.components)
-
-
-def _name(stream: "Stream") -> str:
-    return f"{stream.type} stream {stream.index}"

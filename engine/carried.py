@@ -1,0 +1,117 @@
+"""What a result takes over of its source beside the pictures: sound, subtitles, tags, chapters.
+
+``container`` is PyAV's, opened for writing. What it cannot hold is left out, and said in ``notes``.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.encoding import holds
+
+if TYPE_CHECKING:
+    from av.stream import Stream
+
+_ALPHA = "alpha_mode"
+"""Tells that VP8 or VP9 has transparency, which lies beside its pictures."""
+_OF_THE_SOURCE = (_ALPHA, "duration")
+"""Tags that say of the source what need not hold for the result. Matroska writes its own length,
+but into a pipe, where it would believe this one."""
+_OF_THE_ENCODING = ("encoder", "bps", "number_of_frames", "number_of_bytes", "_statistics")
+"""What such tags of a stream begin with that is encoded anew."""
+_TRIED = ("mov", "mp4", "ipod", "matroska", "webm")
+"""Containers that tell by their header alone which streams they hold."""
+_HAVE_CHAPTERS = ("mov", "mp4", "matroska", "webm")
+
+
+def add_copy(container: Any, stream: "Stream", notes: list[str]) -> Any:
+    """A stream like ``stream`` for its packets, or None (and a note) if the container has none."""
+    form = container.format.name
+    name = stream.codec_context.name if stream.codec_context else "unknown"
+    canonical = stream.codec_context.codec.canonical_name if stream.codec_context else name
+    if form == "null":
+        return None
+    if form in _TRIED:
+        held = _takes(form, stream)
+    else:
+        held = holds(form, container.supported_codecs, {name, canonical})
+    if not held:
+        elsewhere = "; .mkv can" if _takes("matroska", stream) else ""
+        notes.append(
+            f"{_name(stream)} ({name}) was left out: {form} files cannot hold it{elsewhere}"
+        )
+        return None
+    copy = container.add_stream_from_template(stream)
+    copy.metadata.update(_lasting(stream.metadata))
+    copy.disposition = stream.disposition
+    return copy
+
+
+def add_attachments(container: Any, reader: VideoReader, notes: list[str]) -> None:
+    """Such as the fonts of subtitles."""
+    for stream in reader.attachments:
+        if container.format.name == "matroska" and stream.mimetype:
+            name = stream.metadata.get("filename", "attachment")
+            container.add_attachment(name, stream.mimetype, stream.data)
+        else:
+            notes.append(f"{_name(stream)} was left out; .mkv can hold it")
+
+
+def add_chapters(container: Any, reader: VideoReader, notes: list[str]) -> None:
+    """Those of the part that is read."""
+    chapters = reader.chapters()
+    if chapters and container.format.name in _HAVE_CHAPTERS:
+        container.set_chapters(chapters)
+    elif chapters:
+        notes.append(f"{len(chapters)} chapters were left out; .mp4 and .mkv can hold them")
+
+
+def add_tags(video: Any, reader: VideoReader) -> None:
+    """To the stream ``video`` what the source's says of itself that holds when encoded anew."""
+    video.metadata.update(
+        {
+            key: text
+            for key, text in _lasting(reader.video.metadata).items()
+            if not key.lower().startswith(_OF_THE_ENCODING)
+        }
+    )
+    video.disposition = reader.video.disposition
+
+
+def losses(form: str, reader: VideoReader) -> list[str]:
+    """What of the source no result gets, or not one of this form, in words."""
+    assert reader.layout is not None
+    lost = [f"{_name(stream)} was left out" for stream in reader.left]
+    if _has_alpha(reader):
+        lost.append("the transparency of the source was left out")
+    if form == "gif":
+        lost.append("gif knows few colours: pictures were reduced to 256 fixed ones")
+    return [*lost, *(f"left out: {one}" for one in reader.layout.lost)]
+
+
+def _takes(form: str, stream: "Stream") -> bool:
+    """Whether a file of that form, with nothing else in it, can begin with such a stream."""
+    import av
+
+    try:
+        with av.open(io.BytesIO(), "w", format=form) as container:
+            container.add_stream_from_template(stream)
+            container.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _lasting(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: text for key, text in tags.items() if key.lower() not in _OF_THE_SOURCE}
+
+
+def _has_alpha(reader: VideoReader) -> bool:
+    assert reader.layout is not None
+    told = {key.lower(): text for key, text in reader.video.metadata.items()}
+    return told.get(_ALPHA) == "1" or any(p.is_alpha for p in reader.layout.format.components)
+
+
+def _name(stream: "Stream") -> str:
+    return f"{stream.type} stream {stream.index}"
