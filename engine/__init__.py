@@ -7,9 +7,9 @@ Where to      cache, cache_space
 What runs     source, runners, tickets, translator; cuda, device_arrays, plane_network
 Otherwise     statistics, stabilize, bands, tiling
 Pictures      images
-Videos        sources, opening, cameras, containers, endings, layout; encoding, hardware, writer,
-              frame_times, carried; video, job, pipeline, ways, colour, planes, options, live,
-              segments, comparison, preview, progress
+Videos        sources, opening, cameras, containers, cutting, endings, layout; encoding, hardware,
+              writer, frame_times, carried; video, job, pipeline, ways, colour, planes, options,
+              live, segments, comparison, preview, progress
 This machine  doctor, gpus, throughput, throughput_report, parity
 Elsewhere     triton_repository; runtime, the C and C++ library
 

@@ -2,19 +2,21 @@
 
 H height, W width. A reader yields decoded frames, and the packets of the streams that are copied,
 in the order of the source. Times stay the integers that the source has, in its own time base; a
-part that is cut out begins at zero.
+part that is cut out begins at zero (:mod:`cyclegan.engine.cutting`).
 """
 
 import contextlib
 import math
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
+from cyclegan.engine.cutting import Cutter
 from cyclegan.engine.endings import Ending
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import (
@@ -34,12 +36,24 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 COPIED = ("audio", "subtitle")
-_SEEKABLE = ("mov,mp4", "matroska")
-"""Formats whose index is to be trusted."""
-_IN_ORDER_OF_DECODING = ("avi",)
-"""Formats that tell when frames are decoded alone; FFmpeg takes that for when they are shown."""
 _FASTEST_RATE = 1000
 """Frames per second; sources that claim more are wrong about themselves."""
+
+
+@dataclass
+class _Tally:
+    """What of a video has been read."""
+
+    packets: int = 0
+    """Of the pictures."""
+    damaged: int = 0
+    """Packets that say so, or do not decode."""
+    concealed: int = 0
+    """Pictures whose decoder says that it filled what is missing."""
+    done: bool = False
+    """A picture behind the part has come: what else is read is copied."""
+    changed: bool = False
+    """A picture of another size has come, which ends the reading."""
 
 
 class VideoReader:
@@ -97,6 +111,7 @@ class VideoReader:
         self._seen = 0
         self._size: tuple[int, int] | None = None
         self._next_pts = 0
+        self._cutter = Cutter(self.part, self._container, self.video)
         self._ending = Ending(self._container, self.video)
 
     def __enter__(self) -> "VideoReader":
@@ -116,7 +131,7 @@ class VideoReader:
         """How many frames the source says it has, or about as many; None if it does not."""
         rate, stated = self.video.average_rate, self._container.duration
         if self.part.start or self.part.end is not None:
-            end = self.part.end if not stated else min(self.part.end or 1e12, stated / 1e6)
+            end = self.part.end if not stated else min(self.part.end or math.inf, stated / 1e6)
             return round((end - self.part.start) * rate) if end and rate else None
         if self.video.frames:
             return int(self.video.frames)
@@ -129,16 +144,7 @@ class VideoReader:
 
     def chapters(self) -> list[Any]:
         """PyAV's chapters, cut to the part that is read."""
-        cut = []
-        for chapter in self._container.chapters():
-            shift = self._shift(chapter["time_base"])
-            start, end = max(chapter["start"] - shift, 0), chapter["end"] - shift
-            if self.part.end is not None:
-                length = self.part.end - self.part.start
-                end = min(end, int(length / chapter["time_base"]))
-            if end > start:
-                cut.append({**chapter, "start": start, "end": end})
-        return cut
+        return self._cutter.chapters()
 
     def begin(self) -> None:
         """Read up to the first frame, so that ``layout`` is known. ``items`` begins with it."""
@@ -176,7 +182,7 @@ class VideoReader:
         """The packets to copy alone, in the source's order; ends early at damage."""
         import av
 
-        self._seek()
+        self._cutter.seek()
         if not self.copied:
             return
         with contextlib.suppress(av.FFmpegError, ValueError):
@@ -184,58 +190,75 @@ class VideoReader:
                 yield from self._copied(packet)
 
     def _raw_items(self) -> Iterator["Decoded | Packet[Any]"]:
-        """The same, but that nothing is made of the frames yet."""
+        """As :meth:`items`, but that nothing is made of the frames yet."""
         import av
 
-        count = damaged = concealed = 0
-        most, done = self.source.most_pixels, False
-        self._seek()
+        tally = _Tally()
+        self._cutter.seek()
         try:
             for packet in self._until_error():
                 if self._stop.is_set():
                     return
                 self._ending.note(packet)
-                if packet.stream is not self.video:
-                    if done and self._is_past(packet):
+                is_video = packet.stream is self.video
+                if is_video:
+                    tally.packets += packet.size > 0
+                    tally.damaged += bool(packet.is_corrupt)
+                if tally.done:
+                    nothing_else = is_video and not self.copied
+                    if nothing_else or self._cutter.is_past(packet):
                         break
+                if not is_video:
                     yield from self._copied(packet)
-                    continue
-                count += packet.size > 0
-                damaged += bool(packet.is_corrupt)
-                if done:
-                    if not self.copied or self._is_past(packet):
-                        break
-                    continue
-                try:
-                    decoded = packet.decode()
-                except (av.FFmpegError, ValueError):
-                    damaged += not packet.is_corrupt  # counted already
-                    continue
-                for picture in decoded:
-                    if self._is_late(picture):
-                        done = True
-                    elif self._is_early(picture):
-                        self._is_short = True  # unless others follow
-                    else:
-                        self._is_short = False
-                        concealed += bool(picture.is_corrupt)
-                        if problem := self._changes(picture):
-                            self.problems.append(problem)
-                            return
-                        yield self._decoded(picture)
+                elif not tally.done:
+                    yield from self._pictures(packet, tally)
+                    if tally.changed:
+                        return
         except (av.FFmpegError, ValueError) as error:
             self._stopped_by = why(error, self.source)
-        if self._stopped_by and not done:
+        self._note_problems(tally)
+
+    def _pictures(self, packet: "Packet[Any]", tally: _Tally) -> Iterator[Decoded]:
+        """What a packet of the video decodes to, as far as it lies within the part."""
+        import av
+
+        try:
+            decoded = packet.decode()
+        except (av.FFmpegError, ValueError):
+            tally.damaged += not packet.is_corrupt  # counted already
+            return
+        for picture in decoded:
+            if self._cutter.is_late(picture):
+                tally.done = True
+                if not self._seen:
+                    self._first_seconds = self._cutter.seconds_of(picture)
+                continue
+            self._is_short = self._cutter.is_early(picture)  # unless others follow
+            if self._is_short:
+                continue
+            tally.concealed += bool(picture.is_corrupt)
+            if problem := self._changes(picture):
+                self.problems.append(problem)
+                tally.changed = True
+                return
+            yield self._decoded(picture)
+
+    def _note_problems(self, tally: _Tally) -> None:
+        """What was damaged or missing, once nothing more comes."""
+        if self._stopped_by and not tally.done:
             self.problems.append(f"reading stopped: {self._stopped_by}")
-        if damaged:
+        if tally.damaged:
+            most = self.source.most_pixels
             unless = "" if self._seen else f", or their frames have over {most:,} pixels"
-            self.problems.append(f"{damaged} packets are damaged{unless}")
-        if concealed:
+            self.problems.append(f"{tally.damaged} packets are damaged{unless}")
+        if tally.concealed:
             # Decoders fill what they cannot decode from the pictures around.
-            self.problems.append(f"{concealed} pictures are damaged")
-        if not done and self.source.gap:
+            self.problems.append(f"{tally.concealed} pictures are damaged")
+        if tally.done:
+            return
+        if self.source.gap:
             self.problems.append(self.source.gap)
-        if not done and not self.part.start and (problem := self._ending.problem(count)):
+        if not self.part.start and (problem := self._ending.problem(tally.packets)):
             self.problems.append(problem)
 
     def _until_error(self) -> "Iterator[Packet[Any]]":
@@ -257,72 +280,9 @@ class VideoReader:
         packets: Iterator[Packet[Any]] = self._container.demux(self.video, *self.copied)
         return packets
 
-    def _seek(self) -> None:
-        if self.part.start and self._container.format.name.startswith(_SEEKABLE):
-            # To the key frame before; what lies between is decoded and dropped.
-            self._container.seek(
-                int(self.part.start / self.video.time_base), stream=self.video, backward=True
-            )
-
-    def _shift(self, time_base: Fraction) -> int:
-        return round(self.part.start / time_base) if self.part.start else 0
-
-    def _when(self, picture: "VideoFrame") -> int | None:
-        """In its time base; below zero too, where times do not begin there."""
-        when = picture.dts if self._container.format.name in _IN_ORDER_OF_DECODING else picture.pts
-        return None if when is None else int(when)
-
-    def _is_early(self, picture: "VideoFrame") -> bool:
-        when = self._when(picture)
-        return bool(self.part.start) and when is not None and when < self._shift_of(picture)
-
-    def _is_late(self, picture: "VideoFrame") -> bool:
-        when = self._when(picture)
-        if self.part.end is None or when is None:
-            return False
-        end = self.part.end / self._base(picture)
-        late = when >= math.ceil(end - 1e-3)  # a float may lie behind the time it stands for
-        if late and not self._seen:
-            self._first_seconds = float(when * self._base(picture))
-        return late
-
-    def _is_past(self, packet: "Packet[Any]") -> bool:
-        """So far behind the end that nothing before it can follow."""
-        when = packet.pts if packet.dts is None else packet.dts
-        return when is None or float(when * packet.time_base) > (self.part.end or 0) + 1
-
     def _copied(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
-        if packet.pts is None and packet.dts is None:
-            return
-        packet.dts = packet.pts if packet.dts is None else packet.dts
-        if packet.pts is not None and (self.part.start or self.part.end is not None):
-            base = packet.time_base
-            if packet.stream.type == "subtitle" and packet.duration:
-                self._cut(packet)
-            seconds = float(packet.pts * base)
-            if not self.part.start <= seconds < (self.part.end or 1e12):
-                return
-            shift = self._shift(base)
-            packet.pts -= shift
-            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
-        yield packet
-
-    def _cut(self, packet: "Packet[Any]") -> None:
-        """To what of a text on the screen lies within the part."""
-        assert packet.pts is not None
-        start, stop = self._shift(packet.time_base), packet.pts + int(packet.duration or 0)
-        if self.part.end is not None:
-            stop = min(stop, round(self.part.end / packet.time_base))
-        if packet.pts < start < stop:
-            packet.pts = packet.dts = start
-        packet.duration = max(stop - packet.pts, 0)
-
-    def _shift_of(self, picture: "VideoFrame") -> int:
-        return self._shift(self._base(picture))
-
-    def _base(self, picture: "VideoFrame") -> Fraction:
-        base: Fraction = picture.time_base or self.video.time_base
-        return base
+        if (kept := self._cutter.packet(packet)) is not None:
+            yield kept
 
     def _changes(self, picture: "VideoFrame") -> str | None:
         size = picture.width, picture.height
@@ -337,8 +297,7 @@ class VideoReader:
     def _decoded(self, picture: "VideoFrame") -> "Decoded":
         self.layout = self.layout or self._layout(picture)
         self._seen += 1
-        when = self._when(picture)
-        given = None if when is None else when - self._shift_of(picture)
+        given = self._cutter.time_of(picture)
         # Files without times (raw streams), or with times that stand still, count on.
         pts = self._next_pts if given is None else max(given, self._next_pts)
         duration = int(picture.duration or 0)
@@ -347,9 +306,7 @@ class VideoReader:
         return Decoded(picture, pts, duration, self.part.size)
 
     def _layout(self, picture: "VideoFrame") -> Layout:
-        # Times may begin below zero.
-        when = self._when(picture)
-        self._next_pts = 0 if when is None else when - self._shift_of(picture)
+        self._next_pts = self._cutter.time_of(picture) or 0  # times may begin below zero
         rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
         height, width = self.part.size or (picture.height, picture.width)
         aspect = self.video.sample_aspect_ratio
@@ -359,7 +316,7 @@ class VideoReader:
         return Layout(
             width=width,
             height=height,
-            time_base=self._base(picture),
+            time_base=self._cutter.base(picture),
             rate=rate if 0 < rate <= _FASTEST_RATE else Fraction(25),
             pixel_aspect=aspect,
             display_matrix=display_matrix(picture),

@@ -1,0 +1,115 @@
+"""A part cut out of a video: what of the source belongs to it, and at which times it then lies.
+
+Times stay the integers that the source has, in its own time base, but that the part begins at zero.
+"""
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from cyclegan.engine.layout import Part
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+
+_SEEKABLE = ("mov,mp4", "matroska")
+"""Formats whose index is to be trusted."""
+_IN_ORDER_OF_DECODING = ("avi",)
+"""Formats that tell when frames are decoded alone; FFmpeg takes that for when they are shown."""
+
+
+class Cutter:
+    """Cuts ``part`` out of PyAV's ``container``, whose pictures are those of ``video``."""
+
+    def __init__(self, part: Part, container: Any, video: Any) -> None:
+        self._part, self._container, self._video = part, container, video
+        self._end = math.inf if part.end is None else part.end
+        self._is_whole = not part.start and part.end is None
+
+    def seek(self) -> None:
+        """Go to the key frame before the part; what lies between is decoded and dropped."""
+        if self._part.start and self._container.format.name.startswith(_SEEKABLE):
+            self._container.seek(
+                int(self._part.start / self._video.time_base), stream=self._video, backward=True
+            )
+
+    def chapters(self) -> list[Any]:
+        """PyAV's chapters, cut to the part."""
+        cut = []
+        for chapter in self._container.chapters():
+            shift = self._shift(chapter["time_base"])
+            start, end = max(chapter["start"] - shift, 0), chapter["end"] - shift
+            if self._part.end is not None:
+                length = self._part.end - self._part.start
+                end = min(end, int(length / chapter["time_base"]))
+            if end > start:
+                cut.append({**chapter, "start": start, "end": end})
+        return cut
+
+    def base(self, picture: "VideoFrame") -> Fraction:
+        """The time base of a picture."""
+        base: Fraction = picture.time_base or self._video.time_base
+        return base
+
+    def time_of(self, picture: "VideoFrame") -> int | None:
+        """Since the part's beginning; below zero too, where times do not begin there."""
+        when = self._when(picture)
+        return None if when is None else when - self._shift(self.base(picture))
+
+    def seconds_of(self, picture: "VideoFrame") -> float | None:
+        """In the source."""
+        when = self._when(picture)
+        return None if when is None else float(when * self.base(picture))
+
+    def is_early(self, picture: "VideoFrame") -> bool:
+        """Whether it comes before the part."""
+        when = self.time_of(picture)
+        return bool(self._part.start) and when is not None and when < 0
+
+    def is_late(self, picture: "VideoFrame") -> bool:
+        """Whether it comes after the part."""
+        when = self._when(picture)
+        if self._part.end is None or when is None:
+            return False
+        end = self._part.end / self.base(picture)
+        return when >= math.ceil(end - 1e-3)  # a float may lie behind the time it stands for
+
+    def is_past(self, packet: "Packet[Any]") -> bool:
+        """So far behind the end that nothing before it can follow."""
+        when = packet.pts if packet.dts is None else packet.dts
+        return when is None or float(when * packet.time_base) > (self._part.end or 0) + 1
+
+    def packet(self, packet: "Packet[Any]") -> "Packet[Any] | None":
+        """A packet to copy, at its time in the part; None if it has no time, or lies outside."""
+        if packet.pts is None and packet.dts is None:
+            return None
+        packet.dts = packet.pts if packet.dts is None else packet.dts
+        if packet.pts is None or self._is_whole:
+            return packet
+        if packet.stream.type == "subtitle" and packet.duration:
+            self._clip(packet)
+        if not self._part.start <= float(packet.pts * packet.time_base) < self._end:
+            return None
+        shift = self._shift(packet.time_base)
+        packet.pts -= shift
+        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        return packet
+
+    def _clip(self, packet: "Packet[Any]") -> None:
+        """To what of a text on the screen lies within the part."""
+        assert packet.pts is not None
+        start, stop = self._shift(packet.time_base), packet.pts + int(packet.duration or 0)
+        if self._part.end is not None:
+            stop = min(stop, round(self._part.end / packet.time_base))
+        if packet.pts < start < stop:
+            packet.pts = packet.dts = start
+        packet.duration = max(stop - packet.pts, 0)
+
+    def _when(self, picture: "VideoFrame") -> int | None:
+        """In its time base; below zero too, where times do not begin there."""
+        decoded = self._container.format.name in _IN_ORDER_OF_DECODING
+        when = picture.dts if decoded else picture.pts
+        return None if when is None else int(when)
+
+    def _shift(self, time_base: Fraction) -> int:
+        return round(self._part.start / time_base) if self._part.start else 0
