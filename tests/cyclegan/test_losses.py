@@ -104,10 +104,22 @@ def test_pool_that_returns_an_older_image_keeps_the_new_one():
 
 def test_pool_copies():
     pool = ImagePool(2, random.Random(0))
-    batch = torch.zeros(2, 1, 1, 1)
-    pool.query(batch)
-    batch.fill_(7)
-    assert all(image.item() == 0 for image in pool.images)
+    for value in range(1, 9):  # those that fill it, and those that take their places
+        batch = torch.full((2, 1, 1, 1), float(value))
+        pool.query(batch)
+        batch.fill_(-1)
+    held = [image.item() for image in pool.images]
+    assert min(held) > 0
+    assert max(held) > 1
+
+
+def test_pool_holds_pictures_of_all_sizes_until_a_batch_wants_one():
+    pool = ImagePool(6, random.Random(0))
+    for width in 3 * (4, 8):
+        pool.query(torch.zeros(1, 1, 4, width))
+    assert [image.shape[2] for image in pool.images] == 3 * [4, 8]
+    for _ in range(9):
+        assert pool.query(torch.zeros(2, 1, 4, 8)).shape == (2, 1, 4, 8)
 
 
 def test_pool_of_none():
