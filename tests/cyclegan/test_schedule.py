@@ -41,7 +41,26 @@ def test_cosine_falls_from_one_and_never_climbs_back(epochs, decay):
     assert 0 <= found[-1] <= 1
 
 
-@pytest.mark.parametrize("losses", [[5, 4, 3, 2], [1.0] * 15, [3, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1]])
+@pytest.mark.parametrize("epochs", [1, 2, 7])
+def test_cosine_is_pytorchs(epochs):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+    for ours in factors("cosine", epochs, 0):
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [5, 4, 3, 2],
+        [1.0] * 15,
+        [3, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1],
+        [0.999**epoch for epoch in range(20)],
+        [0.98**epoch for epoch in range(20)],
+    ],
+)
 def test_plateau_is_pytorchs(losses):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -65,6 +84,13 @@ def test_plateau_survives_a_checkpoint():
     other.load_state(one.state())
     assert other.factor() == one.factor() == pytest.approx(0.2)
     assert other.plateau.mean() == 3.0
+
+
+def test_time_goes_on_where_the_checkpoint_was():
+    progress = Progress(TrainConfig(data=DATA, minutes=1.0), 10)
+    progress.load_state({**progress.state(), "seconds": 45.0})
+    assert progress.fraction() == pytest.approx(0.75, abs=0.01)
+    assert progress.seconds() == pytest.approx(45, abs=1)
 
 
 def test_unknown_schedule():
