@@ -9,7 +9,7 @@ from cyclegan import CycleGAN, compiling, cpu
 from cyclegan.config import CycleGANConfig, PatchConfig, PixelConfig, ResnetConfig, UnetConfig
 from cyclegan.errors import DataError
 from cyclegan.kernels import native
-from cyclegan.losses import ssim
+from cyclegan.losses import gradient_penalty, ssim
 from cyclegan.model import NETWORKS
 
 TINY = {
@@ -57,13 +57,20 @@ def test_running_statistics_follow_the_public_order_of_calls():
 
 
 def test_wgangp_applies_its_penalty():
-    def discriminator_loss(weight):
-        config = CycleGANConfig(**TINY, adversarial="wgangp", lambda_gradient_penalty=weight)
-        torch.manual_seed(0)
-        real_a, real_b = torch.randn(2, 1, 3, 32, 32)
-        return CycleGAN(config).step(real_a, real_b).discriminator_a.item()
+    real_a, real_b = torch.randn(2, 1, 3, 32, 32)
 
-    assert discriminator_loss(10.0) > discriminator_loss(0.0) + 1
+    def made(weight):
+        config = CycleGANConfig(
+            **TINY, adversarial="wgangp", precision="float32", lambda_gradient_penalty=weight
+        )
+        return CycleGAN(config)
+
+    model = made(7.0)
+    fake_a = model.cycle(real_a, real_b).fake_a
+    rng = torch.Generator().manual_seed(model.config.seed)
+    expected = 7 * gradient_penalty(model.discriminator_a, real_a, fake_a, rng).item()
+    found, without = (each.step(real_a, real_b).discriminator_a.item() for each in (model, made(0)))
+    assert found - without == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +220,47 @@ def test_pictures_of_two_sizes_are_merged_as_far_as_they_go():
     model = CycleGAN(CycleGANConfig(**TINY))
     losses = model.step(torch.randn(1, 3, 32, 32), torch.randn(1, 3, 32, 40)).as_floats()
     assert all(torch.tensor(list(losses.values())).isfinite())
+
+
+def test_each_loss_has_its_own_weight():
+    real_a, real_b = torch.randn(2, 1, 3, 32, 32)
+    config = CycleGANConfig(
+        **TINY, precision="float32", lambda_a=3.0, lambda_b=7.0, lambda_identity=0.2
+    )
+    model = CycleGAN(config)
+    images = model.cycle(real_a, real_b)
+    expected = {
+        "cycle_a": 3 * (images.rec_a - real_a).abs().mean(),
+        "cycle_b": 7 * (images.rec_b - real_b).abs().mean(),
+        "identity_a": 0.6 * (model.generator_ba(real_a) - real_a).abs().mean(),
+        "identity_b": 1.4 * (model.generator_ab(real_b) - real_b).abs().mean(),
+    }
+    losses = model.step(real_a, real_b).as_floats()
+    for name, value in expected.items():
+        assert losses[name] == pytest.approx(value.item(), rel=1e-4), name
+
+
+def test_the_learning_rate_is_that_of_all_networks():
+    model = CycleGAN(CycleGANConfig(**TINY))
+    model.set_learning_rate(0.0)
+    before = weights(model)
+    model.step(*torch.randn(2, 1, 3, 32, 32))
+    assert all(map(torch.equal, before, weights(model)))
+    assert model.learning_rate == 0
+
+
+def test_chance_goes_on_where_it_was():
+    config = CycleGANConfig(**TINY, adversarial="wgangp", pool_size=2)
+    model, other = CycleGAN(config), CycleGAN(dataclasses.replace(config, seed=1))
+    for _ in range(3):
+        model.step(*torch.randn(2, 1, 3, 32, 32))
+    other.load_chance(copy.deepcopy(model.chance()))
+    assert torch.equal(*(torch.rand(9, generator=each.rng) for each in (model, other)))
+    assert model.pool_rng.random() == other.pool_rng.random()
+    for name in ("pool_a", "pool_b"):
+        ours, theirs = (getattr(each, name).images for each in (model, other))
+        assert len(ours) == 2
+        assert all(map(torch.equal, ours, theirs))
 
 
 def test_squared_cycles():
