@@ -15,6 +15,7 @@ statistics than a large one, later frames have others than the first.
 
 import os
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -39,6 +40,8 @@ TILE = 512
 """Height and width of a tile in pixels."""
 OVERLAP = 96
 """Pixels that neighbouring tiles share; the one fades into the other there."""
+_OUTER = OVERLAP // 3
+"""Pixels of an overlap that saw mirrored surroundings: its outer third, which is dropped."""
 THUMBNAIL = 512
 """The longer side of a thumbnail in pixels."""
 
@@ -79,9 +82,11 @@ class TiledRunner(OrderedRunner):
 
         config = source.info.config
         self._multiple, self._channels = config.size_multiple, config.out_channels
-        if tile < 2 * OVERLAP or tile % self._multiple:
+        # Tiles begin at multiples too, and neighbours must meet where neither is dropped.
+        least = max(2 * OVERLAP, self._multiple + 2 * _OUTER)
+        if tile < least or tile % self._multiple:
             raise ConfigError(
-                f"got tiles of {tile} pixels; expected at least {2 * OVERLAP}, and a multiple of "
+                f"got tiles of {tile} pixels; expected at least {least}, and a multiple of "
                 f"{self._multiple}"
             )
         self._mode, self._tile = mode, tile
@@ -170,11 +175,14 @@ def _places(length: int, tile: int, multiple: int) -> list[tuple[int, Any]]:
     if length <= tile:
         return [(0, np.ones(length, np.float32))]
     count = -(-(length - OVERLAP) // (tile - OVERLAP))
-    starts = [round(n * (length - tile) / (count - 1) / multiple) * multiple for n in range(count)]
-    # The outer third saw mirrored surroundings and is dropped; in the middle third they cross over.
-    third = OVERLAP // 3
-    middle = (np.arange(third, dtype=np.float32) + 1) / (third + 1)
-    ramp = np.concatenate([np.zeros(third), middle, np.ones(OVERLAP - 2 * third)])
+    starts = _starts(length, tile, multiple, count)
+    # The large multiples of deep U-Nets can round neighbours too far apart to meet.
+    while max(b - a for a, b in pairwise(starts)) > tile - 2 * _OUTER:
+        count += 1
+        starts = _starts(length, tile, multiple, count)
+    # The outer third is dropped; in the middle third they cross over.
+    middle = (np.arange(_OUTER, dtype=np.float32) + 1) / (_OUTER + 1)
+    ramp = np.concatenate([np.zeros(_OUTER), middle, np.ones(OVERLAP - 2 * _OUTER)])
     places = []
     for start in starts:
         weight = np.ones(tile, np.float32)
@@ -184,3 +192,8 @@ def _places(length: int, tile: int, multiple: int) -> list[tuple[int, Any]]:
             weight[-OVERLAP:] = ramp[::-1]
         places.append((start, weight))
     return places
+
+
+def _starts(length: int, tile: int, multiple: int, count: int) -> list[int]:
+    """Where ``count`` tiles begin, as evenly as multiples allow."""
+    return [round(n * (length - tile) / (count - 1) / multiple) * multiple for n in range(count)]

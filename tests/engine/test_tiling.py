@@ -174,15 +174,23 @@ def test_tiles_have_the_channels_of_the_generator(mode: tiling.Tiles) -> None:
 
 
 def test_tiles_that_their_overlaps_fill_are_refused() -> None:
-    with pytest.raises(ConfigError, match="expected at least"):
+    with pytest.raises(ConfigError, match="expected at least 192, and a multiple of 4"):
         opened(network(), "frozen", tile=OVERLAP)
+    deep = generator_from_config(UnetConfig(width=2, depth=9))
+    with pytest.raises(ConfigError, match="expected at least 576, and a multiple of 512"):
+        opened(deep, "thumbnail", tile=512)  # none could begin before the one beside it ends
 
 
-@given(length=st.integers(2, 300).map(lambda n: 4 * n))
-def test_tiles_cover_all_with_weights_above_zero(length: int) -> None:
+@given(
+    kind=st.sampled_from([(4, 200), (4, 512), (128, 512), (256, 512), (512, 1024)]),
+    share=st.floats(0, 1),
+)
+def test_tiles_cover_all_with_weights_above_zero(kind: tuple[int, int], share: float) -> None:
+    multiple, tile = kind
+    length = multiple * (1 + int(share * 6 * tile / multiple))
     total = np.zeros(length)
-    for start, weight in tiling._places(length, 200, 4):
-        assert start % 4 == 0
+    for start, weight in tiling._places(length, tile, multiple):
+        assert start % multiple == 0
         total[start : start + len(weight)] += weight
     assert start + len(weight) == length
     assert total.min() > 0.009
