@@ -129,3 +129,27 @@ def test_rgb_pictures_need_no_tags() -> None:
     colour = colour_of(source)
     assert (colour.matrix, colour.range) == (6, 1)
     np.testing.assert_array_equal(rgb_from_picture(source, colour), rgb)
+
+
+@pytest.mark.parametrize("form", ["yuv420p", "yuv422p"])
+@pytest.mark.parametrize("span", [1, 2])
+def test_chroma_is_interpolated_between_its_samples(form: str, span: int) -> None:
+    """Along ramps whose samples lie on every other pixel, from the first on."""
+    ramp = np.arange(64, dtype=np.uint8)
+    planes = np.stack([np.full_like(ramp, 120), 98 + ramp, 160 - ramp])
+    source = av.VideoFrame(64, 48, form)
+    for plane, values in zip(source.planes, planes):
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)  # type: ignore[arg-type]
+        rows[:, : plane.width] = values[:: 64 // plane.width]
+    source.colorspace, source.color_range = 1, span
+    made = rgb_from_picture(source, colour_of(source)).astype(float)
+    error = made - rgb_by_formula(planes[:, None], 1, span)
+    assert np.abs(error[:, 4:-4]).max() < 2, "twice that if FFmpeg's scaler may trade it for speed"
+
+
+@pytest.mark.parametrize(("tagged", "span"), [("yuvj420p", 2), ("yuv420p", 1)])
+def test_without_a_range_the_format_decides(tagged: str, span: int) -> None:
+    """As of raw pictures, where no decoder says more than the name."""
+    source = av.VideoFrame(16, 16, tagged)
+    source.color_range = 0
+    assert colour_of(source).range == span

@@ -12,6 +12,7 @@ from torch.utils.dlpack import from_dlpack
 
 from cyclegan.engine.colour import (
     BT601,
+    BT601_625,
     BT709,
     BT2020,
     FULL,
@@ -181,6 +182,7 @@ def test_pictures_of_nvdec_are_copied_before_they_go_back(monkeypatch: pytest.Mo
         ("yuv444p", "yuv444p", (144, 176), BT709, 8, "the source is yuv444p"),
         ("yuv420p12le", "yuv420p12le", (144, 176), BT709, 16, "the source is yuv420p12le"),
         ("yuv420p", "yuv420p", (145, 176), BT709, 8, "frames are 176x145"),
+        ("yuv420p", "yuv420p", (144, 175), BT709, 8, "frames are 175x144"),
         ("yuv420p", "yuv420p", (144, 8), BT709, 8, "frames are 8x144"),
         ("yuv420p", "yuv420p", (144, 176), 8, 8, "number 8 of H.273"),
     ],
@@ -202,7 +204,7 @@ class Seeing(torch.nn.Module):
 
 @pytest.mark.parametrize("form", ["nv12", "p010le"])
 @pytest.mark.parametrize("span", [LIMITED, FULL])
-@pytest.mark.parametrize("matrix", [BT601, BT709, BT2020])
+@pytest.mark.parametrize("matrix", [BT601, BT601_625, BT709, BT2020])
 def test_the_generator_sees_the_colours_that_a_player_shows(
     form: str, span: int, matrix: int
 ) -> None:
@@ -220,7 +222,7 @@ def test_the_generator_sees_the_colours_that_a_player_shows(
 
 
 @pytest.mark.parametrize(("bits", "step"), [(8, 1), (10, 64)])
-@pytest.mark.parametrize("size", [(144, 176), (134, 170)])
+@pytest.mark.parametrize("size", [(144, 176), (134, 176), (144, 170)])
 def test_a_network_that_changes_nothing_keeps_pictures(
     clip: Callable[[str], Path], bits: int, step: int, size: tuple[int, int]
 ) -> None:
