@@ -4,7 +4,8 @@ A row's ``bytes`` are those that two kernels must move (see ``kernels/instance_n
 its rate over a copy's says how far the kernels are from the memory's limit; other variants are held
 to the same bytes. Calls are captured in a CUDA graph that rotates among inputs of at least three
 times the L2 together, each call with results of its own: neither launches nor the cache flatter
-anyone.
+anyone. All that the graph has written is compared before it is timed: with float64, and frames with
+what PyTorch's operators make of them.
 
     python -m bench.kernels          # rows to bench/results/<gpu>/kernels.json and .md
 
@@ -16,21 +17,29 @@ import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.pixels import PICTURES, PIXELS
+from bench.pixels import PICTURES, PIXELS, Pixels
 from bench.report import Report, gpu_or_exit
-from bench.switches import either
+from bench.switches import either, without_kernels
 from bench.time_limit import at_most
 from cyclegan.kernels import instance_norm, reflection_pad2d
 
 Call = Callable[[], object]
 
+DEVICE = "cuda"
+NEAR = 2e-3
+"""How far all that a graph writes may be from the exact results, relatively, in the L2 norm.
+Rounding to half precision makes 3e-4 of it, PyTorch's operators round several times, and here and
+there a number next to 0 falls on the other side of an activation. One wrong image of 256 makes a
+tenth."""
+AT_ONCE = 1 << 26
+"""Numbers that are compared at once; never less than an image."""
 STEADY = 1.1
 """Where the replays of the middle three fifths differ more, another process was at the GPU."""
 TRIES = 5
@@ -105,10 +114,56 @@ def declared_bytes(operation: Operation, shape: tuple[int, int, int, int], back:
     return int(2 * (plain + framed))
 
 
-def milliseconds(calls: list[Call], repeats: int = 20) -> float:
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A call, and what must come of it."""
+
+    call: Call
+    images: int
+    """Of its batch; none of them depends on another."""
+    exact: Callable[[slice], Any]
+    """The result or results for some of the images."""
+
+    def __call__(self) -> object:
+        return self.call()
+
+    def squares(self, made: Any) -> Iterator[Tensor]:
+        """The sums of squares of what is wrong with some numbers, and of the exact ones: (2,)."""
+        largest = max(result.numel() for result in _tuple(made)) // self.images
+        step = max(1, AT_ONCE // largest)
+        for first in range(0, self.images, step):
+            images = slice(first, first + step)
+            with without_kernels():
+                exact = _tuple(self.exact(images))
+            for got, wanted in zip(_tuple(made), exact, strict=True):
+                wanted = wanted.double()
+                off = got[images].double() - wanted
+                yield torch.stack([off.square().sum(), wanted.square().sum()])
+
+
+def _tuple(results: Any) -> tuple[Tensor, ...]:
+    return results if isinstance(results, tuple) else (results,)
+
+
+def check(calls: Sequence[Call], results: Sequence[object]) -> None:
+    """Raises AssertionError where results are wrong. Waits for the device once."""
+    squares = [
+        pair
+        for call, made in zip(calls, results, strict=True)
+        if isinstance(call, Checked)
+        for pair in call.squares(made)
+    ]
+    if squares:
+        off, whole = torch.stack(squares).sum(0).tolist()
+        distance = math.sqrt(off / whole)
+        assert distance < NEAR, f"wrong results: {distance:.3g} from the exact ones, up to {NEAR}"
+
+
+def milliseconds(calls: Sequence[Call], repeats: int = 20) -> float:
     """Median time of one call, from replays of a CUDA graph of all of them.
 
     The GPU has something to do until all replays are in its queue: it waits for the host in none.
+    Raises AssertionError where the graph gives wrong results.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -120,6 +175,8 @@ def milliseconds(calls: list[Call], repeats: int = 20) -> float:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=side):
         results = [call() for call in calls]  # kept: memory used again would be in the cache
+    graph.replay()
+    check(calls, results)
     for _ in range(TRIES):
         times = _replayed(graph, repeats)
         if times[-repeats // 5] <= STEADY * times[repeats // 5]:
@@ -166,44 +223,55 @@ def sets_of(size: int) -> int:
 
 def calls_of(
     run: Callable[[Tensor, Tensor], Any], shape: tuple[int, int, int, int], operation: Operation
-) -> tuple[list[Call], list[Call]]:
+) -> tuple[list[Checked], list[Checked]]:
     """Forward and backward calls over inputs that together pass the L2 three times."""
-    forward: list[Call] = []
-    backward: list[Call] = []
+    forward: list[Checked] = []
+    backward: list[Checked] = []
     for _ in range(sets_of(2 * torch.Size(shape).numel())):
         x, residual = (
-            torch.randn(shape, device="cuda", dtype=torch.float16)
+            torch.randn(shape, device=DEVICE, dtype=torch.float16)
             .to(memory_format=torch.channels_last)
             .requires_grad_()
             for _ in range(2)
         )
-        forward.append(_forward(run, x, residual))
-        backward.append(_backward(run, x, residual, operation.residual))
+        forward.append(_forward(run, x, residual, operation))
+        backward.append(_backward(run, x, residual, operation))
     return forward, backward
 
 
-def _forward(run: Callable[[Tensor, Tensor], Any], x: Tensor, residual: Tensor) -> Call:
+def _forward(
+    run: Callable[[Tensor, Tensor], Any], x: Tensor, residual: Tensor, operation: Operation
+) -> Checked:
+    @torch.no_grad()
     def call() -> object:
-        with torch.no_grad():
-            return run(x, residual)
+        return run(x, residual)
 
-    return call
+    @torch.no_grad()
+    def exact(images: slice) -> Any:
+        return operation.run(x[images].double(), residual[images].double())
+
+    return Checked(call=call, images=len(x), exact=exact)
 
 
 def _backward(
-    run: Callable[[Tensor, Tensor], Any], x: Tensor, residual: Tensor, both: bool
-) -> Call:
+    run: Callable[[Tensor, Tensor], Any], x: Tensor, residual: Tensor, operation: Operation
+) -> Checked:
     made: list[Any] = []  # built at the first call, on the stream that will be captured
 
     def call() -> object:
         if not made:
-            results = run(x, residual)
-            results = results if isinstance(results, tuple) else (results,)
+            results = _tuple(run(x, residual))
             made.extend([results, [torch.randn_like(r) for r in results]])
-        inputs = (x, residual) if both else (x,)
+        inputs = (x, residual) if operation.residual else (x,)
         return torch.autograd.grad(made[0], inputs, made[1], retain_graph=True)
 
-    return call
+    def exact(images: slice) -> Any:
+        given = [t.detach()[images].double().requires_grad_() for t in (x, residual)]
+        results = _tuple(operation.run(*given))
+        gradients = [gradient[images].double() for gradient in made[1]]
+        return torch.autograd.grad(results, given if operation.residual else given[:1], gradients)
+
+    return Checked(call=call, images=len(x), exact=exact)
 
 
 def variants(run: Callable[[Tensor, Tensor], Any]) -> dict[str, tuple[Callable[..., Any], bool]]:
@@ -223,7 +291,7 @@ class Case:
     operation: str
     shape: tuple[int, ...]
     run: Callable[..., Any]
-    directions: dict[str, tuple[int, Callable[[Callable[..., Any]], list[Call]]]]
+    directions: dict[str, tuple[int, Callable[[Callable[..., Any]], Sequence[Call]]]]
     """Name: (bytes that must move, the calls to be timed of a variant of ``run``)."""
 
 
@@ -258,11 +326,19 @@ def _pixel_case(name: str, shape: tuple[int, int, int]) -> Case:
     pixels = PIXELS[name]
     size = int(pixels.bytes * math.prod(shape))
 
-    def calls(run: Callable[..., Any]) -> list[Call]:
-        given = [pixels.given(*shape, "cuda") for _ in range(sets_of(size))]
-        return [functools.partial(run, *tensors) for tensors in given]
+    def calls(run: Callable[..., Any]) -> Sequence[Call]:
+        given = [pixels.given(*shape, DEVICE) for _ in range(sets_of(size))]
+        return [_conversion(run, tensors, pixels) for tensors in given]
 
     return Case(operation=name, shape=shape, run=pixels.run, directions={"forward": (size, calls)})
+
+
+def _conversion(run: Callable[..., Any], given: tuple[Tensor, ...], pixels: Pixels) -> Checked:
+    return Checked(
+        call=functools.partial(run, *given),
+        images=len(given[0]),
+        exact=lambda images: pixels.run(*(tensor[images] for tensor in given)),
+    )
 
 
 def measure(report: Report, deadline: float) -> None:

@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ import torch
 
 from cyclegan.config import PatchConfig, ResnetConfig
 from cyclegan.engine.runners.placing import without_tf32
+from cyclegan.kernels import native
 
 ROOT = Path(__file__).parents[2]
 
@@ -370,6 +372,94 @@ def _pretend_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: None)
     properties = SimpleNamespace(L2_cache_size=1 << 20)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+
+
+def right(run: Any) -> Any:
+    """``run`` in float32, its results rounded, as kernels do it."""
+
+    def result(x: torch.Tensor, residual: torch.Tensor) -> Any:
+        made = run(x.float(), residual.float())
+        return tuple(map(torch.Tensor.half, made)) if isinstance(made, tuple) else made.half()
+
+    return result
+
+
+def wrong_result(run: Any) -> Any:
+    """In the last image alone."""
+
+    def result(*given: torch.Tensor) -> Any:
+        made = run(*given)
+        one = made[0] if isinstance(made, tuple) else made
+        with torch.no_grad():
+            one[-1] = 0
+        return made
+
+    return result
+
+
+def wrong_gradient(run: Any) -> Any:
+    """Of a right result, and too large by a hundredth."""
+
+    def result(*given: torch.Tensor) -> Any:
+        made = run(*given)
+        results = made if isinstance(made, tuple) else (made,)
+        return tuple(one + (one - one.detach()) / 100 for one in results)
+
+    return result
+
+
+WRONG = {"forward": wrong_result, "backward": wrong_gradient}
+
+
+def _cases(kernels: Any) -> Iterator[tuple[Any, Any]]:
+    """Every operation on two small images, and how it is computed rightly."""
+    for name in kernels.OPERATIONS:
+        case = kernels._norm_case(name, (2, 8, 12, 10))
+        yield case, right(case.run)
+    for name in kernels.PIXELS:
+        case = kernels._pixel_case(name, (2, 12, 10))
+        yield case, case.run
+
+
+def test_what_is_timed_is_compared(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong results are no figure, of whichever operation, and be it in one image alone."""
+    kernels = bench("kernels")
+    _pretend_a_gpu(monkeypatch)
+    monkeypatch.setattr(kernels, "DEVICE", "cpu")
+    monkeypatch.setattr(kernels, "sets_of", lambda size: 2)
+    monkeypatch.setattr(native, "ON", False)  # else they are compiled first
+    for case, run in _cases(kernels):
+        for direction, figure in case.directions.items():
+            one = replace(case, directions={direction: figure})
+            runs = {"right": run, "wrong": WRONG[direction](run)}
+            report = bench("report").Report(tmp_path / "kernels", {})
+            for variant, run in runs.items():
+                assert kernels.measure_one(report, one, variant, run, 1e9, float("inf"))
+            good, wrong = report.tables["kernels"]
+            assert (good["ms"], good["error"]) == (0.5, ""), good
+            assert wrong["ms"] is wrong["of_copy_rate"] is None, wrong
+            assert wrong["error"].startswith("AssertionError: wrong results: "), wrong
+
+
+def test_all_that_a_graph_writes_is_compared(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that was right until it was captured, and is not the first one."""
+    kernels = bench("kernels")
+    _pretend_a_gpu(monkeypatch)
+    x, count = torch.ones(2, 3), 0
+
+    def call() -> torch.Tensor:
+        nonlocal count
+        count += 1
+        return x * float("nan") if count == captured else x.clone()
+
+    calls = [kernels.Checked(call=call, images=2, exact=lambda images: x[images])] * 3
+    captured = 0
+    assert kernels.milliseconds(calls) == pytest.approx(1 / 3)
+    count, captured = 0, 3 * 3 + 2
+    with pytest.raises(AssertionError, match="wrong results: nan"):
+        kernels.milliseconds(calls)
 
 
 def test_calls_are_timed_alone_and_in_a_graph(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
