@@ -127,7 +127,7 @@ def on_gpu(figure: str, least_mib: float = 0, **cells: str) -> Find:
             if row.get(figure) is None or not _matches(row, cells):
                 continue
             if not least_mib or _mib(row["shape"]) >= least_mib:
-                yield Figure(value=row[figure])
+                yield Figure(value=row[figure], busy=_busy(row))
 
     return find
 
@@ -142,11 +142,12 @@ def times_as_fast(variant: str, than: str, by: tuple[str, ...], **cells: str) ->
 
     def find(rows: list[Row]) -> Iterator[Figure]:
         rows = [row for row in rows if row.get("ms") is not None and _matches(row, cells)]
-        others = {tuple(row[k] for k in by): row["ms"] for row in rows if row["variant"] == than}
+        others = {tuple(row[k] for k in by): row for row in rows if row["variant"] == than}
         for row in rows:
-            key = tuple(row[k] for k in by)
-            if row["variant"] == variant and key in others:
-                yield Figure(value=others[key] / row["ms"])
+            other = others.get(tuple(row[k] for k in by))
+            if row["variant"] == variant and other:
+                busy = _busy(row) or _busy(other)
+                yield Figure(value=other["ms"] / row["ms"], busy=busy)
 
     return find
 

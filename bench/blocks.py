@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from bench.kernels import CASES, OPERATIONS, brief, calls_of, milliseconds
+from bench.kernels import CASES, OPERATIONS, brief, calls_of, timed
 from bench.report import gpu_or_exit
 from cyclegan.kernels import launch
 
@@ -111,7 +111,7 @@ class Search:
             rows[self.key] = row
         launch._blocks.cache_clear()
         return sum(
-            milliseconds(calls_of(OPERATIONS[name].run, shape, OPERATIONS[name])[self.backward])
+            timed(calls_of(OPERATIONS[name].run, shape, OPERATIONS[name])[self.backward]).ms
             for name, shape in self.cases
         )
 

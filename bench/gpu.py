@@ -5,7 +5,7 @@ Runs on a machine with nothing but PyTorch, Triton, NumPy and pytest:
 1. the tests of kernels and runner on the GPU, all files at once; meanwhile torch.compile fills its
    caches with what 3 and 6 need, on all cores;
 2. each kernel against a copy's rate (``bench/kernels.py``), as far as it comes until these caches
-   are full, and the rest after 3;
+   are full, and the rest after 3; what was measured beside compilers is measured again at the end;
 3. whole networks at 256x256, batch 1: forward in PyTorch's layouts and on our kernels, and the
    training step of all four networks (``bench/steps.py``) in float32, and in bfloat16 on our
    kernels;
@@ -157,6 +157,12 @@ PARTS = {
     ),
 }
 ALL = ("tests", *PARTS)
+EARLY = "kernels beside compilers"
+STARTED = {
+    **PARTS,
+    EARLY: Part(measure=functools.partial(kernels.measure, alone=False), end=KERNEL_SECONDS),
+}
+"""All that a process is started for."""
 
 
 def command(name: str, path: Path, seconds: float) -> list[str]:
@@ -205,7 +211,7 @@ def begin(only: Sequence[str] | None, goes_on: bool) -> Report:
 
     for table in list(report.tables):
         report.keep(table, functools.partial(stays, table))
-    for part in only or ALL:
+    for part in only or (*ALL, EARLY):
         report.facts.pop(part, None)  # how it ended is to be seen anew
     report.write()
     return report
@@ -236,19 +242,20 @@ def main(arguments: list[str] | None = None) -> None:
     start = time.monotonic()
     if given.part:
         name, path, seconds = given.part
-        PARTS[name].measure(Report.read(Path(path)), start + float(seconds))
+        STARTED[name].measure(Report.read(Path(path)), start + float(seconds))
         return
     if given.prepare is not None:
         prepare(given.prepare)
         return
     wanted = given.only or ALL
     report = begin(given.only, given.goes_on)
-    with preparing(report, wanted, PREPARE_SECONDS):
+    with preparing(report, wanted, PREPARE_SECONDS) as compiles:
         good = "tests" not in wanted or finish_tests(report, start_tests(report))
         report.write()
         if {"kernels", "models"} <= {*wanted}:
-            # The GPU has nothing else to do; what compilers do there is seen, and timed again.
-            report, _ = run_part(report, "kernels", start + KERNEL_SECONDS - time.monotonic())
+            # The GPU has nothing else to do, but for what is compiled.
+            early = EARLY if compiles else "kernels"
+            report, _ = run_part(report, early, start + KERNEL_SECONDS - time.monotonic())
     report.write()
     parts = {name: part for name, part in PARTS.items() if name in wanted}
     for name, part in parts.items():

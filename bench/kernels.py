@@ -159,8 +159,18 @@ def check(calls: Sequence[Call], results: Sequence[object]) -> None:
         assert distance < NEAR, f"wrong results: {distance:.3g} from the exact ones, up to {NEAR}"
 
 
-def milliseconds(calls: Sequence[Call], repeats: int = 20) -> float:
-    """Median time of one call, from replays of a CUDA graph of all of them.
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """What a call took."""
+
+    ms: float
+    """The median."""
+    busy: bool = False
+    """Whether replays differed to the end."""
+
+
+def timed(calls: Sequence[Call], repeats: int = 20) -> Timed:
+    """The time of one call, from replays of a CUDA graph of all of them.
 
     The GPU has something to do until all replays are in its queue: it waits for the host in none.
     Raises AssertionError where the graph gives wrong results.
@@ -179,10 +189,11 @@ def milliseconds(calls: Sequence[Call], repeats: int = 20) -> float:
     check(calls, results)
     for _ in range(TRIES):
         times = _replayed(graph, repeats)
-        if times[-repeats // 5] <= STEADY * times[repeats // 5]:
+        busy = times[-repeats // 5] > STEADY * times[repeats // 5]
+        if not busy:
             break
     del results
-    return times[repeats // 2] / len(calls)
+    return Timed(ms=times[repeats // 2] / len(calls), busy=busy)
 
 
 def _replayed(graph: torch.cuda.CUDAGraph, repeats: int) -> list[float]:
@@ -212,7 +223,7 @@ def copy_rate(numbers: int = 1 << 29) -> float:
     source = torch.randn(numbers, device="cuda", dtype=torch.float16)
     target = torch.empty_like(source)
     ways: list[Call] = [lambda: target.copy_(source), lambda: torch.mul(source, 1, out=target)]
-    return 4 * numbers / min(milliseconds([way]) for way in ways) * 1e3
+    return 4 * numbers / min(timed([way]).ms for way in ways) * 1e3
 
 
 def sets_of(size: int) -> int:
@@ -341,16 +352,20 @@ def _conversion(run: Callable[..., Any], given: tuple[Tensor, ...], pixels: Pixe
     )
 
 
-def measure(report: Report, deadline: float) -> None:
+def measure(report: Report, deadline: float, alone: bool = True) -> None:
     """All rows, each written as soon as it is measured; stops in time for the deadline.
 
     What torch.compile makes of the operations, which takes longest, comes last of its batch size. A
-    row that the report has already is not measured again.
+    row that the report has already is not measured again, but for those that others disturbed, at
+    the end. Where others are at the GPU, it is not ``alone``: they slow down evenly what they run
+    beside, which nothing shows, so all rows are busy, and what fails is no row.
     """
     report.facts.pop("kernels", None)
     rate = copy_rate()
     report.facts["copy_gb_per_s"] = round(rate / 1e9)
-    for batch, names in itertools.product(BATCHES, ORDER):
+    common = Common(report=report, deadline=deadline, rate=rate, alone=alone)
+    rounds = (False, True) if alone else (False,)
+    for again, batch, names in itertools.product(rounds, BATCHES, ORDER):
         for case in cases(batch):
             for variant, (run, ours) in variants(case.run).items():
                 if variant not in names:
@@ -358,25 +373,33 @@ def measure(report: Report, deadline: float) -> None:
                 in_time = time.monotonic() <= deadline
                 if in_time:
                     with either(ours):
-                        in_time = measure_one(report, case, variant, run, rate, deadline)
+                        in_time = measure_one(common, case, variant, run, again)
                 if not in_time:
                     report.facts["kernels"] = "stopped at the time limit"
                     report.write()
                     return
 
 
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Where and how all rows of a part are measured."""
+
+    report: Report
+    deadline: float
+    rate: float
+    """Of a copy, in bytes per second."""
+    alone: bool
+
+
 def measure_one(
-    report: Report,
-    case: Case,
-    variant: str,
-    run: Callable[..., Any],
-    rate: float,
-    deadline: float,
+    common: Common, case: Case, variant: str, run: Callable[..., Any], again: bool
 ) -> bool:
     """A row for each direction; an error is written into its row, and the next is measured.
 
-    Returns whether there was time for both: what the deadline interrupts is no row.
+    ``again`` replaces those that are busy. Returns whether there was time for both: what the
+    deadline interrupts is no row.
     """
+    report = common.report
     for direction, (size, calls) in case.directions.items():
         row: dict[str, Any] = {
             "operation": case.operation,
@@ -385,18 +408,26 @@ def measure_one(
             "variant": variant,
             "mbytes": round(size / 1e6, 1),
         }
-        if report.has("kernels", **row):
+        there = report.has("kernels", **row, **({"busy": True} if again else {}))
+        if there != again:
             continue
-        left = deadline - time.monotonic()
+        named = dict(row)
+        left = common.deadline - time.monotonic()
         try:
             with at_most(min(ROW_SECONDS, left)):
-                took = milliseconds(calls(run))
-            row |= {"ms": round(took, 4), "of_copy_rate": round(size / took * 1e3 / rate, 3)}
-            row |= {"error": ""}
+                took = timed(calls(run))
+            share = round(size / took.ms * 1e3 / common.rate, 3)
+            row |= {"ms": round(took.ms, 4), "of_copy_rate": share}
+            row |= {"busy": took.busy or not common.alone, "error": ""}
         except Exception as error:  # the other rows must not be lost with this one
             if isinstance(error, TimeoutError) and left < ROW_SECONDS:
                 return False  # the part's time is over, not the row's
-            row |= {"ms": None, "of_copy_rate": None, "error": brief(error)}
+            if not common.alone:
+                print("to be tried again:", *row.values(), brief(error), flush=True)
+                continue
+            row |= {"ms": None, "of_copy_rate": None, "busy": False, "error": brief(error)}
+        if again:
+            report.drop("kernels", **named)
         report.add("kernels", **row)
     return True
 

@@ -66,8 +66,8 @@ def prepare(number: int) -> None:
 
 
 @contextmanager
-def preparing(report: Report, wanted: Sequence[str], seconds: float) -> Iterator[None]:
-    """Meanwhile compiles what the ``wanted`` parts have still to measure.
+def preparing(report: Report, wanted: Sequence[str], seconds: float) -> Iterator[bool]:
+    """Meanwhile compiles what the ``wanted`` parts have still to measure: whether there is any.
 
     As many at once as cores are free, each in a process of its own. Waits at the end for those of
     the part that is measured next; what is not done then, or after ``seconds``, is stopped, and
@@ -96,7 +96,7 @@ def preparing(report: Report, wanted: Sequence[str], seconds: float) -> Iterator
     pool = ThreadPoolExecutor(max(1, cpu_cores() - TESTS_CORES))
     submitted = [(part, pool.submit(one, number, name)) for part, number, name in lacking]
     try:
-        yield
+        yield bool(lacking)
         wait([job for part, job in submitted if part == lacking[0][0]])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

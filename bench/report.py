@@ -35,6 +35,10 @@ class Report:
         """Whether there is a row with these values."""
         return any(values.items() <= row.items() for row in self.tables.get(table, ()))
 
+    def drop(self, table: str, **values: Any) -> None:
+        """Rows with these values go."""
+        self.keep(table, lambda row: not values.items() <= row.items())
+
     def keep(self, table: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
         """Only the rows that are wanted stay; a table without rows goes."""
         rows = [row for row in self.tables.pop(table, ()) if wanted(row)]
@@ -75,9 +79,10 @@ class Report:
         """Facts as a list, then every table."""
         lines = [f"- {name}: {value}" for name, value in self.facts.items()]
         for name, rows in self.tables.items():
-            lines += ["", f"## {name}", "", "| " + " | ".join(rows[0]) + " |"]
-            lines.append("|" + " --- |" * len(rows[0]))
-            lines += ["| " + " | ".join(map(_cell, row.values())) + " |" for row in rows]
+            columns = list(dict.fromkeys(key for row in rows for key in row))
+            lines += ["", f"## {name}", "", "| " + " | ".join(columns) + " |"]
+            lines.append("|" + " --- |" * len(columns))
+            lines += ["| " + " | ".join(_cell(row.get(c)) for c in columns) + " |" for row in rows]
         return "\n".join(lines) + "\n"
 
 

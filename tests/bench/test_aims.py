@@ -74,7 +74,7 @@ def test_gpu_results_have_the_columns_that_aims_look_for(
     for part in ("models", "sizes"):
         whole_networks.measure_models(report, float("inf"), part)
     monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
-    monkeypatch.setattr(kernels, "milliseconds", lambda calls: 1.0)
+    monkeypatch.setattr(kernels, "timed", lambda calls: kernels.Timed(ms=1.0, busy=True))
     nothing = {"forward": (10**6, lambda run: []), "backward": (10**6, lambda run: [])}
     case = kernels.Case(
         operation="norm relu", shape=(8, 64, 720, 1280), run=abs, directions=nothing
@@ -87,6 +87,8 @@ def test_gpu_results_have_the_columns_that_aims_look_for(
     found = {aim.about: aim.found(there) for aim in AIMS if aim.benchmark.startswith("gpu")}
     assert len(found) == 11
     assert [about for about, figure in found.items() if figure is None] == []
+    busy = {about for about, figure in found.items() if figure and figure.busy}
+    assert busy == {aim.about for aim in AIMS if aim.benchmark == "gpu kernels"}
 
 
 def test_all_that_can_be_run_is_listed_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
