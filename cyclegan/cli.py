@@ -12,12 +12,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-import tyro
-from tyro.conf import OmitArgPrefixes
-
 from cyclegan.errors import CycleGANError
-from cyclegan.signals import ending_signals, handling, leave
-from cyclegan.verbs.flags import REGISTRY, refuse_two_numbers
+from cyclegan.signals import leaving
 
 VERBS = {
     "demo": "learning",
@@ -65,18 +61,16 @@ def _prepare_streams() -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     verb, *rest = [*arguments, "--help"]
-    if verb not in VERBS:
-        return _overview(verb)
-    rest.pop()
     try:
-        function = _function(verb)
-        if verb == "train":
-            function(rest)
-        else:
-            refuse_two_numbers(rest)
-            prog, config = f"cyclegan {verb}", (OmitArgPrefixes,)
-            with handling(ending_signals(), leave):  # training has an end of its own
-                tyro.cli(function, prog=prog, args=rest, config=config, registry=REGISTRY)
+        with leaving():
+            if verb not in VERBS:
+                return _overview(verb)
+            rest.pop()
+            function = _function(verb)
+            if verb == "train":
+                function(rest)
+            else:
+                _call(function, verb, rest)
     except CycleGANError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -84,6 +78,18 @@ def _run(arguments: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _call(function: Callable[..., None], verb: str, arguments: Sequence[str]) -> None:
+    """``function`` with what tyro reads in the flags."""
+    import tyro
+    from tyro.conf import OmitArgPrefixes
+
+    from cyclegan.verbs.flags import REGISTRY, refuse_two_numbers
+
+    refuse_two_numbers(arguments)
+    prog, config = f"cyclegan {verb}", (OmitArgPrefixes,)
+    tyro.cli(function, prog=prog, args=arguments, config=config, registry=REGISTRY)
 
 
 def _function(verb: str) -> Callable[..., None]:

@@ -2,10 +2,11 @@
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def ending_signals() -> list[int]:
@@ -43,3 +44,64 @@ def leave(number: int, frame: FrameType | None = None) -> NoReturn:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
+
+
+AGAIN_SECONDS = 0.1
+"""Between two looks at whether an import has ended."""
+
+
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """End as Ctrl-C, SIGTERM and SIGHUP ask in this block, where this is the main thread.
+
+    In the middle of an import the end waits for it: extension modules swallow an exception that
+    comes while they are loaded, and go on with half of NumPy. An error that a library makes of the
+    end is the end too.
+    """
+    asked = _Asked()
+    interrupts = [signal.SIGINT] if signal.getsignal(signal.SIGINT) != signal.SIG_IGN else []
+    with handling([*interrupts, *ending_signals()], asked.leave):
+        try:
+            yield
+        except Exception:
+            if asked.by is not None:
+                leave(asked.by)
+            raise
+        finally:
+            asked.forget()
+
+
+class _Asked:
+    """What has been asked for, and how many imports it need not wait for."""
+
+    def __init__(self) -> None:
+        self.by: int | None = None
+        self._outside = _imports_in(sys._getframe())
+        self._before: Any = None
+
+    def leave(self, number: int, frame: FrameType | None) -> None:
+        self.by = number
+        if _imports_in(frame) <= self._outside or not hasattr(signal, "setitimer"):
+            leave(number)
+        before = signal.signal(signal.SIGALRM, self._again)
+        self._before = self._before or before
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+
+    def _again(self, number: int, frame: FrameType | None) -> None:
+        assert self.by is not None
+        signal.raise_signal(self.by)  # another handler may be in force by now
+
+    def forget(self) -> None:
+        """Ask no more."""
+        if self._before is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._before)
+
+
+def _imports_in(frame: FrameType | None) -> int:
+    """How many imports are under way in what ``frame`` was called by."""
+    count = 0
+    while frame is not None:
+        count += frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+        frame = frame.f_back
+    return count

@@ -1,0 +1,61 @@
+import importlib
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cyclegan.signals import leaving
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="uses signals of POSIX")
+
+SWALLOWS = """
+import signal
+
+try:
+    signal.raise_signal(signal.{name})
+except BaseException:  # as extension modules do
+    pass
+whole = True
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_end_comes_after_the_import_that_would_swallow_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "swallows.py").write_text(SWALLOWS.format(name=name))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "swallows", raising=False)
+    number = signal.Signals[name]
+    before = signal.getsignal(number), signal.getsignal(signal.SIGALRM)
+
+    @leaving()
+    def load() -> None:
+        importlib.import_module("swallows")
+        time.sleep(10)
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as ended:
+        load()
+    assert sys.modules["swallows"].whole
+    assert getattr(ended.value, "code", 130) == 128 + number
+    assert (signal.getsignal(number), signal.getsignal(signal.SIGALRM)) == before
+
+
+def test_an_error_that_a_library_makes_of_the_end_is_the_end() -> None:
+    @leaving()
+    def fail() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit as error:
+            raise RuntimeError("a step of the export failed") from error
+
+    with pytest.raises(SystemExit) as ended:
+        fail()
+    assert ended.value.code == 143
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="another"), leaving():
+        raise RuntimeError("another")
