@@ -9,19 +9,22 @@ from torch import Tensor
 class ImagePool:
     """Up to ``size`` generated images; a full pool answers half of the time with an older one.
 
-    ``rng`` decides which. Size 0 remembers nothing and returns what it is given.
+    ``rng`` decides which. Size 0 remembers nothing and returns what it is given. ``one_size``:
+    images of another height or width than the newest are forgotten, in batches of one too.
     """
 
-    def __init__(self, size: int, rng: random.Random) -> None:
+    def __init__(self, size: int, rng: random.Random, *, one_size: bool = False) -> None:
         self.size = size
         self.rng = rng
+        self.one_size = one_size
         self.images: list[Tensor] = []
 
     def query(self, images: Tensor) -> Tensor:
         """As many images as in ``images`` (N, C, H, W), which must carry no gradient."""
         if self.size == 0:
             return images
-        if len(images) > 1:  # of one size, which a run that goes on may have changed
+        # What goes together is of one size, which a run that goes on may have changed.
+        if self.one_size or len(images) > 1:
             self.images = [image for image in self.images if image.shape == images.shape[1:]]
         return torch.stack([self._exchanged(image) for image in images])
 

@@ -68,8 +68,9 @@ class CycleGAN:
         self.optimizer_discriminators = self._adam(self.discriminator_a, self.discriminator_b)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.pool_rng = random.Random(config.seed + world.rank)
-        self.pool_a = ImagePool(config.pool_size, self.pool_rng)
-        self.pool_b = ImagePool(config.pool_size, self.pool_rng)
+        mixes = config.adversarial == "wgangp"  # real pictures with what a pool returns
+        self.pool_a = ImagePool(config.pool_size, self.pool_rng, one_size=mixes)
+        self.pool_b = ImagePool(config.pool_size, self.pool_rng, one_size=mixes)
         self.rng = torch.Generator(self.device).manual_seed(config.seed + world.rank)
         self.phases = Phases(
             config=config,

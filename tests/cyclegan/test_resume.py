@@ -396,13 +396,17 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on(finished, tmp_path, capl
     assert "another kind of device" in caplog.text
 
 
-def test_another_crop_goes_on(finished, tmp_path):
+@pytest.mark.parametrize(("batch_size", "adversarial"), [(2, "lsgan"), (1, "wgangp")])
+def test_another_crop_goes_on(finished, tmp_path, batch_size, adversarial):
     """The pools, which are full, hold pictures of the old size."""
-    model = dataclasses.replace(finished.model, pool_size=2)
-    config = dataclasses.replace(finished, model=model, output=tmp_path, batch_size=2, epochs=2)
-    run(config)
+    model = dataclasses.replace(finished.model, pool_size=2, adversarial=adversarial)
+    config = dataclasses.replace(
+        finished, model=model, output=tmp_path, batch_size=batch_size, epochs=batch_size
+    )
+    assert run(config).steps == 6
     smaller = dataclasses.replace(config.data, crop_size=24)
-    assert run(dataclasses.replace(config, data=smaller, epochs=4), resume=True).steps == 12
+    longer = dataclasses.replace(config, data=smaller, epochs=2 * batch_size)
+    assert run(longer, resume=True).steps == 12
 
 
 def test_a_later_checkpoint_that_is_damaged_does_not_outlive_a_good_one(tmp_path):
