@@ -37,7 +37,7 @@ from cyclegan.compiling import worth_compiling, worth_replaying
 from cyclegan.config import TrainConfig
 from cyclegan.data import CPU, UnpairedPictures, readers_watched, tensor_from_pictures
 from cyclegan.distributed import Meetings, World, world
-from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError
+from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError, OutputError
 from cyclegan.model import CycleGAN
 from cyclegan.preprocess import plain
 from cyclegan.pretrained import load_pretrained
@@ -200,8 +200,12 @@ def _memory_watched(config: TrainConfig) -> Iterator[None]:
 
 
 def _keep(run: Run) -> None:
-    """The last checkpoint and the networks."""
-    run.checkpoint(last=True)
+    """The last checkpoint, and the networks, which find room where it did not."""
+    try:
+        run.checkpoint(last=True)
+    except OutputError:
+        run.save()
+        raise
     run.save()
     if run.world.writes:
         run.recorder.close()

@@ -329,12 +329,17 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_to_its_end(config, small_disk,
     kept = [path.name for path in list_checkpoints(config.output / "checkpoints")]
     assert all(path.stat().st_size < 60_000 for path in config.output.glob("*.safetensors"))
     longer = dataclasses.replace(config, epochs=2, checkpoint_minutes=0.0)
+    generator = config.output / "generator_ab.safetensors"
+    first = generator.read_bytes()
     small_disk()
     with caplog.at_level(logging.WARNING), pytest.raises(OutputError, match="cannot write"):
         run(longer, resume=True)
     assert caplog.text.count("what was there stays, and the run goes on") == 6
     assert [path.name for path in list_checkpoints(config.output / "checkpoints")] == kept
     assert (config.output / "losses.csv").read_text().splitlines()[-1].startswith("18,")
+    # The networks need less room than the checkpoint that could not be written.
+    assert generator.read_bytes() != first
+    assert (config.output / "samples" / "000018_ab.png").exists()
 
 
 def test_a_run_that_diverges_stops_and_keeps_what_was_good(config, monkeypatch):
