@@ -81,6 +81,29 @@ def test_an_error_anywhere_stops_all_and_comes_out(stage: str, error: type[BaseE
     assert threading.active_count() == before
 
 
+def test_the_first_of_several_errors_comes_out() -> None:
+    """What follows from it in other stages would only hide the cause."""
+    last: list[threading.Thread] = []
+    working, failing = threading.Event(), threading.Event()
+
+    def work(items: list[int]) -> list[int]:
+        if items[0] == 1:
+            working.set()
+            assert failing.wait(20)
+            last[0].join(20)  # its error is known
+            raise KeyError("second")
+        return items
+
+    def use(item: int) -> None:
+        last.append(threading.current_thread())
+        assert working.wait(20)
+        failing.set()
+        raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        run_pipeline(range(5), work, use, capacity=2)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals as POSIX does")
 def test_an_interrupt_while_the_last_stage_ends_waits_for_it() -> None:
     """What ``use`` writes to is closed by the caller, who must not do so under its hands."""

@@ -114,6 +114,97 @@ def test_a_cancelled_ticket_is_dropped_and_frees_its_slot() -> None:
         scheduler.collect(ticket)
 
 
+def test_a_ticket_may_be_cancelled_when_its_batch_has_ended() -> None:
+    scheduler = Scheduler(Recorder(slots=1))
+    ticket = scheduler.submit(frame(1))
+    scheduler.submit(frame(2))  # takes the slot: the first one's frames wait in its ticket
+    scheduler.cancel(ticket)
+    with pytest.raises(BackendError, match="cancelled"):
+        scheduler.collect(ticket)
+
+
+class Held(Recorder):
+    """A runner that begins or finishes when it is let go on."""
+
+    def __init__(self, held: str) -> None:
+        super().__init__(slots=1)
+        self.held = held
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def _hold(self, what: str) -> None:
+        if what == self.held:
+            self.entered.set()
+            assert self.go_on.wait(10)
+
+    def begin(self, slot: int, frames: Frames) -> None:
+        self._hold("begin")
+        super().begin(slot, frames)
+
+    def finish(self, slot: int) -> Frames:
+        self._hold("finish")
+        return super().finish(slot)
+
+
+def test_who_wants_a_batch_that_another_thread_waits_for_waits_too() -> None:
+    runner = Held("finish")
+    scheduler = Scheduler(runner)
+    ticket = scheduler.submit(frame(1))
+    got: list[object] = []
+
+    def collect() -> None:
+        try:
+            got.append(value(scheduler.collect(ticket)))
+        except BackendError as error:
+            got.append(str(error))
+
+    threads = [threading.Thread(target=collect, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        assert runner.entered.wait(10)
+    threads[1].join(0.1)
+    assert threads[1].is_alive()
+    runner.go_on.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive(), "it was not told"
+    assert sorted(map(str, got))[0] == "1"
+    assert "collected before" in sorted(map(str, got))[1]
+    assert runner.log == ["begin 1", "finish 1"]
+
+
+def test_closing_waits_for_a_batch_that_is_about_to_begin() -> None:
+    runner = Held("begin")
+    scheduler = Scheduler(runner)
+    threads = [
+        threading.Thread(target=scheduler.submit, args=(frame(1),), daemon=True),
+        threading.Thread(target=scheduler.close, daemon=True),
+    ]
+    threads[0].start()
+    assert runner.entered.wait(10)
+    threads[1].start()
+    threads[1].join(0.1)
+    assert threads[1].is_alive()
+    runner.go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert runner.log == ["begin 1", "finish 1", "close"]
+
+
+def test_an_interrupt_is_not_kept_for_the_batch_that_it_met() -> None:
+    """Ctrl-C comes while ``submit`` waits for a batch of someone else's."""
+
+    class Interrupted(Recorder):
+        def finish(self, slot: int) -> Frames:
+            super().finish(slot)
+            raise KeyboardInterrupt
+
+    scheduler = Scheduler(Interrupted(slots=1))
+    scheduler.submit(frame(1))
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.submit(frame(2))
+    scheduler.submit(frame(3))  # the slot is free
+
+
 def test_a_ticket_is_collected_once() -> None:
     scheduler = Scheduler(Recorder())
     ticket = scheduler.submit(frame(1))
