@@ -66,7 +66,7 @@ class FrameTimes:
         """Of a frame, in units of ``base``, that has ``stated`` in the source; 0: not known."""
         if self.are_even:
             return 1
-        return 0 if self._form == "gif" else stated
+        return round(stated * self._layout.time_base / self.base)
 
     def notes(self) -> list[str]:
         """What of the source's times was lost, once all frames have been placed."""

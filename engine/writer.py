@@ -35,6 +35,8 @@ _SHAPED = ("h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "png")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 _UNORDERED = (*SLOTTED, "asf")
 """Containers with one time for a frame, when it is decoded: all must be shown in that order."""
+_FRAME_DURATION = 1 << 8
+"""FFmpeg's flag without which encoders take no notice of how long a frame lasts."""
 _SETTINGS = (
     "width",
     "height",
@@ -213,6 +215,8 @@ class VideoWriter:
         context.time_base = stream.time_base = self._times.base
         if self._form in _UNORDERED:
             context.max_b_frames = 0
+        if self._form == "gif":
+            context.flags |= _FRAME_DURATION
         if layout.pixel_aspect is not None:
             context.sample_aspect_ratio = layout.pixel_aspect
             self._check_shape(layout.pixel_aspect)

@@ -246,10 +246,14 @@ def test_a_part_has_the_frames_before_its_end(
 
 def test_an_animation_stays_one(copies: Translator, tmp_path: Path) -> None:
     first, *others = [Image.fromarray(frame) for frame in smooth(4)]
-    first.save(tmp_path / "in.gif", save_all=True, append_images=others, duration=80)
+    lasting = [80, 80, 80, 2000]
+    first.save(tmp_path / "in.gif", save_all=True, append_images=others, duration=lasting)
     notes = translate_video(tmp_path / "in.gif", tmp_path / "out.gif", copies).notes
     assert any("256 fixed" in note for note in notes)
     assert times(tmp_path / "out.gif") == [Fraction(8 * n, 100) for n in range(4)]
+    with Image.open(tmp_path / "out.gif") as image:
+        shown = [(image.seek(n), image.info["duration"])[1] for n in range(4)]
+    assert shown == lasting, "milliseconds; the last frame's too"
     assert np.abs(rgb(tmp_path / "out.gif")[3].astype(int) - smooth(4)[3]).mean() < 24
 
 
