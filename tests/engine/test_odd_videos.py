@@ -3,6 +3,7 @@
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -88,6 +89,35 @@ def test_frames_of_avi_come_evenly(copies: Translator, tmp_path: Path) -> None:
     assert set(np.diff(times(tmp_path / "out.mp4"))) == {Fraction(1, 25)}
 
 
+def test_frames_without_times_come_at_their_rate(copies: Translator, tmp_path: Path) -> None:
+    """As in a stream of H.264 in no container."""
+    encoder: Any = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+    pictures: list[Any] = [av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in smooth(9)]
+    for number, picture in enumerate(pictures):
+        picture.pts = number
+    packets = [packet for picture in (*pictures, None) for packet in encoder.encode(picture)]
+    (tmp_path / "in.h264").write_bytes(b"".join(map(bytes, packets)))
+    translate_video(tmp_path / "in.h264", tmp_path / "out.mkv", copies)
+    assert times(tmp_path / "out.mkv") == [Fraction(n, 25) for n in range(9)]
+
+
+def test_frames_of_one_time_are_all_kept(copies: Translator, tmp_path: Path) -> None:
+    source, stands = tmp_path / "in.mkv", [0, 40, 40, 80]
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number, frame in enumerate(smooth(4)):
+            (packet,) = stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24"))
+            packet.pts = packet.dts = stands[number]
+            packet.time_base = Fraction(1, 1000)
+            container.mux(packet)
+    assert times(source) == [Fraction(time, 1000) for time in stands]
+    translate_video(source, tmp_path / "out.mkv", copies)
+    assert times(tmp_path / "out.mkv") == [Fraction(time, 1000) for time in (0, 40, 41, 80)]
+
+
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize("name", ["out.avi", "out.wmv"])
 def test_frames_of_files_without_two_times_come_in_order(
@@ -116,8 +146,9 @@ def test_varying_times_fit_where_there_are_none(
 def test_a_gif_leaves_out_what_is_too_fast_for_it(copies: Translator, tmp_path: Path) -> None:
     source = write_video(tmp_path / "in.mkv", smooth(24), [round(n / 0.24) for n in range(24)])
     stats = translate_video(source, tmp_path / "out.gif", copies)
-    assert any("100 frames/s at most: " in note for note in stats.notes)
     seen = times(tmp_path / "out.gif")
+    lost = f"100 frames/s at most: {24 - len(seen)} frames were left out"
+    assert any(lost in note for note in stats.notes)
     assert len(seen) < 24
     assert min(np.diff(seen)) >= Fraction(1, 100)
 
@@ -246,6 +277,37 @@ def test_a_cover_is_no_film(copies: Translator, tmp_path: Path) -> None:
         container.mux(sound.encode(None))
     with pytest.raises(VideoError, match="no video stream, only a cover picture"):
         translate_video(source, tmp_path / "out.mp4", copies)
+
+
+def test_sounds_keep_their_language_and_which_is_the_default(
+    copies: Translator, tmp_path: Path
+) -> None:
+    (one, other), source = (
+        (with_sound(tmp_path / f"{n}.mkv", "aac") for n in "ab"),
+        tmp_path / "in.mkv",
+    )
+    with av.open(str(one)) as a, av.open(str(other)) as b, av.open(str(source), "w") as made:
+        given = [a.streams.video[0], a.streams.audio[0], b.streams.audio[0]]
+        streams = [made.add_stream_from_template(stream) for stream in given]
+        for stream, language in zip(streams[1:], ("nld", "fra")):
+            stream.metadata["language"] = language
+        streams[1].disposition = av.stream.Disposition.comment
+        streams[2].disposition = av.stream.Disposition.default
+        for old, new in zip(given, streams):
+            for packet in old.container.demux(old):
+                if packet.dts is not None:
+                    packet.stream = new
+                    made.mux(packet)
+            old.container.seek(0)
+    translate_video(source, tmp_path / "out.mkv", copies)
+    with av.open(str(source)) as before, av.open(str(tmp_path / "out.mkv")) as after:
+        told = [
+            [(stream.language, stream.disposition) for stream in film.streams.audio]
+            for film in (before, after)
+        ]
+    assert told[0] == told[1]
+    assert [language for language, _ in told[1]] == ["nld", "fra"]
+    assert av.stream.Disposition.default in told[1][1][1]
 
 
 def test_the_default_stays_and_sizes_of_the_source_do_not(

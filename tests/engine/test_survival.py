@@ -9,6 +9,7 @@ from PIL import Image
 from videos import decoded, smooth, times, write_video
 
 from cyclegan.engine.comparison import wipe
+from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.layout import Part
 from cyclegan.engine.options import VideoOptions
@@ -405,6 +406,37 @@ def test_chapters_titles_and_attachments_stay(
             assert ["attachment stream" in note for note in notes] == [True]
             # .mp4 keeps the names of chapters in a stream of its own.
             assert translate_video(target, tmp_path / "again.mp4", copies).notes == ()
+
+
+def test_chapters_are_cut_to_the_part(copies: Translator, tmp_path: Path) -> None:
+    source, target = with_extras(tmp_path / "in.mkv"), tmp_path / "out.mkv"
+
+    def marks(start: float, end: float) -> list[tuple[float, float]]:
+        options = VideoOptions(part=Part(start=start, end=end))
+        translate_video(source, target, copies, options)
+        with av.open(str(target)) as container:
+            spans = [(c["start"], c["end"], c["time_base"]) for c in container.chapters()]
+        return [(float(a * base), pytest.approx(float(b * base))) for a, b, base in spans]
+
+    assert marks(0.4, 1.2) == [(0, 0.4), (0.4, 0.8)]
+    assert marks(1.0, 1.4) == [(0, 0.4)], "the other one is over by then"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".y4m"])
+def test_the_number_of_frames_is_known_before(
+    suffix: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / f"in{suffix}"
+    translate_video(write_video(tmp_path / "a.mp4", smooth(50)), source, copies)
+    for part, expected in [
+        (Part(), 50),
+        (Part(end=1), 25),
+        (Part(start=0.5), 38),
+        (Part(start=0.4, end=1.2), 20),
+        (Part(start=0.4, end=9), 40),
+    ]:
+        with VideoReader(source, part) as reader:
+            assert reader.expected_frames == expected
 
 
 def test_a_part_is_cut_exactly_and_begins_at_zero(

@@ -42,6 +42,8 @@ def test_real_clips_keep_everything_but_their_colours(
     for old, new in zip(before[::40], after[::40]):
         difference = old.to_ndarray().astype(float) - new.to_ndarray()
         assert 10 * np.log10(255**2 / np.square(difference).mean()) > 36
+    written = target.read_bytes()
+    assert written.index(b"moov") < written.index(b"mdat"), "browsers play it while it loads"
     assert leftovers(tmp_path) == ["out.mp4"]
 
 
