@@ -44,6 +44,10 @@ VARIANTS = {
 }
 """From what people come from, over what any compiler gives, to what is ours. float32 without TF32,
 where ``without_tf32`` is used."""
+EXACT = next(iter(VARIANTS))
+"""What the others are compared with."""
+FAR = 0.1
+"""A loss of the first step farther than this from float32's, relatively, is a wrong result."""
 ON_CPUS = {"float32 eager, ours": Variant(precision="float32", ours=True)}
 """And where a CPU has no arithmetic in bfloat16."""
 

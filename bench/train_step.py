@@ -31,9 +31,6 @@ from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.pictures import write_picture
 
 ALL = steps.VARIANTS | steps.ON_CPUS
-EXACT = next(iter(ALL))
-FAR = 0.1
-"""A loss of the first step farther than this from float32's, relatively, is a wrong result."""
 
 
 def settle(device: str) -> None:
@@ -84,7 +81,7 @@ def checked_losses(calls: Mapping[str, steps.Step]) -> None:
         exact = exact or found
         for loss, value in found.items():
             off = abs(value - exact[loss]) / abs(exact[loss])
-            assert off < FAR, f"{name}: {loss} is {value}, float32 has {exact[loss]}"
+            assert off < steps.FAR, f"{name}: {loss} is {value}, float32 has {exact[loss]}"
 
 
 def measure_steps(
@@ -114,14 +111,14 @@ def measure_steps(
         timings = in_turns(
             {name: repeated(call) for name, call in calls.items()}, turns=turns, items=repeats
         )
-        flops = flops_of(calls[EXACT])
+        flops = flops_of(calls[steps.EXACT])
         limits = {name: product_rate(model.dtype, device) for name, model in models.items()}
         peaks = {name: peak_bytes(call, device) for name, call in calls.items()}
     table(f"training step, {size}x{size}, batch {batch}, {device}", timings, "steps/s")
     return {
         "timings": figures(timings),
         "of_eager": {
-            name: ratio(timing, timings[EXACT]).median for name, timing in timings.items()
+            name: ratio(timing, timings[steps.EXACT]).median for name, timing in timings.items()
         },
         "gflop": flops / 1e9,
         "of_flop_limit": {n: flops * timings[n].rate / limits[n] for n in timings},
@@ -164,7 +161,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     given = parser.parse_args(arguments)
     on_gpu = torch.cuda.is_available()
     names = [n for n in ALL if (n not in steps.ON_CPUS if on_gpu else "CUDA" not in n)]
-    chosen = [name for name in names if name == EXACT or name in (given.variants or names)]
+    chosen = [name for name in names if name == steps.EXACT or name in (given.variants or names)]
     return [measure(size, given, chosen) for size in given.size]
 
 

@@ -1,7 +1,8 @@
 """Whole networks on a GPU: forward passes, and training steps of all four.
 
 Part of ``bench/gpu.py``. N batch, H height, W width. PyTorch's layouts and plain compilation stand
-beside our kernels; times are the host's, launches included.
+beside our kernels; times are the host's, launches included. Pictures, and the losses of the first
+step, are compared with those of float32 on PyTorch's own operators before anything is timed.
 """
 
 import functools
@@ -16,13 +17,18 @@ from torch import Tensor
 
 from bench import kernels, steps
 from bench.report import Report
-from bench.switches import either
+from bench.switches import either, without_kernels
 from bench.time_limit import at_most
 from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.networks import ResnetGenerator, prepare_for_inference
+from cyclegan.phases import Losses
 
 ROW_SECONDS = 150
 """Of one row, compilation included."""
+DEVICE = "cuda"
+NEAR = 0.02
+"""Relative distance of pictures from float32's in the L2 norm; more is a wrong result. float16
+makes 0.003 of it in the paper's generator."""
 
 FIRST = (1, 256, 256)
 """(batch, height, width) that is measured before all others."""
@@ -40,7 +46,7 @@ VARIANTS = {
 
 
 def graphed(call: Callable[[], object]) -> Callable[[], object]:
-    """``call`` captured once; the result replays it."""
+    """``call`` captured once; the result replays it, and gives what it writes each time."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -49,8 +55,13 @@ def graphed(call: Callable[[], object]) -> Callable[[], object]:
     torch.cuda.synchronize()  # capture must not begin before the warm-up has ended
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=side):
-        call()
-    return graph.replay
+        made = call()
+
+    def replay() -> object:
+        graph.replay()
+        return made
+
+    return replay
 
 
 def seconds_of(call: Callable[[], object], repeats: int = 20) -> float:
@@ -69,7 +80,7 @@ def seconds_of(call: Callable[[], object], repeats: int = 20) -> float:
 
 def forward_call(x: Tensor, layout: torch.memory_format, compiled: bool) -> Callable[[], object]:
     """The paper's generator of nine blocks, half precision."""
-    generator = ResnetGenerator().cuda().half().eval().to(memory_format=layout)
+    generator = ResnetGenerator().to(DEVICE).half().eval().to(memory_format=layout)
     prepare_for_inference(generator)
     run: Callable[[Tensor], Tensor] = generator
     if compiled:
@@ -87,14 +98,51 @@ def forward_row(
     batch: int, height: int, width: int, layout: torch.memory_format, compiled: bool, graph: bool
 ) -> Callable[[], object]:
     """A forward pass, ready to be timed."""
-    call = forward_call(torch.randn(batch, 3, height, width, device="cuda"), layout, compiled)
+    torch.manual_seed(0)
+    call = forward_call(torch.randn(batch, 3, height, width, device=DEVICE), layout, compiled)
     return graphed(call) if graph else call
+
+
+@functools.cache
+def exact_pictures(batch: int, height: int, width: int) -> Tensor:
+    """What :func:`forward_row` computes, in float32 and by PyTorch's own operators."""
+    torch.manual_seed(0)
+    x = torch.randn(batch, 3, height, width, device=DEVICE)
+    with without_kernels(), without_tf32(), torch.inference_mode():
+        return ResnetGenerator().to(DEVICE).eval()(x)
+
+
+def check_pictures(batch: int, height: int, width: int, made: Tensor) -> None:
+    """Raises AssertionError where these are not the pictures of :func:`forward_row`."""
+    exact = exact_pictures(batch, height, width)
+    distance = float((made.float() - exact).norm() / exact.norm())
+    assert distance < NEAR, f"wrong pictures: {distance:.3g} from float32's, up to {NEAR}"
 
 
 def step_row(batch: int, size: int, variant: steps.Variant) -> Callable[[], object]:
     """A training step of the paper's networks, ready to be timed."""
-    real_a, real_b = torch.rand(2, batch, 3, size, size, device="cuda") * 2 - 1
-    return steps.step_call(variant, steps.new_model(variant, "cuda"), real_a, real_b)
+    torch.manual_seed(0)
+    real_a, real_b = torch.rand(2, batch, 3, size, size, device=DEVICE) * 2 - 1
+    return steps.step_call(variant, steps.new_model(variant, DEVICE), real_a, real_b)
+
+
+@functools.cache
+def exact_losses(batch: int, size: int) -> dict[str, float]:
+    """Of the first step of :func:`step_row`, in float32, picture by picture to spare memory."""
+    torch.manual_seed(0)
+    real_a, real_b = torch.rand(2, batch, 3, size, size, device=DEVICE) * 2 - 1
+    with without_kernels(), without_tf32():
+        model = steps.new_model(steps.VARIANTS[steps.EXACT], DEVICE)
+        return model.step(real_a, real_b, passes=batch).as_floats()
+
+
+def check_losses(batch: int, size: int, made: Losses) -> None:
+    """Raises AssertionError where these are not the losses of a first step."""
+    exact = exact_losses(batch, size)
+    for name, value in made.as_floats().items():
+        off = abs(value - exact[name]) / abs(exact[name])
+        said = f"wrong losses: {name} is {value:.4g}, float32 has {exact[name]:.4g}"
+        assert off < steps.FAR, said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +154,8 @@ class Row:
     variant: str
     ours: bool
     build: Callable[[], Callable[[], object]]
+    check: Callable[[Any], object] = bool
+    """Raises AssertionError where what the first call gives is wrong."""
     compiles: bool = True
     """Whether it needs torch.compile, and nothing before it has compiled the same."""
 
@@ -134,7 +184,7 @@ def rows() -> Iterator[Row]:
                 build: Any = functools.partial(forward_row, *size, layout, compiled, graph)
                 row = Row(
                     task="forward", size=size, variant=name, ours=ours, build=build,
-                    compiles=not graph,
+                    check=functools.partial(check_pictures, *size), compiles=not graph,
                 )  # fmt: skip
                 if (size == FIRST) == first:
                     yield row
@@ -143,6 +193,7 @@ def rows() -> Iterator[Row]:
                 build = functools.partial(step_row, size[0], size[1], variant)
                 row = Row(
                     task="step", size=size, variant=name, ours=variant.ours, build=build,
+                    check=functools.partial(check_losses, size[0], size[1]),
                     compiles=variant.compiled != "nothing",
                 )  # fmt: skip
                 if (size == FIRST) == first:
@@ -179,12 +230,12 @@ def ran_ours(call: Callable[[], object]) -> bool:
 
 def _timed(row: Row, seconds: float) -> dict[str, Any]:
     torch._dynamo.reset()
-    torch.manual_seed(0)
     try:
         with at_most(seconds), warnings.catch_warnings():
             # Training goes on eager, with a warning; such a figure would bear a false name.
             warnings.filterwarnings("error", "torch.compile failed")
             call = row.build()
+            row.check(call())
             took = seconds_of(call)
             if ran_ours(call) != row.ours:
                 raise AssertionError(f"our kernels ran: {not row.ours}; expected {row.ours}")

@@ -1,5 +1,6 @@
 """What of the GPU benchmarks can be held without a GPU."""
 
+import functools
 import importlib
 import json
 import os
@@ -219,6 +220,50 @@ def test_a_row_that_fails_or_takes_too_long_is_kept_as_one(
     assert (other["ms"], "our kernels ran: False" in other["error"]) == (None, True)
     gpu.measure_models(report, float("inf"))
     assert len(report.tables["models"]) == 4, "rows that are there were measured again"
+
+
+@pytest.fixture
+def networks(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``whole_networks`` on the host, with small networks, without timing anything."""
+    networks, steps = bench("whole_networks"), bench("steps")
+    made = networks.ResnetGenerator
+    monkeypatch.setattr(networks, "ResnetGenerator", lambda: made(SMALL["generator"]))
+    new_model = steps.new_model
+    monkeypatch.setattr(steps, "new_model", lambda variant, on: new_model(variant, on, SMALL))
+    monkeypatch.setattr(networks, "DEVICE", "cpu")
+    monkeypatch.setattr(networks, "seconds_of", lambda call: 1.0)
+    for exact in (networks.exact_pictures, networks.exact_losses):
+        exact.cache_clear()
+    yield networks
+    for exact in (networks.exact_pictures, networks.exact_losses):
+        exact.cache_clear()
+
+
+def test_pictures_and_losses_are_compared_before_they_are_timed(
+    bench: Any, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row's own, and those of networks that leave out an activation, or a loss."""
+    some = [row for row in networks.rows() if row.size == networks.FIRST and not row.compiles]
+    assert {row.task for row in some} == {"forward", "step"}
+    assert all(row.check.func in (networks.check_pictures, networks.check_losses) for row in some)
+    forward = functools.partial(networks.forward_row, 2, 32, 48, torch.channels_last, False, False)
+    variant = bench("steps").VARIANTS["bfloat16 eager, ours"]
+    step = functools.partial(networks.step_row, 2, 32, variant)
+    pictures = functools.partial(networks.check_pictures, 2, 32, 48)
+    losses = functools.partial(networks.check_losses, 2, 32)
+    monkeypatch.setattr(networks, "ran_ours", lambda call: True)
+    for build, check, wrong in (
+        (forward, pictures, ("cyclegan.networks.torch.tanh", torch.sin)),
+        (step, losses, ("cyclegan.losses.F.l1_loss", torch.nn.functional.mse_loss)),
+    ):
+        row = networks.Row(
+            task="any", size=(2, 32, 32), variant="any", ours=True, build=build, check=check
+        )
+        assert networks._timed(row, 60.0)["error"] == ""
+        monkeypatch.setattr(*wrong)
+        found = networks._timed(row, 60.0)
+        assert found["ms"] is None
+        assert found["error"].startswith("AssertionError: wrong "), found
 
 
 def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(

@@ -58,6 +58,6 @@ def test_a_step_of_the_paper_is_as_large_as_its_layers_say() -> None:
 
 
 def test_wrong_losses_stop_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_step, "FAR", 1e-9)
+    monkeypatch.setattr(train_step.steps, "FAR", 1e-9)
     with pytest.raises(AssertionError, match="float32 has"):
         train_step.main([*TINY, "--variants", *EAGER])
