@@ -16,7 +16,6 @@ standard operators; OpenVINO runs it.
 
 import contextlib
 import dataclasses
-import functools
 import importlib.metadata
 import logging
 from collections.abc import Iterator, Sequence
@@ -62,7 +61,6 @@ def int8_graph(graph: Path) -> Path:
     return cached("int8.onnx", key, build)
 
 
-@functools.cache
 def _code_digest() -> str:
     """Of what shapes a graph: code, and the frames that give ranges."""
     return code_digest(*(Path(__file__).with_name(name) for name in _SHAPING), PICTURE)
