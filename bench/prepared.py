@@ -11,8 +11,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ SECONDS_TO_GO = 5
 """Of a process that was killed."""
 MEMORY_SHARE = 0.2
 """Of the GPU's, for each of those that compile."""
+LARGE_SHARE = 0.5
+"""For those that are large, one at a time."""
 
 
 def ended(process: subprocess.Popen[Any], seconds: float) -> str:
@@ -57,9 +60,9 @@ def prepare(number: int) -> None:
     import torch._inductor.config as inductor
 
     inductor.autotune_local_cache = False
-    torch.cuda.set_per_process_memory_fraction(MEMORY_SHARE)
-    torch._dynamo.reset()
     row = list(whole_networks.rows())[number]
+    torch.cuda.set_per_process_memory_fraction(LARGE_SHARE if row.is_large else MEMORY_SHARE)
+    torch._dynamo.reset()
     with either(row.ours), without_tf32():
         row.build()()
     torch.cuda.synchronize()  # an error of the GPU is to be seen here
@@ -69,15 +72,20 @@ def prepare(number: int) -> None:
 def preparing(report: Report, wanted: Sequence[str], seconds: float) -> Iterator[bool]:
     """Meanwhile compiles what the ``wanted`` parts have still to measure: whether there is any.
 
-    As many at once as cores are free, each in a process of its own. Waits at the end for those of
-    the part that is measured next; what is not done then, or after ``seconds``, is stopped, and
-    compiles when it is measured.
+    As many at once as cores are free, each in a process of its own, and of large ones one. Waits at
+    the end for those of the part that is measured next; what is not done then, or after
+    ``seconds``, is stopped, and compiles when it is measured.
     """
     deadline = time.monotonic() + seconds
     running: dict[int, subprocess.Popen[bytes]] = {}
+    one_large, stops = Lock(), Event()
 
-    def one(number: int, name: str) -> None:
-        if (started := time.monotonic()) >= deadline:
+    def one(number: int, name: str, is_large: bool) -> None:
+        with one_large if is_large else nullcontext():
+            compiled(number, name)
+
+    def compiled(number: int, name: str) -> None:
+        if (started := time.monotonic()) >= deadline or stops.is_set():
             return
         running[number] = subprocess.Popen(
             [sys.executable, "-m", "bench.gpu", "--prepare", str(number)],
@@ -89,16 +97,17 @@ def preparing(report: Report, wanted: Sequence[str], seconds: float) -> Iterator
         print("compiled", name, f"{time.monotonic() - started:.0f} s", why, flush=True)
 
     lacking = [
-        (row.part, number, " ".join(row.named.values()))
+        (row.part, number, " ".join(row.named.values()), row.is_large)
         for number, row in enumerate(whole_networks.rows())
         if row.compiles and row.part in wanted and not report.has("models", **row.named)
     ]
     pool = ThreadPoolExecutor(max(1, cpu_cores() - TESTS_CORES))
-    submitted = [(part, pool.submit(one, number, name)) for part, number, name in lacking]
+    submitted = [(part, pool.submit(one, *job)) for part, *job in lacking]
     try:
         yield bool(lacking)
         wait([job for part, job in submitted if part == lacking[0][0]])
     finally:
+        stops.set()
         pool.shutdown(wait=False, cancel_futures=True)
         while not all(job.done() for _, job in submitted):
             for process in list(running.values()):

@@ -165,6 +165,12 @@ class Row:
         return part_of(self.named)
 
     @property
+    def is_large(self) -> bool:
+        """Whether it takes much of a GPU's memory: a step keeps the activations of six passes of
+        the generators for each of its pictures."""
+        return self.task == "step" and self.size[0] > 1
+
+    @property
     def named(self) -> dict[str, str]:
         """What tells its row from others."""
         size = "x".join(map(str, self.size))

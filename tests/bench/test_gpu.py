@@ -7,6 +7,7 @@ import os
 import runpy
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -757,6 +758,56 @@ def test_what_compiles_is_prepared_meanwhile(
     assert lines[0].endswith(" s ")
     assert lines[1].startswith("compiled forward 1x512x512 new")
     assert lines[1].endswith("ended with status -9")
+
+
+def test_large_steps_are_prepared_one_by_one_with_more_of_the_memory(
+    bench: Any, report: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 pictures do not fit into a fifth of 80 GB, and not three times 16 into all of it."""
+    networks, prepared = bench("whole_networks"), bench("prepared")
+    shares: list[float] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch._inductor.config, "autotune_local_cache", True)  # as it is later
+    rows = [
+        networks.Row(
+            task="step", size=(batch, 256, 256), variant=str(number), ours=True,
+            build=lambda: lambda: 1,
+        )
+        for number, batch in enumerate((1, 1, 16, 16, 16))
+    ]  # fmt: skip
+    monkeypatch.setattr(networks, "rows", lambda: iter(rows))
+    prepared.prepare(1)
+    prepared.prepare(2)
+    assert shares == [prepared.MEMORY_SHARE, prepared.LARGE_SHARE]
+    at_once: list[int] = []
+    run = [0]
+    lock = threading.Lock()
+
+    class Compiler:
+        def __init__(self, command: list[str], **_: Any) -> None:
+            self.large = int(command[-1]) >= 2
+
+        def wait(self, seconds: float) -> int:
+            if self.large:
+                with lock:
+                    run[0] += 1
+                    at_once.append(run[0])
+                time.sleep(0.05)
+                with lock:
+                    run[0] -= 1
+            return 0
+
+        pid = 1 << 30  # nobody's
+
+    monkeypatch.setattr(prepared.subprocess, "Popen", Compiler)
+    monkeypatch.setattr(prepared, "cpu_cores", lambda: prepared.TESTS_CORES + len(rows))
+    report.tables.pop("models")
+    with prepared.preparing(report, ["sizes", "models"], 50.0):
+        deadline = time.monotonic() + 30
+        while len(at_once) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert at_once[:3] == [1, 1, 1]
 
 
 def test_the_table_of_block_sizes_keeps_other_rows(bench: Any, tmp_path: Path) -> None:
