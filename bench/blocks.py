@@ -90,11 +90,14 @@ class Search:
         return launch.key(self.channels, self.edge, True, torch.float16, self.backward)
 
     def best(self, arch: str) -> Row | None:
-        return fastest(
+        """The row that wins, or None for the default: this process goes on with it."""
+        row = fastest(
             candidates(self.channels, self.edge),
             self._time_of(arch, None),
             functools.partial(self._time_if_it_runs, arch),
         )
+        self._use(arch, row)
+        return row
 
     def _time_if_it_runs(self, arch: str, row: Row) -> float:
         """Infinite where it does not: the search must not end with sizes that do not fit."""
@@ -104,12 +107,15 @@ class Search:
             print(self.key, row, brief(error), flush=True)
             return math.inf
 
-    def _time_of(self, arch: str, row: Row | None) -> float:
+    def _use(self, arch: str, row: Row | None) -> None:
         rows = launch._table().setdefault(arch, {})
         rows.pop(self.key, None)
         if row is not None:
             rows[self.key] = row
         launch._blocks.cache_clear()
+
+    def _time_of(self, arch: str, row: Row | None) -> float:
+        self._use(arch, row)
         return sum(
             timed(calls_of(OPERATIONS[name].run, shape, OPERATIONS[name])[self.backward]).ms
             for name, shape in self.cases

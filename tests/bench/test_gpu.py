@@ -856,6 +856,32 @@ def test_block_sizes_that_do_not_run_do_not_end_the_search(
     assert "RuntimeError: out of resource: shared memory" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("wins", [True, False])
+def test_a_search_of_block_sizes_leaves_what_it_found(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, wins: bool
+) -> None:
+    """The search of a gradient runs forward first: in these sizes, not in those tried last."""
+    blocks = bench("blocks")
+    launch, search = blocks.launch, blocks.searches()[0]
+    rows = list(blocks.candidates(search.channels, search.edge))
+    table: dict[str, Any] = {}
+    monkeypatch.setattr(launch, "_table", lambda: table)
+    monkeypatch.setattr(blocks, "calls_of", lambda *_: ([], []))
+
+    def timed(calls: Any) -> Any:
+        row = table["sm_90"].get(search.key)
+        return SimpleNamespace(ms=0.5 if wins and row == rows[1] else 1.0)
+
+    monkeypatch.setattr(blocks, "timed", timed)
+    launch._blocks.cache_clear()
+    assert search.best("sm_90") == (rows[1] if wins else None)
+    found = launch._blocks("sm_90", search.channels, search.edge, True, torch.float16, False)
+    default = launch.default(search.channels, search.edge, True)
+    assert ([found.pixels, found.channels, found.share, found.warps] == rows[1]) is wins
+    assert (found == default) is not wins
+    launch._blocks.cache_clear()
+
+
 def test_a_search_of_block_sizes_ends_in_time_and_goes_on(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
