@@ -76,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and write both baselines; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--why", required=True, help="what changed, in a sentence")
-    parser.add_argument("--runs", type=count_argument, default=RUNS)
+    parser.add_argument(
+        "--runs", type=count_argument, default=RUNS, help="how often the gates are measured"
+    )
     parser.add_argument("--counts-only", action="store_true", help="leave the gates as they are")
     given = parser.parse_args(arguments)
     if not given.why.strip():

@@ -149,7 +149,7 @@ def search_all(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--skip", type=int, default=0, help="searches that are done already")
-    parser.add_argument("--minutes", type=float, default=9)
+    parser.add_argument("--minutes", type=float, default=9, help="at most; it says how to go on")
     options = parser.parse_args()
     gpu_or_exit("blocks")
     major, minor = torch.cuda.get_device_capability()

@@ -146,7 +146,7 @@ def peak_memory(*, on_gpu: bool = False) -> Iterator[Peak]:
         return
     known = _reset_resident_peak()
     yield peak
-    peak.bytes = _resident_peak() if known else None
+    peak.bytes = resident_bytes("VmHWM") if known else None
 
 
 def _reset_resident_peak() -> bool:
@@ -157,9 +157,14 @@ def _reset_resident_peak() -> bool:
     return True
 
 
-def _resident_peak() -> int | None:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    kib = next((line.split()[1] for line in lines if line.startswith("VmHWM")), None)
+def resident_bytes(name: str = "VmRSS") -> int | None:
+    """Of this process (Linux); "VmHWM" is the most there ever were. None if unknown."""
+    # Not ru_maxrss: that begins at the peak of the process which started this one.
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    kib = next((line.split()[1] for line in lines if line.startswith(name)), None)
     return None if kib is None else int(kib) * 1024
 
 

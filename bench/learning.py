@@ -179,8 +179,12 @@ def beside(ours: Scores, match: Scores, paired: Scores) -> dict[str, float | boo
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Run all, one after the other, and record the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--variants", nargs="+", default=["default"], choices=VARIANTS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--variants", nargs="+", default=["default"], choices=VARIANTS, help="what is trained"
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run of each variant for each"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="of training, each run; 10 unless given")
     length.add_argument("--epochs", type=int, help="instead: how often each run sees every crop")

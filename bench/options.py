@@ -12,7 +12,9 @@ def parser_for(doc: str | None, *, turns: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("--width", type=int, default=64, help="channels of the generator")
     parser.add_argument("--blocks", type=int, default=9, help="its residual blocks")
-    parser.add_argument("--turns", type=count_argument, default=turns)
+    parser.add_argument(
+        "--turns", type=count_argument, default=turns, help="how often each candidate is timed"
+    )
     parser.add_argument(
         "--output", type=output_argument, help="append the result to this file of JSON lines"
     )

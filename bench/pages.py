@@ -38,7 +38,7 @@ the machine has is shown and not judged.
 | aim | | measured | machine | |
 | --- | --- | --: | --- | --- |"""
 README_HEAD = "Frames per second, uint8 frames to uint8 frames, candidates taking turns:"
-NO_PEERS = "Other ways to run a generator have not been timed beside ours on a quiet machine yet."
+NO_PEERS = "Peers have not been compared on a quiet machine yet."
 
 
 def read(folder: Path) -> list[Row]:
@@ -239,11 +239,7 @@ def readme_table(machines: dict[str, list[Row]]) -> str:
         ]
         head = f"| {_title(rows)}; {_section(chosen[0])} | frames/s | ratio |"
         parts.append("\n".join([head, "| --- | --: | --: |", *lines]))
-    body = (
-        "\n\n".join([README_HEAD, *parts])
-        if parts
-        else "Peers have not been compared on a quiet machine yet."
-    )
+    body = "\n\n".join([README_HEAD, *parts]) if parts else NO_PEERS
     link = "[All results, their machines, and what was not measured](docs/performance.md)."
     return f"{BEGIN}\n\n{body}\n\n{link}\n\n{END}"
 

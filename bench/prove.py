@@ -25,7 +25,9 @@ def missed(verdicts: list[Verdict], baseline: Baseline) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; 0 where the gates hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=count_argument, default=10)
+    parser.add_argument(
+        "--runs", type=count_argument, default=10, help="of unchanged code, each of which must pass"
+    )
     given = parser.parse_args(arguments)
     baseline = baseline_of(machine())
     if not baseline.gates:

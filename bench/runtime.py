@@ -18,8 +18,9 @@ from bench.generators import new_generator
 from bench.harness import figures, in_turns, ratio, record, table
 from bench.options import parser_for
 from bench.peers import BareOpenVINO
-from bench.translate import real_frame, stream
+from bench.translate import real_frame
 from cyclegan.engine.source import open_source
+from cyclegan.engine.throughput import stream
 from cyclegan.engine.translator import Translator
 
 

@@ -73,9 +73,21 @@ def measure(name: str, count: int, steadinesses: list[float]) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Measure and record the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", nargs="+", choices=list(CLIPS), default=list(CLIPS))
-    parser.add_argument("--frames", type=int, default=80)
-    parser.add_argument("--steadiness", nargs="+", type=float, default=[0.5, 0.8, 0.95])
+    parser.add_argument(
+        "--clips",
+        nargs="+",
+        choices=list(CLIPS),
+        default=list(CLIPS),
+        help="all, unless named here",
+    )
+    parser.add_argument("--frames", type=int, default=80, help="of each clip, from its beginning")
+    parser.add_argument(
+        "--steadiness",
+        nargs="+",
+        type=float,
+        default=[0.5, 0.8, 0.95],
+        help="of the averages, from 0 to below 1",
+    )
     parser.add_argument("--output", type=Path, help="append the results to this file of JSON lines")
     given = parser.parse_args(arguments)
     results = []

@@ -24,7 +24,7 @@ from bench.generators import SPREAD, new_generator
 from bench.harness import figures, in_turns, record, table
 from bench.options import parser_for
 from bench.report import Report
-from bench.translate import real_frame, stream
+from bench.translate import real_frame
 from cyclegan.engine.cuda import Cuda, PyCuda
 from cyclegan.engine.cuda import missing as pycuda_missing
 from cyclegan.engine.export import onnx_from_generator
@@ -36,6 +36,7 @@ from cyclegan.engine.plan_builder import build_plan
 from cyclegan.engine.plan_file import read_plan
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
 from cyclegan.engine.runners.tensorrt import TensorRTRunner, deserialised
+from cyclegan.engine.throughput import stream
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.typed_graph import Norm, typed_graph

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from bench.generators import new_generator
-from bench.harness import record
+from bench.harness import record, resident_bytes
 from bench.options import parser_for, size_argument
 from bench.translate import real_frame
-from bench.video import resident_bytes
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
 from cyclegan.sizes import Size, size_text
@@ -56,9 +55,11 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument(
         "--size", type=size_argument, default=(2160, 3840), help="WIDTHxHEIGHT of the frame"
     )
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
-    parser.add_argument("--untiled", action="store_true")
+    parser.add_argument("--precision", default="auto", help="of the arithmetic, such as float32")
+    parser.add_argument(
+        "--modes", nargs="+", choices=MODES, default=MODES, help="all, unless named here"
+    )
+    parser.add_argument("--untiled", action="store_true", help="the frame in one piece as well")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.only:

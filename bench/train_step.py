@@ -22,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import steps
-from bench.harness import Timing, figures, in_turns, ratio, record, table
+from bench.harness import Timing, figures, in_turns, peak_memory, ratio, record, table
 from bench.limits import matrix_side
 from bench.options import parser_for
 from cyclegan.config import DataConfig, PatchConfig, ResnetConfig
@@ -59,18 +59,9 @@ def product_rate(dtype: torch.dtype, device: str) -> float:
 
 def peak_bytes(step: steps.Step, device: str) -> int | None:
     """Most memory in use during a step; None where the system does not tell."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    with peak_memory(on_gpu=device == "cuda") as peak:
         step()
-        return torch.cuda.max_memory_allocated()
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    try:
-        reset.write_text("5")
-        step()
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return None
-    return 1024 * int(line.split()[1])
+    return peak.bytes
 
 
 def checked_losses(calls: Mapping[str, steps.Step]) -> None:
@@ -154,7 +145,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument(
         "--size", type=int, nargs="+", default=[256, 128], help="sides of the square frames"
     )
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=1, help="pictures of each domain in a step")
     parser.add_argument("--repeats", type=int, default=1, help="steps in each turn")
     parser.add_argument("--workers", type=int, default=2, help="of the loader")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="all, unless named here")

@@ -13,22 +13,13 @@ from collections.abc import Iterator
 
 from bench.generators import new_generator
 from bench.peer import Peer
-from bench.peers import (
-    BARE,
-    EAGER,
-    PEERS,
-    BareOpenVINO,
-    compared,
-    in_ours,
-)
+from bench.peers import BARE, EAGER, PEERS, compared, in_ours
 from bench.suite import Comparison, Options
 from cyclegan.engine.runners import BACKENDS, Precision
 from cyclegan.engine.source import open_source
-from cyclegan.engine.throughput import sample_frames, stream
+from cyclegan.engine.throughput import sample_frames
 from cyclegan.engine.tickets import Frames
 from cyclegan.shipped import DEFAULT, find_model
-
-__all__ = ["BareOpenVINO", "comparisons", "engine_only", "real_frame", "stream"]
 
 OTHER_PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("float32",)}
 """Beside the one that a backend takes by itself."""

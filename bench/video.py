@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.generators import new_generator
-from bench.harness import figures, in_turns, ratio, record, table
+from bench.harness import figures, in_turns, ratio, record, resident_bytes, table
 from bench.options import parser_for, size_argument
-from bench.translate import real_frame, stream
+from bench.translate import real_frame
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.throughput import stream
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
@@ -126,16 +127,9 @@ def measure_live(
     }
 
 
-def resident_bytes(name: str = "VmRSS") -> int:
-    """Of this process (Linux); "VmHWM" is the most there ever were."""
-    # Not ru_maxrss: that begins at the peak of the process which started this one.
-    status = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in status if line.startswith(name)).split()[1]) * 1024
-
-
 def measure_memory(*, frames: int, size: Size) -> dict[str, Any]:
     """Resident memory at every tenth of a long run, of a small generator."""
-    seen: dict[int, int] = {}
+    seen: dict[int, int | None] = {}
 
     def look(done: int, expected: int | None) -> None:
         if done % max(frames // 10, 1) == 0:
@@ -148,6 +142,8 @@ def measure_memory(*, frames: int, size: Size) -> dict[str, Any]:
         clip = make_clip(Path(folder) / "in.mp4", frames, size)
         translate_video(clip, Path(folder) / "out.mp4", translator, progress=look)
     first, *_, last = seen.values()
+    if first is None or last is None:
+        raise OSError("this system does not tell how much memory a process has")
     return {
         "benchmark": "video-memory",
         "settings": {"size": size_text(size), "frames": frames},
