@@ -27,12 +27,13 @@ def test_the_first_bad_loss_is_named(bad):
         Alarms().losses(7, losses)
 
 
-def test_a_discriminator_that_always_wins_is_told_once():
+@pytest.mark.parametrize("name", ["discriminator_a", "discriminator_b"])
+def test_a_discriminator_that_always_wins_is_told_once(name):
     alarms, told = Alarms(), []
     for step in range(3 * WINDOW):
-        told += alarms.losses(step, {**GOOD, "discriminator_b": 1e-4})
+        told += alarms.losses(step, {**GOOD, name: 1e-4})
     (message,) = told
-    assert message.startswith(f"step {WINDOW - 1}: discriminator_b tells every picture")
+    assert message.startswith(f"step {WINDOW - 1}: {name} tells every picture")
 
 
 def test_a_wasserstein_critic_that_tells_pictures_apart_is_no_alarm(tmp_path):
@@ -55,7 +56,7 @@ def test_usual_losses_and_single_good_steps_are_no_alarm():
 
 def test_good_translations_are_no_alarm(real):
     a, b = real
-    for fake in (a, b, 0.5 * a + 0.3):
+    for fake in (a, b, 0.5 * a + 0.3, 0.1 * a):
         assert not Alarms().samples(1, a, fake, "A to B")
 
 
@@ -64,6 +65,13 @@ def test_one_picture_for_all_inputs_is_a_collapse(real):
     (message,) = Alarms().samples(9, a, b[:1].expand_as(a) + 0.001 * a, "A to B")
     assert message.startswith("step 9: A to B paints the same picture")
     assert Alarms().samples(9, a, torch.full_like(a, 0.3), "A to B")
+
+
+def test_one_flat_translation_of_several_is_no_collapse(real):
+    a, b = real
+    fake = b.clone()
+    fake[0] = 0.3
+    assert not Alarms().samples(9, a, fake, "A to B")
 
 
 def test_translations_of_empty_pictures_are_no_collapse(real):
@@ -83,7 +91,9 @@ def test_exchanged_light_and_dark_is_told_until_it_is_gone(real):
 
 
 def test_correlation_is_of_luminance(real):
-    a, _ = real
+    a, b = real
+    assert luminance_correlation(b, b.flip(1)) == pytest.approx(1)
+    assert luminance_correlation(a, torch.cat([a[:2], -a[2:]])) == pytest.approx(0, abs=1e-6)
     assert luminance_correlation(a, 2 * a + 1) == pytest.approx(1)
     assert luminance_correlation(a, -a) == pytest.approx(-1)
     assert luminance_correlation(a, torch.zeros_like(a)) == 0
