@@ -7,6 +7,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from cyclegan import sample_data
@@ -43,6 +44,8 @@ def test_scores_are_means_of_known_figures() -> None:
     scores = evaluate_pairs(lambda picture: picture, pairs)
     assert scores.l1 == pytest.approx((0.2 + 0.4) / 2)
     assert scores.psnr == pytest.approx((-20 * np.log10(0.2) - 20 * np.log10(0.4)) / 2)
+    # Of two flat pictures, of which one is black, only (Wang et al. 2004) the first constant stays.
+    assert scores.ssim == pytest.approx((1e-4 / (0.2**2 + 1e-4) + 1e-4 / (0.4**2 + 1e-4)) / 2, 1e-3)
     assert (scores.gradient_correlation, scores.inverted) == (0, 0)
 
 
@@ -56,6 +59,11 @@ def test_correlations_ignore_brightness_and_contrast() -> None:
     dim = noise(2) // 2 + 20
     assert gradient_correlation(noise(2), dim) > 0.999
     assert luminance_correlation(noise(2), dim) > 0.999
+
+
+def test_luminance_is_that_of_gray_pictures() -> None:
+    gray = np.asarray(Image.fromarray(noise(3)).convert("L"))[..., None]
+    assert luminance_correlation(noise(3), gray) > 0.9999
 
 
 def test_correlations_of_unrelated_and_flat_pictures_vanish() -> None:
@@ -141,6 +149,20 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
     write_picture(noise(9), tmp_path / "in" / "alone.png")
     with pytest.raises(DataError, match=r"1 pictures .*alone\.png"):
         evaluate_folders(lambda p: p, tmp_path / "in", tmp_path / "truth")
+    write_picture(noise(9), tmp_path / "in" / "alone.bmp")
+    with pytest.raises(DataError, match=r"alone\.bmp and .*alone\.png have one name"):
+        evaluate_folders(lambda p: p, tmp_path / "in", tmp_path / "truth")
+
+
+def test_folders_are_read_with_the_channels_of_the_generator(tmp_path: Path) -> None:
+    for domain in ("in", "truth"):
+        write_picture(noise(1)[..., :1], tmp_path / domain / "gray.png")
+
+    def coloured(picture: Picture) -> Picture:
+        return picture.repeat(3, axis=2)
+
+    found = evaluate_folders(coloured, tmp_path / "in", tmp_path / "truth", channels=(1, 3))
+    assert found.l1 == 0
 
 
 class MeanColour(nn.Module):
