@@ -286,7 +286,14 @@ def test_plain_crop_is_the_centre(folders: Path) -> None:
 
 def test_width_scaling_never_falls_below_the_crop(tmp_path: Path) -> None:
     flat = config(tmp_path, preprocess="scale_width_and_crop")
-    assert scale(gradient(10, 200), flat).shape == (32, 36, 3)
+    for width in (200, flat.load_size):
+        assert scale(gradient(10, width), flat).shape == (32, 36, 3)
+
+
+def test_a_height_that_follows_the_width_is_rounded_down(tmp_path: Path) -> None:
+    """As the public implementation does."""
+    wanted = config(tmp_path, preprocess="scale_width_and_crop", crop_size=16)
+    assert scale(gradient(40, 47), wanted).shape == (30, 36, 3)  # 30.6
 
 
 def test_small_pictures_say_what_to_change(folders: Path) -> None:

@@ -15,7 +15,7 @@ from cyclegan.config import DataConfig
 from cyclegan.data import UnpairedPictures, batches, tensor_from_pictures
 from cyclegan.errors import DataError, ImageError
 from cyclegan.pictures import write_picture
-from cyclegan.preprocess import plain
+from cyclegan.preprocess import augmented, plain
 from cyclegan.sample_data import clip, write_clip
 from cyclegan.sources import Frame, list_items, read_item
 
@@ -177,6 +177,7 @@ def test_sixteen_bits_are_kept(tmp_path):
     assert (tensor.min().item(), tensor.max().item()) == (-1, 1)
     assert len(tensor.unique()) == 40 * 40
     config = DataConfig(a=tmp_path, b=tmp_path, depth=16, load_size=20, crop_size=20)
+    assert augmented(npy, config, np.random.default_rng(0), 1).pixels.dtype == np.uint16
     half = plain(npy, config, 1)
     assert half.dtype == np.uint16
     assert (
