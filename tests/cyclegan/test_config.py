@@ -69,6 +69,30 @@ def test_more_parts_than_a_batch_has_are_refused():
         TrainConfig(data=data, batch_size=2, passes=3)
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"ema_decay": 1.0}, "ema_decay is 1.0; expected 0 to less than 1"),
+        ({"epochs": 0, "epochs_decay": 0}, "epochs and epochs_decay are both 0"),
+        ({"log_every": 0}, "log_every is 0; expected at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
+        (
+            {"model": CycleGANConfig(generator=UnetConfig(depth=9))},
+            "crop_size is 256; this generator takes multiples of 512",
+        ),
+    ],
+)
+def test_runs_that_cannot_be(settings, says):
+    with pytest.raises(ConfigError, match=says):
+        TrainConfig(data=DataConfig(a=Path("one"), b=Path("two")), **settings)
+
+
+def test_a_crop_is_no_larger_than_what_pictures_are_scaled_to():
+    assert DataConfig(a=Path("one"), b=Path("two"), load_size=64, crop_size=64).cropped == (64, 64)
+    with pytest.raises(ConfigError, match="crop_size is 65, expected at most load_size 64"):
+        DataConfig(a=Path("one"), b=Path("two"), load_size=64, crop_size=65)
+
+
 def test_missing_setting():
     with pytest.raises(ConfigError, match=r"^b is not set"):
         from_dict(DataConfig, {"a": "x"})
