@@ -5,16 +5,22 @@ import dataclasses
 import logging
 from collections import defaultdict
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
+from torch import nn
 
-from cyclegan import load_generator, train
+from cyclegan import load_generator, scoring, train
 from cyclegan.checkpoint import read_info
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
 from cyclegan.errors import ConfigError, ImageError
-from cyclegan.phases import LOSSES
+from cyclegan.evaluate import Distances
+from cyclegan.phases import LOSSES, Images
+from cyclegan.recorder import Recorder
 from cyclegan.sample_data import evaluation_pairs, write_training_folders
+from cyclegan.scoring import Scorer
 from cyclegan.training_report import write_training_report
 
 
@@ -119,10 +125,13 @@ def test_the_page_of_a_run(config):
 
 
 def test_the_best_is_kept_and_what_comes_after_it_is_not(config, monkeypatch):
-    from cyclegan.scoring import Scorer
+    goodness, scored = iter([0.1, 0.9, 0.5, 0.7]), []
 
-    goodness = iter([0.1, 0.9, 0.5])
-    monkeypatch.setattr(Scorer, "scores", lambda *_: {"goodness": next(goodness)})
+    def scores(self, generator_ab, generator_ba):
+        scored.append(generator_ab.head.weight.clone())
+        return {"goodness": next(goodness)}
+
+    monkeypatch.setattr(Scorer, "scores", scores)
     config = dataclasses.replace(config, tensorboard=False, checkpoint_minutes=0.0, checkpoints=99)
     result = train(config, device="cpu", show_progress=False)
     from cyclegan.resume import load_checkpoint
@@ -135,6 +144,10 @@ def test_the_best_is_kept_and_what_comes_after_it_is_not(config, monkeypatch):
     state = load_checkpoint(config.output / "checkpoints")
     assert state["best"] == 0.9
     assert (best["head.weight"] == state["means"][0]["module.head.weight"]).all()
+    assert (best["head.weight"] == scored[1]).all()
+    kept = result.generator_ab.read_bytes()
+    result = train(config, device="cpu", show_progress=False, resume=True)
+    assert result.generator_ab.read_bytes() == kept, "0.7 is not better than before the checkpoint"
 
 
 def test_the_log_goes_on_where_the_checkpoint_was(config):
@@ -146,6 +159,65 @@ def test_the_log_goes_on_where_the_checkpoint_was(config):
     train(dataclasses.replace(config, epochs=3), device="cpu", show_progress=False, resume=True)
     assert log.read_text().startswith(lines)
     assert [int(line.split(",")[0]) for line in log.read_text().splitlines()[1:]] == [*range(1, 25)]
+
+
+def test_samples_stand_beside_their_translations(config):
+    """Of five channels the first three are seen, a gray one three times."""
+    recorder = Recorder(dataclasses.replace(config, tensorboard=False))
+
+    def flat(first, channels):
+        values = first + torch.arange(channels).view(1, -1, 1, 1)
+        return values.expand(2, -1, 4, 4) / 127.5 - 1
+
+    images = Images(fake_b=flat(40, 5), rec_a=flat(50, 1), fake_a=flat(60, 1), rec_b=flat(70, 5))
+    recorder.samples(5, (flat(10, 1), flat(20, 5)), images)
+    shown = {n: [n, n, n] for n in (10, 50, 60)} | {n: [n, n + 1, n + 2] for n in (20, 40, 70)}
+    for name, columns in (("ab", (10, 40, 50)), ("ba", (20, 60, 70))):
+        with Image.open(config.output / "samples" / f"000005_{name}.png") as grid:
+            seen = np.asarray(grid)
+        expected = np.repeat([shown[first] for first in columns], 4, axis=0)
+        assert np.array_equal(seen, np.tile(expected, (8, 1, 1))), name
+
+
+def test_alarms_name_the_direction_that_they_are_of(config):
+    recorder = Recorder(dataclasses.replace(config, tensorboard=False))
+    real_a, real_b = torch.rand(2, 2, 3, 16, 16)
+    images = Images(fake_b=real_a, rec_a=real_a, fake_a=-real_b, rec_b=real_b)
+    recorder.samples(5, (real_a, real_b), images)
+    (message,) = recorder.alarms.messages
+    assert message.startswith("step 5: satellite to relief exchanges light and dark")
+
+
+def test_events_after_the_checkpoint_are_purged(config):
+    Recorder(config, 6).close()
+    logs = [event for event in events(config.output / "tensorboard") if event.session_log.status]
+    assert [event.step for event in logs] == [7]
+
+
+class Painter(nn.Module):
+    """Paints all of one value."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value))
+
+    def forward(self, x):
+        return self.value.expand_as(x)
+
+
+def test_scores_are_of_each_direction(config):
+    scores = Scorer(config).scores(Painter(1.0), Painter(-1.0))
+    relief, satellite = evaluation_pairs(3, 32)
+    assert scores["ab_l1"] == pytest.approx(1 - satellite.mean() / 255, rel=1e-5)
+    assert scores["ba_l1"] == pytest.approx(relief.mean() / 255, rel=1e-5)
+
+
+def test_of_sets_the_nearer_one_is_better(monkeypatch):
+    near, far = (Distances(count=2, fid=9.0, kid=kid, kid_std=0.0) for kid in (0.1, 0.2))
+    found = iter([near, far])
+    monkeypatch.setattr(scoring, "distances", lambda fakes, reals: next(found))
+    better, worse = (scoring._of_sets(Painter(0.0), [], [])["goodness"] for _ in range(2))
+    assert better > worse
 
 
 def test_scoring_needs_pictures(config):
@@ -176,8 +248,6 @@ def test_steps_that_wait_for_pictures_are_told(config, caplog, monkeypatch):
     "content", ["", "step\n", "step,seconds\n3,1\n", "step,seconds\n7,2\n\0\0\0"]
 )
 def test_a_log_that_was_damaged_keeps_no_run_from_going_on(config, content):
-    from cyclegan.recorder import Recorder
-
     recorder = Recorder(dataclasses.replace(config, tensorboard=False))
     config.output.mkdir()
     recorder.path.write_text(content)
@@ -210,8 +280,6 @@ def test_what_cannot_be_scored_is_told_before_the_run_begins(config, tmp_path):
 
 
 def test_scoring_that_fails_on_the_way_does_not_end_the_run(config, monkeypatch, caplog):
-    from cyclegan.scoring import Scorer
-
     def failing(*_):
         raise ImageError("cannot read x.png")
 
@@ -223,8 +291,6 @@ def test_scoring_that_fails_on_the_way_does_not_end_the_run(config, monkeypatch,
 
 def test_pairs_are_of_one_name_all_of_them(config, monkeypatch):
     """Beyond those that are looked at, too."""
-    from cyclegan import scoring
-
     monkeypatch.setattr(scoring, "MOST", 2)
     assert scoring.Scorer(config).paired
     checked = []
