@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cyclegan import load_generator, train, training
+from cyclegan import alarms, load_generator, train, training
 from cyclegan.checkpoint import load_discriminator, read_info
 from cyclegan.config import (
     CycleGANConfig,
@@ -27,10 +27,12 @@ from cyclegan.config import (
     TrainConfig,
     from_dict,
 )
+from cyclegan.data import UnpairedPictures
 from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
 from cyclegan.model import CycleGAN
+from cyclegan.phases import GENERATOR_LOSSES
 from cyclegan.sample_data import write_training_folders
-from cyclegan.schedule import Progress
+from cyclegan.schedule import Plateau, Progress
 from cyclegan.shipped import find_model
 
 TINY = CycleGANConfig(
@@ -210,6 +212,70 @@ def test_dropout_follows_the_seed_of_the_run(config):
         result = train(once, device="cpu", show_progress=False)
         results.append(load_generator(result.generator_ab).parameters())
     assert all(map(torch.equal, *results))
+
+
+def test_averages_are_of_the_weights_after_each_step(config, monkeypatch):
+    step = CycleGAN.step
+    seen = {"generator_ab": [], "generator_ba": []}
+
+    def weights(network):
+        return torch.cat([weight.detach().flatten() for weight in network.parameters()])
+
+    def stepped(self, *args):
+        losses = step(self, *args)
+        for name, after in seen.items():
+            after.append(weights(getattr(self, name)))
+        return losses
+
+    monkeypatch.setattr(CycleGAN, "step", stepped)
+    train(config, device="cpu", show_progress=False)
+    for name, after in seen.items():
+        mean = after[0]
+        for n, newest in enumerate(after[1:], 1):
+            mean = torch.lerp(mean, newest, 1 - (1 + n) / (10 + n))
+        saved = load_generator(config.output / f"{name}_ema.safetensors")
+        torch.testing.assert_close(weights(saved), mean)
+
+
+def test_networks_are_saved_every_so_many_epochs(config):
+    """Of six pictures a batch of four leaves two, which are a step too."""
+    often = replaced(config, batch_size=4, epochs=3, epochs_decay=0, save_every=2, sample_every=100)
+    assert train(often, device="cpu", show_progress=False).steps == 6
+    samples = sorted(path.name for path in (config.output / "samples").glob("*_ab.png"))
+    assert samples == [f"{step:06d}_ab.png" for step in (0, 4, 6)]
+
+
+def test_a_plateau_is_of_the_generators_losses_over_an_epoch(config, monkeypatch):
+    take, taken = Plateau.take, []
+
+    def noted(self, loss):
+        taken.append(loss)
+        take(self, loss)
+
+    monkeypatch.setattr(Plateau, "take", noted)
+    train(replaced(config, log_every=4), device="cpu", show_progress=False)
+    with (config.output / "losses.csv").open() as file:
+        sums = [sum(float(row[name]) for name in GENERATOR_LOSSES) for row in csv.DictReader(file)]
+    assert taken == pytest.approx([sum(sums[:6]) / 6, sum(sums[6:]) / 6], rel=1e-4)
+
+
+def test_what_looked_wrong_is_in_the_result(config, monkeypatch):
+    monkeypatch.setattr(alarms, "WINDOW", 3)
+    monkeypatch.setattr(alarms, "SATURATED", 1e9)
+    result = train(replaced(config, epochs_decay=0), device="cpu", show_progress=False)
+    assert [message[:23] for message in result.alarms] == [
+        f"step 3: discriminator_{domain}" for domain in "ab"
+    ]
+
+
+def test_samples_are_the_first_good_pictures_of_one_size(config):
+    wide, bad = (config.data.a / f"0000{n}.png" for n in (3, 1))
+    Image.new("RGB", (48, 40)).save(wide)
+    bad.write_bytes(b"no picture")
+    data = replaced(config.data, preprocess="none", skip_bad=True)
+    of_a, of_b = training._first_pictures(replaced(config, data=data), UnpairedPictures(data))
+    assert of_a.shape == (2, 3, 40, 40)
+    assert of_b.shape == (4, 3, 40, 40)
 
 
 def test_a_budget_of_time_ends_the_run(config):
