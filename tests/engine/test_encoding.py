@@ -1,0 +1,61 @@
+"""What a result is encoded with, by its target and source."""
+
+from typing import Any
+
+import av
+import pytest
+
+from cyclegan.engine.encoding import Chosen, Encoding, choose
+
+
+def chosen(
+    encoding: Encoding, source: str, *, live: bool = False, depth: Any = "auto", side: int = 64
+) -> Chosen:
+    """For Matroska and square frames of the pixel format ``source``."""
+    form = av.VideoFormat(source, side, side)
+    return choose(encoding, "matroska", ".mkv", form, size=(side, side), live=live, depth=depth)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "source", "expected"),
+    [
+        ("libx265", "yuv420p12le", "yuv420p12le"),
+        ("libx264", "yuv420p12le", "yuv420p10le"),
+        ("libx264", "yuv420p9le", "yuv420p10le"),
+        ("libsvtav1", "yuv444p10le", "yuv420p10le"),
+        ("ffv1", "yuv444p16le", "yuv444p16le"),
+        ("ffv1", "gbrp14le", "yuv420p16le"),
+        ("mpeg4", "yuv420p10le", "yuv420p"),
+        ("libx264", "yuv411p", "yuv422p"),
+        ("libx264", "yuv410p", "yuv420p"),
+        ("libx264", "yuv440p", "yuv420p"),
+        ("libx264", "yuvj422p", "yuv422p"),
+        ("libx264", "gray", "yuv420p"),
+        ("libx264", "rgb24", "yuv420p"),
+    ],
+)
+def test_chroma_and_depth_are_the_nearest_that_the_encoder_has(
+    encoder: str, source: str, expected: str
+) -> None:
+    assert chosen(Encoding(encoder=encoder), source).pixel_format == expected
+
+
+def test_odd_sizes_are_not_halved() -> None:
+    assert chosen(Encoding(encoder="libx264"), "yuv420p", side=45).pixel_format == "yuv444p"
+
+
+def test_frames_that_must_not_wait_do_not_wait_in_the_encoder() -> None:
+    assert chosen(Encoding(encoder="libx264"), "yuv420p", live=True).options["tune"] == (
+        "zerolatency"
+    )
+    assert "tune" not in chosen(Encoding(encoder="libx264"), "yuv420p").options
+
+
+def test_lossless_is_as_deep_as_the_frames_that_are_translated() -> None:
+    whole = Encoding(lossless=True)
+    assert chosen(whole, "yuv420p10le").pixel_format == "gbrp16le"
+    assert chosen(whole, "yuv420p10le", depth=8).pixel_format == "bgr0"
+    assert chosen(whole, "yuv420p", depth=16).pixel_format == "gbrp16le"
+    assert chosen(whole, "yuv420p").pixel_format == "bgr0"
+    by_name = chosen(Encoding(encoder="libx264", lossless=True), "yuv420p")
+    assert (by_name.encoder, by_name.pixel_format) == ("libx264rgb", "rgb24")
