@@ -1,4 +1,6 @@
+import os
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,8 +9,10 @@ import numpy as np
 import pytest
 from videos import Copies, decoded, leftovers, smooth, times, write_video
 
+import cyclegan
 from cyclegan.config import ResnetConfig
 from cyclegan.engine import segments
+from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.layout import Part
@@ -130,6 +134,63 @@ def test_a_run_that_stopped_after_its_last_segment_is_joined_only(
     stats = translate_video(source, tmp_path / "out.mp4", translator(again), RESUME)
     assert (stats.frames, again.count) == (0, 1)
     assert len(decoded(tmp_path / "out.mp4")) == 32
+
+
+def test_joined_segments_are_described_as_one_pass_is(tmp_path: Path) -> None:
+    """In the stream itself too: a transport stream has no other place for it."""
+    tags = {"matrix": 9, "span": 2, "primaries": 9, "transfer": 14}
+    aspect = Fraction(4, 3)
+    source = write_video(tmp_path / "in.mkv", smooth(20), pix_fmt="yuv420p", aspect=aspect, **tags)
+    for resume, name in ((False, "whole"), (True, "joined")):
+        for suffix, encoder in ((".ts", "libx264"), (".mp4", "mpeg4")):
+            options = VideoOptions(resume=resume, encoding=Encoding(encoder=encoder))
+            translate_video(source, tmp_path / f"{name}{suffix}", translator(Copies()), options)
+    for suffix in (".ts", ".mp4"):
+        told = []
+        for name in ("whole", "joined"):
+            with av.open(str(tmp_path / f"{name}{suffix}")) as container:
+                video = container.streams.video[0]
+                picture = next(container.decode(video))
+                shown = picture.colorspace, picture.color_range, picture.color_primaries
+                told.append((*shown, picture.color_trc, video.sample_aspect_ratio, video.duration))
+        assert told[0] == told[1]
+    assert told[0][4] == aspect
+
+
+def test_key_frames_stay_key_frames(tmp_path: Path) -> None:
+    """Players begin at them."""
+    source = write_video(tmp_path / "in.mp4", smooth(5))
+    options = VideoOptions(resume=True, encoding=Encoding(encoder="mjpeg"))
+    translate_video(source, tmp_path / "out.mkv", translator(Copies()), options)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [p.is_keyframe for p in container.demux(video=0) if p.size] == [True] * 5
+
+
+def test_all_that_shapes_segments_is_in_their_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2))
+
+    def facts(runner: Copies | None = None, options: VideoOptions = RESUME) -> str:
+        with VideoReader(source) as reader:
+            return segments.fingerprint(reader, translator(runner or Copies()), options)
+
+    class OnDevice(Copies):
+        planes_on = "cpu"
+        begin_planes = finish_planes = Copies.begin
+
+    usual = facts()
+    assert facts() == usual
+    seen = {usual, facts(Copies(depths=(8, 16))), facts(OnDevice()), facts(Negatives())}
+    seen.add(facts(options=VideoOptions(resume=True, encoding=Encoding(quality=30))))
+    changes = ((cyclegan, "__version__"), (segments, "LENGTH"), (av, "library_versions"))
+    for module, name in changes:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, {"another": 1})
+            seen.add(facts())
+    os.utime(source, (1, 1))  # another video of as many bytes
+    seen.add(facts())
+    assert len(seen) == 9
 
 
 @pytest.mark.parametrize("change", ["source", "settings", "generator"])
