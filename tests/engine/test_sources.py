@@ -22,6 +22,7 @@ from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.images import translate_path
 from cyclegan.engine.layout import Part
+from cyclegan.engine.live import latency_of
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.sources import Retry, input_from, output_to
 from cyclegan.engine.tickets import Frames
@@ -303,12 +304,12 @@ def stream(tmp_path: Path) -> bytes:
     return data
 
 
-def serve(data: bytes, connections: int) -> Iterator[int]:
-    """A server that sends ``data`` to so many callers, one after the other, and then is gone."""
+def serve(*answers: bytes) -> Iterator[int]:
+    """A server that gives each caller the next of ``answers``, and then is gone."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def run() -> None:
-            for _ in range(connections):
+            for data in answers:
                 caller, _ = server.accept()
                 with caller:
                     caller.sendall(data)
@@ -323,7 +324,7 @@ def serve(data: bytes, connections: int) -> Iterator[int]:
 def test_a_stream_that_comes_back_goes_on_and_one_that_stays_away_is_an_error(
     stream: bytes, copies: Translator, tmp_path: Path
 ) -> None:
-    for port in serve(stream, 2):
+    for port in serve(stream, stream):
         options = VideoOptions(retry=QUICK)
         with pytest.raises(VideoError, match=r"did not come back in 3 attempts.*The 20 frames"):
             translate_path(f"tcp://127.0.0.1:{port}", tmp_path / "out.mkv", copies, options=options)
@@ -336,15 +337,37 @@ def test_a_stream_that_comes_back_goes_on_and_one_that_stays_away_is_an_error(
     assert leftovers(tmp_path) == ["out.partial.mkv"]
 
 
+def test_a_stream_that_comes_back_in_another_size_ends_there(
+    stream: bytes, copies: Translator, tmp_path: Path
+) -> None:
+    other = write_video(tmp_path / "other.ts", smooth(10, 80, 48), [n * 100 for n in range(10)])
+    problem = r"came back with frames of 80x48, not 64x48.*The 10 frames"
+    for port in serve(stream, other.read_bytes()):
+        options = VideoOptions(retry=QUICK)
+        with pytest.raises(VideoError, match=problem):
+            translate_video(f"tcp://127.0.0.1:{port}", tmp_path / "out.mkv", copies, options)
+    for port in serve(stream, other.read_bytes()):  # scaled to one size anyway
+        options = VideoOptions(retry=QUICK, part=Part(size=(48, 64), end=1.55))
+        stats = translate_video(f"tcp://127.0.0.1:{port}", tmp_path / "b.mkv", copies, options)
+        assert stats.frames > 10
+
+
+def test_latencies_are_told_in_milliseconds() -> None:
+    assert latency_of([]) is None
+    latency = latency_of([n / 1000 for n in (*range(50, 101), *range(50))])
+    assert latency is not None
+    assert (latency.p50, latency.p95) == (pytest.approx(50), pytest.approx(95))
+
+
 def test_an_end_or_a_stop_finishes_a_stream_in_good_order(
     stream: bytes, copies: Translator, tmp_path: Path
 ) -> None:
-    for port in serve(stream, 1):
+    for port in serve(stream):
         options = VideoOptions(retry=QUICK, part=Part(end=0.55))
         stats = translate_video(f"tcp://127.0.0.1:{port}", tmp_path / "a.mp4", copies, options)
         assert stats.frames == 6
     stop = threading.Event()
-    for port in serve(stream, 1):
+    for port in serve(stream):
         stats = translate_video(
             f"tcp://127.0.0.1:{port}",
             tmp_path / "b.mp4",
