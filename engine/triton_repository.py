@@ -36,14 +36,16 @@ class _Model:
     """The server's name for what runs it."""
     file: str
     source: Path
+    info: GraphInfo
     max_batch: int
     sides: tuple[int, int]
     """Height and width; -1 where they are free."""
     instances: int
     device: str
 
-    def config(self, info: GraphInfo) -> str:
+    def config(self) -> str:
         """config.pbtxt."""
+        info = self.info
         channels = info.config.in_channels, info.config.out_channels
         ports = (("input", INPUT, channels[0]), ("output", OUTPUT, channels[1]))
         sizes = sorted({2**i for i in range(10) if 2**i <= self.max_batch})
@@ -92,21 +94,22 @@ def triton_repository(
         )
     if not re.fullmatch(r"[\w.-]+", name):
         raise ConfigError(f"model name {name!r}: expected letters, digits, '_', '-' and '.'")
-    models = [_onnx_model(name, onnx)]
+    models = [_onnx_model(name, onnx, info)]
     if plan is not None:
         models.append(_plan_model(name, plan, instances))
     for model in models:
         if (folder / model.name).exists():
             raise OutputError(f"{folder / model.name} exists; name another, or remove it")
-    return [_write(model, folder / model.name, info) for model in models]
+    return [_write(model, folder / model.name) for model in models]
 
 
-def _onnx_model(name: str, onnx: Path) -> _Model:
+def _onnx_model(name: str, onnx: Path, info: GraphInfo) -> _Model:
     return _Model(
         name=f"{name}_onnx",
         platform="onnxruntime_onnx",
         file="model.onnx",
         source=onnx,
+        info=info,
         max_batch=MAX_BATCH,
         sides=(-1, -1),
         instances=1,
@@ -128,6 +131,7 @@ def _plan_model(name: str, plan: PlanFile, instances: int) -> _Model:
         platform="tensorrt_plan",
         file="model.plan",
         source=plan.path,
+        info=plan.info,
         max_batch=most[0],
         sides=(-1, -1) if free else (most[1], most[2]),
         instances=instances,
@@ -135,11 +139,11 @@ def _plan_model(name: str, plan: PlanFile, instances: int) -> _Model:
     )
 
 
-def _write(model: _Model, folder: Path, info: GraphInfo) -> Path:
+def _write(model: _Model, folder: Path) -> Path:
     with replacing(folder / VERSION / model.file) as temporary:
         shutil.copyfile(model.source, temporary)
     with replacing(folder / "config.pbtxt") as temporary:  # last: without it there is no model
-        temporary.write_text(model.config(info))
+        temporary.write_text(model.config())
     return folder
 
 

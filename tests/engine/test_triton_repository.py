@@ -4,12 +4,13 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from google.protobuf import text_format
 
 from cyclegan.cli import main
 from cyclegan.engine.cache import Note
-from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.graph_info import GraphInfo, read_graph_info
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_file import PlanFile, copy_plan
 from cyclegan.engine.plan_settings import PlanSettings, Profile
@@ -74,14 +75,36 @@ def test_configurations_follow_the_published_schema(
     assert (folders[1] / "1/model.plan").read_bytes() == plan.verified()
 
 
-def test_any_domain_name_can_be_quoted(schema: Any, tmp_path: Path) -> None:
+def test_each_model_is_described_by_its_own(
+    schema: Any, graph: Path, plan: PlanFile, tmp_path: Path
+) -> None:
+    """A plan takes frames of 8 bits, beside a graph of 16 too, and of any size in its profile."""
+    key = {**plan.note.key, "profile": "1x64x64,2x64x96,6x128x256"}
+    wide = dataclasses.replace(plan, note=dataclasses.replace(plan.note, key=key))
+    deep, changed = tmp_path / "deep.onnx", onnx.load(graph)
+    dataclasses.replace(read_graph_info(graph), depth=16).describe(changed)
+    onnx.save(changed, deep)
+    folders = triton_repository(deep, tmp_path / "models", plan=wide)
+    portable, built = (read(schema, folder) for folder in folders)
+    for config, kind in ((portable, schema.TYPE_UINT16), (built, schema.TYPE_UINT8)):
+        assert config.input[0].data_type == config.output[0].data_type == kind
+        assert list(config.input[0].dims) == [-1, -1, 3]
+    assert portable.parameters["value_range"].string_value == "uint16 0..65535 RGB"
+    assert built.parameters["value_range"].string_value == "uint8 0..255 RGB"
+    assert built.max_batch_size == 6
+    assert list(built.dynamic_batching.preferred_batch_size) == [1, 2, 4]
+
+
+def test_any_domain_name_and_channels_can_be_told(schema: Any, tmp_path: Path) -> None:
     from cyclegan.config import ResnetConfig
     from cyclegan.engine.triton_repository import _onnx_model
 
-    info = GraphInfo(config=ResnetConfig(), domains=('"\\\n', "Größe"))
-    (tmp_path / "config.pbtxt").write_text(_onnx_model("x", tmp_path).config(info))
-    written = read(schema, tmp_path).parameters["domains"].string_value
-    assert written == '"\\\n -> Größe'
+    config = ResnetConfig(in_channels=1, out_channels=2)
+    info = GraphInfo(config=config, domains=('"\\\n', "Größe"))
+    (tmp_path / "config.pbtxt").write_text(_onnx_model("x", tmp_path, info).config())
+    made = read(schema, tmp_path)
+    assert (made.input[0].dims[2], made.output[0].dims[2]) == (1, 2)
+    assert made.parameters["domains"].string_value == '"\\\n -> Größe'
 
 
 def test_what_the_server_cannot_run_is_refused(graph: Path, plan: PlanFile, tmp_path: Path) -> None:
