@@ -9,21 +9,25 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
+import cyclegan
 from cyclegan.cli import main
-from cyclegan.engine import gate, plan_builder
+from cyclegan.engine import gate, plan, plan_builder
 from cyclegan.engine.export import seal
-from cyclegan.engine.flavours import load_tensorrt
+from cyclegan.engine.flavours import load_tensorrt, messages
+from cyclegan.engine.gpus import Gpu
 from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_builder import build_plan
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
 from cyclegan.engine.rounding import run_on_cpu
+from cyclegan.engine.runners import tensorrt
 from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import typed_graph
@@ -32,6 +36,7 @@ from cyclegan.pictures import write_picture
 from cyclegan.shipped import find_model
 
 RTX = load_tensorrt("tensorrt-rtx")
+ADA = Gpu(name="RTX 4090", memory_mib=24576, driver="580", compute_capability="8.9")
 HALF = {"float16": "HALF", "bfloat16": "BF16", "float32": "FLOAT"}
 
 
@@ -275,6 +280,86 @@ def test_a_plan_is_built_once_and_says_what_it_is(
     assert note["key"]["profile"] == "1x64x96,1x64x96,1x64x96"
     assert note["key"]["targets"] == "8.9"
     assert {"onnx", "driver", "gpu", "version", "tiling", "package", "code"} <= note["key"].keys()
+
+
+def job(graph: Path, **changes: Any) -> plan._Job:
+    values: dict[str, Any] = {
+        "onnx": graph,
+        "info": read_graph_info(graph),
+        "settings": settings(targets=()),
+        "tensorrt": RTX,
+        "gpu": ADA,
+        "frames": None,
+        "progress": None,
+    }
+    return plan._Job(**(values | changes))
+
+
+def test_all_that_shapes_a_plan_is_in_its_key(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other.onnx").write_bytes(b"another graph")
+    installed = {name: getattr(RTX, name) for name in ("flavour", "version", "package")}
+    others: list[dict[str, Any]] = [
+        {"onnx": tmp_path / "other.onnx"},
+        {"settings": settings(targets=(), refit=True)},
+        {"frames": np.zeros((1, 8, 8, 3), np.uint8)},
+        *({"tensorrt": SimpleNamespace(**(installed | {name: "99"}))} for name in installed),
+        *({"gpu": replace(ADA, **{n: "9"})} for n in ("name", "driver", "compute_capability")),
+    ]
+    keys = [job(graph, **change).key() for change in ({}, *others)]
+    for module, name, value in (
+        (cyclegan, "__version__", "99"),
+        (plan, "PLAN_FORMAT", 99),
+        (plan, "_code_digest", lambda: "99"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, value)
+            keys.append(job(graph).key())
+    assert len({str(key) for key in keys}) == 13
+    named = [job(graph, settings=settings(), gpu=gpu).key() for gpu in (ADA, None)]
+    assert named[0] == named[1], "a plan for named targets depends on no GPU here"
+
+
+def test_a_plan_is_for_the_gpu_at_hand_and_run_where_it_can_be(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[dict[str, Any]] = []
+
+    def stop(name: str, key: dict[str, Any], build: Any) -> None:
+        keys.append(key)
+        raise BackendError("far enough")
+
+    monkeypatch.setattr(plan, "nvidia_gpus", lambda: [ADA])
+    monkeypatch.setattr(plan, "cached", stop)
+    with pytest.raises(BackendError, match="far enough"):
+        plan_from_onnx(graph, settings=settings(targets=()))
+    assert (keys[0]["targets"], keys[0]["gpu"]) == ("8.9", None)
+    monkeypatch.setattr(tensorrt, "missing", lambda: None)
+    for targets, runs in (((), True), (("8.6", "8.9"), True), (("9.0",), False)):
+        assert (job(graph, settings=settings(targets=targets))._executes() is not None) == runs
+    assert job(graph, gpu=None)._executes() is None
+
+
+def test_the_builder_is_told_every_setting() -> None:
+    made = settings(
+        targets=("8.6", "12.0"),
+        optimization_level=4,
+        tiling="moderate",
+        max_aux_streams=2,
+        workspace_mib=3,
+        refit=True,
+    )
+    trt, log = RTX.trt, messages(RTX)
+    config = trt.Builder(log.logger).create_builder_config()
+    plan_builder._configure(RTX, config, made)
+    assert config.builder_optimization_level == 4
+    assert config.tiling_optimization_level == trt.TilingOptimizationLevel.MODERATE
+    assert config.max_aux_streams == 2
+    assert config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE) == 3 << 20
+    assert config.get_flag(trt.BuilderFlag.REFIT)
+    capabilities = [config.get_compute_capability(n) for n in range(2)]
+    assert capabilities == [trt.ComputeCapability.SM86, trt.ComputeCapability.SM120]
 
 
 def test_another_setting_is_another_plan(
