@@ -234,8 +234,16 @@ def ran_ours(call: Callable[[], object]) -> bool:
     return any(event.name.startswith("in_apply") for event in seen.events() or ())
 
 
+def graphs_skipped() -> int:
+    """How many graphs Inductor has run so far kernel by kernel that were to be CUDA graphs."""
+    from torch._dynamo.utils import counters
+
+    return counters["inductor"]["cudagraph_skips"]
+
+
 def _timed(row: Row, seconds: float) -> dict[str, Any]:
     torch._dynamo.reset()
+    skipped = graphs_skipped()
     try:
         with at_most(seconds), warnings.catch_warnings():
             # Training goes on eager, with a warning; such a figure would bear a false name.
@@ -245,6 +253,8 @@ def _timed(row: Row, seconds: float) -> dict[str, Any]:
             took = seconds_of(call)
             if ran_ours(call) != row.ours:
                 raise AssertionError(f"our kernels ran: {not row.ours}; expected {row.ours}")
+            if skipped := graphs_skipped() - skipped:
+                raise AssertionError(f"{skipped} graphs did not become CUDA graphs")
     except Exception as error:  # the other rows must not be lost with this one
         return {"ms": None, "pictures_per_s": None, "error": kernels.brief(error)}
     rate = round(row.size[0] / took, 1)

@@ -267,6 +267,28 @@ def test_pictures_and_losses_are_compared_before_they_are_timed(
         assert found["error"].startswith("AssertionError: wrong "), found
 
 
+def test_what_did_not_become_a_cuda_graph_is_no_figure(
+    networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inductor says so in its log and goes on; the row would say that it was replayed."""
+    from torch._inductor.cudagraph_utils import log_cudagraph_skip_and_bump_counter as skip
+
+    monkeypatch.setattr(networks, "ran_ours", lambda call: False)
+    reasons = ["skipping cudagraphs due to cpu device"]
+
+    def build() -> Any:
+        for reason in reasons:
+            skip(reason)
+        return lambda: 1
+
+    row = networks.Row(task="step", size=(1, 2, 2), variant="any", ours=False, build=build)
+    found = networks._timed(row, 60.0)
+    assert found["ms"] is None
+    assert found["error"] == "AssertionError: 1 graphs did not become CUDA graphs"
+    reasons.clear()
+    assert networks._timed(row, 60.0)["error"] == "", "those of the row before count no more"
+
+
 def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

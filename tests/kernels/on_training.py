@@ -11,6 +11,7 @@ import pytest
 import torch
 from checks import DEVICE, relative
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from cyclegan.config import CycleGANConfig, PatchConfig, Precision, ResnetConfig
 from cyclegan.ema import averaged
@@ -58,14 +59,20 @@ def trained(precision: Precision, passes: int, *, compiled: bool = False) -> Tra
     if compiled:
         torch._dynamo.reset()
         model.compile(cuda_graphs=True)
-    before, losses = weights(model), []
+    before, losses, skipped = weights(model), [], graphs_skipped()
     generator = torch.Generator().manual_seed(0)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "torch.compile failed")  # steps would go on without it
         for _ in range(STEPS):
             real_a, real_b = torch.rand(2, passes, 3, *SIZE, generator=generator) * 2 - 1
             losses.append(model.step(real_a, real_b, passes).as_floats())
+    assert graphs_skipped() == skipped, "some were launched kernel by kernel"
     return Trained(losses=losses, way=weights(model) - before)
+
+
+def graphs_skipped() -> int:
+    """Compiled graphs so far that did not become CUDA graphs where they were to."""
+    return counters["inductor"]["cudagraph_skips"]
 
 
 def weights(model: CycleGAN) -> Tensor:
