@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Event, Lock
 from typing import Any
 
@@ -87,13 +88,18 @@ def preparing(report: Report, wanted: Sequence[str], seconds: float) -> Iterator
     def compiled(number: int, name: str) -> None:
         if (started := time.monotonic()) >= deadline or stops.is_set():
             return
-        running[number] = subprocess.Popen(
-            [sys.executable, "-m", "bench.gpu", "--prepare", str(number)],
-            cwd=ROOT, env={**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "2"},
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        why = ended(running[number], deadline - started)
-        del running[number]
+        with TemporaryFile("w+", errors="replace") as said:
+            running[number] = subprocess.Popen(
+                [sys.executable, "-m", "bench.gpu", "--prepare", str(number)],
+                cwd=ROOT, env={**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "2"},
+                stdout=subprocess.DEVNULL, stderr=said, start_new_session=True,
+            )  # fmt: skip
+            why = ended(running[number], deadline - started)
+            del running[number]
+            said.seek(0)
+            last = said.read().strip().rpartition("\n")[2]
+        if why and last:
+            why += f": {last}"
         print("compiled", name, f"{time.monotonic() - started:.0f} s", why, flush=True)
 
     lacking = [

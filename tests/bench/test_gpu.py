@@ -782,6 +782,27 @@ def test_what_compiles_is_prepared_meanwhile(
     assert lines[1].endswith("ended with status -9")
 
 
+def test_why_something_could_not_be_prepared_is_said(
+    bench: Any, report: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    networks, prepared = bench("whole_networks"), bench("prepared")
+    popen = subprocess.Popen
+    fails = "print('of no interest'); raise RuntimeError('CUDA out of memory')"
+
+    def start(command: list[str], **options: Any) -> Any:
+        return popen([sys.executable, "-c", fails], **options)
+
+    row = networks.Row(
+        task="step", size=networks.FIRST, variant="new", ours=True, build=lambda: lambda: 1
+    )
+    monkeypatch.setattr(networks, "rows", lambda: iter([row]))
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with prepared.preparing(report, ["models"], 50.0):
+        pass
+    said = capfd.readouterr().out.splitlines()[-1]
+    assert said.endswith("ended with status 1: RuntimeError: CUDA out of memory")
+
+
 def test_large_steps_are_prepared_one_by_one_with_more_of_the_memory(
     bench: Any, report: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
