@@ -1,5 +1,6 @@
 """Settings: frozen, keyword-only dataclasses, validated when they are made."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -262,8 +263,8 @@ class TrainConfig:
         )
         check(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}; expected 0 to less than 1")
         check(
-            self.minutes is None or self.minutes > 0,
-            f"minutes is {self.minutes}; expected more than 0",
+            self.minutes is None or 0 < self.minutes < math.inf,
+            f"minutes is {self.minutes}; expected a finite number above 0",
         )
         multiple = self.model.generator.size_multiple
         check(

@@ -1,5 +1,6 @@
 """Settings of the networks, and what settings are checked with."""
 
+import math
 import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -17,9 +18,10 @@ def check(holds: bool, message: str) -> None:
 
 
 def at_least(smallest: float, **settings: float) -> None:
-    """Raises ConfigError for a setting below ``smallest``."""
+    """Raises ConfigError for a setting below ``smallest``, or that is no number or infinite."""
     for name, value in settings.items():
         check(value >= smallest, f"{name} is {value}; expected at least {smallest}")
+        check(value < math.inf, f"{name} is {value}; expected a finite number")
 
 
 def one_of(choices: Any, **settings: object) -> None:

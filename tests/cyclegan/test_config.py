@@ -53,6 +53,7 @@ def test_survives_toml(generator, seed, learning_rate):
         ({"seed": -1}, "seed is -1; expected at least 0"),
         ({"ssim_share": 1.5}, "ssim_share is 1.5; expected between 0 and 1"),
         ({"beta1": 1.0}, "beta1 is 1.0; expected less than 1"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf; expected a finite number"),
         ({"adversarial": "gan"}, "adversarial is 'gan'; expected one of 'lsgan'"),
         ({"generator": {"out_channels": 1}}, "identity loss needs domains of equal channels"),
     ],
@@ -91,6 +92,13 @@ def test_a_crop_is_no_larger_than_what_pictures_are_scaled_to():
     assert DataConfig(a=Path("one"), b=Path("two"), load_size=64, crop_size=64).cropped == (64, 64)
     with pytest.raises(ConfigError, match="crop_size is 65, expected at most load_size 64"):
         DataConfig(a=Path("one"), b=Path("two"), load_size=64, crop_size=65)
+
+
+@pytest.mark.parametrize("setting", ["minutes", "checkpoint_minutes"])
+def test_times_that_never_end_are_refused(setting):
+    data = DataConfig(a=Path("one"), b=Path("two"))
+    with pytest.raises(ConfigError, match=f"{setting} is inf; expected a finite number"):
+        TrainConfig(data=data, **{setting: float("inf")})
 
 
 def test_missing_setting():
