@@ -25,6 +25,8 @@ Pixels = Frames | Planes
 FromDecoded = Callable[["VideoFrame", Colour, tuple[int, int] | None], Pixels]
 """(decoded, its colours, the size that is wanted) -> what a translator takes."""
 
+LATEST = 4e9
+"""Seconds, 126 years: what FFmpeg's times of 64 bits hold in every unit that it has."""
 _UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
@@ -99,6 +101,8 @@ class Part:
             raise ConfigError(
                 f"got the part from {self.start} to {self.end} s; expected 0 <= start < end"
             )
+        if self.start > LATEST:
+            raise ConfigError(f"got the start {self.start} s; expected at most {LATEST:.0f}")
         if self.size is not None and not all(1 <= side <= 32768 for side in self.size):
             raise ConfigError(f"got the size {self.size}; expected sides of 1 to 32768 pixels")
 

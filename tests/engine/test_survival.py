@@ -11,7 +11,7 @@ from videos import decoded, smooth, times, write_video
 from cyclegan.engine.comparison import wipe
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import Encoding
-from cyclegan.engine.layout import Part
+from cyclegan.engine.layout import LATEST, Part
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
@@ -485,8 +485,15 @@ def test_a_part_behind_the_end_is_told(
         translate_video(source, tmp_path / "out.mp4", copies, options)
 
 
+def test_the_latest_part_can_be_looked_for(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2))
+    with pytest.raises(VideoError, match="it ends after"):
+        translate_video(source, tmp_path / "out.mp4", copies, VideoOptions(part=Part(start=LATEST)))
+
+
 @pytest.mark.parametrize(
-    "part", [{"start": -1}, {"start": 2, "end": 1}, {"end": 0}, {"size": (0, 4)}]
+    "part",
+    [{"start": -1}, {"start": 1e30}, {"start": 2, "end": 1}, {"end": 0}, {"size": (0, 4)}],
 )
 def test_parts_that_cannot_be_are_refused(part: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="expected"):
