@@ -168,6 +168,10 @@ class VideoReader:
                 f"{self._first_seconds:.2f} s; give a later end"
             )
         problems = "".join(f"; {problem}" for problem in self.problems)
+        if self.video.codec_context.name == "webp":
+            problems += (
+                "; FFmpeg decodes no animated WebP: where this is one, make a .gif or a video of it"
+            )
         return f"{self.name} has no frames that can be decoded{problems}"
 
     def items(self) -> Iterator["Picture | Packet[Any]"]:

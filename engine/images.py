@@ -29,6 +29,7 @@ from cyclegan.deep_pictures import (
 from cyclegan.engine.encoding import VideoDepth
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
+from cyclegan.engine.sources import STANDARD_OUTPUT
 from cyclegan.engine.targets import check_target, check_targets
 from cyclegan.engine.tickets import Frames, depth_of
 from cyclegan.engine.translator import Translation, Translator
@@ -83,6 +84,11 @@ def translate_path(
     path = open_input(source, options).path
     if path and path.is_dir():
         _check_no_video(path, options, show)
+        if target in STANDARD_OUTPUT:
+            raise OutputError(
+                f"{path} is a folder of pictures, which standard output does not take: give the "
+                "name of a folder"
+            )
         return translate_folder(
             path, target, translator, depth=options.depth, skip_bad=skip_bad, progress=progress
         )

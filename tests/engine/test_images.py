@@ -24,7 +24,14 @@ from cyclegan.engine.options import VideoOptions, VideoStats
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
-from cyclegan.errors import BackendError, ConfigError, DataError, ImageError, OutputError
+from cyclegan.errors import (
+    BackendError,
+    ConfigError,
+    DataError,
+    ImageError,
+    OutputError,
+    VideoError,
+)
 from cyclegan.pictures import write_picture
 
 
@@ -360,6 +367,29 @@ def test_what_cannot_be_read_or_written_says_why(
     with pytest.raises(OutputError, match="cannot write"):
         write_image(tmp_path / "in.png" / "out.png", np.asarray(photo))
     assert out.read_bytes() == b"old"
+
+
+def test_a_folder_does_not_go_to_standard_output(
+    photo: Image.Image,
+    negatives: Translator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It became a folder called -."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    photo.save(tmp_path / "in" / "one.png")
+    with pytest.raises(OutputError, match=r"in is a folder of pictures, .* give the name of a fol"):
+        translate_path("in", "-", negatives)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_animated_webp_is_told_apart_from_damage(
+    photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    photo.save(tmp_path / "in.webp", save_all=True, append_images=[photo.rotate(90)])
+    with pytest.raises(VideoError, match=r"FFmpeg decodes no animated WebP: .* make a \.gif"):
+        translate_path(tmp_path / "in.webp", tmp_path / "out.mp4", negatives)
 
 
 def test_a_generator_of_one_channel_sees_grey(photo: Image.Image, tmp_path: Path) -> None:
