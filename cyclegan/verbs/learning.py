@@ -38,6 +38,33 @@ def demo(output: Path = Path("runs/demo"), minutes: float = 5.0, seed: int = 0) 
 
 def train(arguments: list[str]) -> None:
     """Train on two sets of pictures; settings from flags, a TOML file, or both."""
+    config, resume = _asked(arguments)
+    import tomli_w
+
+    from cyclegan.training import train as run
+    from cyclegan.training_report import write_training_report
+
+    talks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    if talks:
+        print(tomli_w.dumps(as_dict(config)), flush=True)
+    result = run(config, resume=resume)
+    if not talks:
+        return
+    for path, reason in result.skipped.items():
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    print(f"{result.steps} steps in {result.seconds:.0f} s, {len(result.skipped)} pictures skipped")
+    print(f"generators: {result.generator_ab} {result.generator_ba}")
+    try:
+        print(f"report: {write_training_report(config, result)}")
+    except OutputError as error:
+        print(f"no report: {error}", file=sys.stderr)
+
+
+def _asked(arguments: list[str]) -> tuple[TrainConfig, bool]:
+    """What the flags of ``train`` ask for, and whether a run is to go on.
+
+    Files are looked for first: what they set is the default of all other flags.
+    """
     files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     files.add_argument("--config", type=Path)
     files.add_argument("--resume", type=Path)
@@ -53,41 +80,28 @@ def train(arguments: list[str]) -> None:
     if given.output is not None:
         rest = ["--output", str(given.output), *rest]  # before the kinds of networks
     default = _config_from_file(given.config, domains) if given.config else tyro.MISSING_NONPROP
+    return _config_from_flags(rest, default), given.resume is not None
+
+
+def _config_from_flags(flags: list[str], default: Any) -> TrainConfig:
+    """The settings of ``default``, changed by ``flags``; ends the program for wrong ones."""
     try:
-        config = tyro.cli(
+        config: TrainConfig = tyro.cli(
             TrainConfig,
             prog="cyclegan train",
             description="Train on two sets of pictures. --config FILE reads the settings from "
             "a TOML file first, such as the config.toml that every run leaves; flags change them. "
             "--resume FOLDER goes on with the run in FOLDER.",
-            args=rest,
+            args=flags,
             default=default,
         )
     except SystemExit as stopped:
         if stopped.code:
-            _tell_of_kinds(rest)
-            for line in equivalents(rest):
+            _tell_of_kinds(flags)
+            for line in equivalents(flags):
                 print(line, file=sys.stderr)
         raise
-    import tomli_w
-
-    from cyclegan.training import train as run
-    from cyclegan.training_report import write_training_report
-
-    talks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
-    if talks:
-        print(tomli_w.dumps(as_dict(config)), flush=True)
-    result = run(config, resume=given.resume is not None)
-    if not talks:
-        return
-    for path, reason in result.skipped.items():
-        print(f"skipped {path}: {reason}", file=sys.stderr)
-    print(f"{result.steps} steps in {result.seconds:.0f} s, {len(result.skipped)} pictures skipped")
-    print(f"generators: {result.generator_ab} {result.generator_ba}")
-    try:
-        print(f"report: {write_training_report(config, result)}")
-    except OutputError as error:
-        print(f"no report: {error}", file=sys.stderr)
+    return config
 
 
 def _settings_of(run: Path) -> Path:
