@@ -117,26 +117,11 @@ def _train(
     progress = Progress(config, per_epoch)
     run = Run(config, model, progress, data, samples or _first_pictures(config, data))
     if resume:
-        state = load_checkpoint(config.output / "checkpoints")
-        check_same(state, config, here.size)
-        run.restore(state)
-        log.warning("going on with %s after step %d", config.output, progress.step)
-        if progress.done():
-            log.warning("nothing is left to do: ask for more epochs, or minutes")
+        _go_on(run, config, here)
     else:
         torch.manual_seed(config.model.seed + here.rank)  # dropout's
         run.start()
-    if worth_compiling(
-        config.compile,
-        device=device,
-        steps=progress.steps,
-        minutes=config.minutes,
-        one_size=config.data.crops,
-        native=model.has_native_kernels,
-    ):
-        model.compile(
-            cuda_graphs=worth_replaying(config.compile, device=device, processes=here.size)
-        )
+    _compile(model, config, progress, device)
     with _bar(show_progress) as bar, stopping() as stop:
         try:
             with readers_watched(), _memory_watched(config):
@@ -158,6 +143,31 @@ def _train(
         skipped=dict(data.bad),
         alarms=tuple(run.recorder.alarms.messages) if here.writes else (),
     )
+
+
+def _go_on(run: Run, config: TrainConfig, here: World) -> None:
+    """Have ``run`` as its newest checkpoint has it. Raises DataError, ConfigError."""
+    state = load_checkpoint(config.output / "checkpoints")
+    check_same(state, config, here.size)
+    run.restore(state)
+    log.warning("going on with %s after step %d", config.output, run.progress.step)
+    if run.progress.done():
+        log.warning("nothing is left to do: ask for more epochs, or minutes")
+
+
+def _compile(model: CycleGAN, config: TrainConfig, progress: Progress, device: str) -> None:
+    """Compile the step if ``config`` says so, or where it pays."""
+    if worth_compiling(
+        config.compile,
+        device=device,
+        steps=progress.steps,
+        minutes=config.minutes,
+        one_size=config.data.crops,
+        native=model.has_native_kernels,
+    ):
+        processes = model.world.size
+        graphs = worth_replaying(config.compile, device=device, processes=processes)
+        model.compile(cuda_graphs=graphs)
 
 
 def _loop(
