@@ -84,7 +84,8 @@ class _Asked:
         if _imports_in(frame) <= self._outside or not hasattr(signal, "setitimer"):
             leave(number)
         before = signal.signal(signal.SIGALRM, self._again)
-        self._before = self._before or before
+        if self._before is None:  # SIG_DFL is false
+            self._before = before
         signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
 
     def _again(self, number: int, frame: FrameType | None) -> None:
