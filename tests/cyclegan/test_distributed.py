@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 import tomli_w
 import torch
 
-from cyclegan import load_generator, train
+from cyclegan import distributed, load_generator, train
 from cyclegan.config import (
     CycleGANConfig,
     DataConfig,
@@ -22,7 +23,7 @@ from cyclegan.config import (
     as_dict,
     from_dict,
 )
-from cyclegan.errors import ConfigError
+from cyclegan.errors import ConfigError, DataError
 from cyclegan.resume import load_checkpoint
 from cyclegan.sample_data import write_training_folders
 
@@ -94,7 +95,10 @@ def test_two_processes_are_one_with_both_batches(config):
             off = (theirs["state"][i]["exp_avg"] - expected).abs().max()
             assert off < 1e-3 * scale
     assert state["world_size"] == len(state["ranks"]) == 2
-    assert not torch.equal(state["ranks"][0]["model"]["rng"], state["ranks"][1]["model"]["rng"])
+    one_rank, other = state["ranks"]
+    assert not torch.equal(one_rank["model"]["rng"], other["model"]["rng"])
+    assert one_rank["model"]["pool_rng"] != other["model"]["pool_rng"]
+    assert not torch.equal(one_rank["torch"], other["torch"]), "dropout's"
 
     with pytest.raises(ConfigError, match="number of processes was 2, is 1"):
         train(config, device="cpu", show_progress=False, resume=True)
@@ -125,6 +129,37 @@ def test_clocks_are_not_shared(config, monkeypatch):
 
     with pytest.raises(ConfigError, match="give epochs instead of minutes"):
         training._pictures(dataclasses.replace(config, minutes=1.0), World(rank=0, size=2))
+
+
+def test_a_step_takes_a_batch_of_every_process(config):
+    from cyclegan import training
+    from cyclegan.distributed import World
+
+    with pytest.raises(DataError, match=r"takes 6 pictures .* larger one has 5"):
+        training._pictures(dataclasses.replace(config, batch_size=3), World(rank=0, size=2))
+
+
+def test_one_process_that_says_so_is_enough(monkeypatch):
+    def gathered(values, value):
+        values[:] = [False, value]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gathered)
+    here = distributed.World(rank=1, size=2)
+    assert here.agreed(True)
+    assert not here.agreed(False)
+    assert here.first(True) is False
+
+
+@pytest.mark.parametrize(("seconds", "apart"), [(0.25, 8), (1.5, 1), (4.0, 1)])
+def test_processes_meet_every_two_seconds_or_every_step(seconds, apart, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(distributed, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    meetings, met = distributed.Meetings(distributed.ALONE, 10), []
+    for step in range(11, 40):
+        clock.now += seconds
+        if meetings.after(step):
+            met.append(step)
+    assert met == list(range(11, 40, apart))
 
 
 ONE_FAILS = """
