@@ -26,7 +26,13 @@ from cyclegan.config import (
     as_dict,
 )
 from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError, OutputError
-from cyclegan.resume import list_checkpoints, load_checkpoint, save_checkpoint, stopping
+from cyclegan.resume import (
+    check_same,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    stopping,
+)
 from cyclegan.sample_data import write_training_folders
 
 
@@ -281,6 +287,23 @@ def test_another_architecture_is_refused_with_both_shown(finished, changes, says
 def test_another_number_of_pictures_in_a_step_is_refused(finished):
     with pytest.raises(ConfigError, match="batch_size was 1, is 2"):
         run(dataclasses.replace(finished, batch_size=2), resume=True)
+
+
+def test_all_that_makes_it_another_run_is_told(finished):
+    state = {"config": as_dict(finished), "world_size": 1}
+    model = dataclasses.replace(
+        finished.model, discriminator=PatchConfig(width=8, layers=1), adversarial="hinge"
+    )
+    check_same(state, dataclasses.replace(finished, epochs=9, ema_decay=0.5, passes=1), 1)
+    with pytest.raises(ConfigError) as refused:
+        check_same(state, dataclasses.replace(finished, model=model, ema_decay=0.0), 2)
+    for part in (
+        "model.discriminator was {'kind': 'patch'",
+        "model.adversarial was lsgan, is hinge",
+        "number of processes was 1, is 2",
+        "ema_decay above 0 was True, is False",
+    ):
+        assert part in str(refused.value), part
 
 
 def test_a_run_that_has_ended_has_nothing_left_to_do_unless_it_is_prolonged(finished, caplog):
