@@ -99,6 +99,10 @@ def test_shallow_pictures_are_told_apart(tmp_path: Path) -> None:
     for suffix in (".png", ".jpg", ".webp", ".bmp", ".ppm", ".gif"):
         picture.save(tmp_path / f"in{suffix}")
         assert not is_deep(tmp_path / f"in{suffix}")
+    for largest, deep in ((100, False), (255, False), (256, True)):
+        (tmp_path / "plain.pgm").write_text(f"P2\n2 1 {largest}\n0 {largest}\n")
+        assert is_deep(tmp_path / "plain.pgm") == deep
+        assert read_item(tmp_path / "plain.pgm", 1, 16).ravel().tolist() == [0, 65535]
 
 
 @given(arrays(np.uint16, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(4))))

@@ -232,7 +232,7 @@ def test_floats_are_a_share_of_the_range(tmp_path):
 
 
 def test_a_list_says_what_is_missing(tmp_path):
-    names = tmp_path / "list.txt"
+    names = tmp_path / "LIST.TXT"
     names.write_text("gone.png\n")
     with pytest.raises(DataError, match=r"names .*gone\.png, which is no file"):
         list_items(names)
