@@ -1,5 +1,7 @@
 """Conversions against the formula of ITU-T H.273, computed here in floating point."""
 
+from typing import Any
+
 import av
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ import pytest
 from cyclegan.engine.colour import (
     Colour,
     as_rgb,
+    bits_of,
     colour_of,
+    format_of,
     picture_from_rgb,
     rgb_from_picture,
 )
@@ -153,3 +157,34 @@ def test_without_a_range_the_format_decides(tagged: str, span: int) -> None:
     source = av.VideoFrame(16, 16, tagged)
     source.color_range = 0
     assert colour_of(source).range == span
+
+
+class OnGpu:
+    """A picture as NVDEC leaves it: of no format that tells anything, until it is fetched."""
+
+    def __init__(self, picture: av.VideoFrame) -> None:
+        self._picture = picture
+        self.sw_format, self.format = picture.format, av.VideoFormat("cuda")
+        for name in ("height", "width", "colorspace", "color_range", "color_primaries"):
+            setattr(self, name, getattr(picture, name))
+        self.color_trc = picture.color_trc
+
+    def reformat(self, format: str) -> av.VideoFrame:
+        assert format == self._picture.format.name
+        return self._picture
+
+
+@pytest.mark.parametrize("form", ["yuvj420p", "yuv420p10le", "rgb24"])
+def test_a_picture_in_the_memory_of_a_gpu_means_what_it_means_here(form: str) -> None:
+    rgb = np.random.default_rng(3).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    here = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=form)
+    here.color_range = 0
+    there: Any = OnGpu(here)
+    assert colour_of(there) == colour_of(here)
+    assert bits_of(format_of(there)) == bits_of(here.format)
+    for depth in (8, 16):
+        made, expected = (
+            rgb_from_picture(picture, colour_of(here), depth=depth)  # type: ignore[arg-type]
+            for picture in (there, here)
+        )
+        np.testing.assert_array_equal(made, expected)
