@@ -72,12 +72,18 @@ def test_a_graph_in_8_bits_is_a_file_like_others(
     assert main(arguments) == 0
     assert "dB from float32 over 2 pictures" in capsys.readouterr().out
     assert read_graph_info(path).precision == "int8"
-    nodes = onnx.load(path).graph.node
+    model = onnx.load(path)
+    nodes = model.graph.node
     kinds = [node.op_type for node in nodes]
     assert kinds.count("QuantizeLinear") == kinds.count("Conv") - 2, "not the first, not the last"
     makers = {name: node.op_type for node in nodes for name in node.output}
     rounded = {makers[node.input[0]] for node in nodes if node.op_type == "QuantizeLinear"}
     assert rounded == {"Relu", "Add"}, "before what pads and doubles, which then copies bytes"
+    held = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    kernels = [node for node in nodes if len(held.get(node.input[0], ())) == 4]
+    assert len(kernels) == kinds.count("Conv") - 2
+    for node in kernels:
+        assert held[node.input[1]] == held[node.input[0]][:1], "a scale for each output channel"
     with Translator.open(path) as translator:
         assert translator.description == "OpenVINO, int8"
         assert compare(translator(frames), eight(frames)).psnr_db > 40
@@ -114,6 +120,24 @@ def test_a_generator_that_loses_too_much_is_refused(
     target = tmp_path / "eight.onnx"
     assert main(["export", str(model), str(target), "--int8"]) == 1
     assert not target.exists()
+
+
+@pytest.mark.parametrize("far", [0, 1])
+def test_built_in_frames_and_ones_own_are_both_compared(
+    far: int, graph: Path, frames: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What makes the graph and runs it is a stand-in; the comparison is real."""
+
+    def translated(path: Path, batches: list[np.ndarray]) -> list[np.ndarray]:
+        made = [batch.copy() for batch in batches]
+        if path != graph:
+            made[far] = 255 - made[far]
+        return made
+
+    monkeypatch.setattr(int8, "_write", lambda *arguments: None)
+    monkeypatch.setattr(int8, "_translated", translated)
+    with pytest.raises(BackendError, match="dB from float32"):
+        quantized_onnx(graph, tmp_path / "eight.onnx", frames)
 
 
 def test_what_int8_is_not_for_is_refused(
