@@ -53,6 +53,10 @@ def test_every_stored_tensor_is_rounded_and_its_peak_reported(graph: Path, frame
     assert all(node.output[0].removesuffix(".exact") in peaks for node in convolutions)
     assert all(cast.output[0] in peaks for cast in casts if cast.attribute[0].i == half)
     assert all(0 < peak < 1e4 for peak in peaks.values())
+    other = run_on_cpu(model, frames[3:])[1]
+    both = run_on_cpu(model, frames[[0, 3]])[1]
+    assert both == {name: max(peaks[name], other[name]) for name in peaks}, "of all frames"
+    assert any(peaks[name] > other[name] for name in peaks)
 
 
 def test_the_steps_of_a_native_norm_are_the_norm(graph: Path, frames: Frames) -> None:
