@@ -418,6 +418,13 @@ def test_a_plan_whose_pictures_are_wrong_is_refused(
     assert plan_from_onnx(graph, settings=settings(least_psnr_db=90.0, check=False))
 
 
+def test_what_is_no_number_is_an_overflow_too() -> None:
+    """Infinities that were subtracted."""
+    peaks = {"fine": 1.0, "lost": float("nan")}
+    assert gate._overflow(peaks, 65504.0) == "lost reaches nan, beyond 6.55e+04"
+    assert gate._overflow({"fine": 65504.0}, 65504.0) is None
+
+
 def test_the_fastest_route_that_passes_is_taken_where_it_can_be_timed() -> None:
     times = {"native": 2.0, "float32": 1.0}
 
