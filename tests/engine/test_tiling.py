@@ -99,6 +99,13 @@ def test_half_precision_keeps_its_digits_where_means_are_large(dtype: torch.dtyp
         assert error < torch.finfo(dtype).eps
 
 
+def test_moments_are_biased_as_those_of_instance_norm() -> None:
+    x = torch.tensor([0.0, 2.0, 4.0, 6.0]).reshape(1, 1, 2, 2)
+    mean, variance = moments(x)
+    assert (mean.shape, mean.item(), variance.item()) == ((1, 1, 1, 1), 3, 5)
+    torch.testing.assert_close(normalise(x, (mean, variance)), torch.nn.functional.instance_norm(x))
+
+
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
 def test_bands_stay_on_the_device(norm: str) -> None:
     generator = network(norm=norm).to("meta")
@@ -133,9 +140,12 @@ def test_frozen_tiles_are_near_and_without_seams(
     with opened(generator, "frozen") as translator:
         made = translator(frame)
         again = translator(255 - frame)
+        small = translator(frame[:100, :120])
     assert psnr(made, expected) > 45, "under its own statistics, tiles differ at their edges alone"
     assert psnr(made, expected) > psnr(naive(generator, frame, 192), expected) + 15
     assert psnr(again, untiled(generator, 255 - frame)) < 45, "the first frame's were kept"
+    difference = small.astype(int) - untiled(generator, frame[:100, :120])
+    assert np.abs(difference).max() <= 1, "a frame of another size begins anew"
 
 
 def test_thumbnail_tiles_beat_naive_ones(wide: tuple[Generator, np.ndarray, np.ndarray]) -> None:
@@ -153,6 +163,10 @@ def test_a_thumbnail_is_no_larger_than_it_may_be() -> None:
     runner = TiledRunner(source, Settings(precision="float32"), "thumbnail", tile=192)
     for size, small in (((320, 560), (292, 512)), ((2048, 1024), (512, 256)), ((96, 8), (96, 8))):
         assert runner._thumbnail(np.zeros((1, *size, 3), np.uint8)).shape[2:] == small
+    striped = np.zeros((1, 2048, 1024, 3), np.uint8)
+    striped[:, ::4] = 255
+    made = runner._thumbnail(striped)
+    assert (made[..., 4:-4, :] + 0.5).abs().max() < 0.05, "means of all pixels"
 
 
 def test_u_nets_take_thumbnails_but_no_bands() -> None:
@@ -191,6 +205,7 @@ def test_tiles_cover_all_with_weights_above_zero(kind: tuple[int, int], share: f
     total = np.zeros(length)
     for start, weight in tiling._places(length, tile, multiple):
         assert start % multiple == 0
+        assert np.abs(np.diff(weight)).max(initial=0) < 0.04, "the one fades into the other"
         total[start : start + len(weight)] += weight
     assert start + len(weight) == length
     assert total.min() > 0.009
