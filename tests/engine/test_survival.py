@@ -522,6 +522,14 @@ def test_source_and_translation_can_be_seen_together(copies: Translator, tmp_pat
     assert (middle[52:] == 9).all()
 
 
+def test_the_border_moves_by_the_times_of_the_frames(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(4), [0, 500, 1000, 2000])
+    translate_video(source, tmp_path / "out.mp4", copies, VideoOptions(compare="wipe"))
+    for picture, edge in zip(rgb(tmp_path / "out.mp4"), (0, 9, 32, 64)):
+        white = picture.min(axis=(0, 2)) > 200
+        assert np.flatnonzero(white).tolist() == [n for n in (edge - 1, edge) if 0 <= n < 64]
+
+
 def test_palette_pictures_and_absurd_rates_are_translated(
     copies: Translator, tmp_path: Path
 ) -> None:
