@@ -45,9 +45,10 @@ ov::element::Type type_for(const std::string &device, int asked) {
          device.c_str(), names.c_str());
 }
 
-// OpenVINO tells of missing memory in words alone.
+// OpenVINO tells of missing memory in words alone. A promise is broken where it once began to make
+// the same primitive and had no memory for it: oneDNN keeps the promise.
 bool ran_out_of_memory(const std::string &words) {
-    for (const char *said : {"bad_alloc", "can't alloc", "Failed to allocate"})
+    for (const char *said : {"bad_alloc", "can't alloc", "Failed to allocate", "Broken promise"})
         if (words.find(said) != words.npos) return true;
     return false;
 }
