@@ -1,6 +1,9 @@
 // Inference on CPUs (and Intel GPUs) with OpenVINO: asynchronous requests, one a slot. The settings
 // are those of the Python translator, so that both give the same bytes.
+#include <unistd.h>
+
 #include <algorithm>
+#include <atomic>
 #include <openvino/runtime/core.hpp>
 #include <openvino/runtime/properties.hpp>
 
@@ -75,6 +78,25 @@ std::exception_ptr as_ours(std::exception_ptr error) {
         return std::current_exception();
     }
 }
+
+// OpenVINO keeps the threads of a model that goes for the next one. A process that is forked then has
+// none of them, and would wait for them for ever.
+class Threads {
+  public:
+    Threads() {
+        if (const pid_t process = kept_by; process && process != ::getpid())
+            fail(CYCLEGAN_ERROR_BACKEND,
+                 "OpenVINO keeps threads of a model that process %d has closed, and this process, "
+                 "which was forked from it since, lacks them: fork before the first "
+                 "cyclegan_close, or start a program of its own",
+                 static_cast<int>(process));
+    }
+    ~Threads() { kept_by = ::getpid(); }
+    Threads(const Threads &) = delete;
+
+  private:
+    static inline std::atomic<pid_t> kept_by{0};
+};
 
 class OpenVino final : public Backend {
   public:
@@ -165,6 +187,7 @@ class OpenVino final : public Backend {
         }
     }
 
+    Threads threads_;
     ov::element::Type type_;
     std::vector<Slot> slots_;
 };

@@ -12,7 +12,8 @@
  *            two things: a log callback calls nothing of this library, and a frame's memory belongs
  *            to one call at a time.
  * Processes  A handle is of the process that opened it: in one that was forked since, calls end with
- *            CYCLEGAN_ERROR_HANDLE, cyclegan_close frees nothing, and a model is opened anew.
+ *            CYCLEGAN_ERROR_HANDLE, cyclegan_close frees nothing, and a model is opened anew; with
+ *            OpenVINO not if one was closed before the fork, which is CYCLEGAN_ERROR_BACKEND.
  *            exit() waits for frames in flight, once the first of the process is done; before,
  *            close what is open.
  * Ownership  The library keeps no pointer of the caller's once a call has returned, except the log
