@@ -4,6 +4,7 @@ Part of ``bench/gpu.py``. What frames lose on their way to a GPU and back is wha
 the network's rate, on frames that are there already, and the runner's with batches in flight.
 """
 
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,14 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench.generators import new_generator
 from bench.kernels import brief
 from bench.report import Report
+from bench.switches import without_kernels
 from bench.time_limit import at_most
 from cyclegan.engine.colour import BT709, LIMITED, Colour
 from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.plane_network import PlanesToPlanes
 from cyclegan.engine.planes import Planes
+from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.runners.torch import TorchRunner
 from cyclegan.engine.source import GeneratorSource
@@ -33,16 +38,18 @@ SECONDS = 1.0
 ROW_SECONDS = 90
 FORMS = ("network alone", "RGB frames", "NV12 planes")
 LEAST_PSNR = 30.0
-"""In dB, of the runner's frames to the network's."""
+"""In dB, of the runner's frames to the network's, and of its planes to those of float32."""
 _COLOUR = Colour(matrix=BT709, range=LIMITED, primaries=BT709, transfer=BT709)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Does so many batches, and has given these frames for the first one."""
+    """Does so many batches."""
 
     run: Callable[[int], None]
-    frames: Frames | None
+    made: Frames
+    """What it has made of the first one, frames or planes in one array."""
+    expected: Frames
 
 
 def measure(report: Report, deadline: float, device: str = "cuda") -> None:
@@ -76,14 +83,16 @@ def _measure_one(
     try:
         alone = 0.0
         network = _network(generator, runner, size, compiled, device)
-        for form, candidate in zip(FORMS, (network, _frames(runner, size), _planes(runner, size))):
+        frames = _frames(runner, size, network.made)
+        planes = _planes(generator, runner, size, device)
+        for form, candidate in zip(FORMS, (network, frames, planes)):
             lacking = not report.has("runner", **row, form=form)
             if not lacking and candidate is not network:
                 continue  # the network is timed in any case, for the share of what is lacking
             rate = size[0] * _rate(candidate.run)
             alone = alone or rate
             if lacking:
-                error = _unlike(candidate.frames, network.frames)
+                error = _unlike(candidate.made, candidate.expected)
                 _add(report, row, form, rate, rate / alone, error)
     finally:
         runner.close()
@@ -156,29 +165,49 @@ def _network(
         made.cpu()  # waits for all of them
 
     with torch.inference_mode():
-        return Candidate(run, run_it(frames).cpu().numpy())
+        made: Frames = run_it(frames).cpu().numpy()
+    return Candidate(run, made, made)
 
 
-def _frames(runner: TorchRunner, size: tuple[int, int, int]) -> Candidate:
+def _frames(runner: TorchRunner, size: tuple[int, int, int], expected: Frames) -> Candidate:
     scheduler, frames = Scheduler(runner), _given(size)
     first = scheduler.collect(scheduler.submit(frames))
-    return Candidate(lambda count: _in_flight(scheduler, scheduler.submit, frames, count), first)
+    run = functools.partial(_in_flight, scheduler, scheduler.submit, frames)
+    return Candidate(run, first, expected)
 
 
-def _planes(runner: TorchRunner, size: tuple[int, int, int]) -> Candidate:
+def _planes(
+    generator: Generator, runner: TorchRunner, size: tuple[int, int, int], device: str
+) -> Candidate:
     scheduler, frames = Scheduler(runner), torch.from_numpy(_given(size))
     pin = torch.Tensor.pin_memory if str(runner.planes_on) != "cpu" else torch.Tensor.clone
     pictures: Sequence[Planes] = [
         Planes(y=pin(f[..., 0].contiguous()), uv=pin(f[::2, ::2, 1:].contiguous()), colour=_COLOUR)
         for f in frames
     ]
-    return Candidate(
-        lambda count: _in_flight(scheduler, scheduler.submit_planes, pictures, count), None
-    )
+    run = functools.partial(_in_flight, scheduler, scheduler.submit_planes, pictures)
+    made = scheduler.collect(scheduler.submit_planes(pictures))
+    first = _together(torch.stack([p.y for p in made]), torch.stack([p.uv for p in made]))
+    return Candidate(run, first, _exact_planes(generator, pictures, device))
+
+
+def _exact_planes(generator: Generator, pictures: Sequence[Planes], device: str) -> Frames:
+    """In float32, and by PyTorch's own operators."""
+    exact = GeneratorSource(generator).generator().to(device)
+    network = PlanesToPlanes(exact, torch.float32, generator.config.size_multiple)
+    y, uv = (torch.stack(planes).to(device) for planes in zip(*((p.y, p.uv) for p in pictures)))
+    with without_kernels(), without_tf32(), torch.inference_mode():
+        return _together(*network(y, uv, **pictures[0].coding))
+
+
+def _together(y: Tensor, uv: Tensor) -> Frames:
+    """Planes in one array."""
+    numbers: Frames = torch.cat([y.flatten(), uv.flatten()]).cpu().numpy()
+    return numbers
 
 
 def _in_flight(
-    scheduler: Scheduler, submit: Callable[[Any], Ticket], given: object, count: int
+    scheduler: Scheduler, submit: Callable[[Any], Ticket], given: Any, count: int
 ) -> None:
     """``count`` batches, as many at once as there is room for."""
     tickets: deque[Ticket] = deque()
@@ -190,10 +219,8 @@ def _in_flight(
         scheduler.collect(ticket)
 
 
-def _unlike(frames: Frames | None, expected: Frames | None) -> str:
-    """What is wrong with ``frames``, which have something to be compared with unless None."""
-    if frames is None or expected is None:
-        return ""
-    error = float(np.mean((frames.astype(np.float64) - expected) ** 2))
+def _unlike(made: Frames, expected: Frames) -> str:
+    """What is wrong with these frames or planes."""
+    error = float(np.mean((made.astype(np.float64) - expected) ** 2))
     psnr = 10 * np.log10(255**2 / error) if error else np.inf
-    return "" if psnr >= LEAST_PSNR else f"only {psnr:.1f} dB to the network's frames"
+    return "" if psnr >= LEAST_PSNR else f"only {psnr:.1f} dB to the network's"

@@ -1,12 +1,15 @@
 """The runner's benchmark, on a CPU in the GPU's place."""
 
 import importlib
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from cyclegan.engine import plane_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,6 +70,25 @@ def test_frames_that_differ_are_told(
     told = [row["error"] for row in report.tables["runner"] if row["form"] == "RGB frames"]
     assert all(error.startswith("only ") for error in told)
     assert runner._unlike(np.zeros(3), np.zeros(3)) == ""
+
+
+def test_planes_that_differ_are_told(
+    runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner's alone are upside down."""
+    convert = plane_network.tensor_to_yuv
+
+    def in_turns(x: Any, **coding: Any) -> Any:
+        y, uv = convert(x, **coding)
+        return (y.flip(1) if threading.current_thread() is not main else y), uv
+
+    main = threading.current_thread()
+    monkeypatch.setattr(plane_network, "tensor_to_yuv", in_turns)
+    report = report_in(tmp_path)
+    runner.measure(report, time.monotonic() + 60, "cpu")
+    errors = {row["form"]: row["error"] for row in report.tables["runner"]}
+    assert errors.pop("NV12 planes").startswith("only ")
+    assert set(errors.values()) == {""}
 
 
 def test_what_fails_is_a_row_and_time_is_kept(
