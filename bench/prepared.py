@@ -30,6 +30,8 @@ TESTS_CORES = 6
 """Cores that are left to the tests meanwhile."""
 SECONDS_TO_GO = 5
 """Of a process that was killed."""
+BEHIND = 10
+"""How nice those that compile are to others."""
 MEMORY_SHARE = 0.2
 """Of the GPU's, for each of those that compile."""
 LARGE_SHARE = 0.5
@@ -56,9 +58,12 @@ def ended(process: subprocess.Popen[Any], seconds: float) -> str:
 def prepare(number: int) -> None:
     """Compiles what the row of this number needs, by running it once: the caches on disk have it.
 
-    Block sizes of Inductor's own kernels are left to be chosen when nothing else runs.
+    Block sizes of Inductor's own kernels are left to be chosen when nothing else runs. The tests,
+    which compile too and are waited for first, come first on every core.
     """
     import torch._inductor.config as inductor
+
+    os.nice(BEHIND)
 
     inductor.autotune_local_cache = False
     row = list(whole_networks.rows())[number]

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -343,6 +344,7 @@ def test_what_is_measured_beside_compilers_is_measured_again(
     """They slow it down evenly, of which no timing tells, and may have made it fail."""
     gpu, kernels = bench("gpu"), bench("kernels")
     path = tmp_path / "gpu"
+    monkeypatch.setenv("CYCLEGAN_CACHE", "elsewhere")
     bench("report").Report(path, {}).write()
     monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
     done: list[str] = []
@@ -743,6 +745,29 @@ def test_how_a_part_ended_is_known_until_it_is_measured_again(bench: Any, report
     assert "tensorrt" not in found.facts
 
 
+@pytest.mark.parametrize(("late", "compiles"), [(False, True), (False, False), (True, True)])
+def test_kernels_are_timed_early_where_there_is_time(
+    late: bool, compiles: bool, bench: Any, report: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After tests that took all of it, the part would only start to be killed."""
+    gpu = bench("gpu")
+    started: list[str] = []
+    monkeypatch.setenv("CYCLEGAN_CACHE", "elsewhere")
+    monkeypatch.setattr(gpu, "start_tests", lambda report: {})
+    monkeypatch.setattr(gpu, "finish_tests", lambda report, running: True)
+    monkeypatch.setattr(gpu, "preparing", lambda *_: nullcontext(compiles))
+    monkeypatch.setattr(
+        gpu, "run_part", lambda report, name, _: (started.append(name), (report, 1))[1]
+    )
+    if late:
+        monkeypatch.setattr(gpu, "KERNEL_SECONDS", gpu.GRACE)
+    with pytest.raises(SystemExit) as ended:
+        gpu.main([])
+    assert ended.value.code == 0
+    early = [] if late else [gpu.EARLY if compiles else "kernels"]
+    assert started == [*early, *gpu.PARTS]
+
+
 def test_by_itself_it_begins_anew(bench: Any, report: Any) -> None:
     assert bench("gpu").begin(None, False).tables == {}
 
@@ -810,6 +835,8 @@ def test_large_steps_are_prepared_one_by_one_with_more_of_the_memory(
     networks, prepared = bench("whole_networks"), bench("prepared")
     shares: list[float] = []
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
+    nice: list[int] = []
+    monkeypatch.setattr(os, "nice", nice.append)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(torch._inductor.config, "autotune_local_cache", True)  # as it is later
     rows = [
@@ -823,6 +850,7 @@ def test_large_steps_are_prepared_one_by_one_with_more_of_the_memory(
     prepared.prepare(1)
     prepared.prepare(2)
     assert shares == [prepared.MEMORY_SHARE, prepared.LARGE_SHARE]
+    assert nice == [prepared.BEHIND] * 2, "the tests come first"
     at_once: list[int] = []
     run = [0]
     lock = threading.Lock()
