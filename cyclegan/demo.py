@@ -63,23 +63,26 @@ def run_demo(output: Path, *, minutes: float = 5.0, seed: int = 0) -> Path:
     """Run the demonstration in the folder ``output``; returns the path of its report.
 
     ``minutes`` is the time to train for. Raises DataError where the extra ``demo`` is not
-    installed, and what training, translating and writing raise.
+    installed, ConfigError for minutes that are not above 0 and a seed below 0, and what training,
+    translating and writing raise.
     """
     began = time.monotonic()
+    folder = output / "data"
+    config = TrainConfig(  # refuses what cannot be before there is anything to wait for
+        data=DataConfig(a=folder, b=folder, preprocess="crop", crop_size=CROP),
+        model=dataclasses.replace(MODEL, seed=seed),
+        output=output / "train",
+        minutes=minutes,
+        sample_every=100,
+        overwrite=True,
+        workers=0,
+    )
     relief, satellite = sample_data.evaluation_pairs(PAIRS, CROP, seed=1)
     with _stage("cutting training crops from the relief map and the satellite picture"):
-        a, b = sample_data.write_training_folders(output / "data", CROPS, CROP + MARGIN, seed)
+        a, b = sample_data.write_training_folders(folder, CROPS, CROP + MARGIN, seed)
     with _stage(f"training for {minutes:g} minutes"):
         training = train(
-            TrainConfig(
-                data=DataConfig(a=a, b=b, preprocess="crop", crop_size=CROP),
-                model=dataclasses.replace(MODEL, seed=seed),
-                output=output / "train",
-                minutes=minutes,
-                sample_every=100,
-                overwrite=True,
-                workers=0,
-            ),
+            dataclasses.replace(config, data=dataclasses.replace(config.data, a=a, b=b)),
             samples=(
                 tensor_from_pictures(list(relief[:SAMPLES])),
                 tensor_from_pictures(list(satellite[:SAMPLES])),

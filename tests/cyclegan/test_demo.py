@@ -9,6 +9,7 @@ import pytest
 
 from cyclegan import demo, sample_data
 from cyclegan.config import PatchConfig, ResnetConfig
+from cyclegan.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +58,17 @@ def test_a_slow_machine_translates_the_beginning_of_the_clip():
     assert seconds == pytest.approx(demo.CLIP_SECONDS)
     Seen.frames_per_second = 1e-3
     assert demo._beginning(clip, Seen).end == 1, "it is never nothing"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"minutes": 0.0}, "minutes is 0.0; expected"),
+        ({"minutes": float("nan")}, "minutes is nan; expected"),
+        ({"seed": -1}, "seed is -1; expected at least 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(settings, says, tmp_path):
+    with pytest.raises(ConfigError, match=says):
+        demo.run_demo(tmp_path, **settings)
+    assert list(tmp_path.iterdir()) == []
