@@ -125,7 +125,8 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         # Of what it does not unpickle PyTorch says how to run it all the same: we do not.
-        unpickled = isinstance(error, pickle.UnpicklingError)
+        # KeyError is what its unpickler makes of a byte that is no instruction, as of a text's.
+        unpickled = isinstance(error, pickle.UnpicklingError | KeyError)
         said = "" if unpickled else str(error).partition("\n")[0]
         reason = said or (
             "it holds something else than tensors (of a whole network save the state_dict()), or "

@@ -258,6 +258,13 @@ class Payload:
         return (exec, ("raise SystemExit('executed')",))
 
 
+@pytest.mark.parametrize("text", ["", "hello", "<!DOCTYPE html>", "version https://git-lfs"])
+def test_a_text_is_no_model(text, tmp_path):
+    (tmp_path / "net.pth").write_text(text)
+    with pytest.raises(ModelError, match="something else than tensors"):
+        import_reference(tmp_path / "net.pth")
+
+
 def test_loading_executes_nothing(tmp_path):
     (tmp_path / "net.pth").write_bytes(pickle.dumps({"model.1.weight": Payload()}))
     with pytest.raises(ModelError, match="neither a safetensors file nor a PyTorch") as refused:
