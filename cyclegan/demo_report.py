@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from cyclegan import sample_data
 from cyclegan.config import CycleGANConfig
 from cyclegan.engine.doctor import diagnose
@@ -14,7 +12,15 @@ from cyclegan.engine.parity import Parity
 from cyclegan.evaluate import Scores
 from cyclegan.flicker import Flicker
 from cyclegan.pictures import Picture
-from cyclegan.report import Figure, Gallery, Report, ScoreTable, Table, Video
+from cyclegan.report import (
+    Figure,
+    Gallery,
+    Report,
+    ScoreTable,
+    Table,
+    Video,
+    samples_over_time,
+)
 from cyclegan.training import TrainResult
 
 OURS, RIVAL = "CycleGAN", "mean/std match"
@@ -77,7 +83,7 @@ def page_from_results(conditions: Conditions, results: Results, seconds: float) 
                 title="Satellite to relief", ours=OURS, rival=RIVAL, rows=results.scores_back
             ),
         ),
-        progress=_progress(folder / "train" / "samples"),
+        progress=samples_over_time(folder / "train" / "samples", ["ab"]),
         losses=folder / "train" / "losses.csv",
         speed=_speed(conditions, results),
         parity=_parity(results),
@@ -149,13 +155,6 @@ def _machine() -> dict[str, str]:
 
 def _against(metric: str, results: Results) -> str:
     return f"{RIVAL}: {getattr(results.scores[RIVAL], metric):.3g}"
-
-
-def _progress(folder: Path) -> Sequence[tuple[int, Path]]:
-    """The fixed samples at about six moments of the training, first and last among them."""
-    pictures = sorted(folder.glob("*_ab.png"))
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, 6).round().astype(int))
-    return [(int(pictures[i].stem.split("_")[0]), pictures[i]) for i in chosen]
 
 
 def _speed(conditions: Conditions, results: Results) -> Table:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from cyclegan.errors import DataError, OutputError, reason_of
@@ -19,6 +20,8 @@ from cyclegan.loss_charts import loss_charts
 from cyclegan.pictures import Picture, read_picture
 
 AnyPicture = Picture | Path
+MOMENTS = 6
+"""Steps of a run from which its samples are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,19 @@ class Report:
     machine: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     credits: Sequence[str] = ()
+
+
+def samples_over_time(
+    folder: Path, directions: Sequence[str] = ("ab", "ba")
+) -> list[tuple[int, AnyPicture]]:
+    """Of a run's samples those at a few steps, first and last among them: for ``progress``."""
+    steps = sorted({int(path.stem.split("_")[0]) for path in folder.glob("*_ab.png")})
+    chosen = np.unique(np.linspace(0, len(steps) - 1, MOMENTS).round().astype(int))
+    return [
+        (steps[i], folder / f"{steps[i]:06d}_{direction}.png")
+        for direction in directions
+        for i in chosen
+    ]
 
 
 def write_report(report: Report, path: Path | str) -> Path:

@@ -2,18 +2,13 @@
 
 import csv
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cyclegan.config import TrainConfig, as_dict
-from cyclegan.report import AnyPicture, Figure, Report, Table, write_report
+from cyclegan.report import Figure, Report, Table, samples_over_time, write_report
 from cyclegan.training import TrainResult
-
-SHOWN = 6
-"""Moments of the run from which samples are shown."""
 
 
 def write_training_report(config: TrainConfig, result: TrainResult) -> Path:
@@ -33,7 +28,7 @@ def write_training_report(config: TrainConfig, result: TrainResult) -> Path:
                 Figure(label="rate", value=f"{rate:.2f} steps/s"),
                 Figure(label="alarms", value=str(len(result.alarms))),
             ),
-            progress=_samples(config.output / "samples"),
+            progress=samples_over_time(config.output / "samples"),
             losses=config.output / "losses.csv",
             tables={**_alarms(result), **_scores(config.output / "scores.csv")},
             settings=_flat(as_dict(config)),
@@ -48,17 +43,6 @@ def _again(output: Path) -> list[str]:
     other = output.with_name(f"{output.name}-again")
     settings = ["--config", str(output / "config.toml"), "--output", str(other)]
     return ["cyclegan", "train", *settings]
-
-
-def _samples(folder: Path) -> Sequence[tuple[int, AnyPicture]]:
-    """Both directions at a few moments, first and last among them."""
-    steps = sorted({int(path.stem.split("_")[0]) for path in folder.glob("*_ab.png")})
-    chosen = np.unique(np.linspace(0, len(steps) - 1, SHOWN).round().astype(int))
-    return [
-        (steps[i], folder / f"{steps[i]:06d}_{direction}.png")
-        for direction in ("ab", "ba")
-        for i in chosen
-    ]
 
 
 def _alarms(result: TrainResult) -> dict[str, Table]:

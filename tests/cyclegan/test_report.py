@@ -24,6 +24,7 @@ from cyclegan.report import (
     Table,
     Video,
     best_rows,
+    samples_over_time,
     verdict,
     write_report,
 )
@@ -219,3 +220,13 @@ def test_a_missing_extra_says_how_to_install_it(
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(OutputError, match=r"needs jinja2.*cyclegan-engine\[demo\]"):
         write_report(Report(title="t"), tmp_path / "report.html")
+
+
+def test_samples_are_shown_at_a_few_steps_first_and_last_among_them(tmp_path: Path) -> None:
+    for step in range(0, 5_000, 500):
+        for direction in ("ab", "ba"):
+            (tmp_path / f"{step:06d}_{direction}.png").touch()
+    shown = samples_over_time(tmp_path)
+    assert [step for step, _ in shown] == [0, 1_000, 2_000, 2_500, 3_500, 4_500] * 2
+    assert shown[-1] == (4_500, tmp_path / "004500_ba.png")
+    assert samples_over_time(tmp_path, ["ab"]) == shown[:6]
