@@ -162,11 +162,17 @@ def evaluate(
 
 
 def _tell_flicker(translator: "Translator", source: Path) -> None:
-    from cyclegan.verbs.translating import flicker_of_clip
+    """That of a video's translation, beside that of the video."""
+    from cyclegan.engine.containers import VideoReader
+    from cyclegan.engine.layout import Picture
+    from cyclegan.flicker import flicker
 
     if not source.is_file():
         raise ConfigError(f"{source} is no video: give the folder of what its pictures should be")
-    score = flicker_of_clip(translator, source)
+    with VideoReader(source) as reader:
+        items = (item for item in reader.items() if isinstance(item, Picture))
+        frames: Any = (picture.frame for picture in items)
+        score = flicker((frame, translator(frame)) for frame in frames)
     for item in dataclasses.fields(score):
         print(f"{item.name:<22} {getattr(score, item.name):.6g}")
     print(f"{'ratio':<22} {score.ratio:.6g}")

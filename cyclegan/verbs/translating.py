@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Suppress, UseAppendAction, arg
 
@@ -21,15 +21,9 @@ from cyclegan.signals import ending_signals, handling, is_urgent, leave
 from cyclegan.verbs import Backend, Model
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
-
     from cyclegan.engine.images import ImageStats
     from cyclegan.engine.options import Show, VideoStats
     from cyclegan.engine.translator import Translator
-    from cyclegan.flicker import Flicker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +89,6 @@ def open_translator(run: RunSettings) -> "Translator":
     if run.stabilize is not None:
         return open_stabilized(model, steadiness=run.stabilize, precision=run.precision)
     return Translator.open(model, backend=run.backend, precision=run.precision)
-
-
-def flicker_of_clip(translator: "Translator", source: "Path") -> "Flicker":
-    """The flicker of a video's translation beside that of the video. Raises VideoError."""
-    from cyclegan.engine.containers import VideoReader
-    from cyclegan.engine.layout import Picture
-    from cyclegan.flicker import flicker
-
-    with VideoReader(source) as reader:
-        pictures = (item for item in reader.items() if isinstance(item, Picture))
-        frames = (cast("NDArray[np.uint8]", picture.frame) for picture in pictures)
-        return flicker((frame, translator(frame)) for frame in frames)
 
 
 @contextlib.contextmanager
