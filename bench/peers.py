@@ -28,7 +28,7 @@ from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.parity import compare
 from cyclegan.engine.runners import BACKENDS, Precision
 from cyclegan.engine.runners.openvino import shared_core
-from cyclegan.engine.runners.torch import compiler_missing
+from cyclegan.engine.runners.torch import why_no_compiler
 from cyclegan.engine.source import open_source
 from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.engine.tickets import Frames
@@ -155,10 +155,10 @@ PEERS = {
     "ONNX Runtime, float32": Peer(open=in_onnxruntime, missing=needs("onnxruntime")),
     "PyTorch eager, bfloat16": Peer(open=in_pytorch(torch.bfloat16)),
     "torch.compile, bfloat16": Peer(
-        open=in_pytorch(torch.bfloat16, "default"), missing=compiler_missing
+        open=in_pytorch(torch.bfloat16, "default"), missing=why_no_compiler
     ),
     "torch.compile max-autotune, bfloat16": Peer(
-        open=in_pytorch(torch.bfloat16, "max-autotune"), missing=compiler_missing
+        open=in_pytorch(torch.bfloat16, "max-autotune"), missing=why_no_compiler
     ),
     "cyclegan-engine, PyTorch": Peer(open=in_ours("torch")),
     "VapourSynth, vs-mlrt OpenVINO": Peer(

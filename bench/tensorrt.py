@@ -26,7 +26,7 @@ from bench.options import parser_for
 from bench.report import Report
 from bench.translate import real_frame
 from cyclegan.engine.cuda import Cuda, PyCuda
-from cyclegan.engine.cuda import missing as pycuda_missing
+from cyclegan.engine.cuda import why_missing as why_no_pycuda
 from cyclegan.engine.export import onnx_from_generator
 from cyclegan.engine.flavours import MODULES, TensorRT, load_tensorrt
 from cyclegan.engine.graph_info import read_graph_info
@@ -223,7 +223,7 @@ def open_gpu() -> Cuda:
     """PyCUDA where it is, else PyTorch."""
     from bench.torch_cuda import TorchCuda
 
-    return PyCuda(0) if pycuda_missing() is None else TorchCuda()
+    return PyCuda(0) if why_no_pycuda() is None else TorchCuda()
 
 
 def _host(translator: Translator, frame: Frames, batch: int) -> dict[str, float]:

@@ -71,7 +71,7 @@ class Cuda(Protocol):
         """Give all memory, streams and graphs back."""
 
 
-def missing() -> str | None:
+def why_missing() -> str | None:
     """Why there is no CUDA here, or None. Looks for the driver, then for PyCUDA."""
     try:
         driver = _driver()
@@ -86,7 +86,7 @@ def missing() -> str | None:
 
 def open_cuda(device: str | None = None) -> "PyCuda":
     """The GPU ``cuda:N``, the first by default. Raises ConfigError, BackendError."""
-    if reason := missing():
+    if reason := why_missing():
         raise BackendError(f"no CUDA: {reason}")
     name, _, number = (device or "cuda:0").partition(":")
     if name != "cuda" or not (number or "0").isdecimal():

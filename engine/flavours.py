@@ -74,7 +74,7 @@ def load_tensorrt(flavour: str | None = None) -> TensorRT:
     raise BackendError(f"no TensorRT: {'; '.join(problems)}; {advice}")
 
 
-def missing() -> str | None:
+def why_missing() -> str | None:
     """Why no plan can be built here, or None; imports nothing."""
     if any(importlib.util.find_spec(module) for module in MODULES.values()):
         return None

@@ -164,7 +164,7 @@ class _Job:
         """What runs a plan here, or None where this machine cannot run the target's."""
         from cyclegan.engine.runners import tensorrt as runner
 
-        if self.gpu is None or runner.missing() is not None:
+        if self.gpu is None or runner.why_missing() is not None:
             return None
         if self.settings.targets and self.gpu.compute_capability not in self.settings.targets:
             return None

@@ -34,10 +34,10 @@ class Backend:
 
 
 BACKENDS: dict[str, Backend] = {
-    "openvino": Backend(open=openvino.open_runner, why_missing=openvino.missing),
-    "torch": Backend(open=torch.open_runner, why_missing=torch.missing),
-    "torch-compiled": Backend(open=torch.open_compiled_runner, why_missing=torch.compiler_missing),
-    "tensorrt": Backend(open=tensorrt.open_runner, why_missing=tensorrt.missing, depths=(8,)),
+    "openvino": Backend(open=openvino.open_runner, why_missing=openvino.why_missing),
+    "torch": Backend(open=torch.open_runner, why_missing=torch.why_missing),
+    "torch-compiled": Backend(open=torch.open_compiled_runner, why_missing=torch.why_no_compiler),
+    "tensorrt": Backend(open=tensorrt.open_runner, why_missing=tensorrt.why_missing, depths=(8,)),
 }
 
 

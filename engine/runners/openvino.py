@@ -36,7 +36,7 @@ def shared_core() -> Any:
     return openvino.Core()
 
 
-def missing() -> str | None:
+def why_missing() -> str | None:
     """Why this backend cannot be used here, or None."""
     if importlib.util.find_spec("openvino") is None:
         return "OpenVINO is not installed; pip install openvino"

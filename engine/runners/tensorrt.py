@@ -44,9 +44,9 @@ ANY_SIZE = ((1, 64, 64), (1, 256, 256), (1, 1088, 1920))
 """Of plans that are built for a translator whose size is not known, in batch, height, width."""
 
 
-def missing() -> str | None:
+def why_missing() -> str | None:
     """Why this backend cannot be used here, or None."""
-    return cuda_driver.missing() or flavours.missing()
+    return cuda_driver.why_missing() or flavours.why_missing()
 
 
 def open_runner(source: Source, settings: Settings) -> "TensorRTRunner":

@@ -26,14 +26,14 @@ Made = TypeVar("Made")
 """What comes of a batch."""
 
 
-def missing() -> str | None:
+def why_missing() -> str | None:
     """Why this backend cannot be used here, or None."""
     return None if importlib.util.find_spec("torch") else "PyTorch is not installed"
 
 
-def compiler_missing() -> str | None:
+def why_no_compiler() -> str | None:
     """Why torch.compile cannot be used here, or None."""
-    if reason := missing():
+    if reason := why_missing():
         return reason
     try:
         import torch

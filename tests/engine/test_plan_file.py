@@ -7,7 +7,7 @@ import pytest
 
 from cyclegan.engine import plan_file
 from cyclegan.engine.cache import Note, sidecar
-from cyclegan.engine.flavours import TensorRT, load_tensorrt, missing
+from cyclegan.engine.flavours import TensorRT, load_tensorrt, why_missing
 from cyclegan.engine.gpus import Gpu
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_file import PlanFile, copy_plan, describe, read_plan
@@ -141,7 +141,7 @@ def test_other_backends_do_not_take_a_plan(plan: PlanFile) -> None:
 def test_flavours() -> None:
     assert RTX.is_rtx
     assert RTX.package == "tensorrt_rtx_cu13"
-    assert missing() is None
+    assert why_missing() is None
     with pytest.raises(ConfigError, match="known are tensorrt, tensorrt-rtx"):
         load_tensorrt("tensorflow")
 
@@ -150,6 +150,6 @@ def test_no_flavour_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     from cyclegan.engine import flavours
 
     monkeypatch.setattr(flavours, "MODULES", {"tensorrt": "no_such_tensorrt"})
-    assert "pip install 'cyclegan-engine[tensorrt]'" in str(missing())
+    assert "pip install 'cyclegan-engine[tensorrt]'" in str(why_missing())
     with pytest.raises(BackendError, match="tensorrt is not installed; pip install tensorrt, with"):
         flavours.load_tensorrt.__wrapped__("tensorrt")

@@ -316,7 +316,7 @@ def test_plans_that_cannot_run_here_say_why(
         tensorrt.runner_of(other, Settings())
     with pytest.raises(ConfigError, match="computes in float16, not in float32"):
         tensorrt.runner_of(other, Settings(precision="float32"))
-    if cuda_module.missing() is None:
+    if cuda_module.why_missing() is None:
         pytest.skip("with a driver the plan may well be loaded")
     right = PlanSettings(profile=Profile.of(64, 96), targets=("8.9",), check=False)
     plan = plan_from_onnx(graph, tmp_path / "right.plan", settings=right)
@@ -413,7 +413,7 @@ def test_each_absence_has_its_own_message(monkeypatch: pytest.MonkeyPatch, model
     monkeypatch.setattr(cuda_module, "_driver", lambda: Driver(0))
     assert "PyCUDA is not installed; pip install" in str(BACKENDS["tensorrt"].why_missing())
     monkeypatch.setattr(cuda_module.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(cuda_module, "missing", lambda: None)
+    monkeypatch.setattr(cuda_module, "why_missing", lambda: None)
     assert "TensorRT is not installed" in str(BACKENDS["tensorrt"].why_missing())
     with pytest.raises(ConfigError, match="expected cuda, or cuda:N"):
         cuda_module.open_cuda("gpu 1")
