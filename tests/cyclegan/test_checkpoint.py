@@ -54,8 +54,11 @@ def test_discriminators(tmp_path):
     discriminator = PatchDiscriminator(PatchConfig(width=4))
     path = tmp_path / "d.safetensors"
     save_discriminator(path, discriminator, "satellite")
-    assert load_discriminator(path).config == discriminator.config
+    loaded = load_discriminator(path)
+    assert loaded.config == discriminator.config
+    assert not loaded.training
     assert not read_info(path).is_generator
+    assert read_info(path).domains == ("satellite",)
     with pytest.raises(ModelError, match="holds a discriminator; expected a generator"):
         load_generator(path)
 
