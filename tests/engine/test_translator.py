@@ -1,3 +1,4 @@
+import importlib.metadata
 import pickle
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from cyclegan.engine import source
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.parity import compare, parity
-from cyclegan.engine.runners import Settings, open_runner
+from cyclegan.engine.runners import Settings, open_runner, openvino
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError, FrameError, ModelError
 from cyclegan.networks import Generator, generator_from_config
@@ -147,6 +148,46 @@ def test_a_graph_is_exported_again_when_the_code_that_shapes_it_changes(
         assert graph() != first
     finally:
         source._code_digest.cache_clear()
+
+
+def test_all_that_shapes_a_graph_is_in_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+    keys = [source._export_key("1", 8), source._export_key("2", 8), source._export_key("1", 16)]
+    changes: list[tuple[Any, str, Any]] = [
+        (cyclegan, "__version__", "99"),
+        (source, "OPSET", 99),
+        (source, "_code_digest", lambda: "99"),
+    ]
+    for name in ("torch", "onnx", "onnxscript"):
+        other = {name: "99"}
+        changed = lambda of, other=other: other.get(of) or version(of)  # noqa: E731
+        changes.append((importlib.metadata, "version", changed))
+    for change in changes:
+        with monkeypatch.context() as patched:
+            patched.setattr(*change)
+            keys.append(source._export_key("1", 8))
+    assert len({str(sorted(key.items())) for key in keys}) == 9
+
+
+def test_openvino_compiles_for_each_size_and_precision(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+
+    def stop(name: str, key: dict[str, object], build: object) -> None:
+        keys.append(str(sorted(key.items())))
+        raise RuntimeError("far enough")
+
+    monkeypatch.setattr(openvino, "cached", stop)
+    hints = openvino._hints
+    for hint in ("f32", "bf16"):
+        monkeypatch.setattr(
+            openvino, "_hints", lambda *a, h=hint: hints(*a) | {"INFERENCE_PRECISION_HINT": h}
+        )
+        for size in (None, (32, 64), (64, 32)):
+            with pytest.raises(BackendError, match="far enough"):
+                open_runner("openvino", source.open_source(graph), Settings(size=size))
+    assert len(set(keys)) == 6
 
 
 def test_openvino_goes_on_after_batches_that_failed(graph: Path, frames: np.ndarray) -> None:
