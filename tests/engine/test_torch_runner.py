@@ -4,15 +4,16 @@ Needs nothing of conftest.py, so that it also runs where a GPU is and little els
 (``python -m bench.gpu``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from cyclegan.config import ResnetConfig
-from cyclegan.engine.colour import BT709, LIMITED, Colour
+from cyclegan.engine.colour import BT601, BT709, FULL, LIMITED, Colour
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.plane_network import PlanesToPlanes
 from cyclegan.engine.planes import Planes
@@ -157,3 +158,23 @@ def test_only_colour_becomes_planes(generator: Generator) -> None:
     assert isinstance(runner, PlaneRunner)
     assert runner.planes_on is None
     runner.close()
+
+
+def test_each_coding_of_planes_is_replayed_by_itself(runner: TorchRunner) -> None:
+    """On a GPU a recording holds the matrix and range that it was made with."""
+    lane, seen = runner._lanes[0], set()
+
+    def replayed(what: Hashable, run: Callable[..., Any], *inputs: torch.Tensor) -> Any:
+        seen.add(what)
+        return run(*inputs)
+
+    lane.replayed = replayed  # type: ignore[assignment]
+    runner.begin(0, batch(0))
+    runner.finish(0)
+    given = planes(0)
+    for matrix in (BT601, BT709):
+        for span in (LIMITED, FULL):
+            colour = replace(COLOUR, matrix=matrix, range=span)
+            runner.begin_planes(0, [replace(given, colour=colour)])
+            runner.finish_planes(0)
+    assert len(seen) == 5
