@@ -1,5 +1,7 @@
 """Films of more than 8 bits a channel, through generators that take 16."""
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -17,6 +19,7 @@ from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.frame_graph import FrameToFrame, frames_of_values
 from cyclegan.engine.graph_info import GraphInfo, read_graph_info
 from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.source import open_source
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
@@ -135,6 +138,24 @@ def test_a_graph_says_its_depth_and_gives_rise_to_the_other(
         assert np.abs(made / 257 - translator(frames)).max() <= 0.51
     with pytest.raises(ModelError, match="16 bits a channel, which TensorRT does not"):
         typed_graph(path, "float16", "native")
+
+
+def test_the_engine_of_a_depth_is_loaded_once_whoever_comes_first() -> None:
+    loaded: list[int] = []
+
+    def load(depth: int) -> Copies:
+        loaded.append(depth)
+        time.sleep(0.1)  # the other thread asks meanwhile
+        return Copies()
+
+    runner = DepthRunner(load, (8, 16))
+    deep = np.zeros((1, 8, 8, 3), np.uint16)
+    threads = [threading.Thread(target=runner.begin, args=(slot, deep)) for slot in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loaded == [8, 16]
 
 
 def test_values_are_scaled_rounded_to_even_and_clamped() -> None:
