@@ -4,6 +4,7 @@ import hashlib
 import json
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -272,6 +273,14 @@ def test_add_subdirectory(graph: Path, tmp_path: Path) -> None:
     assert "BUILD_TESTING" not in cache
 
 
+def test_backends_stand_beside_the_library_in_every_configuration(tmp_path: Path) -> None:
+    options = ["-DCYCLEGAN_OPENVINO=ON", f"-DPython3_EXECUTABLE={sys.executable}"]
+    must(["cmake", "-G", "Ninja Multi-Config", "-S", ROOT, "-B", tmp_path, *options])
+    made = (tmp_path / "CMakeFiles" / "impl-Debug.ninja").read_text()
+    assert "build lib/Debug/libcyclegan.so.0.1.0" in made
+    assert "build lib/Debug/cyclegan/libcyclegan-openvino.so" in made
+
+
 def test_a_backend_is_auto_on_or_off(tmp_path: Path) -> None:
     def configured(openvino: str) -> tuple[int, str]:
         options = [f"-DCYCLEGAN_OPENVINO={openvino}", "-DCYCLEGAN_TENSORRT=OFF", "-G", "Ninja"]
@@ -303,6 +312,19 @@ def test_pkg_config(installed: Path, graph: Path, tmp_path: Path) -> None:
     source = RUNTIME / "tests" / "consumer" / "main.c"
     rpath = f"-Wl,-rpath,{library(installed).parent}"
     must(["cc", source, "-o", program, *shlex.split(flags.decode()), rpath])
+    assert must([program, graph]) == b"phones to cars\n"
+
+
+def test_a_program_may_have_addresses_of_its_own_for_functions(
+    installed: Path, graph: Path, tmp_path: Path
+) -> None:
+    """As one has that is not position-independent and keeps a pointer to a function."""
+    source = (RUNTIME / "tests" / "consumer" / "main.c").read_text()
+    path, program = tmp_path / "consumer.c", tmp_path / "consumer"
+    path.write_text(f"{source}\nuint32_t (*const version)(void) = cyclegan_version;\n")
+    folder = library(installed).parent
+    flags = ["-I", installed / "include", "-L", folder, "-lcyclegan", f"-Wl,-rpath,{folder}"]
+    must(["cc", "-no-pie", "-fno-pic", path, "-o", program, *flags])
     assert must([program, graph]) == b"phones to cars\n"
 
 

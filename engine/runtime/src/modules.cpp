@@ -32,7 +32,8 @@ char loaded_from[PATH_MAX];
 
 std::string module_path(const char *file) {
     Dl_info self;
-    if (!::dladdr(reinterpret_cast<const void *>(&cyclegan_version), &self) || !self.dli_fname)
+    // Not of a function that others see: a program may have an address of its own for that.
+    if (!::dladdr(loaded_from, &self) || !self.dli_fname)
         fail(CYCLEGAN_ERROR_INTERNAL, "cannot find the folder of this library");
     std::string path = self.dli_fname;
     if (path[0] != '/') path = std::string(loaded_from) + "/" + path;
