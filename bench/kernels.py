@@ -397,7 +397,7 @@ def measure_one(
     """A row for each direction; an error is written into its row, and the next is measured.
 
     ``again`` replaces those that are busy. Returns whether there was time for both: what the
-    deadline interrupts is no row.
+    deadline interrupts is no row. Raises an error after which nothing runs in this process.
     """
     report = common.report
     for direction, (size, calls) in case.directions.items():
@@ -424,12 +424,21 @@ def measure_one(
                 return False  # the part's time is over, not the row's
             if not common.alone:
                 print("to be tried again:", *row.values(), brief(error), flush=True)
+                _raise_if_lost()
                 continue
             row |= {"ms": None, "of_copy_rate": None, "busy": False, "error": brief(error)}
         if again:
             report.drop("kernels", **named)
         report.add("kernels", **row)
+        if row["error"]:
+            _raise_if_lost()
     return True
+
+
+def _raise_if_lost() -> None:
+    """Raises again an error that has taken the GPU's context along."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def brief(error: Exception) -> str:

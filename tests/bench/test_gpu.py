@@ -168,6 +168,46 @@ def test_a_variant_that_fails_is_a_row_and_the_others_follow(
     assert (failed["ms"], after["ms"], after["error"]) == (None, 1.0, "")
 
 
+def test_an_error_that_takes_the_gpu_along_is_no_row_of_the_kernels_after_it(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an illegal access every call of CUDA fails: they are left to the next process."""
+    kernels = bench("kernels")
+    report = bench("report").Report(tmp_path / "kernels", {})
+    monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
+    lost: list[str] = []
+
+    def synchronize() -> None:
+        if lost:
+            raise RuntimeError(lost[0])
+
+    def timed(calls: list[str]) -> Any:
+        lost.extend(calls)
+        synchronize()
+        return kernels.Timed(ms=1.0)
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(kernels, "timed", timed)
+    some = ([], ["illegal memory access"], [])
+    every = [
+        kernels.Case(
+            operation=str(number), shape=(1, 2), run=abs,
+            directions={"forward": (8, lambda run, calls=calls: calls)},
+        )
+        for number, calls in enumerate(some)
+    ]  # fmt: skip
+    monkeypatch.setattr(kernels, "cases", lambda batch: every if batch == 1 else [])
+    monkeypatch.setattr(kernels, "variants", lambda run: {"ours": (run, True)})
+    with pytest.raises(RuntimeError, match="illegal"):
+        kernels.measure(report, float("inf"))
+    lost.clear()
+    kernels.measure(report, float("inf"))
+    assert {row["operation"]: row["error"] for row in report.tables["kernels"]} == {
+        "0": "", "1": "RuntimeError: illegal memory access", "2": "",
+    }  # fmt: skip
+
+
 SMALL: dict[str, Any] = {
     "generator": ResnetConfig(width=4, blocks=1),
     "discriminator": PatchConfig(width=4, layers=2),
