@@ -10,6 +10,7 @@ who may run code as you.
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import logging
@@ -164,6 +165,8 @@ def _brief(value: object) -> str:
 def _build(path: Path, key: Mapping[str, object], build: Callable[[Path], object]) -> None:
     # Without its note a file is not used, so a stop between the two writes does no harm.
     sidecar(path).unlink(missing_ok=True)
+    for half in path.parent.glob(f".{glob.escape(path.stem)}.*"):
+        half.unlink(missing_ok=True)  # of a process that was killed: the lock is ours
     with replacing(path) as temporary:
         facts = build(temporary)
     said = dict(facts) if isinstance(facts, Mapping) else {}

@@ -3,6 +3,7 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 import filelock
@@ -127,6 +128,30 @@ def test_a_build_that_fails_leaves_no_entry(folder: Path) -> None:
     assert [p.name for p in folder.rglob("*") if p.is_file() and p.name != "lock"] == []
     build = Builder()
     assert cached("a.bin", {}, build).read_bytes() == b"engine"
+
+
+def _build_and_die(folder: Path) -> None:
+    def build(path: Path) -> None:
+        path.write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    cached("a[1].bin", {}, build)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="uses signals of POSIX")
+def test_the_half_of_a_build_that_was_killed_goes_with_the_next_one(folder: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_build_and_die, args=(folder,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (half,) = folder.rglob(".a*")
+    assert half.read_bytes() == b"half"
+    path = cached("a[1].bin", {}, Builder())
+    assert {other.name for other in path.parent.iterdir()} == {
+        path.name,
+        sidecar(path).name,
+        "lock",
+    }
 
 
 def _build_slowly(log: Path) -> None:
