@@ -11,8 +11,9 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from cyclegan.errors import CycleGANError
+from cyclegan.errors import CycleGANError, reason_of
 from cyclegan.signals import leaving
 
 VERBS = {
@@ -66,6 +67,7 @@ def _run(arguments: Sequence[str]) -> int:
             if verb not in VERBS:
                 return _overview(verb)
             rest.pop()
+            _check_folder()
             function = _function(verb)
             if verb == "train":
                 function(rest)
@@ -78,6 +80,17 @@ def _run(arguments: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _check_folder() -> None:
+    """Raises CycleGANError where the folder that we run in is gone: MKL would end the process."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise CycleGANError(
+            f"the folder that this was started in cannot be found ({reason_of(error)}); change "
+            "into another one"
+        ) from error
 
 
 def _call(function: Callable[..., None], verb: str, arguments: Sequence[str]) -> None:

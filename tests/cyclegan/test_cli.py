@@ -383,6 +383,18 @@ def test_errors_of_a_process_are_one_line():
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")
+def test_a_folder_that_is_gone_is_told(model, tmp_path, cyclegan, monkeypatch):
+    """In which MKL ended the process with a line of its own."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    done = cyclegan("inspect", model)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "change into another one" in done.stderr
+
+
 def test_config_file(tmp_path, cyclegan):
     (tmp_path / "run.toml").write_text('epochz = 3\n[data]\na = "x"\nb = "y"\n')
     result = cyclegan("train", "--config", tmp_path / "run.toml")
