@@ -143,12 +143,23 @@ def test_declared_bytes_of_pixels_are_what_goes_in_and_comes_out(bench: Any) -> 
         assert sum(t.numel() * t.element_size() for t in tensors) == pixels.bytes * 2 * 4 * 6
 
 
+@pytest.fixture
+def kernels(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``bench/kernels.py``, told the rate of a copy, which a GPU alone has."""
+    module = bench("kernels")
+    monkeypatch.setattr(module, "copy_rate", lambda: 1e9)
+    return module
+
+
+@pytest.fixture
+def new_report(bench: Any, tmp_path: Path) -> Any:
+    """A report without rows, to be written to ``tmp_path / "kernels.json"``."""
+    return bench("report").Report(tmp_path / "kernels", {})
+
+
 def test_a_variant_that_fails_is_a_row_and_the_others_follow(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kernels: Any, new_report: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernels = bench("kernels")
-    report = bench("report").Report(tmp_path / "kernels", {})
-    monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
     monkeypatch.setattr(kernels, "sets_of", lambda size: 1)
     monkeypatch.setattr(kernels, "timed", lambda calls: kernels.Timed(ms=float(calls[0]())))
     nv12 = kernels.PIXELS["NV12 to tensor"]
@@ -162,7 +173,7 @@ def test_a_variant_that_fails_is_a_row_and_the_others_follow(
     both = {"torch.compile": (broken, False), "ours": (lambda *tensors: 1, True)}
     monkeypatch.setattr(kernels, "cases", lambda batch: [case] if batch == 1 else [])
     monkeypatch.setattr(kernels, "variants", lambda run: both)
-    kernels.measure(report, float("inf"))
+    kernels.measure(new_report, float("inf"))
     after, failed = json.loads((tmp_path / "kernels.json").read_text())["kernels"]
     assert failed["error"] == "RuntimeError: no / code for this"
     assert (failed["ms"], after["ms"], after["error"]) == (None, 1.0, "")
@@ -331,11 +342,8 @@ def test_what_did_not_become_a_cuda_graph_is_no_figure(
 
 
 def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kernels: Any, new_report: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernels = bench("kernels")
-    report = bench("report").Report(tmp_path / "kernels", {})
-    monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
     monkeypatch.setattr(kernels, "timed", lambda calls: calls[0]() or kernels.Timed(ms=1.0))
     monkeypatch.setattr(kernels, "ROW_SECONDS", 0.05)
     once = {"forward": (8, lambda run: [run])}
@@ -343,39 +351,36 @@ def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(
     monkeypatch.setattr(kernels, "cases", lambda batch: [case] if batch == 1 else [])
     both = {"torch.compile": (lambda: time.sleep(60), False), "ours": (lambda: None, True)}
     monkeypatch.setattr(kernels, "variants", lambda run: both)
-    kernels.measure(report, time.monotonic() + 60)
+    kernels.measure(new_report, time.monotonic() + 60)
     after, slow = json.loads((tmp_path / "kernels.json").read_text())["kernels"]
     assert slow["error"].startswith("TimeoutError: stopped after 0.05 seconds")
     assert (after["ms"], after["error"]) == (1.0, "")
-    kernels.measure(report, time.monotonic() + 60)
-    assert len(report.tables["kernels"]) == 2, "rows that are there were measured again"
-    kernels.measure(report, time.monotonic() - 1)
-    assert report.facts["kernels"] == "stopped at the time limit"
-    assert len(report.tables["kernels"]) == 2
+    kernels.measure(new_report, time.monotonic() + 60)
+    assert len(new_report.tables["kernels"]) == 2, "rows that are there were measured again"
+    kernels.measure(new_report, time.monotonic() - 1)
+    assert new_report.facts["kernels"] == "stopped at the time limit"
+    assert len(new_report.tables["kernels"]) == 2
 
 
 def test_a_kernel_that_the_end_of_its_part_interrupts_is_measured_when_that_goes_on(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kernels: Any, new_report: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kernels have two parts of the time; an error between them would stay to the end."""
-    kernels = bench("kernels")
-    report = bench("report").Report(tmp_path / "kernels", {})
-    monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
     seconds = 60.0
     took = kernels.Timed(ms=1.0)
     monkeypatch.setattr(kernels, "timed", lambda calls: time.sleep(seconds) or took)
     both = {"forward": (8, lambda run: []), "backward": (8, lambda run: [])}
     case = kernels.Case(operation="norm relu", shape=(1, 2), run=abs, directions=both)
     monkeypatch.setattr(kernels, "cases", lambda batch: [case])
-    kernels.measure(report, time.monotonic() + 0.05)
-    assert "kernels" not in report.tables
-    assert report.facts["kernels"] == "stopped at the time limit"
+    kernels.measure(new_report, time.monotonic() + 0.05)
+    assert "kernels" not in new_report.tables
+    assert new_report.facts["kernels"] == "stopped at the time limit"
     seconds = 0.0
-    kernels.measure(report, time.monotonic() + 60)
-    rows = report.tables["kernels"]
+    kernels.measure(new_report, time.monotonic() + 60)
+    rows = new_report.tables["kernels"]
     assert {row["direction"] for row in rows} == {*both}
     assert all(row["error"] == "" for row in rows)
-    assert "kernels" not in report.facts
+    assert "kernels" not in new_report.facts
 
 
 def test_what_is_measured_beside_compilers_is_measured_again(
