@@ -235,13 +235,16 @@ def test_every_byte_survives_the_round_trip(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("matrix", "rgb", "codes"),
     [
-        # 8-bit limited range of the colour bars of ITU-R BT.601 and BT.709: white, red, blue.
+        # 8-bit limited range of the colour bars of ITU-R BT.601, 709 and 2020: white, red, blue.
         ("bt601", (1, 1, 1), (235, 128, 128)),
         ("bt601", (1, 0, 0), (81, 90, 240)),
         ("bt601", (0, 0, 1), (41, 240, 110)),
         ("bt709", (1, 1, 1), (235, 128, 128)),
         ("bt709", (1, 0, 0), (63, 102, 240)),
         ("bt709", (0, 0, 1), (32, 240, 118)),
+        ("bt2020", (1, 1, 1), (235, 128, 128)),
+        ("bt2020", (1, 0, 0), (74, 97, 240)),
+        ("bt2020", (0, 0, 1), (29, 240, 119)),
     ],
 )
 def test_yuv_of_known_colours(
@@ -254,6 +257,15 @@ def test_yuv_of_known_colours(
     for one, ten in zip((y, uv), (y10, uv10)):
         assert ((ten.int() >> 6) - one.int() * 4).abs().max() <= 2
         assert (ten.int() & 63).max() == 0
+
+
+@pytest.mark.parametrize(("bits", "last"), [(8, 255), (10, 1023 << 6)])
+def test_pure_colours_of_full_range_have_the_last_code(bits: int, last: int) -> None:
+    """Half a step beyond it, where the next code would be 0, the opposite colour."""
+    for channel, rgb in enumerate(((-1.0, -1.0, 1.0), (1.0, -1.0, -1.0))):  # blue, red
+        x = torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+        _, uv = tensor_to_yuv(x, bits=bits, full_range=True)  # type: ignore[arg-type]
+        assert int(uv[0, 0, 0, channel]) == last
 
 
 @pytest.mark.parametrize("bits", [8, 10])
@@ -282,6 +294,11 @@ def test_nothing_of_triton_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "[1, 3, 16, 16]" in done.stdout
+
+
+def test_a_size_that_is_a_power_of_two_is_its_own_edge() -> None:
+    edges = {1: 256, 256: 256, 257: 512, 512: 512, 65536: 65536, 65537: 131072}
+    assert {pixels: launch.bucket(pixels) for pixels in edges} == edges
 
 
 def test_block_sizes_fill_a_gpu_and_change_only_where_a_size_doubles() -> None:
