@@ -96,6 +96,7 @@ class CycleGANConfig:
         check(
             0 <= self.ssim_share <= 1, f"ssim_share is {self.ssim_share}; expected between 0 and 1"
         )
+        check(self.seed < 2**63, f"seed is {self.seed}; expected at most {2**63 - 1}")
         for name in ("beta1", "beta2"):
             check(getattr(self, name) < 1, f"{name} is {getattr(self, name)}; expected less than 1")
         if self.lambda_identity > 0:

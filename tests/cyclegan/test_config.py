@@ -51,6 +51,7 @@ def test_survives_toml(generator, seed, learning_rate):
         ({"pool_size": True}, "pool_size is True; expected int"),
         ({"pool_size": -1}, "pool_size is -1; expected at least 0"),
         ({"seed": -1}, "seed is -1; expected at least 0"),
+        ({"seed": 2**63}, "seed is 9223372036854775808; expected at most"),
         ({"ssim_share": 1.5}, "ssim_share is 1.5; expected between 0 and 1"),
         ({"beta1": 1.0}, "beta1 is 1.0; expected less than 1"),
         ({"learning_rate": float("inf")}, "learning_rate is inf; expected a finite number"),
