@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from cyclegan.config import Depth
 from cyclegan.deep_pictures import PEAKS, TYPES, flat, in_depth, is_deep, read_deep
-from cyclegan.errors import DataError, ImageError
+from cyclegan.errors import DataError, ImageError, reason_of
 from cyclegan.files import name_for_ffmpeg
 from cyclegan.pictures import (
     SUFFIXES,
@@ -145,8 +145,9 @@ def _frames(video: Path) -> list[Frame]:
             shown = (p for p in container.demux(stream) if p.size and not p.is_discard)
             packets = [packet.pts for packet in shown]
     except (av.FFmpegError, IndexError) as error:
+        reason = "it has no pictures" if isinstance(error, IndexError) else reason_of(error)
         raise DataError(
-            f"{video} is no folder, no list ({LIST_SUFFIX}) and no video that can be read: {error}"
+            f"{video} is no folder, no list ({LIST_SUFFIX}) and no video that can be read: {reason}"
         ) from error
     times = sorted({time for time in packets if time is not None})
     if 2 * len(times) < len(packets):
@@ -184,7 +185,7 @@ def _decoded(frame: Frame, channels: Channels) -> Picture:
                     image = image.rotate(found.rotation, expand=True)
                 return picture_from_image(image, channels)
     except (av.FFmpegError, OSError) as error:
-        raise ImageError(f"cannot decode {frame}: {error}") from error
+        raise ImageError(f"cannot decode {frame}: {reason_of(error)}") from error
     raise ImageError(f"cannot decode {frame}: the video ends before")
 
 

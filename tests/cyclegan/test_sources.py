@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import av
@@ -247,8 +248,13 @@ def test_a_list_says_what_is_missing(tmp_path):
 def test_what_is_neither(tmp_path):
     other = tmp_path / "notes.doc"
     other.write_text("no video")
-    with pytest.raises(DataError, match=r"is no folder, no list \(\.txt\) and no video"):
+    with pytest.raises(DataError, match=r"no list \(\.txt\) and no video .* read: Invalid data"):
         list_items(other)
+    with wave.open(str(tmp_path / "song.wav"), "wb") as song:
+        song.setparams((1, 2, 8000, 0, "NONE", ""))
+        song.writeframes(bytes(16000))
+    with pytest.raises(DataError, match=r"no video that can be read: it has no pictures"):
+        list_items(tmp_path / "song.wav")
     with pytest.raises(DataError, match=r"cannot read xxx.*: File name too long"):
         list_items(Path("x" * 5000))
 
