@@ -66,7 +66,7 @@ class Alarms:
         real, fake = real.float().cpu(), fake.float().cpu()
         flat = _are_flat(fake) and not _are_flat(real)  # as the first slices of a scan may be
         alike = len(fake) > 1 and _apart(fake) < ALIKE * _apart(real)
-        correlation = luminance_correlation(real, fake)
+        correlation = brightness_correlation(real, fake)
         return [
             *self._raised(
                 f"{direction} collapsed",
@@ -100,7 +100,7 @@ def _apart(pictures: Tensor) -> float:
     return float((pictures - pictures.mean(0)).abs().mean())
 
 
-def luminance_correlation(x: Tensor, y: Tensor) -> float:
+def brightness_correlation(x: Tensor, y: Tensor) -> float:
     """Pearson correlation of the mean over channels, picture by picture, averaged: in [-1, 1]."""
     first, second = (t.mean(1).flatten(1) for t in (x, y))
     first, second = (t - t.mean(1, keepdim=True) for t in (first, second))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cyclegan.alarms import WINDOW, Alarms, luminance_correlation
+from cyclegan.alarms import WINDOW, Alarms, brightness_correlation
 from cyclegan.config import CycleGANConfig, DataConfig, TrainConfig
 from cyclegan.data import tensor_from_pictures
 from cyclegan.errors import DivergedError
@@ -92,8 +92,8 @@ def test_exchanged_light_and_dark_is_told_until_it_is_gone(real):
 
 def test_correlation_is_of_luminance(real):
     a, b = real
-    assert luminance_correlation(b, b.flip(1)) == pytest.approx(1)
-    assert luminance_correlation(a, torch.cat([a[:2], -a[2:]])) == pytest.approx(0, abs=1e-6)
-    assert luminance_correlation(a, 2 * a + 1) == pytest.approx(1)
-    assert luminance_correlation(a, -a) == pytest.approx(-1)
-    assert luminance_correlation(a, torch.zeros_like(a)) == 0
+    assert brightness_correlation(b, b.flip(1)) == pytest.approx(1)
+    assert brightness_correlation(a, torch.cat([a[:2], -a[2:]])) == pytest.approx(0, abs=1e-6)
+    assert brightness_correlation(a, 2 * a + 1) == pytest.approx(1)
+    assert brightness_correlation(a, -a) == pytest.approx(-1)
+    assert brightness_correlation(a, torch.zeros_like(a)) == 0
