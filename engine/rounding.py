@@ -70,7 +70,8 @@ def run_on_cpu(model: Any, frames: Frames) -> tuple[Frames, dict[str, float]]:
     name = session.get_inputs()[0].name
     made = [session.run(None, {name: frame[None]}) for frame in frames]
     names = [output.name.removesuffix(PEAK) for output in session.get_outputs()[1:]]
-    peaks = {name: max(float(run[i]) for run in made) for i, name in enumerate(names, 1)}
+    # Of all frames; NaN if one of them has NaN, which Python's max would pass over.
+    peaks = {name: float(np.max([run[i] for run in made])) for i, name in enumerate(names, 1)}
     return np.concatenate([run[0] for run in made]), peaks
 
 

@@ -4,9 +4,10 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import TensorProto, helper
 
 from cyclegan.engine.parity import compare
-from cyclegan.engine.rounding import rounded_graph, run_on_cpu
+from cyclegan.engine.rounding import PEAK, rounded_graph, run_on_cpu
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import typed_graph
 
@@ -71,3 +72,22 @@ def test_the_steps_of_a_native_norm_are_the_norm(graph: Path, frames: Frames) ->
     assert any(name.endswith(".square") for name in peaks)
     # The weights remain rounded.
     assert compare(made, exact).max_abs <= 2
+
+
+def test_a_peak_is_no_number_where_that_of_any_frame_is_none() -> None:
+    """Roots of what is above 0, and then of what is below."""
+    nodes = [
+        helper.make_node("Identity", ["frames"], ["made"]),
+        helper.make_node("Cast", ["frames"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["numbers", "one"], ["less"]),
+        helper.make_node("Sqrt", ["less"], ["root"]),
+        helper.make_node("ReduceMax", ["root"], ["root" + PEAK], keepdims=0),
+    ]
+    frame = helper.make_tensor_value_info("frames", TensorProto.UINT8, [1, 1, 1, 3])
+    made = helper.make_tensor_value_info("made", TensorProto.UINT8, [1, 1, 1, 3])
+    peak = helper.make_tensor_value_info("root" + PEAK, TensorProto.FLOAT, [])
+    one = helper.make_tensor("one", TensorProto.FLOAT, [], [1.0])
+    body = helper.make_graph(nodes, "roots", [frame], [made, peak], [one])
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    _, peaks = run_on_cpu(model, np.array([[[[5, 5, 5]]], [[[0, 0, 0]]]], np.uint8))
+    assert np.isnan(peaks["root"])
