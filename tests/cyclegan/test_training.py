@@ -340,7 +340,7 @@ def test_a_batch_that_the_pictures_do_not_fill(config):
 
 @pytest.mark.parametrize("minutes", [0.0, -1.0])
 def test_no_time(config, minutes):
-    with pytest.raises(ConfigError, match="expected more than 0"):
+    with pytest.raises(ConfigError, match="expected a finite number above 0"):
         replaced(config, minutes=minutes)
 
 

@@ -335,7 +335,7 @@ def test_a_plan_is_for_the_gpu_at_hand_and_run_where_it_can_be(
     with pytest.raises(BackendError, match="far enough"):
         plan_from_onnx(graph, settings=settings(targets=()))
     assert (keys[0]["targets"], keys[0]["gpu"]) == ("8.9", None)
-    monkeypatch.setattr(tensorrt, "missing", lambda: None)
+    monkeypatch.setattr(tensorrt, "why_missing", lambda: None)
     for targets, runs in (((), True), (("8.6", "8.9"), True), (("9.0",), False)):
         assert (job(graph, settings=settings(targets=targets))._executes() is not None) == runs
     assert job(graph, gpu=None)._executes() is None
