@@ -4,11 +4,13 @@ import hashlib
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from cyclegan.config import ResnetConfig
 from cyclegan.engine.cache import Note, write_note
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.int8 import int8_graph
+from cyclegan.engine.onnx_header import GRAPH_DIGEST
 from cyclegan.engine.plan_file import PLAN_FORMAT
 from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.engine.source import open_source
@@ -209,6 +212,16 @@ def test_live_loop_shows_translated_frames(built: Path, graph: Path, frames: np.
     assert set(seen) <= set(paintings)
 
 
+def test_live_loop_does_not_end_well_where_pictures_are_lost(
+    built: Path, graph: Path, frames: np.ndarray
+) -> None:
+    height, width = frames.shape[1:3]
+    program = [built / "bin" / "live_loop", graph, str(width), str(height), "0"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(program, input=frames.tobytes(), stdout=full, check=False)
+    assert done.returncode != 0
+
+
 def test_the_benchmark_runs(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--width", "4", "--blocks", "1", "--size", "32", "--turns", "1", "--frames", "8"]
     result = bench.runtime.main([*small, "--library", str(library(built))])
@@ -239,6 +252,31 @@ def test_both_languages_refuse_a_damaged_graph_in_the_same_words(
     with pytest.raises(ModelError) as refused:
         Translator.open(path)
     assert done.stderr.decode().strip() == str(refused.value)
+
+
+def test_a_graph_that_makes_fewer_pixels_than_it_takes_is_an_error(
+    built: Path, graph: Path, tmp_path: Path
+) -> None:
+    """One that others changed, and left our description in."""
+    model = onnx.load(graph)
+    kept = [p for p in model.metadata_props if p.key != GRAPH_DIGEST]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    (output,) = model.graph.output
+    for node in model.graph.node:
+        node.output[:] = ["whole" if name == output.name else name for name in node.output]
+    ends = {"from": [0], "to": [1], "along": [2]}
+    for name, values in ends.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(values), name))
+    model.graph.node.append(onnx.helper.make_node("Slice", ["whole", *ends], [output.name]))
+    output.type.tensor_type.shape.dim[2].dim_value = 1
+    onnx.save(model, tmp_path / "narrow.onnx")
+    picture = np.zeros((16, 24, 3), np.uint8)
+    np.save(tmp_path / "photo.npy", picture)
+    example = [RUNTIME / "examples" / "translate.py", library(built), tmp_path / "narrow.onnx"]
+    done = run(["python", *example, tmp_path / "photo.npy", tmp_path / "painting.npy"])
+    assert done.returncode == 1
+    assert b"the graph makes 48 bytes of a frame of 1152" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -70,5 +70,5 @@ int main(int count, char **arguments) {
     fprintf(stderr, "%d shown, %d dropped\n", shown, dropped);
     free(camera);
     free(window);
-    return fflush(stdout) != 0;
+    return fflush(stdout) || ferror(stdout);
 }

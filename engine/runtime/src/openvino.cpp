@@ -150,9 +150,15 @@ class OpenVino final : public Backend {
 
     void start(int slot) override { slots_[slot].request.start_async(); }
 
-    const uint8_t *output(int slot) override {
-        settle(slots_[slot].request);
-        return slots_[slot].request.get_output_tensor().data<const uint8_t>();
+    const uint8_t *output(int number) override {
+        Slot &slot = slots_[number];
+        settle(slot.request);
+        const ov::Tensor made = slot.request.get_output_tensor();
+        if (made.get_byte_size() != slot.input.size())
+            fail(CYCLEGAN_ERROR_MODEL,
+                 "the graph makes %zu bytes of a frame of %zu; expected as many: export it again",
+                 made.get_byte_size(), slot.input.size());
+        return made.data<const uint8_t>();
     }
 
     void translate_device(const cyclegan_frame &, const cyclegan_frame &, void *) override {
