@@ -24,22 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.checked import Call, Checked, as_tuple, check
 from bench.pixels import PICTURES, PIXELS, Pixels
 from bench.report import Report, gpu_or_exit
-from bench.switches import either, without_kernels
+from bench.switches import either
 from bench.time_limit import at_most
 from cyclegan.kernels import instance_norm, reflection_pad2d
 
-Call = Callable[[], object]
-
 DEVICE = "cuda"
-NEAR = 2e-3
-"""How far all that a graph writes may be from the exact results, relatively, in the L2 norm.
-Rounding to half precision makes 3e-4 of it, PyTorch's operators round several times, and here and
-there a number next to 0 falls on the other side of an activation. One wrong image of 256 makes a
-tenth."""
-AT_ONCE = 1 << 26
-"""Numbers that are compared at once; never less than an image."""
 STEADY = 1.1
 """Where the replays of the middle three fifths differ more, another process was at the GPU."""
 TRIES = 5
@@ -112,51 +104,6 @@ def declared_bytes(operation: Operation, shape: tuple[int, int, int, int], back:
     plain = n * c * h * w * (operation.backward if back else operation.forward)
     framed = n * c * (h + 2 * pad) * (w + 2 * pad) * (backwards if back else forth)
     return int(2 * (plain + framed))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """A call, and what must come of it."""
-
-    call: Call
-    images: int
-    """Of its batch; none of them depends on another."""
-    exact: Callable[[slice], Any]
-    """The result or results for some of the images."""
-
-    def __call__(self) -> object:
-        return self.call()
-
-    def squares(self, made: Any) -> Iterator[Tensor]:
-        """The sums of squares of what is wrong with some numbers, and of the exact ones: (2,)."""
-        largest = max(result.numel() for result in _tuple(made)) // self.images
-        step = max(1, AT_ONCE // largest)
-        for first in range(0, self.images, step):
-            images = slice(first, first + step)
-            with without_kernels():
-                exact = _tuple(self.exact(images))
-            for got, wanted in zip(_tuple(made), exact, strict=True):
-                wanted = wanted.double()
-                off = got[images].double() - wanted
-                yield torch.stack([off.square().sum(), wanted.square().sum()])
-
-
-def _tuple(results: Any) -> tuple[Tensor, ...]:
-    return results if isinstance(results, tuple) else (results,)
-
-
-def check(calls: Sequence[Call], results: Sequence[object]) -> None:
-    """Raises AssertionError where results are wrong. Waits for the device once."""
-    squares = [
-        pair
-        for call, made in zip(calls, results, strict=True)
-        if isinstance(call, Checked)
-        for pair in call.squares(made)
-    ]
-    if squares:
-        off, whole = torch.stack(squares).sum(0).tolist()
-        distance = math.sqrt(off / whole)
-        assert distance < NEAR, f"wrong results: {distance:.3g} from the exact ones, up to {NEAR}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,14 +218,14 @@ def _backward(
 
     def call() -> object:
         if not made:
-            results = _tuple(run(x, residual))
+            results = as_tuple(run(x, residual))
             made.extend([results, [torch.randn_like(r) for r in results]])
         inputs = (x, residual) if operation.residual else (x,)
         return torch.autograd.grad(made[0], inputs, made[1], retain_graph=True)
 
     def exact(images: slice) -> Any:
         given = [t.detach()[images].double().requires_grad_() for t in (x, residual)]
-        results = _tuple(operation.run(*given))
+        results = as_tuple(operation.run(*given))
         gradients = [gradient[images].double() for gradient in made[1]]
         return torch.autograd.grad(results, given if operation.residual else given[:1], gradients)
 
