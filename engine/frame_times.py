@@ -27,7 +27,7 @@ class FrameTimes:
         too_fine = codec == "mpeg4" and max(base.numerator, base.denominator) > _FINEST_MPEG4
         self._has_slots = form in SLOTTED or codec in _RATES_ALONE or too_fine
         """Whether frames come at one rate, and are moved to its nearest time."""
-        self.are_even = form in TIMELESS or self._has_slots
+        self._is_even = form in TIMELESS or self._has_slots
         """Whether every frame lasts as long as every other."""
         self.base = self._base()
         """The unit of the result's times, in seconds."""
@@ -37,7 +37,7 @@ class FrameTimes:
         self._crowded = 0
 
     def _base(self) -> Fraction:
-        if self.are_even:
+        if self._is_even:
             return 1 / self._layout.rate
         return Fraction(1, _GIF_TICKS) if self._form == "gif" else self._layout.time_base
 
@@ -49,13 +49,13 @@ class FrameTimes:
         if self._last_pts is not None:
             self._steps.add(pts - self._last_pts)
         self._last_pts = pts
-        if self.base == self._layout.time_base and not self.are_even:
+        if self.base == self._layout.time_base and not self._is_even:
             return pts
         nearest = round(pts * self._layout.time_base / self.base)
         if self._form in TIMELESS:
             nearest = 0  # they are counted
         if self._slot is not None and nearest <= self._slot:
-            if not self.are_even:
+            if not self._is_even:
                 self._crowded += 1
                 return None
             nearest = self._slot + 1
@@ -64,8 +64,6 @@ class FrameTimes:
 
     def duration(self, stated: int) -> int:
         """Of a frame, in units of ``base``, that has ``stated`` in the source; 0: not known."""
-        if self.are_even:
-            return 1
         return round(stated * self._layout.time_base / self.base)
 
     def notes(self) -> list[str]:

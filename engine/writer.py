@@ -35,8 +35,6 @@ _SHAPED = ("h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "png")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 _UNORDERED = (*SLOTTED, "asf")
 """Containers with one time for a frame, when it is decoded: all must be shown in that order."""
-_FRAME_DURATION = 1 << 8
-"""FFmpeg's flag without which encoders take no notice of how long a frame lasts."""
 _SETTINGS = (
     "width",
     "height",
@@ -136,7 +134,8 @@ class VideoWriter:
                 "frame%05d.png"
             )
         picture.pts, picture.time_base = when, self._times.base
-        picture.duration = self._times.duration(item.duration)
+        if self._form == "gif":  # mostly played again and again, with a pause at the end
+            picture.duration = self._times.duration(item.duration)
         packets: list[Packet[Any]] = encoder.encode(picture)
         return packets
 
@@ -211,12 +210,14 @@ class VideoWriter:
 
     def _describe(self, stream: Any) -> None:
         """Times, shape of pixels, colours and rotation, as the source has them."""
+        from av.codec.context import Flags
+
         layout, context = self._layout, stream.codec_context
         context.time_base = stream.time_base = self._times.base
         if self._form in _UNORDERED:
             context.max_b_frames = 0
         if self._form == "gif":
-            context.flags |= _FRAME_DURATION
+            context.flags |= Flags.frame_duration  # else encoders take no notice of durations
         if layout.pixel_aspect is not None:
             context.sample_aspect_ratio = layout.pixel_aspect
             self._check_shape(layout.pixel_aspect)
