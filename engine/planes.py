@@ -84,20 +84,27 @@ class PlaneLayout:
 
 
 def why_not_planes(
-    source: str, result: str, size: tuple[int, int], colour: Colour, depth: Depth
+    source: str,
+    result: str,
+    size: tuple[int, int],
+    colour: Colour,
+    depth: Depth,
+    multiple: int,
 ) -> str | None:
     """What keeps a video's pictures from staying planes, or None.
 
     ``source`` and ``result`` are FFmpeg's names of pixel formats, ``size`` height and width,
-    ``depth`` what frames are translated with.
+    ``depth`` what frames are translated with, ``multiple`` what the generator wants height and
+    width to be multiples of: no side can be mirrored by more than its own length.
     """
     kind = FORMATS.get(source)
     if kind is None:
         return f"the source is {source}, not 4:2:0 of 8 or 10 bits"
     if FORMATS.get(result) != kind or depth != (8 if kind == "nv12" else 16):
         return f"the source is {source}, and the result {result} from {depth} bits"
-    if any(side % 2 or side < SMALLEST for side in size):
-        return f"frames are {size[1]}x{size[0]}, and sides must be even, {SMALLEST} at least"
+    smallest = max(SMALLEST, multiple // 2 + 2)
+    if any(side % 2 or side < smallest for side in size):
+        return f"frames are {size[1]}x{size[0]}, and sides must be even, {smallest} at least"
     if colour.matrix not in MATRICES:
         return f"the colour matrix is number {colour.matrix} of H.273, not BT.601, 709 or 2020"
     return None

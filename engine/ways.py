@@ -78,8 +78,8 @@ def _why_not(
         return "the result shows the source too"
     if options.part.size is not None:
         return "frames are scaled first"
-    size = layout.height, layout.width
-    return why_not_planes(layout.format.name, result, size, layout.colour, depth)
+    size, multiple = (layout.height, layout.width), translator.info.config.size_multiple
+    return why_not_planes(layout.format.name, result, size, layout.colour, depth, multiple)
 
 
 class RgbWay:

@@ -190,8 +190,25 @@ def test_pictures_of_nvdec_are_copied_before_they_go_back(monkeypatch: pytest.Mo
 def test_what_stays_planes_and_why_others_do_not(
     source: str, result: str, size: tuple[int, int], matrix: int, depth: Any, why: str | None
 ) -> None:
-    said = why_not_planes(source, result, size, coloured(matrix, LIMITED), depth)
+    said = why_not_planes(source, result, size, coloured(matrix, LIMITED), depth, multiple=4)
     assert said is None if why is None else why in str(said)
+
+
+@pytest.mark.parametrize("multiple", [4, 32, 256])
+def test_every_side_that_stays_planes_can_be_mirrored(multiple: int) -> None:
+    network = PlanesToPlanes(torch.nn.Identity(), torch.float32, multiple)
+    sides = range(2, multiple + 32, 2)
+    kept = [
+        side
+        for side in sides
+        if why_not_planes("nv12", "nv12", (side, 256), coloured(BT709, LIMITED), 8, multiple)
+        is None
+    ]
+    assert kept == [side for side in sides if side >= max(16, multiple // 2 + 2)]
+    for side in kept:
+        y = torch.zeros(1, side, 256, dtype=torch.uint8)
+        uv = torch.zeros(1, side // 2, 128, 2, dtype=torch.uint8)
+        assert network(y, uv)[0].shape == y.shape
 
 
 class Seeing(torch.nn.Module):

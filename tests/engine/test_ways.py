@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from videos import Copies, leftovers, write_video
 
-from cyclegan.config import ResnetConfig
+from cyclegan.config import ResnetConfig, UnetConfig
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.graph_info import GraphInfo
@@ -196,6 +196,9 @@ def test_auto_takes_the_device_where_that_is_a_gpu(clip: Clip, in_torch: Transla
     assert way(gpu, convert="cpu") is RgbWay
     assert way(gpu, compare="wipe") is RgbWay
     assert way(gpu, replace(layout, width=171)) is RgbWay
+    unet = Translator(OnGpu(), GraphInfo(config=UnetConfig()))  # takes multiples of 256
+    assert way(unet) is PlaneWay
+    assert way(unet, replace(layout, height=120)) is RgbWay
     assert way(in_torch) is RgbWay
     assert way(in_torch, convert="device") is PlaneWay
 
