@@ -4,7 +4,8 @@ Graphs        export, frame_graph, graph_info, onnx_header, graph_weights; int8,
 Plans         plan, plan_settings, plan_builder, plan_file; typed_graph, audit, gate, rounding;
               flavours
 Where to      cache, cache_space
-What runs     source, runners, tickets, translator; cuda, device_arrays, plane_network
+What runs     source, runners, backend_choice, tickets, translator; cuda, device_arrays,
+              plane_network
 Otherwise     statistics, stabilize, bands, tiling
 Pictures      images
 Videos        sources, opening, cameras, containers, cutting, endings, layout; encoding, hardware,

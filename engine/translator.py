@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime
 import numpy as np
 
 from cyclegan.config import Depth
-from cyclegan.engine.doctor import choose_backend
+from cyclegan.engine.backend_choice import choose_backend
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
 from cyclegan.engine.source import open_source

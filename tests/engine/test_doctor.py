@@ -9,14 +9,9 @@ import pytest
 from rich.console import Console
 
 from cyclegan import cpu
-from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
 from cyclegan.engine import doctor
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
-from cyclegan.engine.runners import BACKENDS, Precision
-from cyclegan.engine.translator import Translator
-from cyclegan.errors import BackendError
-from cyclegan.kernels import native
-from cyclegan.networks import ResnetGenerator
+from cyclegan.engine.runners import BACKENDS
 
 
 def test_the_diagnosis_is_of_this_machine() -> None:
@@ -36,22 +31,6 @@ def test_the_diagnosis_is_of_this_machine() -> None:
     assert diagnosis.missing["openvino"] is None
     assert set(diagnosis.missing) == set(BACKENDS)
     assert diagnosis.missing[diagnosis.choice.backend] is None
-
-
-def test_the_choice_follows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "cuda_available", lambda: True)
-    assert doctor.choose_backend().backend == "torch"
-    choice = doctor.choose_backend(needs_onnx=True)
-    assert choice.backend == "openvino"
-    assert "this ONNX graph runs on OpenVINO only" in choice.reason
-    assert "no CUDA GPU" not in choice.reason
-    monkeypatch.setattr(doctor, "cuda_available", lambda: False)
-    assert doctor.choose_backend().backend == "openvino"
-    gone = dataclasses.replace(BACKENDS["openvino"], why_missing=lambda: "not installed")
-    monkeypatch.setitem(BACKENDS, "openvino", gone)
-    assert doctor.choose_backend().backend == "torch"
-    with pytest.raises(BackendError, match="pip install openvino"):
-        doctor.choose_backend(needs_onnx=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="makes a script for a POSIX shell")
@@ -112,57 +91,3 @@ def test_it_is_shown_with_reasons_and_advice() -> None:
     text = console.file.getvalue()
     for part in ("Gx", "compute capability 9.0", "do this", "needs a wizard", "auto takes"):
         assert part in text
-
-
-WIDE = ResnetConfig(width=64)
-
-
-@pytest.mark.parametrize(
-    ("config", "flags", "precision", "backend"),
-    [
-        (WIDE, {"avx2"}, "auto", "torch"),
-        (WIDE, {"avx2"}, "bfloat16", "openvino"),
-        (WIDE, {"avx512_bf16"}, "auto", "openvino"),
-        (WIDE, {"avx512_bf16"}, "float32", "torch"),
-        (WIDE, {"amx_bf16", "amx_tile", "avx512_bf16"}, "auto", "torch"),
-        (WIDE, {"amx_bf16", "amx_tile", "avx512_bf16"}, "float16", "openvino"),
-        (ResnetConfig(width=32), {"avx2"}, "auto", "openvino"),
-        (ResnetConfig(width=64, norm="batch"), {"avx2"}, "auto", "openvino"),
-        (UnetConfig(), {"avx2"}, "auto", "openvino"),
-        (None, {"avx2"}, "auto", "openvino"),
-    ],
-)
-def test_wide_generators_run_on_our_kernels(
-    config: GeneratorConfig | None,
-    flags: set[str],
-    precision: Precision,
-    backend: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags))
-    monkeypatch.setattr(native, "why_missing", lambda: None)
-    monkeypatch.setattr(doctor, "cuda_available", lambda: False)
-    choice = doctor.choose_backend(config, precision=precision)
-    assert choice.backend == backend
-    assert ("our kernels for CPUs are fastest" in choice.reason) == (backend == "torch")
-    monkeypatch.setattr(native, "why_missing", lambda: "no C++ compiler: install g++")
-    assert doctor.choose_backend(config, precision=precision).backend == "openvino"
-    assert doctor.choose_backend(config, precision=precision, needs_onnx=True).backend == "openvino"
-
-
-def test_auto_opens_what_is_chosen_for_the_generator() -> None:
-    chosen = doctor.choose_backend(WIDE).backend
-    generator = ResnetGenerator(ResnetConfig(width=64, blocks=1))
-    with Translator.open(generator, size=(64, 64)) as translator:
-        assert translator.backend == chosen
-
-
-def test_looking_imports_no_torch_where_there_is_no_driver() -> None:
-    if doctor.cuda_available():
-        pytest.skip("this machine has a GPU")
-    code = (
-        "import sys; from cyclegan.engine.doctor import choose_backend; choose_backend();"
-        "print(sorted({'torch', 'openvino', 'av', 'onnx'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"

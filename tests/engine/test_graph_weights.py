@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
-from cyclegan.engine import doctor
+from cyclegan.engine import backend_choice
 from cyclegan.engine.export import onnx_from_generator, seal
 from cyclegan.engine.source import open_source
 from cyclegan.engine.stabilize import open_stabilized
@@ -52,7 +52,7 @@ def test_pytorch_runs_a_graph_whole_steadied_and_tiled(
 
 
 def test_auto_takes_the_gpu_for_a_graph_too(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "cuda_available", lambda: True)
+    monkeypatch.setattr(backend_choice, "cuda_available", lambda: True)
     with Translator.open(graph, device="cpu") as translator:  # as if it were one
         assert translator.backend == "torch"
 
