@@ -7,7 +7,7 @@ Where to      cache, cache_space
 What runs     source, runners, backend_choice, tickets, translator; cuda, device_arrays,
               plane_network
 Otherwise     statistics, stabilize, bands, tiling
-Pictures      images
+Pictures      images, image_files, targets
 Videos        sources, opening, cameras, containers, cutting, endings, layout; encoding, hardware,
               writer, frame_times, carried; video, job, pipeline, ways, colour, planes, options,
               live, segments, comparison, preview, progress

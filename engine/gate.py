@@ -163,7 +163,7 @@ def check_frames(channels: int, multiple: int) -> Frames:
 
 def picture_frames(folder: Path, channels: int, multiple: int, most: int = 8) -> Frames:
     """The first pictures of ``folder``, cut to one size: uint8 (N, H, W, C). Raises DataError."""
-    from cyclegan.engine.images import read_image
+    from cyclegan.engine.image_files import read_image
     from cyclegan.pictures import list_pictures
 
     pictures = [read_image(path, channels)[0] for path in list_pictures(folder)[:most]]

@@ -1,55 +1,34 @@
 """Pictures and folders of pictures, translated.
 
-H height, W width. How a file becomes pixels is said in :mod:`cyclegan.pictures`. Beyond that,
-transparency is kept aside and given to the result where its format can hold it (PNG, WebP, TIFF),
-and so are 16 bits a channel (PNG, TIFF).
+How files become frames and back is said in :mod:`cyclegan.engine.image_files`.
 """
 
-import io
 import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-import numpy as np
-
-from cyclegan.config import Depth
-from cyclegan.deep_pictures import (
-    DEEP_SUFFIXES,
-    DeepPicture,
-    flat,
-    in_depth,
-    is_deep,
-    read_deep,
-    write_deep,
-)
+from cyclegan.deep_pictures import DEEP_SUFFIXES, is_deep
 from cyclegan.engine.encoding import VideoDepth
+from cyclegan.engine.image_files import (
+    HOLD_ALPHA,
+    check_suffix,
+    is_picture,
+    losses,
+    read_image,
+    write_image,
+)
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
 from cyclegan.engine.sources import STANDARD_OUTPUT
 from cyclegan.engine.targets import check_target, check_targets
-from cyclegan.engine.tickets import Frames, depth_of
+from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.engine.video import check_depth, check_translator, open_input, translate_video
 from cyclegan.errors import ConfigError, ImageError, OutputError
-from cyclegan.pictures import (
-    DAMAGE,
-    SUFFIXES,
-    Channels,
-    Picture,
-    list_pictures,
-    open_image,
-    picture_from_image,
-    save_image,
-    write_picture,
-)
-
-_HOLD_ALPHA = frozenset({".png", ".tif", ".tiff", ".webp"})
-_ANIMATED = frozenset({"GIF", "PNG", "WEBP"})
-"""Formats whose further pictures are played one after the other."""
+from cyclegan.pictures import list_pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +113,7 @@ def translate_image(
     check_translator(translator)
     check_depth(translator, depth)
     source, target = Path(source), Path(target)
-    _check_suffix(target)
+    check_suffix(target)
     check_target(source, target)
     read = _read(source, target, translator, depth)
     write_image(target, translator(read.frame), read.alpha)
@@ -194,86 +173,6 @@ def translate_folder(
     return ImageStats(pictures=done, skipped=tuple(skipped), notes=counted)
 
 
-def is_picture(path: Path) -> bool:
-    """Whether the content is a still picture, not a video or an animation.
-
-    Several pictures in a file that are not played (pages, previews) are no animation. Where the
-    content does not tell, the name does.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            # Pillow knows an MPEG stream by its first bytes, but reads no pictures from it.
-            animated = image.format in _ANIMATED and getattr(image, "is_animated", False)
-            return image.format != "MPEG" and not animated
-    except Image.DecompressionBombError:
-        return True  # Too large a one, as reading it will say.
-    except DAMAGE:
-        return path.suffix.lower() in SUFFIXES
-
-
-def read_image(
-    path: Path, channels: int = 3, *, keep_alpha: bool = False, depth: Depth = 8
-) -> tuple[Frames, Frames | None]:
-    """(H, W, 1 or 3) of ``depth`` bits, and its transparency, (H, W), where it has one and it is
-    kept.
-
-    Raises ImageError when the file is missing, truncated or no picture, or for other channels.
-    """
-    if channels not in (1, 3):
-        raise ImageError(f"{path}: this generator takes {channels} channels; pictures have 1 or 3")
-    known = cast(Channels, channels)
-    if depth == 16 and is_deep(path):
-        array = read_deep(path)
-        if keep_alpha and array.shape[2] == 4:
-            return flat(array[..., :3], known), array[..., 3]
-        return flat(array, known), None
-    image = open_image(path)
-    alpha = None
-    if keep_alpha and image.has_transparency_data:
-        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-        image = image.convert("RGBA").convert("RGB")
-    frame = picture_from_image(image, known)
-    return in_depth(frame, depth), None if alpha is None else in_depth(alpha, depth)
-
-
-def write_image(path: Path, frame: Frames, alpha: Frames | None = None) -> None:
-    """Write uint8 or uint16 (H, W, 1 or 3), with transparency (H, W) of the same type if given.
-
-    What the format has 8 bits for is rounded. Raises OutputError.
-    """
-    from PIL import Image
-
-    _check_suffix(path)
-    if depth_of(frame) == 16:
-        if path.suffix.lower() in DEEP_SUFFIXES:
-            write_deep(cast(DeepPicture, _with_alpha(frame, alpha)), path)
-            return
-        frame, alpha = in_depth(frame, 8), None if alpha is None else in_depth(alpha, 8)
-    if alpha is None:
-        write_picture(cast(Picture, frame), path)
-        return
-    image = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
-    image.putalpha(Image.fromarray(alpha))
-    save_image(image, path)
-
-
-def _with_alpha(frame: Frames, alpha: Frames | None) -> Frames:
-    """(H, W, 1, 3 or 4): the same, or RGB with opacity."""
-    if alpha is None:
-        return frame
-    colour = frame.repeat(3, axis=2) if frame.shape[2] == 1 else frame
-    return np.concatenate([colour, alpha[..., None]], axis=2)
-
-
-def _check_suffix(path: Path) -> None:
-    if path.suffix.lower() not in SUFFIXES:
-        raise OutputError(
-            f"{path}: pictures are written as {', '.join(sorted(SUFFIXES))}, by the name's ending"
-        )
-
-
 @dataclass(frozen=True)
 class _Source:
     target: Path
@@ -286,7 +185,7 @@ def _read(path: Path, target: Path, translator: Translator, asked: VideoDepth) -
     """The picture at ``path``, as deep as ``target`` and ``translator`` can make use of."""
     suffix, depths = target.suffix.lower(), translator.depths
     depth = depths[0] if asked == "auto" else asked
-    notes = _losses(path)
+    notes = losses(path)
     if asked == "auto" and is_deep(path):
         if suffix not in DEEP_SUFFIXES:
             notes += (f"the source has 16 bits a channel, {suffix} holds 8; .png holds 16",)
@@ -297,36 +196,6 @@ def _read(path: Path, target: Path, translator: Translator, asked: VideoDepth) -
                 "the source has 16 bits a channel, and was translated with 8: the generator, as it "
                 f"was opened ({translator.description}), takes no more",
             )
-    channels, keep_alpha = translator.info.config.in_channels, suffix in _HOLD_ALPHA
+    channels, keep_alpha = translator.info.config.in_channels, suffix in HOLD_ALPHA
     frame, alpha = read_image(path, channels, keep_alpha=keep_alpha, depth=depth)
     return _Source(target, frame, alpha, notes)
-
-
-def _losses(path: Path) -> tuple[str, ...]:
-    """What of a picture no result gets, in words; nothing of a file that cannot be read."""
-    from PIL import ExifTags, Image
-
-    lost = []
-    try:
-        with Image.open(path) as image:
-            if image.format in _ANIMATED and getattr(image, "is_animated", False):
-                lost.append("of an animation the first picture; by itself it is translated whole")
-            if (profile := image.info.get("icc_profile")) and (name := _other_than_srgb(profile)):
-                lost.append(f"the colour profile {name} was left out: colours were taken for sRGB")
-            if image.info.get("exif") and set(image.getexif()) - {ExifTags.Base.Orientation}:
-                lost.append("EXIF data were left out")
-    except DAMAGE:
-        return ()
-    return tuple(lost)
-
-
-def _other_than_srgb(profile: bytes) -> str | None:
-    """What an ICC profile calls itself; None where that is sRGB."""
-    from PIL import ImageCms
-
-    try:
-        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        name = ImageCms.getProfileDescription(opened).strip()
-    except (OSError, ImageCms.PyCMSError):
-        name = "without a name"
-    return None if "sRGB" in name else name
