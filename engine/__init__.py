@@ -2,7 +2,7 @@
 
 Graphs        export, frame_graph, graph_info, onnx_header, graph_weights; int8, pixel_blocks
 Plans         plan, plan_settings, plan_builder, plan_file; typed_graph, audit, gate, rounding;
-              flavours
+              real_frames, flavours
 Where to      cache, cache_space
 What runs     source, runners, backend_choice, tickets, translator; cuda, device_arrays,
               plane_network

@@ -15,17 +15,15 @@ from typing import Any
 
 import numpy as np
 
-import cyclegan
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.parity import compare
 from cyclegan.engine.plan_settings import PlanSettings
+from cyclegan.engine.real_frames import fitted
 from cyclegan.engine.rounding import rounded_graph, run_on_cpu
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import BodyPrecision, Norm, norm_type
 from cyclegan.errors import BackendError
 
-PICTURE = Path(cyclegan.__file__).parent / "models" / "check.jpg"
-"""Two real frames of 256x256, side by side."""
 NOT_RUN = "not run on this machine: the same graph on the CPU, 16-bit tensors rounded"
 NOTHING_ROUNDED = "not run on this machine; in float32 there is nothing to round"
 RUN = "run on this machine's GPU"
@@ -146,37 +144,6 @@ def compared(made: Frames, expected: Frames, how: str, norm: Norm) -> Check:
         mean_abs=parity.mean_abs,
         psnr_db=parity.psnr_db if math.isfinite(parity.psnr_db) else None,
     )
-
-
-def check_frames(channels: int, multiple: int) -> Frames:
-    """The fixed real frames, uint8 (2, H, W, C), in sizes that the generator takes."""
-    from PIL import Image
-
-    with Image.open(PICTURE) as picture:
-        both = np.asarray(picture.convert("RGB"))
-    frames = np.stack(np.split(both, 2, axis=1))
-    if channels != 3:
-        grey = frames.mean(axis=3, keepdims=True).astype(np.uint8)
-        frames = np.repeat(grey, channels, axis=3)
-    return fitted(frames, *(-(-side // multiple) * multiple for side in frames.shape[1:3]))
-
-
-def picture_frames(folder: Path, channels: int, multiple: int, most: int = 8) -> Frames:
-    """The first pictures of ``folder``, cut to one size: uint8 (N, H, W, C). Raises DataError."""
-    from cyclegan.engine.image_files import read_image
-    from cyclegan.pictures import list_pictures
-
-    pictures = [read_image(path, channels)[0] for path in list_pictures(folder)[:most]]
-    sides = (min(picture.shape[i] for picture in pictures) // multiple * multiple for i in (0, 1))
-    height, width = (max(side, multiple) for side in sides)
-    return np.concatenate([fitted(picture[None], height, width) for picture in pictures])
-
-
-def fitted(frames: Frames, height: int, width: int) -> Frames:
-    """``frames`` (N, H, W, C), cropped or reflected to ``height`` and ``width``."""
-    frames = frames[:, :height, :width]
-    below, right = height - frames.shape[1], width - frames.shape[2]
-    return np.pad(frames, ((0, 0), (0, below), (0, right), (0, 0)), mode="symmetric")
 
 
 def _overflow(peaks: dict[str, float], largest: float) -> str | None:

@@ -27,10 +27,10 @@ import numpy as np
 import cyclegan
 from cyclegan.engine import pixel_blocks
 from cyclegan.engine.cache import cached, code_digest, file_digest
-from cyclegan.engine.gate import PICTURE, check_frames
 from cyclegan.engine.graph_info import INPUT, GraphInfo, read_graph_info
 from cyclegan.engine.parity import Parity, compare
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB
+from cyclegan.engine.real_frames import PICTURE, built_in_frames
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import CONVOLUTIONS
 from cyclegan.errors import BackendError, ModelError
@@ -39,7 +39,7 @@ COPIES = frozenset({"Pad", "Resize"})
 """Of the graphs here, both with pixels that are there."""
 EXTREME, SPOT = 256, 32
 """Sides of the built-in frames of extremes, and of the square in their middle, in pixels."""
-_SHAPING = ("int8.py", "pixel_blocks.py", "gate.py", "graph_info.py")
+_SHAPING = ("int8.py", "pixel_blocks.py", "real_frames.py", "graph_info.py")
 
 
 def int8_graph(graph: Path) -> Path:
@@ -82,7 +82,7 @@ def quantized_onnx(graph: Path, target: Path, pictures: Frames | None = None) ->
             "float32 and 8: export it again without --half, --int8 and --depth"
         )
     channels, multiple = info.config.in_channels, info.config.size_multiple
-    real = [check_frames(channels, multiple), *([] if pictures is None else [pictures])]
+    real = [built_in_frames(channels, multiple), *([] if pictures is None else [pictures])]
     _write(graph, target, [*real, *_extremes(channels, multiple)], info)
     made, exact = (_translated(path, real) for path in (target, graph))
     parities = [compare(*pair) for pair in zip(made, exact)]

@@ -24,13 +24,21 @@ from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
 from cyclegan.engine.plan_builder import Built, Progress, build_plan
 from cyclegan.engine.plan_file import PLAN_FORMAT, PlanFile, check_plan_target, copy_plan, read_plan
 from cyclegan.engine.plan_settings import PlanSettings
+from cyclegan.engine.real_frames import PICTURE, built_in_frames
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import Norm, typed_graph
 from cyclegan.errors import BackendError
 from cyclegan.files import cache_folder
 
 NAME = "model.plan"
-_SHAPING = ("typed_graph.py", "plan_builder.py", "rounding.py", "gate.py", "graph_info.py")
+_SHAPING = (
+    "typed_graph.py",
+    "plan_builder.py",
+    "rounding.py",
+    "gate.py",
+    "real_frames.py",
+    "graph_info.py",
+)
 
 Execute = Callable[[bytes, GraphInfo, Frames], tuple[Frames, float]]
 """Runs a plan on this machine's GPU: (translated frames, milliseconds of a batch)."""
@@ -153,7 +161,8 @@ class _Job:
             return gate.Check(how=gate.UNCHECKED, norm=norm)
         frames = self.frames
         if frames is None:
-            frames = gate.check_frames(self.info.config.in_channels, self.info.config.size_multiple)
+            config = self.info.config
+            frames = built_in_frames(config.in_channels, config.size_multiple)
         if (execute := self._executes()) is None:
             return gate.check_on_cpu(self.onnx, typed, norm, self.settings.precision, frames)
         return gate.check_engine(
@@ -187,5 +196,5 @@ def _port(name: str, channels: int) -> dict[str, Any]:
 
 @functools.cache
 def _code_digest() -> str:
-    """Of what shapes a plan."""
-    return code_digest(*(Path(__file__).with_name(name) for name in _SHAPING))
+    """Of what shapes a plan: code, and the frames that choose between the routes of its norms."""
+    return code_digest(*(Path(__file__).with_name(name) for name in _SHAPING), PICTURE)

@@ -101,8 +101,8 @@ def export(
 
 
 def _export_int8(model: Path, target: Path, pictures: Path | None) -> None:
-    from cyclegan.engine.gate import picture_frames
     from cyclegan.engine.int8 import quantized_onnx
+    from cyclegan.engine.real_frames import picture_frames
 
     source = open_source(model)
     config, frames = source.info.config, None

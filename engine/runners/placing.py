@@ -113,13 +113,13 @@ def fits_float16(generator: "Generator") -> bool:
     import torch
 
     from cyclegan.engine.frame_graph import FrameToFrame
-    from cyclegan.engine.gate import check_frames
     from cyclegan.engine.parity import compare
     from cyclegan.engine.plan_settings import LEAST_PSNR_DB
+    from cyclegan.engine.real_frames import built_in_frames
 
     config = generator.config
     device = next(generator.parameters()).device
-    frames = torch.from_numpy(check_frames(config.in_channels, config.size_multiple)).to(device)
+    frames = torch.from_numpy(built_in_frames(config.in_channels, config.size_multiple)).to(device)
     half = copy.deepcopy(generator).to(torch.float16)
     with torch.inference_mode(), without_tf32():
         expected = FrameToFrame(generator)(frames)

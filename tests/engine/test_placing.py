@@ -9,7 +9,7 @@ import torch
 
 from cyclegan.config import ResnetConfig
 from cyclegan.cpu import has_fast_bfloat16
-from cyclegan.engine import gate
+from cyclegan.engine import real_frames
 from cyclegan.engine.runners.placing import _dtype, fits_float16, full_float32, placed, without_tf32
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.source import GeneratorSource, open_source
@@ -51,8 +51,8 @@ def test_the_shipped_generator_fits_float16_and_trying_leaves_it_as_it_was(
     loud: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Where a CPU has no products in float16, each frame of the usual size takes it half a minute.
-    frames = gate.check_frames(3, 4)[:1, 64:128, 64:128]
-    monkeypatch.setattr(gate, "check_frames", lambda *_: frames)
+    frames = real_frames.built_in_frames(3, 4)[:1, 64:128, 64:128]
+    monkeypatch.setattr(real_frames, "built_in_frames", lambda *_: frames)
     shipped = open_source(find_model("relief2satellite")).generator()
     before = copy.deepcopy(shipped.state_dict())
     assert fits_float16(shipped)

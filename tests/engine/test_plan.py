@@ -26,12 +26,13 @@ from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_builder import build_plan
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
+from cyclegan.engine.real_frames import built_in_frames
 from cyclegan.engine.rounding import run_on_cpu
 from cyclegan.engine.runners import tensorrt
 from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import typed_graph
-from cyclegan.errors import BackendError, ConfigError, DataError, ModelError, OutputError
+from cyclegan.errors import BackendError, ConfigError, ModelError, OutputError
 from cyclegan.pictures import write_picture
 from cyclegan.shipped import find_model
 
@@ -108,7 +109,7 @@ def test_the_shipped_generator_in_16_bits() -> None:
     """Its aim is 40 dB in float16; bfloat16 is coarser."""
     onnx_path = open_source(find_model("relief2satellite")).onnx()
     scores = {}
-    crops = gate.check_frames(3, 4)[:, :128, :128]
+    crops = built_in_frames(3, 4)[:, :128, :128]
     for precision, frames in (("float16", None), ("bfloat16", crops)):
         plan = plan_from_onnx(onnx_path, settings=settings(precision=precision), frames=frames)
         assert plan.note.facts["norm"] == "native"
@@ -446,21 +447,6 @@ def test_frames_of_ones_own_are_checked(graph: Path, own_cache: Path, frames: Fr
         assert own.path != plan_from_onnx(graph, settings=settings(), frames=others).path
 
 
-def test_pictures_of_a_folder_are_cut_to_one_size(tmp_path: Path, frames: Frames) -> None:
-    write_picture(frames[0], tmp_path / "a.png")
-    write_picture(frames[1][:101, :90], tmp_path / "b.png")
-    cut = gate.picture_frames(tmp_path, 3, multiple=4)
-    assert cut.shape == (2, 100, 88, 3)
-    assert np.array_equal(cut[0], frames[0][:100, :88])
-    small = gate.picture_frames(tmp_path, 3, multiple=128)  # more than they have: reflected
-    assert small.shape == (2, 128, 128, 3)
-    assert np.array_equal(small[1][:101, :90], frames[1][:101, :90])
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(DataError, match="no pictures under"):
-        gate.picture_frames(empty, 3, 4)
-
-
 def test_an_engine_that_runs_is_compared_itself(graph: Path, frames: Frames) -> None:
     """What runs the plan is a stand-in; the comparison is real."""
     given: list[Frames] = []
@@ -479,14 +465,6 @@ def test_an_engine_that_runs_is_compared_itself(graph: Path, frames: Frames) -> 
     assert check.max_abs == 128
     assert check.failure(40.0) is None
     assert "90 dB" in str(check.failure(90.0))
-
-
-def test_the_built_in_frames_fit_every_generator() -> None:
-    for channels, multiple, side in ((3, 4, 256), (1, 256, 256), (4, 512, 512)):
-        frames = gate.check_frames(channels, multiple)
-        assert frames.shape == (2, side, side, channels)
-        assert frames.dtype == np.uint8
-        assert frames.std() > 30
 
 
 def _build(graph: Path, builders: Path) -> None:

@@ -1,0 +1,46 @@
+"""Real pictures as frames, on which engines are compared with float32.
+
+N batch, H height, W width, C channels. On noise, rounding differences are unlike those that anyone
+will see.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+import cyclegan
+from cyclegan.engine.tickets import Frames
+
+PICTURE = Path(cyclegan.__file__).parent / "models" / "check.jpg"
+"""Two real frames of 256x256, side by side."""
+
+
+def built_in_frames(channels: int, multiple: int) -> Frames:
+    """The fixed real frames, uint8 (2, H, W, C), in sizes that the generator takes."""
+    from PIL import Image
+
+    with Image.open(PICTURE) as picture:
+        both = np.asarray(picture.convert("RGB"))
+    frames = np.stack(np.split(both, 2, axis=1))
+    if channels != 3:
+        grey = frames.mean(axis=3, keepdims=True).astype(np.uint8)
+        frames = np.repeat(grey, channels, axis=3)
+    return fitted(frames, *(-(-side // multiple) * multiple for side in frames.shape[1:3]))
+
+
+def picture_frames(folder: Path, channels: int, multiple: int, most: int = 8) -> Frames:
+    """The first pictures of ``folder``, cut to one size: uint8 (N, H, W, C). Raises DataError."""
+    from cyclegan.engine.image_files import read_image
+    from cyclegan.pictures import list_pictures
+
+    pictures = [read_image(path, channels)[0] for path in list_pictures(folder)[:most]]
+    sides = (min(picture.shape[i] for picture in pictures) // multiple * multiple for i in (0, 1))
+    height, width = (max(side, multiple) for side in sides)
+    return np.concatenate([fitted(picture[None], height, width) for picture in pictures])
+
+
+def fitted(frames: Frames, height: int, width: int) -> Frames:
+    """``frames`` (N, H, W, C), cropped or reflected to ``height`` and ``width``."""
+    frames = frames[:, :height, :width]
+    below, right = height - frames.shape[1], width - frames.shape[2]
+    return np.pad(frames, ((0, 0), (0, below), (0, right), (0, 0)), mode="symmetric")

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cyclegan.engine.real_frames import built_in_frames, picture_frames
+from cyclegan.engine.tickets import Frames
+from cyclegan.errors import DataError
+from cyclegan.pictures import write_picture
+
+
+def test_pictures_of_a_folder_are_cut_to_one_size(tmp_path: Path, frames: Frames) -> None:
+    write_picture(frames[0], tmp_path / "a.png")
+    write_picture(frames[1][:101, :90], tmp_path / "b.png")
+    cut = picture_frames(tmp_path, 3, multiple=4)
+    assert cut.shape == (2, 100, 88, 3)
+    assert np.array_equal(cut[0], frames[0][:100, :88])
+    small = picture_frames(tmp_path, 3, multiple=128)  # more than they have: reflected
+    assert small.shape == (2, 128, 128, 3)
+    assert np.array_equal(small[1][:101, :90], frames[1][:101, :90])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="no pictures under"):
+        picture_frames(empty, 3, 4)
+
+
+def test_the_built_in_frames_fit_every_generator() -> None:
+    for channels, multiple, side in ((3, 4, 256), (1, 256, 256), (4, 512, 512)):
+        frames = built_in_frames(channels, multiple)
+        assert frames.shape == (2, side, side, channels)
+        assert frames.dtype == np.uint8
+        assert frames.std() > 30
