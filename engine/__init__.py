@@ -8,9 +8,9 @@ What runs     source, runners, backend_choice, tickets, translator; cuda, device
               plane_network
 Otherwise     statistics, stabilize, bands, tiling
 Pictures      images, image_files, targets
-Videos        sources, opening, cameras, containers, cutting, endings, layout; encoding, hardware,
-              writer, frame_times, carried; video, job, pipeline, ways, colour, planes, options,
-              live, segments, comparison, preview, progress
+Videos        sources, opening, cameras, containers, cutting, endings, layout; encoding, muxers,
+              hardware, writer, frame_times, carried; video, job, pipeline, ways, colour,
+              planes, options, live, segments, comparison, preview, progress
 This machine  doctor, gpus, throughput, throughput_report, parity
 Elsewhere     triton_repository; runtime, the C and C++ library
 

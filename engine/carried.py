@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.encoding import holds
+from cyclegan.engine.muxers import holds
 
 if TYPE_CHECKING:
     from av.stream import Stream

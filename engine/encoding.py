@@ -1,4 +1,4 @@
-"""How a result is encoded: container, encoder, quality and pixel format, with a default for each.
+"""How a result is encoded: encoder, quality and pixel format, with a default for each.
 
 A container is chosen by ``Encoding.container`` or the target's suffix, the encoder by the
 container, the quality by the encoder, and the pixel format by the source: its chroma and depth are
@@ -18,32 +18,6 @@ from cyclegan.errors import ConfigError, OutputError, VideoError
 _log = logging.getLogger(__name__)
 VideoDepth = Literal["auto", 8, 16]
 """Bits a channel that frames are translated with."""
-
-CONTAINERS = {
-    "y4m": "yuv4mpegpipe",
-    "raw": "rawvideo",
-    "mkv": "matroska",
-    "ts": "mpegts",
-    "images": "image2",
-}
-"""Short names for FFmpeg's; any other name is taken to be one of FFmpeg's own."""
-
-TIMELESS = frozenset({"yuv4mpegpipe", "rawvideo", "image2"})
-"""Containers without times: every frame lasts as long as every other."""
-
-SLOTTED = frozenset({"avi"})
-"""Containers of one rate, where a frame's place tells its time: in the order of decoding, so that
-they hold no frames that are shown out of it."""
-
-_ALSO_HOLD = {
-    "mpegts": frozenset(
-        {"h264", "hevc", "aac", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "dvb_subtitle"}
-    ),
-    "flv": frozenset({"h264", "aac"}),
-    "rtsp": frozenset({"h264", "hevc", "vp8", "vp9", "mpeg4", "aac", "opus"}),
-    "yuv4mpegpipe": frozenset({"rawvideo"}),
-}
-"""Codecs that a container can hold though its muxer does not list them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,11 +176,6 @@ def choose(
             )
         _log.info("encoding on the CPU: %s", reason)
     return _chosen(name, codec, options, pixel_format)
-
-
-def holds(container: str, listed: set[str], names: set[str]) -> bool:
-    """Whether ``container``, whose muxer lists these codecs, can hold one of ``names``."""
-    return container == "null" or bool(names & (listed | _ALSO_HOLD.get(container, frozenset())))
 
 
 def _codec(name: str, size: tuple[int, int]) -> Any:

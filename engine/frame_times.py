@@ -6,8 +6,9 @@ GIF's are hundredths of a second: there a frame goes to the nearest time that is
 
 from fractions import Fraction
 
-from cyclegan.engine.encoding import SLOTTED, TIMELESS, Chosen
+from cyclegan.engine.encoding import Chosen
 from cyclegan.engine.layout import Layout
+from cyclegan.engine.muxers import SLOTTED, TIMELESS
 
 _RATES_ALONE = ("mpeg1video", "mpeg2video")
 """Codecs whose frames come at one rate."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from cyclegan.engine.encoding import CONTAINERS
+from cyclegan.engine.muxers import CONTAINERS
 from cyclegan.errors import ConfigError, OutputError, VideoError
 
 AnyPath = str | os.PathLike[str]
