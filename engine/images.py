@@ -60,7 +60,7 @@ def translate_path(
     other than a depth or with ``show``, which are for videos.
     """
     options = options or VideoOptions()
-    path = open_input(source, options).path
+    path = None if options.source_format else open_input(source, options).path
     if path and path.is_dir():
         _check_no_video(path, options, show)
         if target in STANDARD_OUTPUT:

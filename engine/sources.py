@@ -85,8 +85,10 @@ class Input:
     @property
     def path(self) -> Path | None:
         """Of a file or folder, which can be read again; None for all else."""
-        plain = self.format is None and not _ADDRESS.match(self.url) and self.url != "pipe:0"
-        return Path(self.url) if plain and not _is_stream(self.url) else None
+        if _ADDRESS.match(self.url) or self.url == "pipe:0" or _is_stream(self.url):
+            return None
+        path = Path(self.url)
+        return path if self.format is None or path.is_file() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +170,8 @@ def _gap(numbers: list[int], start: str) -> str | None:
 
 def _address(name: str, form: str | None, given: dict[str, str], retry: Retry) -> Input:
     scheme = name.partition("://")[0].lower()
-    if scheme == "file":
-        return Input(name=name, url=name, format=form, options=given)
+    if scheme == "file":  # as FFmpeg has it: all behind the colon
+        return Input(name=name, url=name.partition(":")[2], format=form, options=given)
     if scheme in DOWNLOADS:
         again = {
             "reconnect": "1",

@@ -70,6 +70,9 @@ def test_names_tell_what_they_are() -> None:
     assert input_from("p/%04d.png").format == "image2"
     assert input_from("clip.mp4").path == Path("clip.mp4")
     assert input_from("-").path is None
+    assert input_from("p/%04d.png").path is None
+    assert input_from("file:///clip.mp4").path == Path("/clip.mp4")
+    assert input_from(__file__, form="y4m").path == Path(__file__)
     assert output_to("-", "y4m").format == "yuv4mpegpipe"
     assert output_to("/dev/stdout", "y4m") == output_to("-", "y4m")
     assert output_to("/dev/null").format == "null"

@@ -375,8 +375,10 @@ def test_targets_that_cannot_be_written_are_refused(
             translate_video(source, tmp_path / name, copies)
     same = tmp_path / "same.mp4"
     same.write_bytes(source.read_bytes())
-    with pytest.raises(OutputError, match="is the source itself"):
-        translate_video(same, same, copies)
+    told = VideoOptions(source_format="mp4")
+    for name, options in ((same, None), (same, told), (f"file://{same}", None)):
+        with pytest.raises(OutputError, match="is the source itself"):
+            translate_video(name, same, copies, options)
     assert same.read_bytes() == source.read_bytes()
     assert leftovers(tmp_path) == ["file", "same.mp4"]
 
