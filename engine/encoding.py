@@ -149,8 +149,10 @@ def choose(
     Raises VideoError for an encoder that this FFmpeg or machine does not have, that takes no
     quality, or that cannot be lossless, OutputError for numbered pictures of an unknown suffix.
     """
-    name = _encoder_name(encoding, container, suffix)
-    codec = _codec(name, size)
+    codec = _codec(_encoder_name(encoding, container, suffix), size)
+    if encoding.lossless and codec.name == "libx264":  # which knows RGB under another name
+        codec = _codec("libx264rgb", size)
+    name = codec.name  # of the encoder, where a codec was named, such as h264
     known = ENCODERS.get(name, Encoder())
     options = dict(known.options) | (dict(known.live) if live else {})
     bits = bits_of(source_format)
@@ -232,8 +234,7 @@ def _chosen(name: str, codec: Any, options: dict[str, str], pixel_format: str) -
 
 def _encoder_name(encoding: Encoding, container: str, suffix: str) -> str:
     if encoding.encoder != "auto":
-        # libx264 knows RGB under another name.
-        return "libx264rgb" if encoding == _LOSSLESS_X264 else encoding.encoder
+        return encoding.encoder
     if container == "image2" and suffix not in _BY_SUFFIX:
         raise OutputError(
             f"numbered pictures that end in {suffix or 'nothing'} have no encoder that is known "
@@ -244,9 +245,6 @@ def _encoder_name(encoding: Encoding, container: str, suffix: str) -> str:
     if encoding.lossless:
         return _DEFAULT_LOSSLESS.get(container, "ffv1")
     return _DEFAULT.get(container, "libx264")
-
-
-_LOSSLESS_X264 = Encoding(encoder="libx264", lossless=True)
 
 
 def _pixel_format(name: str, formats: Sequence[str], source: Any, bits: int, even: bool) -> str:

@@ -57,5 +57,20 @@ def test_lossless_is_as_deep_as_the_frames_that_are_translated() -> None:
     assert chosen(whole, "yuv420p10le", depth=8).pixel_format == "bgr0"
     assert chosen(whole, "yuv420p", depth=16).pixel_format == "gbrp16le"
     assert chosen(whole, "yuv420p").pixel_format == "bgr0"
-    by_name = chosen(Encoding(encoder="libx264", lossless=True), "yuv420p")
-    assert (by_name.encoder, by_name.pixel_format) == ("libx264rgb", "rgb24")
+    for wanted in (
+        Encoding(encoder="libx264", lossless=True),
+        Encoding(encoder="libx264", lossless=True, container="mkv"),
+        Encoding(encoder="h264", lossless=True),
+    ):
+        by_name = chosen(wanted, "yuv420p")
+        assert (by_name.encoder, by_name.pixel_format) == ("libx264rgb", "rgb24")
+
+
+@pytest.mark.parametrize(
+    ("codec", "encoder"),
+    [("h264", "libx264"), ("hevc", "libx265"), ("vp9", "libvpx-vp9"), ("av1", "libsvtav1")],
+)
+def test_a_codec_stands_for_its_encoder(codec: str, encoder: str) -> None:
+    for quality in (None, 30):
+        wanted = chosen(Encoding(encoder=encoder, quality=quality), "yuv420p")
+        assert chosen(Encoding(encoder=codec, quality=quality), "yuv420p") == wanted
