@@ -108,6 +108,12 @@ _DEFAULT_LOSSLESS = {
     "webm": "libvpx-vp9",
     "rawvideo": "rawvideo",
 }
+_RAW_PIXELS = {
+    "avi": ("bgr24", "bgra", "yuv420p", "yuv422p"),
+    "mov": ("rgb24", "bgr24", "bgra", "rgb48be"),
+}
+"""Of raw pictures, by container, where others are written without a word and read as one of these;
+the first is what auto takes."""
 _BY_SUFFIX = {
     ".png": "png",
     ".jpg": "mjpeg",
@@ -158,15 +164,22 @@ def choose(
     bits = bits_of(source_format)
     if depth == 16:
         bits = max(bits, 10)
+    formats = [entry.name for entry in codec.video_formats or ()]
+    if name == "rawvideo":
+        formats = list(_RAW_PIXELS.get(container, ()))
     if encoding.lossless:
         more, pixel_format = _without_loss(name, container, deep=bits > 8 and depth != 8)
+        if name == "rawvideo" and formats:
+            pixel_format = formats[0]
         return _chosen(name, codec, options | more, pixel_format)
     options |= _of_quality(name, encoding.quality)
-    formats = [entry.name for entry in codec.video_formats or ()]
     pixel_format = encoding.pixel_format
     if pixel_format == "auto":
         even = size[0] % 2 == size[1] % 2 == 0
-        pixel_format = _pixel_format(name, formats, source_format, bits, even)
+        if name == "rawvideo" and suffix != ".yuv":
+            pixel_format = formats[0] if formats else "rgb24"
+        else:
+            pixel_format = _pixel_format(name, formats, source_format, bits, even)
     elif formats and pixel_format not in formats:
         raise VideoError(f"{name} takes no {pixel_format}; it takes {', '.join(formats)}")
     if name == "libx264" and encoding.encoder == "auto" and pixel_format == "yuv420p":
@@ -251,9 +264,7 @@ def _pixel_format(name: str, formats: Sequence[str], source: Any, bits: int, eve
     """The nearest that the encoder has to the source's chroma and to ``bits``."""
     depths = next(ladder for most, ladder in _LADDERS if bits <= most)
     chroma = _chroma(source) if even else "444"
-    if name == "rawvideo":
-        return "rgb24"
-    if name == "wrapped_avframe":
+    if name in ("rawvideo", "wrapped_avframe"):
         return f"yuv{chroma}p{depths[0]}"
     if not formats:
         return "yuv420p" if even else "yuv444p"

@@ -181,6 +181,34 @@ def test_raw_pixels_are_the_same_kind_whatever_their_number(
         assert (tmp_path / f"{width}.raw").stat().st_size == 64 * width * 3
 
 
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("suffix", [".avi", ".mov", ".nut"])
+def test_raw_pixels_in_a_container_have_their_colours(
+    suffix: str, lossless: bool, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(2))
+    encoding = Encoding(encoder="rawvideo", lossless=lossless)
+    target = tmp_path / f"out{suffix}"
+    translate_video(source, target, copies, VideoOptions(encoding=encoding))
+    for made, own in zip(decoded(target), decoded(source)):
+        assert (made.to_ndarray(format="rgb24") == own.to_ndarray(format="rgb24")).all()
+
+
+def test_raw_pixels_that_a_container_would_mistake_are_refused(
+    copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(1))
+    options = VideoOptions(encoding=Encoding(encoder="rawvideo", pixel_format="rgb24"))
+    with pytest.raises(VideoError, match=r"rawvideo takes no rgb24; it takes bgr24"):
+        translate_video(source, tmp_path / "out.avi", copies, options)
+
+
+def test_a_file_of_yuv_holds_yuv(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(1), pix_fmt="yuv420p")
+    assert "yuv420p" in translate_video(source, tmp_path / "out.yuv", copies).means
+    assert (tmp_path / "out.yuv").stat().st_size == 64 * 48 * 3 // 2
+
+
 @pytest.mark.parametrize(
     ("source", "codec", "name", "held"),
     [
