@@ -85,16 +85,24 @@ class Parser {
         return Json{std::move(items)};
     }
 
+    static bool begins_with_digit(std::string_view text) {
+        return !text.empty() && text[0] >= '0' && text[0] <= '9';
+    }
+
     double number() {
-        const char *first = text_.data() + at_, *last = text_.data() + text_.size();
-        const bool negative = first != last && *first == '-';
-        // from_chars also takes inf and nan.
-        if (first + negative == last || first[negative] < '0' || first[negative] > '9')
-            fail("a value was expected");
+        const std::string_view rest = text_.substr(at_);
+        const std::string_view digits = rest.substr(rest.starts_with('-'));
+        // from_chars also takes inf, nan, 01 and 1.
+        if (!begins_with_digit(digits)) fail("a value was expected");
+        if (digits[0] == '0' && begins_with_digit(digits.substr(1))) fail("a number begins with 0");
         double number = 0;
-        const auto [end, error] = std::from_chars(first, last, number);
+        const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
         if (error != std::errc()) fail("the number is out of range");
-        at_ += end - first;
+        const std::string_view taken = rest.substr(0, end - rest.data());
+        const size_t point = taken.find('.');
+        if (point != taken.npos && !begins_with_digit(taken.substr(point + 1)))
+            fail("no digit follows the point");
+        at_ += taken.size();
         return number;
     }
 

@@ -60,9 +60,19 @@ void test_json() {
     CHECK(json["b"]["c"].text() == "\u00e9\U0001F600\n\"/");
     CHECK(json["a2"].whole() == 7 && json["none"].is_null() && json["a"]["x"].is_null());
     CHECK(!json["a"].text() && !json["b"].whole() && !parse_json("1.5").whole());
-    for (const char *bad : {"", "{", "[1,]", "{\"a\" 1}", "{1: 2}", "\"a", "\"\\x\"", "\"\\u12\"",
-                            "\"\\ud800\"", "\"\\ud800\\u0041\"", "1 2", "nul", "inf", "-", "+1",
-                            "1e999", "\"\n\"", "]", "{\"a\":1,}"}) {
+    CHECK(!parse_json("3e9").whole() && !parse_json("-1e300").whole());
+    CHECK(parse_json("\t\r\n 1E2 \t\r\n").whole() == 100 && parse_json("-0").whole() == 0);
+    CHECK(parse_json(R"({"a": 1, "a": 2})")["a"].whole() == 2);  // the last, as in Python
+    CHECK(parse_json(R"("\"\\\/\b\f\n\r\t")").text() == "\"\\/\b\f\n\r\t");
+    // Where UTF-8 takes one byte more, and the two halves of a pair.
+    CHECK(parse_json(R"("\u007f\u0080\u07ff\u0800\uffff\ud800\udc00\uDBFF\udfff")").text() ==
+          "\x7f\u0080\u07ff\u0800\uffff\U00010000\U0010ffff");
+    CHECK(parse_json("\"\u00e9\u20ac\"").text() == "\u00e9\u20ac");
+    for (const char *bad :
+         {"", "{", "[1,]", "{\"a\" 1}", "{1: 2}", "{a\": 1}", "{\"a\":1,}", "{\"a\":1", "[1", "]", "1 2",
+          "nul", "\"a", "\"\n\"", "\"\x1f\"", "\"\\x\"", "\"\\u12\"", "\"\\u004g\"", "\"\\ud800\"",
+          "\"\\ud800\\u0041\"", "\"\\ud800\\ue000\"", "\"\\udc00\\udc00\"", "\"\\udfff\"", "inf", "-",
+          "+1", ".5", "-.5", "01", "-01", "1.", "1.e5", "1e", "0x1", "1e999"}) {
         try {
             parse_json(bad);
             fprintf(stderr, "taken: %s\n", bad);
