@@ -15,7 +15,7 @@
  *            CYCLEGAN_ERROR_HANDLE, cyclegan_close frees nothing, and a model is opened anew; with
  *            OpenVINO not if one was closed before the fork, which is CYCLEGAN_ERROR_BACKEND.
  *            exit() waits for frames in flight, once the first of the process is done; before,
- *            close what is open.
+ *            close what is open. dlclose() closes nothing, and the library stays in the process.
  * Ownership  The library keeps no pointer of the caller's once a call has returned, except the log
  *            callback and its user data, until cyclegan_close returns. Strings that it returns are
  *            its own; each function says how long they stay.
