@@ -63,6 +63,10 @@ class FrameTimes:
         self._slot = nearest
         return nearest
 
+    def go_on(self, last: int) -> None:
+        """Frames are placed already, up to ``last``, in units of ``base``."""
+        self._slot = last
+
     def duration(self, stated: int) -> int:
         """Of a frame, in units of ``base``, that has ``stated`` in the source; 0: not known."""
         return round(stated * self._layout.time_base / self.base)

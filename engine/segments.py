@@ -80,8 +80,11 @@ class Segments:
         self.count = 0
         while self._path(self.count).exists():
             self.count += 1
-        self.frames = sum(len(self._load(number)["pts"]) for number in range(self.count))
+        times = [self._load(number)["pts"] for number in range(self.count)]
+        self.frames = sum(map(len, times))
         """Frames in them."""
+        self.last_pts = max((int(shown.max()) for shown in times), default=None)
+        """When the last of these is shown, in units of the encoder's; None where there are none."""
 
     def add(self, packets: "list[Packet[Any]]") -> None:
         """Keep the packets of the next segment. Raises OutputError."""
@@ -152,8 +155,9 @@ class SegmentWriter:
             )
         self._final, self._segments, self._sound = final, segments, sound
         self.notes, self.is_deep, self.chosen = final.notes, final.is_deep, final.chosen
-        if segments.frames:
+        if segments.last_pts is not None:
             self.notes.append(f"{segments.frames} frames are from an earlier run")
+            final.go_on(segments.last_pts)
         self._begin()
 
     def write(self, item: "Picture | Packet[Any]") -> None:

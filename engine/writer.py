@@ -155,6 +155,10 @@ class VideoWriter:
         fresh.options = dict(self.chosen.options)
         return fresh
 
+    def go_on(self, last: int) -> None:
+        """Frames that an earlier run placed come before those of this one, up to ``last``."""
+        self._times.go_on(last)
+
     def mux(self, packet: "Packet[Any]") -> None:
         """Write a packet of a fresh encoder, instead of frames."""
         packet.stream = self._video

@@ -122,6 +122,25 @@ def test_uneven_times_pass_through_segments(suffix: str, tmp_path: Path) -> None
     assert all(one < other for one, other in pairwise(sent))
 
 
+@pytest.mark.parametrize(
+    ("suffix", "encoder"), [(".y4m", "auto"), (".avi", "auto"), (".mkv", "mpeg2video")]
+)
+def test_frames_that_are_counted_go_on_behind_those_of_the_earlier_run(
+    suffix: str, encoder: str, tmp_path: Path
+) -> None:
+    """A crowd of frames in the source has taken places of later ones."""
+    steps = [2] * 20 + [30] * 20
+    source = write_video(tmp_path / "in.mkv", smooth(40), np.cumsum(steps).tolist())
+    options = VideoOptions(resume=True, encoding=Encoding(encoder=encoder))
+    whole, target = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
+    translate_video(source, whole, translator(Copies()), options)
+    with pytest.raises(BackendError, match="the device is gone"):
+        translate_video(source, target, translator(Copies(fail_at=24)), options)
+    assert translate_video(source, target, translator(Copies()), options).frames == 24
+    assert times(target) == times(whole)
+    assert len(times(target)) == 40
+
+
 def test_a_run_that_stopped_after_its_last_segment_is_joined_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
