@@ -1,4 +1,4 @@
-"""Writing a file so that its final name never shows half of it, and where caches are."""
+"""Writing files so that their names never show half of what is written, and where caches are."""
 
 import contextlib
 import os
@@ -63,6 +63,22 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add ``content`` to the end of a file: all of it, or nothing. Missing folders are made.
+
+    Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("ab") as file:
+            file.write(content)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        raise
 
 
 def fitting(stem: str, end: str) -> str:

@@ -6,23 +6,22 @@ Losses stay on the device until ``flush``, so that a GPU is made to wait once in
 steps, and no cost grows with the length of the run.
 """
 
-import contextlib
 import csv
+import io
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cyclegan.alarms import Alarms
+from cyclegan.board import Board
 from cyclegan.config import TrainConfig
 from cyclegan.data import pictures_from_tensor
-from cyclegan.errors import ConfigError, OutputError, reason_of
-from cyclegan.files import replacing
+from cyclegan.errors import OutputError, reason_of
+from cyclegan.files import append, replacing
 from cyclegan.phases import LOSSES, Images, Losses
 from cyclegan.pictures import Picture, write_picture
 
@@ -44,7 +43,7 @@ class Recorder:
         """Lines of losses.csv that the system has refused so far."""
         self.last: dict[str, float] = {}
         """The mean losses of the last reading."""
-        self.board: Any = _board(config.output, step) if config.tensorboard else None
+        self.board = Board(config.output / "tensorboard", step) if config.tensorboard else None
 
     def begin(self) -> None:
         """An empty log."""
@@ -86,15 +85,11 @@ class Recorder:
 
     def _write(self) -> None:
         """Add to losses.csv what it lacks: all of it, or nothing."""
-        size = self.path.stat().st_size if self.path.exists() else 0
         try:
-            with self.path.open("a", newline="") as file:
-                csv.writer(file).writerows(self.unwritten)
+            append(self.path, _csv(self.unwritten))
             self.unwritten = []
         except OSError as error:
             log.warning("cannot write %s: %s; the run goes on", self.path, reason_of(error))
-            with contextlib.suppress(OSError):
-                os.truncate(self.path, size)
 
     def samples(self, step: int, real: tuple[Tensor, Tensor], images: Images) -> None:
         """Write the samples, each beside its translation and what comes back of it."""
@@ -108,7 +103,7 @@ class Recorder:
             picture = _grid(batches)
             write_picture(picture, self.config.output / "samples" / f"{step:06d}_{name}.png")
             if self.board:
-                self.board.add_image(f"samples/{name}", picture, step, dataformats="HWC")
+                self.board.picture(f"samples/{name}", picture, step)
             direction = " to ".join(names[name])
             if step:
                 _tell(self.alarms.samples(step, batches[0], batches[1], direction))
@@ -116,29 +111,21 @@ class Recorder:
     def scores(self, step: int, scores: dict[str, float]) -> None:
         """Add one scoring to scores.csv, and to TensorBoard."""
         path = self.scores_path
+        if self.board:
+            self.board.scalars({f"scores/{name}": value for name, value in scores.items()}, step)
+        head = [] if path.exists() else [["step", *scores]]
+        row = [step, *(f"{value:.6g}" for value in scores.values())]
         try:
-            new = not path.exists()
-            with path.open("a", newline="") as file:
-                writer = csv.writer(file)
-                if new:
-                    writer.writerow(["step", *scores])
-                writer.writerow([step, *(f"{value:.6g}" for value in scores.values())])
+            append(path, _csv([*head, row]))
         except OSError as error:
             raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
-        for name, value in scores.items():
-            if self.board:
-                self.board.add_scalar(f"scores/{name}", value, step)
-
-    def close(self) -> None:
-        if self.board:
-            self.board.close()
 
     def _scalars(self, rows: Sequence[Row]) -> None:
         """The mean of what was read, at its last step: a fixed cost for each reading."""
+        assert self.board is not None
         step, _, learning_rate, _ = rows[-1]
-        for name, mean in self.last.items():
-            self.board.add_scalar(f"losses/{name}", mean, step)
-        self.board.add_scalar("learning_rate", learning_rate, step)
+        means = {f"losses/{name}": mean for name, mean in self.last.items()}
+        self.board.scalars({**means, "learning_rate": learning_rate}, step)
 
 
 def _rewound(path: Path, step: int) -> bool:
@@ -157,15 +144,10 @@ def _rewound(path: Path, step: int) -> bool:
     return True
 
 
-def _board(folder: Path, step: int) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "tensorboard is set, and tensorboardX is not installed; "
-            "install it by: pip install 'cyclegan-engine[watch]'"
-        ) from error
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+def _csv(rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
 
 
 def _tell(messages: Sequence[str]) -> None:

@@ -217,8 +217,6 @@ def _keep(run: Run) -> None:
         run.save()
         raise
     run.save()
-    if run.world.writes:
-        run.recorder.close()
 
 
 def _pictures(config: TrainConfig, here: World) -> UnpairedPictures:

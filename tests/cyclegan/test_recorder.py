@@ -3,19 +3,21 @@
 import csv
 import dataclasses
 import logging
+import resource
 from collections import defaultdict
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from torch import nn
 
 from cyclegan import load_generator, scoring, train
+from cyclegan.board import Board
 from cyclegan.checkpoint import read_info
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
-from cyclegan.errors import ConfigError, ImageError
+from cyclegan.errors import ConfigError, ImageError, OutputError
 from cyclegan.evaluate import Distances
 from cyclegan.phases import LOSSES, Images
 from cyclegan.recorder import Recorder
@@ -189,9 +191,51 @@ def test_alarms_name_the_direction_that_they_are_of(config):
 
 
 def test_events_after_the_checkpoint_are_purged(config):
-    Recorder(config, 6).close()
+    Recorder(config, 6)
     logs = [event for event in events(config.output / "tensorboard") if event.session_log.status]
     assert [event.step for event in logs] == [7]
+
+
+def test_events_that_a_full_disk_refuses_are_left_out_and_said(small_disk, tmp_path, caplog):
+    picture = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
+    board = Board(tmp_path)
+    small_disk(60_000)
+    for step in range(1, 6):
+        board.picture("sample", picture, step)
+    small_disk(resource.RLIM_INFINITY)
+    board.scalars({"loss": 0.5, "rate": 2.0}, 6)
+    first, *_, last = found = events(tmp_path)
+    assert [event.step for event in found] == [0, 1, 2, 3, 6]
+    assert first.file_version == "brain.Event:2"
+    assert {value.tag: value.simple_value for value in last.summary.value} == {
+        "loss": 0.5,
+        "rate": 2.0,
+    }
+    assert caplog.text.count("File too large; the run goes on") == 2
+
+
+def test_events_begin_where_there_is_room_again(small_disk, tmp_path):
+    small_disk(0)
+    board = Board(tmp_path, 6)
+    small_disk(resource.RLIM_INFINITY)
+    board.scalars({"loss": 0.5}, 7)
+    begun, purged, loss = events(tmp_path)
+    assert begun.file_version == "brain.Event:2"
+    assert purged.session_log.status == SessionLog.START
+    assert loss.step == 7
+
+
+def test_a_score_that_a_full_disk_refuses_leaves_no_half_of_a_line(small_disk, config):
+    recorder = Recorder(dataclasses.replace(config, tensorboard=False))
+    config.output.mkdir()
+    recorder.scores(6, {"ab_l1": 0.125})
+    small_disk(recorder.scores_path.stat().st_size + 4)
+    with pytest.raises(OutputError, match=r"cannot write .*scores\.csv: File too large"):
+        recorder.scores(12, {"ab_l1": 0.25})
+    small_disk(resource.RLIM_INFINITY)
+    recorder.scores(18, {"ab_l1": 0.5})
+    lines = recorder.scores_path.read_text().splitlines()
+    assert lines == ["step,ab_l1", "6,0.125", "18,0.5"]
 
 
 class Painter(nn.Module):

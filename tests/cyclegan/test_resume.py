@@ -325,21 +325,9 @@ def test_other_pictures_are_told(finished, tmp_path, caplog):
     assert result.steps == before["step"] + 5
 
 
-@pytest.fixture
-def small_disk():
-    """No file may grow beyond a few pages: a real refusal of the system."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def full():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
-
-    yield full
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, small_disk):
     kept = save_checkpoint(tmp_path, 1, {"x": torch.zeros(9)}, keep=2)
-    small_disk()
+    small_disk(60_000)
     with pytest.raises(OutputError, match=r"cannot write .*00000002\.pt"):
         save_checkpoint(tmp_path, 2, {"x": torch.zeros(1_000_000)}, keep=2)
     assert list(tmp_path.iterdir()) == [kept]
@@ -351,13 +339,16 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_to_its_end(config, small_disk,
     run(config)
     kept = [path.name for path in list_checkpoints(config.output / "checkpoints")]
     assert all(path.stat().st_size < 60_000 for path in config.output.glob("*.safetensors"))
-    longer = dataclasses.replace(config, epochs=2, checkpoint_minutes=0.0)
+    longer = dataclasses.replace(
+        config, epochs=2, checkpoint_minutes=0.0, sample_every=1, tensorboard=True
+    )
     generator = config.output / "generator_ab.safetensors"
     first = generator.read_bytes()
-    small_disk()
+    small_disk(60_000)
     with caplog.at_level(logging.WARNING), pytest.raises(OutputError, match="cannot write"):
         run(longer, resume=True)
     assert caplog.text.count("what was there stays, and the run goes on") == 6
+    assert "events.out" in caplog.text
     assert [path.name for path in list_checkpoints(config.output / "checkpoints")] == kept
     assert (config.output / "losses.csv").read_text().splitlines()[-1].startswith("18,")
     # The networks need less room than the checkpoint that could not be written.
