@@ -14,6 +14,8 @@ CMYK, YCbCr, LAB, HSV  converted to RGB without colour profiles
 EXIF orientation       applied: the array stands upright
 several frames         the first one
 =====================  ==========================================================================
+
+PostScript is refused: it is a program, which Pillow would give to Ghostscript.
 """
 
 import logging
@@ -63,6 +65,8 @@ def open_image(path: Path | str) -> Image.Image:
     """The file's image as it is, but upright and with 8 bits a channel. Raises ImageError."""
     try:
         with Image.open(path) as image:
+            if image.format == "EPS":  # under any name; Pillow starts Ghostscript to load it
+                raise ValueError("it is PostScript, a program, which is not run; make it a .png")
             image.load()
             ImageOps.exif_transpose(image, in_place=True)  # a copy would cost as much as decoding
             return _eight_bit(image)

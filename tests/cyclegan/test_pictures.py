@@ -1,12 +1,13 @@
 """Reading pictures of every kind by the stated rules, and writing them whole."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from cyclegan.errors import DataError, ImageError, OutputError
 from cyclegan.pictures import list_pictures, read_picture, write_picture
@@ -118,6 +119,22 @@ def test_truncated_pictures_are_named(tmp_path: Path, suffix: str, kept: float) 
     path.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
     with pytest.raises(ImageError, match=f"broken.{suffix}"):
         read_picture(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Ghostscript is a script")
+def test_postscript_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture by its name alone; Pillow would give the program in it to Ghostscript."""
+    ghostscript, ran = tmp_path / "bin" / "gs", tmp_path / "ran"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\necho >> {ran}\nexit 1\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ghostscript.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # what it found before
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nloop\n")
+    with pytest.raises(ImageError, match=r"photo\.png.*PostScript, a program, which is not run"):
+        read_picture(path)
+    assert not ran.exists()
 
 
 def test_missing_file_and_text_are_named(tmp_path: Path) -> None:
