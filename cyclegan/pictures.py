@@ -117,16 +117,24 @@ def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> li
         got = "is a file" if is_there else "does not exist"
         raise DataError(f"{folder} {got}; expected a folder of pictures")
     found = sorted(
-        path
-        for path in _files(folder)
-        # A link to nothing is among them: who reads it says that it is not there.
-        if path.suffix.lower() in suffixes and (path.is_file() or path.is_symlink())
+        path for path in _files(folder) if path.suffix.lower() in suffixes and _may_be_picture(path)
     )
     if not found:
         raise DataError(
             f"no pictures under {folder}; looked, recursively, for {', '.join(sorted(suffixes))}"
         )
     return found
+
+
+def _may_be_picture(path: Path) -> bool:
+    """Not a folder, and no pipe or device either, behind a link: reading that may never end.
+
+    A link to nothing, or into a closed folder, is one: who reads it says what is wrong with it.
+    """
+    try:
+        return path.is_file() or not path.exists()
+    except OSError:
+        return True
 
 
 def _tell(error: OSError) -> None:

@@ -160,10 +160,21 @@ def test_listing_follows_links_and_ends(tmp_path: Path) -> None:
     (tmp_path / "here/linked").symlink_to(tmp_path / "there")
     (tmp_path / "there/deep/round").symlink_to(tmp_path / "here")
     (tmp_path / "here/gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "here/long.png").symlink_to("x" * 300)  # the system's answer is an error
     names = [str(path.relative_to(tmp_path / "here")) for path in list_pictures(tmp_path / "here")]
-    assert names == ["a.png", "gone.png", "linked/b.png", "linked/deep/c.png"]
+    assert names == ["a.png", "gone.png", "linked/b.png", "linked/deep/c.png", "long.png"]
     with pytest.raises(ImageError, match=r"gone\.png"):
         read_picture(tmp_path / "here/gone.png")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+def test_links_to_pipes_and_devices_are_no_pictures(tmp_path: Path) -> None:
+    """As an unpacked archive may have them: who opened the pipe would wait forever."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to_pipe.png").symlink_to("pipe")
+    (tmp_path / "to_device.png").symlink_to(os.devnull)
+    (tmp_path / "a.png").touch()
+    assert list_pictures(tmp_path) == [tmp_path / "a.png"]
 
 
 def test_folders_that_cannot_be_read_are_named(
