@@ -21,8 +21,9 @@ from pathlib import Path
 
 import torch
 
-from bench.kernels import CASES, OPERATIONS, brief, calls_of, timed
-from bench.report import gpu_or_exit
+from bench.graph_timing import timed
+from bench.kernels import CASES, OPERATIONS, calls_of
+from bench.report import brief, gpu_or_exit
 from cyclegan.kernels import launch
 
 MARGIN = 0.98

@@ -38,7 +38,7 @@ from typing import IO, Any
 from bench import kernels, runner, whole_networks
 from bench import tensorrt as trt
 from bench.prepared import ended, prepare, preparing
-from bench.report import Report, gpu_or_exit
+from bench.report import Report, brief, gpu_or_exit
 from bench.time_limit import at_most
 from cyclegan.files import CACHE_VARIABLE
 
@@ -133,7 +133,7 @@ def measure_tensorrt(report: Report, deadline: float) -> None:
         with at_most(deadline - time.monotonic()):
             trt.measure(report)
     except Exception as error:  # the kernels' rows must not be lost with it
-        trt.add(report, "all", f"stopped: {kernels.brief(error)}")
+        trt.add(report, "all", f"stopped: {brief(error)}")
 
 
 @dataclass(frozen=True, kw_only=True)

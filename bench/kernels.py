@@ -24,22 +24,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.checked import Call, Checked, as_tuple, check
+from bench.checked import Call, Checked, as_tuple
+from bench.graph_timing import copy_rate, sets_of, timed
 from bench.pixels import PICTURES, PIXELS, Pixels
-from bench.report import Report, gpu_or_exit
+from bench.report import Report, brief, gpu_or_exit
 from bench.switches import either
 from bench.time_limit import at_most
 from cyclegan.kernels import instance_norm, reflection_pad2d
 
 DEVICE = "cuda"
-STEADY = 1.1
-"""Where the replays of the middle three fifths differ more, another process was at the GPU."""
-TRIES = 5
-"""Until they do not."""
-WARM = 3
-"""Replays that are not timed."""
-HEAD_START = 10.0
-"""Milliseconds that the host gets to put replays into the GPU's queue."""
 ROW_SECONDS = 40
 """Of one row, compilation included."""
 BATCHES = (1, 8)
@@ -104,79 +97,6 @@ def declared_bytes(operation: Operation, shape: tuple[int, int, int, int], back:
     plain = n * c * h * w * (operation.backward if back else operation.forward)
     framed = n * c * (h + 2 * pad) * (w + 2 * pad) * (backwards if back else forth)
     return int(2 * (plain + framed))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timed:
-    """What a call took."""
-
-    ms: float
-    """The median."""
-    busy: bool = False
-    """Whether replays differed to the end."""
-
-
-def timed(calls: Sequence[Call], repeats: int = 20) -> Timed:
-    """The time of one call, from replays of a CUDA graph of all of them.
-
-    The GPU has something to do until all replays are in its queue: it waits for the host in none.
-    Raises AssertionError where the graph gives wrong results.
-    """
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            for call in calls:
-                call()
-    torch.cuda.synchronize()  # the graph must not begin before its inputs are made
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=side):
-        results = [call() for call in calls]  # kept: memory used again would be in the cache
-    graph.replay()
-    check(calls, results)
-    for _ in range(TRIES):
-        times = _replayed(graph, repeats)
-        busy = times[-repeats // 5] > STEADY * times[repeats // 5]
-        if not busy:
-            break
-    del results
-    return Timed(ms=times[repeats // 2] / len(calls), busy=busy)
-
-
-def _replayed(graph: torch.cuda.CUDAGraph, repeats: int) -> list[float]:
-    """Milliseconds of each replay, sorted."""
-    events = [
-        [torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats + WARM)
-    ]
-    keep_busy(HEAD_START)
-    for start, end in events:
-        start.record()
-        graph.replay()
-        end.record()
-    torch.cuda.synchronize()  # times are read on the host
-    return sorted(start.elapsed_time(end) for start, end in events[WARM:])
-
-
-def keep_busy(milliseconds: float) -> None:
-    """Gives the GPU about so much to do, by the clock of those that are sold today."""
-    torch.cuda._sleep(int(1.7e6 * milliseconds))
-
-
-def copy_rate(numbers: int = 1 << 29) -> float:
-    """Bytes per second of a device-to-device copy of ``numbers`` float16, read and written.
-
-    The faster of the driver's copy and of PyTorch's kernel that writes what it reads.
-    """
-    source = torch.randn(numbers, device="cuda", dtype=torch.float16)
-    target = torch.empty_like(source)
-    ways: list[Call] = [lambda: target.copy_(source), lambda: torch.mul(source, 1, out=target)]
-    return 4 * numbers / min(timed([way]).ms for way in ways) * 1e3
-
-
-def sets_of(size: int) -> int:
-    """How many inputs of ``size`` bytes together pass the L2 three times; at most 256."""
-    cache = torch.cuda.get_device_properties(0).L2_cache_size
-    return int(min(2 + 3 * cache // size, 256))
 
 
 def calls_of(
@@ -386,11 +306,6 @@ def _raise_if_lost() -> None:
     """Raises again an error that has taken the GPU's context along."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def brief(error: Exception) -> str:
-    """The error's type and message in one line of a table."""
-    return " ".join(f"{type(error).__name__}: {error}".replace("|", "/").split())[:200]
 
 
 def main() -> None:

@@ -111,6 +111,11 @@ def gpu_or_exit(name: str) -> Report:
     return Report(RESULTS / folder / name, facts)
 
 
+def brief(error: Exception) -> str:
+    """The error's type and message in one line of a table."""
+    return " ".join(f"{type(error).__name__}: {error}".replace("|", "/").split())[:200]
+
+
 def _cell(value: object) -> str:
     return "" if value is None else str(value)
 

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.generators import new_generator
-from bench.kernels import brief
-from bench.report import Report
+from bench.report import Report, brief
 from bench.switches import without_kernels
 from bench.time_limit import at_most
 from cyclegan.engine.colour import BT709, LIMITED, Colour

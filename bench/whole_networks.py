@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import kernels, steps
-from bench.report import Report
+from bench import steps
+from bench.report import Report, brief
 from bench.switches import either, without_kernels
 from bench.time_limit import at_most
 from cyclegan.engine.runners.placing import without_tf32
@@ -256,6 +256,6 @@ def _timed(row: Row, seconds: float) -> dict[str, Any]:
             if skipped := graphs_skipped() - skipped:
                 raise AssertionError(f"{skipped} graphs did not become CUDA graphs")
     except Exception as error:  # the other rows must not be lost with this one
-        return {"ms": None, "pictures_per_s": None, "error": kernels.brief(error)}
+        return {"ms": None, "pictures_per_s": None, "error": brief(error)}
     rate = round(row.size[0] / took, 1)
     return {"ms": round(1e3 * took, 3), "pictures_per_s": rate, "error": ""}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import aims, gpu, kernels, pages, peers, run, whole_networks
+from bench import aims, gpu, graph_timing, kernels, pages, peers, run, whole_networks
 from bench.aims import AIMS, Aim, Place
 from bench.suites import PROGRAMS, SUITES
 
@@ -74,7 +74,7 @@ def test_gpu_results_have_the_columns_that_aims_look_for(
     for part in ("models", "sizes"):
         whole_networks.measure_models(report, float("inf"), part)
     monkeypatch.setattr(kernels, "copy_rate", lambda: 1e9)
-    monkeypatch.setattr(kernels, "timed", lambda calls: kernels.Timed(ms=1.0, busy=True))
+    monkeypatch.setattr(kernels, "timed", lambda calls: graph_timing.Timed(ms=1.0, busy=True))
     nothing = {"forward": (10**6, lambda run: []), "backward": (10**6, lambda run: [])}
     case = kernels.Case(
         operation="norm relu", shape=(8, 64, 720, 1280), run=abs, directions=nothing

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench import graph_timing
 from cyclegan.config import PatchConfig, ResnetConfig
 from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.kernels import native
@@ -161,7 +162,7 @@ def test_a_variant_that_fails_is_a_row_and_the_others_follow(
     kernels: Any, new_report: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "sets_of", lambda size: 1)
-    monkeypatch.setattr(kernels, "timed", lambda calls: kernels.Timed(ms=float(calls[0]())))
+    monkeypatch.setattr(kernels, "timed", lambda calls: graph_timing.Timed(ms=float(calls[0]())))
     nv12 = kernels.PIXELS["NV12 to tensor"]
     on_cpu = replace(nv12, given=lambda n, h, w, device: nv12.given(n, h, w, "cpu"))
     monkeypatch.setitem(kernels.PIXELS, "NV12 to tensor", on_cpu)
@@ -195,7 +196,7 @@ def test_an_error_that_takes_the_gpu_along_is_no_row_of_the_kernels_after_it(
     def timed(calls: list[str]) -> Any:
         lost.extend(calls)
         synchronize()
-        return kernels.Timed(ms=1.0)
+        return graph_timing.Timed(ms=1.0)
 
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -344,7 +345,7 @@ def test_what_did_not_become_a_cuda_graph_is_no_figure(
 def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(
     kernels: Any, new_report: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "timed", lambda calls: calls[0]() or kernels.Timed(ms=1.0))
+    monkeypatch.setattr(kernels, "timed", lambda calls: calls[0]() or graph_timing.Timed(ms=1.0))
     monkeypatch.setattr(kernels, "ROW_SECONDS", 0.05)
     once = {"forward": (8, lambda run: [run])}
     case = kernels.Case(operation="norm relu", shape=(1, 2), run=abs, directions=once)
@@ -367,7 +368,7 @@ def test_a_kernel_that_the_end_of_its_part_interrupts_is_measured_when_that_goes
 ) -> None:
     """Kernels have two parts of the time; an error between them would stay to the end."""
     seconds = 60.0
-    took = kernels.Timed(ms=1.0)
+    took = graph_timing.Timed(ms=1.0)
     monkeypatch.setattr(kernels, "timed", lambda calls: time.sleep(seconds) or took)
     both = {"forward": (8, lambda run: []), "backward": (8, lambda run: [])}
     case = kernels.Case(operation="norm relu", shape=(1, 2), run=abs, directions=both)
@@ -399,7 +400,7 @@ def test_what_is_measured_beside_compilers_is_measured_again(
         done.append(calls[0])
         if (ms, calls) == (2.0, ["b"]):
             raise RuntimeError("out of memory")
-        return kernels.Timed(ms=ms, busy=calls == ["d"])
+        return graph_timing.Timed(ms=ms, busy=calls == ["d"])
 
     monkeypatch.setattr(kernels, "timed", timed)
     some = {name: {name: (8, lambda run, name=name: [name])} for name in "abcd"}
@@ -425,9 +426,8 @@ def test_what_is_measured_beside_compilers_is_measured_again(
 
 
 def test_replays_that_differ_to_the_end_are_busy(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kernels = bench("kernels")
     _pretend_a_gpu(monkeypatch)
     count = 0
 
@@ -438,9 +438,9 @@ def test_replays_that_differ_to_the_end_are_busy(
 
     monkeypatch.setattr(torch.cuda.Event, "elapsed_time", elapsed)
     quiet_after = 30
-    assert kernels.timed([lambda: None]) == kernels.Timed(ms=1.0)
+    assert graph_timing.timed([lambda: None]) == graph_timing.Timed(ms=1.0)
     quiet_after = count + 1000
-    assert kernels.timed([lambda: None]).busy
+    assert graph_timing.timed([lambda: None]).busy
 
 
 HANGS = """
@@ -511,11 +511,8 @@ def test_one_picture_of_256_is_measured_before_all_else(bench: Any) -> None:
     assert found == {(size, name) for name in steps.VARIANTS for size in sizes}
 
 
-def test_results_that_a_graph_writes_do_not_share_memory(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_that_a_graph_writes_do_not_share_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else they would stay in the cache, and a kernel would seem faster than a copy."""
-    kernels = bench("kernels")
     _pretend_a_gpu(monkeypatch)
     alive: set[int] = set()
     most = 0
@@ -529,7 +526,7 @@ def test_results_that_a_graph_writes_do_not_share_memory(
         def __del__(self) -> None:
             alive.discard(id(self))
 
-    assert kernels.timed([Result] * 4) == kernels.Timed(ms=0.25)
+    assert graph_timing.timed([Result] * 4) == graph_timing.Timed(ms=0.25)
     assert most == 4
 
 
@@ -641,21 +638,21 @@ def test_all_that_a_graph_writes_is_compared(bench: Any, monkeypatch: pytest.Mon
 
     calls = [kernels.Checked(call=call, images=2, exact=lambda images: x[images])] * 3
     captured = 0
-    assert kernels.timed(calls).ms == pytest.approx(1 / 3)
+    assert graph_timing.timed(calls).ms == pytest.approx(1 / 3)
     count, captured = 0, 3 * 3 + 2
     with pytest.raises(AssertionError, match="wrong results: nan"):
-        kernels.timed(calls)
+        graph_timing.timed(calls)
 
 
 def test_calls_are_timed_alone_and_in_a_graph(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, kernels = bench("whole_networks"), bench("kernels")
+    gpu = bench("whole_networks")
     _pretend_a_gpu(monkeypatch)
     called: list[int] = []
     replay = gpu.graphed(lambda: called.append(1))
     assert len(called) == 4, "three to warm up, one captured"
     assert gpu.seconds_of(replay) < 1
-    assert kernels.sets_of(1 << 20) == 5
-    assert kernels.sets_of(1) == 256
+    assert graph_timing.sets_of(1 << 20) == 5
+    assert graph_timing.sets_of(1) == 256
 
 
 @pytest.fixture
