@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.machine import ROOT
 from cyclegan.engine.tickets import Frames
 
-ROOT = Path(__file__).parents[1]
 PRECISIONS = {"auto": 0, "f32": 1, "bf16": 2, "f16": 3}
 
 

@@ -18,6 +18,7 @@ from unittest import mock
 
 import torch
 
+from bench.machine import ROOT
 from bench.suite import TINY
 from cyclegan.config import PatchConfig, ResnetConfig
 from cyclegan.engine.layout import Picture
@@ -26,7 +27,7 @@ from cyclegan.kernels import instance_norm_ops, launch, native, reflection_pad_t
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator, prepare_for_inference
 
 CAPABILITY = 90
-AOT_TESTS = Path(__file__).parent.parent / "tests/kernels/test_aot.py"
+AOT_TESTS = ROOT / "tests/kernels/test_aot.py"
 Counts = dict[str, int]
 SIDE = 256
 """Of the frames that are counted for, in pixels."""

@@ -37,12 +37,12 @@ from typing import IO, Any
 
 from bench import kernels, runner, whole_networks
 from bench import tensorrt as trt
+from bench.machine import ROOT
 from bench.prepared import ended, prepare, preparing
 from bench.report import Report, brief, gpu_or_exit
 from bench.time_limit import at_most
 from cyclegan.files import CACHE_VARIABLE
 
-ROOT = Path(__file__).parent.parent
 CACHE = ROOT / "build/cache"
 """Of what is compiled, unless the environment names a folder: what finds the user's is not needed
 then."""

@@ -30,6 +30,8 @@ LIBRARIES = (
     "tensorrt-rtx",
 )
 ROOT = Path(__file__).parent.parent
+"""Of the repository."""
+RESULTS = ROOT / "bench/results"
 
 
 def machine() -> dict[str, Any]:

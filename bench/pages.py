@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench import aims, charts
-from bench.machine import cores_in_words, in_words, slug
+from bench.machine import ROOT, cores_in_words, in_words, slug
 from bench.suite import Row
 from bench.suites import PROGRAMS, SUITES
 
-ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- performance: written by bench/pages.py -->", "<!-- end of performance -->"
 HEAD = """# Performance
 

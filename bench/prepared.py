@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Event, Lock
 from typing import Any
@@ -20,12 +19,12 @@ from typing import Any
 import torch
 
 from bench import whole_networks
+from bench.machine import ROOT
 from bench.report import Report
 from bench.switches import either
 from cyclegan.cpu import cpu_cores
 from cyclegan.engine.runners.placing import without_tf32
 
-ROOT = Path(__file__).parent.parent
 TESTS_CORES = 6
 """Cores that are left to the tests meanwhile."""
 SECONDS_TO_GO = 5

@@ -11,9 +11,7 @@ from typing import Any
 
 import torch
 
-from bench.machine import machine
-
-RESULTS = Path(__file__).with_name("results")
+from bench.machine import RESULTS, machine
 
 
 class Report:

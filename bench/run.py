@@ -17,12 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.harness import record
-from bench.machine import ROOT, in_words, machine, slug
+from bench.machine import RESULTS, ROOT, in_words, machine, slug
 from bench.options import count_argument, size_argument
 from bench.suite import TINY, Options, Row, run_suite
 from bench.suites import PROGRAMS, SUITES
-
-RESULTS = Path(__file__).with_name("results")
 
 
 def default_output() -> Path:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.c_library import ROOT, CTranslator, built_library
+from bench.c_library import CTranslator, built_library
 from bench.generators import new_generator
 from bench.harness import figures, in_turns, ratio, record, table
+from bench.machine import ROOT
 from bench.options import parser_for
 from bench.peers import BareOpenVINO
 from bench.translate import real_frame
