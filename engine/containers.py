@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
 from cyclegan.engine.cutting import Cutter
-from cyclegan.engine.endings import Ending
+from cyclegan.engine.endings import Y4M, Ending
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import (
     Decoded,
@@ -29,6 +29,7 @@ from cyclegan.engine.layout import (
     lost_of,
 )
 from cyclegan.engine.opening import close_video, is_chapters, open_video, why
+from cyclegan.engine.pipes import Pipe
 from cyclegan.engine.sources import AnyPath, Input, input_from
 
 if TYPE_CHECKING:
@@ -78,7 +79,14 @@ class VideoReader:
         self.name = self.source.name
         self._stop = stop or threading.Event()
         self._closed = False
-        self._container, self.video = open_video(self.source, decoder, keep_on)
+        # What is told to be something else than y4m has its own way to say where it ends.
+        counted = self.source.is_pipe and self.source.format in (None, Y4M)
+        self._pipe = Pipe(self.source) if counted else None
+        try:
+            self._container, self.video = open_video(self.source, decoder, keep_on, self._pipe)
+        except BaseException:
+            self._close_pipe()
+            raise
         streams, video = self._container.streams, self.video
         # Decoding frame by frame in threads holds back as many frames as there are threads, and
         # NVDEC needs none.
@@ -112,7 +120,7 @@ class VideoReader:
         self._size: tuple[int, int] | None = None
         self._next_pts = 0
         self._cutter = Cutter(self.part, self._container, self.video)
-        self._ending = Ending(self._container, self.video)
+        self._ending = Ending(self._container, self.video, self._pipe)
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -125,6 +133,11 @@ class VideoReader:
         if not self._closed:
             self._closed = True
             close_video(self.source, self._container)
+            self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        if self._pipe:
+            self._pipe.close()
 
     @property
     def expected_frames(self) -> int | None:
@@ -271,7 +284,7 @@ class VideoReader:
 
         try:
             yield from self._packets()
-        except (av.FFmpegError, ValueError, TimeoutError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             self._stopped_by = why(error, self.source)
             last: Packet[Any] = av.Packet()
             last.stream = self.video

@@ -2,9 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.engine.pipes import Pipe
+
 if TYPE_CHECKING:
     from av import Packet
 
+Y4M = "yuv4mpegpipe"
 _STATED_DURATION = ("mov,mp4", "matroska")
 """Formats that state their duration; others have it guessed from what there is."""
 
@@ -12,15 +15,19 @@ _STATED_DURATION = ("mov,mp4", "matroska")
 class Ending:
     """What the packets of a source reach, and what the source says of itself."""
 
-    def __init__(self, container: Any, video: Any) -> None:
-        """PyAV's container, and the stream that is decoded."""
-        self._container, self._video = container, video
+    def __init__(self, container: Any, video: Any, pipe: Pipe | None = None) -> None:
+        """PyAV's container, the stream that is decoded, and the pipe that all comes through."""
+        self._container, self._video, self._pipe = container, video, pipe
+        self._last_byte = 0
+        """Behind the last packet."""
         self._seconds = 0.0
         self.video_seconds = 0.0
         """At which the last frame that was seen ends."""
 
     def note(self, packet: "Packet[Any]") -> None:
         """Take one more packet into account."""
+        if packet.pos is not None:
+            self._last_byte = max(self._last_byte, packet.pos + packet.size)
         if packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             self._seconds = max(self._seconds, end)
@@ -29,10 +36,17 @@ class Ending:
 
     def problem(self, packets: int) -> str | None:
         """How early the source ended, after so many packets of its video; None if it is whole."""
+        more = self._bytes() - self._last_byte
+        if self._container.format.name == Y4M and more > 0 < self._last_byte:
+            return f"its last picture is not whole: {more} bytes of it are there"
         if packets < self._video.frames and self._video_ends_early():
             return f"it ends after {packets} of {self._video.frames} frames"
         end, stated, slack = self._stated()
         return f"it ends after {end:.2f} of {stated:.2f} seconds" if end < stated - slack else None
+
+    def _bytes(self) -> int:
+        """Of the source; below 1 where that is not known."""
+        return int(self._pipe.bytes if self._pipe else self._container.size)
 
     def _stated(self) -> tuple[float, float, float]:
         """Seconds: where the source ends, where it said it would, and what may lie between them."""

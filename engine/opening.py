@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine import hardware
 from cyclegan.engine.cameras import camera_options, close_camera, how_to_list, not_as_asked
 from cyclegan.engine.hardware import Decoder
+from cyclegan.engine.pipes import AT_ONCE, Pipe
 from cyclegan.engine.sources import Input, unspoken
 from cyclegan.errors import VideoError, reason_of
 from cyclegan.files import name_for_ffmpeg
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def open_video(source: Input, decoder: Decoder, keep_on: str | None = None) -> tuple[Any, Any]:
-    """PyAV's container for ``source``, and the best of its video streams.
+def open_video(
+    source: Input, decoder: Decoder, keep_on: str | None = None, pipe: Pipe | None = None
+) -> tuple[Any, Any]:
+    """PyAV's container for ``source``, and the best of its video streams; ``pipe`` is what it is
+    read through, where that is not left to FFmpeg.
 
     "auto" takes NVDEC where it opens, for codecs that it knows, and says in the log why not.
     ``keep_on`` is the CUDA device in whose memory NVDEC leaves pictures, such as "cuda:0"; None:
@@ -27,12 +31,13 @@ def open_video(source: Input, decoder: Decoder, keep_on: str | None = None) -> t
     import av
 
     try:
-        container = _container(source, decoder, keep_on)
+        container = _container(source, decoder, keep_on, pipe)
     except av.error.ProtocolNotFoundError as error:
         raise VideoError(f"cannot read {source.name}: {unspoken(source.url)}") from error
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = "nothing came" if pipe and not pipe.bytes else why(error, source)
         raise VideoError(
-            f"cannot read {source.name} as a video: {why(error, source)}{_asked(source)}"
+            f"cannot read {source.name} as a video: {reason}{_asked(source)}"
         ) from error
     if problem := _problem(container, source):
         close_video(source, container)
@@ -62,21 +67,21 @@ def close_video(source: Input, container: Any) -> None:
         container.close()
 
 
-def _container(source: Input, decoder: Decoder, keep_on: str | None) -> Any:
+def _container(source: Input, decoder: Decoder, keep_on: str | None, pipe: Pipe | None) -> Any:
     import av
 
     if decoder == "cpu":
-        return _opened(source, None)
+        return _opened(source, None, pipe)
     reason = hardware.why_no_nvdec()
     if reason is not None:
         if decoder == "nvdec":
             raise VideoError(f"NVDEC cannot be used here: {reason}; decode with auto or cpu")
         _log.info("%s is decoded on the CPU: %s", source.name, reason)
-        return _opened(source, None)
+        return _opened(source, None, pipe)
     for place in dict.fromkeys((keep_on, None)):  # in the host's memory if not in the GPU's
         try:
             with hardware.context_of(place):
-                return _opened(source, _accelerator(decoder, place))
+                return _opened(source, _accelerator(decoder, place), pipe)
         except RuntimeError as error:  # no stream of a codec that NVDEC has
             raise VideoError(
                 f"NVDEC cannot decode {source.name}: {error}; decode with auto or cpu"
@@ -86,7 +91,7 @@ def _container(source: Input, decoder: Decoder, keep_on: str | None) -> Any:
                 raise
             kept = "" if place is None else f" with pictures in the memory of {place}"
             _log.warning("NVDEC does not open for %s%s: %s", source.name, kept, reason_of(error))
-    return _opened(source, None)
+    return _opened(source, None, pipe)
 
 
 def _accelerator(decoder: Decoder, keep_on: str | None) -> "HWAccel":
@@ -104,11 +109,12 @@ def _accelerator(decoder: Decoder, keep_on: str | None) -> "HWAccel":
     )
 
 
-def _opened(source: Input, accelerator: "HWAccel | None") -> Any:
+def _opened(source: Input, accelerator: "HWAccel | None", pipe: Pipe | None) -> Any:
     import av
 
     return av.open(
-        source.url if source.path is None else name_for_ffmpeg(source.url),
+        pipe or (source.url if source.path is None else name_for_ffmpeg(source.url)),
+        buffer_size=AT_ONCE,
         format=source.format,
         # Not all of them for the decoders as well, as PyAV would: of a camera that has no frames of
         # the size that is asked for, that one would be believed, and every frame be damaged.

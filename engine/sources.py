@@ -83,9 +83,14 @@ class Input:
         return int(given)
 
     @property
+    def is_pipe(self) -> bool:
+        """Standard input, or a pipe that has a name."""
+        return self.url == "pipe:0" or (not self.is_camera and _is_stream(self.url))
+
+    @property
     def path(self) -> Path | None:
         """Of a file or folder, which can be read again; None for all else."""
-        if _ADDRESS.match(self.url) or self.url == "pipe:0" or _is_stream(self.url):
+        if _ADDRESS.match(self.url) or self.is_pipe or self.is_camera:
             return None
         path = Path(self.url)
         return path if self.format is None or path.is_file() else None

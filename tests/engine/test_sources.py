@@ -137,6 +137,43 @@ def test_y4m_keeps_rate_and_colours_and_says_what_it_cannot_hold(
     assert len(set(np.diff([float(t) for t in times(tmp_path / "out.y4m")]).round(6))) == 1
 
 
+@pytest.mark.parametrize("missing", [1, 64 * 48, 64 * 48 * 3 // 2 + 3])
+@pytest.mark.parametrize("named", ["a file", "a pipe", "standard input"])
+def test_a_picture_of_y4m_that_is_cut_off_is_told(
+    named: str, missing: int, copies: Translator, tmp_path: Path
+) -> None:
+    """As where the program before a pipe fails: all pictures before it look like a whole film."""
+    source = write_video(tmp_path / "in.mkv", smooth(3), pix_fmt="yuv420p")
+    cut = tmp_path / "cut.y4m"
+    translate_video(source, cut, copies)
+    cut.write_bytes(cut.read_bytes()[:-missing])
+    name, options = str(cut), VideoOptions(source_format="y4m")
+    own = None
+    if named == "a pipe":
+        name = str(tmp_path / "pipe")
+        os.mkfifo(name)
+        threading.Thread(target=lambda: Path(name).write_bytes(cut.read_bytes())).start()
+    elif named == "standard input":
+        name, own = "-", os.dup(0)
+        with cut.open("rb") as file:
+            os.dup2(file.fileno(), 0)
+    try:
+        with pytest.raises(VideoError, match=r"last picture is not whole.*\. The 2 frames that"):
+            translate_video(name, tmp_path / "out.mp4", copies, options)
+    finally:
+        if own is not None:
+            os.dup2(own, 0)
+            os.close(own)
+    assert (tmp_path / "out.partial.mp4").exists()
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("form", [None, "y4m"])
+def test_an_empty_pipe_is_told(form: str | None, copies: Translator, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="cannot read /dev/null as a video: nothing came"):
+        translate_video("/dev/null", tmp_path / "out.mp4", copies, VideoOptions(source_format=form))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
 def test_a_pipe_with_a_name_gets_the_result_and_stays(copies: Translator, tmp_path: Path) -> None:
     frames = smooth(4)
