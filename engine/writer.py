@@ -196,9 +196,11 @@ class VideoWriter:
             self._form, self._container.supported_codecs, {chosen.encoder, chosen.canonical}
         ):
             others = [name for name in (".mp4", ".mov", ".mkv", ".avi") if name != suffix.lower()]
+            own = _usual_encoder(self._container)
+            or_else = f", or name the encoder, such as {own}" if own else ""
             raise OutputError(
                 f"{self._form} files cannot hold {chosen.canonical} video; others are "
-                f"{', '.join(others)}"
+                f"{', '.join(others)}{or_else}"
             )
         stream = self._container.add_stream(
             chosen.encoder, rate=layout.rate, options=chosen.options
@@ -244,19 +246,41 @@ class VideoWriter:
             )
 
 
+def _usual_encoder(container: Any) -> str | None:
+    """Of the video that ``container`` is for; None if it is for none, or this FFmpeg has none."""
+    import av
+
+    codec: str = container.default_video_codec
+    try:
+        av.Codec(codec, "w")
+    except av.codec.codec.UnknownCodecError:
+        return None
+    return None if codec == "png" else codec  # the covers of songs
+
+
 def _opened(output: Output) -> Any:
     """PyAV's container for ``output``. Raises OutputError where it cannot be written."""
     import av
 
     try:
-        return av.open(
+        container = av.open(
             name_for_ffmpeg(output.url) if output.is_file else output.url,
             "w",
             format=output.format,
             options=_options(output),
         )
     except (av.FFmpegError, ValueError) as error:
-        raise OutputError(f"cannot write {output.name}: {reason_of(error)}") from error
+        unknown = output.format is None and not isinstance(error, av.FFmpegError)
+        remedy = "; end its name in .mp4 or .mkv, or name the container" if unknown else ""
+        raise OutputError(f"cannot write {output.name}: {reason_of(error)}{remedy}") from error
+    if output.is_file and container.format.no_file and container.format.name != "image2":
+        name = container.format.name
+        container.close()
+        raise OutputError(
+            f"cannot write {output.name}: {name} makes no single file that could appear whole; "
+            "write an .mp4, and let ffmpeg make the rest of it (-c copy)"
+        )
+    return container
 
 
 def _options(output: Output) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from videos import decoded, smooth, times, write_video
+from videos import decoded, leftovers, smooth, times, write_video
 
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.layout import Part
@@ -425,3 +425,22 @@ def test_texts_are_cut_to_the_part(copies: Translator, tmp_path: Path) -> None:
             if p.pts is not None
         ]
     assert shown == [(0.0, pytest.approx(0.4)), (pytest.approx(0.6), pytest.approx(0.4))]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("out.m3u8", "hls makes no single file"),
+        ("out.mpd", "dash makes no single file"),
+        ("out.mpg", "cannot hold h264 .*, or name the encoder, such as mpeg1video$"),
+        ("out.mp3", "cannot hold h264 video; others are .mp4, .mov, .mkv, .avi$"),
+        ("out", "end its name in .mp4 or .mkv, or name the container$"),
+    ],
+)
+def test_targets_that_hold_no_such_video_say_what_would(
+    name: str, message: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2))
+    with pytest.raises(OutputError, match=message):
+        translate_video(source, tmp_path / name, copies)
+    assert leftovers(tmp_path) == ["in.mp4"]
