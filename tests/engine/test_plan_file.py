@@ -83,10 +83,16 @@ def test_a_plan_without_a_note_it_can_read(plan: PlanFile, tmp_path: Path) -> No
         note.write_text(json.dumps(values))
         with pytest.raises(ModelError, match=r"note on .* (cannot be read|is damaged)"):
             read_plan(plan.path)
+    for part, item in (("key", "version"), ("facts", "graph")):
+        values = json.loads(good)
+        del values[part][item]
+        note.write_text(json.dumps(values))
+        with pytest.raises(ModelError, match=rf"note on .* is damaged: .*{item}"):
+            read_plan(plan.path)
     values = json.loads(good)
-    values["key"]["format"] = 99
+    values["key"]["format"] = plan_file.PLAN_FORMAT + 1
     note.write_text(json.dumps(values))
-    with pytest.raises(NewerFormatError, match="plan format 99"):
+    with pytest.raises(NewerFormatError, match=rf"plan format {plan_file.PLAN_FORMAT + 1}"):
         read_plan(plan.path)
     note.unlink()
     with pytest.raises(ModelError, match=r"no note small\.plan\.json beside it"):
