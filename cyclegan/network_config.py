@@ -10,11 +10,25 @@ from cyclegan.errors import ConfigError
 Norm = Literal["instance", "batch", "none"]
 Upsample = Literal["transposed", "resize"]
 
+# Far above what is of use. A model file that says more is damaged, or meant to fill the memory with
+# a network that it does not hold.
+MOST_CHANNELS = 1 << 14
+MOST_LAYERS = 256
+MOST_HALVINGS = 16
+"""Of a picture, whose sides are multiples of 65536 then."""
+
 
 def check(holds: bool, message: str) -> None:
     """Raises ConfigError unless ``holds``."""
     if not holds:
         raise ConfigError(message)
+
+
+def between(smallest: int, largest: int, **settings: int) -> None:
+    """Raises ConfigError for a setting outside of ``smallest`` to ``largest``."""
+    at_least(smallest, **settings)
+    for name, value in settings.items():
+        check(value <= largest, f"{name} is {value}; expected at most {largest}")
 
 
 def at_least(smallest: float, **settings: float) -> None:
@@ -53,13 +67,14 @@ class ResnetConfig:
     convolution, which leaves no checkerboard (Odena et al. 2016) and costs more."""
 
     def __post_init__(self) -> None:
-        at_least(
+        between(
             1,
+            MOST_CHANNELS,
             in_channels=self.in_channels,
             out_channels=self.out_channels,
             width=self.width,
-            blocks=self.blocks,
         )
+        between(1, MOST_LAYERS, blocks=self.blocks)
         one_of(Norm, norm=self.norm)
         one_of(Upsample, upsample=self.upsample)
 
@@ -88,8 +103,14 @@ class UnetConfig:
     """Whether the widest up-samplings but the lowest leave out half of their values in training."""
 
     def __post_init__(self) -> None:
-        at_least(1, in_channels=self.in_channels, out_channels=self.out_channels, width=self.width)
-        at_least(5, depth=self.depth)
+        between(
+            1,
+            MOST_CHANNELS,
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            width=self.width,
+        )
+        between(5, MOST_HALVINGS, depth=self.depth)
         one_of(Norm, norm=self.norm)
 
     @property
@@ -113,7 +134,8 @@ class PatchConfig:
     """What follows each convolution but the first and the last."""
 
     def __post_init__(self) -> None:
-        at_least(1, in_channels=self.in_channels, width=self.width, layers=self.layers)
+        between(1, MOST_CHANNELS, in_channels=self.in_channels, width=self.width)
+        between(1, MOST_LAYERS, layers=self.layers)
         one_of(Norm, norm=self.norm)
 
 
@@ -130,7 +152,7 @@ class PixelConfig:
     """What follows the second convolution."""
 
     def __post_init__(self) -> None:
-        at_least(1, in_channels=self.in_channels, width=self.width)
+        between(1, MOST_CHANNELS, in_channels=self.in_channels, width=self.width)
         one_of(Norm, norm=self.norm)
 
 

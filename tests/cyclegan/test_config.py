@@ -45,6 +45,13 @@ def test_survives_toml(generator, seed, learning_rate):
     [
         ({"lambda_identiy": 1.0}, "unknown setting lambda_identiy; did you mean 'lambda_identity'"),
         ({"generator": {"kind": "resnet", "wdth": 8}}, "generator.wdth; did you mean 'width'"),
+        ({"generator": {"width": 10**9}}, "width is 1000000000; expected at most 16384"),
+        ({"generator": {"blocks": 10**9}}, "blocks is 1000000000; expected at most 256"),
+        ({"generator": {"kind": "unet", "in_channels": 10**9}}, "in_channels is 1000000000; exp"),
+        ({"generator": {"kind": "unet", "depth": 17}}, "depth is 17; expected at most 16"),
+        ({"discriminator": {"layers": 10**9}}, "layers is 1000000000; expected at most 256"),
+        ({"discriminator": {"width": 10**9}}, "width is 1000000000; expected at most 16384"),
+        ({"discriminator": {"kind": "pixel", "width": 10**9}}, "width is 1000000000; expected"),
         ({"generator": {"kind": "vit"}}, "kind is 'vit'; expected one of 'resnet', 'unet'"),
         ({"generator": 3}, "expected a table"),
         ({"pool_size": "many"}, "pool_size is 'many'; expected int"),
