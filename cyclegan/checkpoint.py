@@ -23,7 +23,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cyclegan import reference
 from cyclegan.config import (
@@ -41,6 +41,7 @@ from cyclegan.networks import (
     generator_from_config,
     to_be_filled,
 )
+from cyclegan.reference_names import empty
 
 FORMAT_VERSION = 1
 GENERATOR = "cyclegan-generator"
@@ -92,8 +93,9 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
     info, tensors = _read(Path(path), with_tensors=True)
     if isinstance(info.config, DiscriminatorConfig):
         raise ModelError(f"{path} holds a discriminator; expected a generator")
+    _check_fits(info.config, tensors, Path(path))
     generator = to_be_filled(generator_from_config(info.config))
-    _fill(generator, tensors, Path(path))
+    generator.load_state_dict(tensors)
     return generator.eval()
 
 
@@ -102,8 +104,9 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
     info, tensors = _read(Path(path), with_tensors=True)
     if not isinstance(info.config, DiscriminatorConfig):
         raise ModelError(f"{path} holds a generator; expected a discriminator")
+    _check_fits(info.config, tensors, Path(path))
     discriminator = to_be_filled(discriminator_from_config(info.config))
-    _fill(discriminator, tensors, Path(path))
+    discriminator.load_state_dict(tensors)
     return discriminator.eval()
 
 
@@ -135,9 +138,12 @@ def _save(
             raise OutputError(f"cannot write {path}: {error}") from error
 
 
-def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _check_fits(
+    config: GeneratorConfig | DiscriminatorConfig, tensors: Mapping[str, Tensor], path: Path
+) -> None:
+    """Raises ModelError unless these are the network's tensors; before memory is taken for it."""
     try:
-        network.load_state_dict(tensors)
+        empty(config).requires_grad_(False).load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise ModelError(f"{path}: its tensors do not fit its configuration: {error}") from error
 

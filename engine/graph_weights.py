@@ -38,6 +38,7 @@ def generator_from_graph(path: Path, info: GraphInfo) -> "Generator":
 
     from cyclegan.engine.export import weights_digest
     from cyclegan.networks import generator_from_config, to_be_filled
+    from cyclegan.reference_names import empty
 
     tensors = onnx.load(path, load_external_data=False).graph.initializer
     held = {
@@ -45,14 +46,17 @@ def generator_from_graph(path: Path, info: GraphInfo) -> "Generator":
         for tensor in tensors
         if not uses_external_data(tensor)  # ours never are: other files are not read
     }
-    generator = to_be_filled(generator_from_config(info.config))
+    shapes = {name: value.shape for name, value in empty(info.config).state_dict().items()}
     # Biases of nothing but zeros, as before any training, are one tensor in a graph.
-    zeros = {name: torch.zeros_like(value) for name, value in generator.state_dict().items()}
-    try:
-        generator.load_state_dict({name: held.get(name, zeros[name]) for name in zeros})
+    for name, shape in shapes.items():
+        if len(shape) == 1 and name not in held:
+            held[name] = torch.zeros(shape, dtype=torch.float32, device="cpu")
+    # Before memory is taken for the network: that may not be the one that the file speaks of.
+    whole = all(name in held and held[name].shape == shape for name, shape in shapes.items())
+    if whole:
+        generator = to_be_filled(generator_from_config(info.config))
+        generator.load_state_dict({name: held[name] for name in shapes})
         whole = weights_digest(generator) == info.weights_sha256
-    except RuntimeError:  # another shape
-        whole = False
     if not whole:
         raise ModelError(
             f"{path} does not hold the weights that it was exported with; open it with "

@@ -97,6 +97,11 @@ def rewritten(path, generator, **metadata):
         ({"config": "{"}, ModelError, "metadata cannot be used"),
         ({"config": '{"kind": "resnet", "depth": 3}'}, ModelError, "unknown setting config.depth"),
         ({"config": '{"kind": "resnet", "width": 8}'}, ModelError, "do not fit its configuration"),
+        (
+            {"config": '{"kind": "resnet", "width": 16384, "blocks": 2, "norm": "batch"}'},
+            ModelError,
+            "do not fit its configuration",  # said before its terabytes are asked for
+        ),
         ({"config": "[" * 10_000}, ModelError, "metadata cannot be used"),
         ({"config": "[]"}, ModelError, "metadata cannot be used"),
         ({"domains": '["A"]'}, ModelError, "it names 1 domains; expected 2"),

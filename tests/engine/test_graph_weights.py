@@ -1,5 +1,6 @@
 """A graph is a whole model: the generator that it was exported from is in it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,4 +101,16 @@ def test_weights_that_are_not_those_of_the_export_are_refused(
     seal(changed)
     path.write_bytes(changed.SerializeToString())
     with pytest.raises(ModelError, match="not hold the weights that it was exported with; open it"):
+        open_source(path).generator()
+
+
+def test_a_graph_that_speaks_of_another_network_is_refused_before_memory_is_taken(
+    graph: Path, tmp_path: Path
+) -> None:
+    path, changed = tmp_path / "graph.onnx", onnx.load(graph)
+    info = open_source(graph).info
+    replace(info, config=ResnetConfig(width=16384)).describe(changed)
+    seal(changed)
+    path.write_bytes(changed.SerializeToString())
+    with pytest.raises(ModelError, match="not hold the weights that it was exported with"):
         open_source(path).generator()
