@@ -13,6 +13,7 @@ import os
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +49,9 @@ _UNREADABLE = (
     KeyError,
     OSError,
 )
+_MOST_FROM_ONE_BYTE = 4
+"""Bytes of tensors. PyTorch saves them as they are, but reads what was compressed, and one number
+that stands for many: a file much smaller than its tensors is meant to fill the memory."""
 _WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
 """What DataParallel and torch.compile put before the names of the network that they wrap."""
 
@@ -120,6 +124,7 @@ def export_reference(path: str | os.PathLike[str], network: Generator | Discrimi
 
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:
+    _check_unpacked(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # of a damaged file we say it ourselves
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -142,7 +147,38 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
             f"{path} holds a dictionary of more than tensors, with keys such as "
             f"{', '.join(map(str, list(loaded)[:4]))}; expected a bare state_dict of one network"
         )
+    if odd := [key for key, tensor in loaded.items() if not _is_plain(tensor)]:
+        raise ModelError(
+            f"{path} holds tensors that are sparse, quantised, complex or without numbers, where "
+            f"plain ones were expected: {_some(odd)}"
+        )
+    _check_size(path, sum(tensor.numel() * tensor.element_size() for tensor in loaded.values()))
     return loaded
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether every number of ``tensor`` is there, and is one."""
+    held = tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_nested
+    return held and not tensor.is_quantized and not tensor.is_complex()
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises ModelError for an archive that says it would fill the memory; before it does."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile):  # another format, or damaged: see there
+        return
+    _check_size(path, unpacked)
+
+
+def _check_size(path: Path, unpacked: int) -> None:
+    """Raises ModelError where a file is too small to hold so many bytes of tensors."""
+    if unpacked > (size := path.stat().st_size) * _MOST_FROM_ONE_BYTE:
+        raise ModelError(
+            f"{path} has {size:,} bytes, and says that its tensors have {unpacked:,}; expected no "
+            f"more than {_MOST_FROM_ONE_BYTE} times as many; save the state_dict() again"
+        )
 
 
 def _cleaned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import pickle
 import resource
+import zipfile
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from cyclegan.config import PatchConfig, PixelConfig, ResnetConfig, UnetConfig
 from cyclegan.errors import ModelError, OutputError, UnknownModelError
 from cyclegan.networks import discriminator_from_config, generator_from_config, initialise
 from cyclegan.reference import export_reference, import_reference
+from cyclegan.reference_names import keys
 
 NORMS = {
     "instance": lambda c: nn.InstanceNorm2d(c),
@@ -251,6 +253,42 @@ def test_unrelated_network(tmp_path):
 def test_not_a_state_dict(state, says, tmp_path):
     with pytest.raises(ModelError, match=says):
         import_reference(saved(state, tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("kind", ["sparse", "quantised", "complex", "without numbers"])
+def test_tensors_of_other_kinds_are_named(kind, tmp_path):
+    change = {
+        "sparse": lambda tensor: tensor.to_sparse(),
+        "quantised": lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.quint8),
+        "complex": lambda tensor: tensor.to(torch.complex64),
+        "without numbers": lambda tensor: tensor.to("meta"),
+    }
+    state = {key: change[kind](tensor) for key, tensor in resnet().state_dict().items()}
+    with pytest.raises(ModelError, match=r"plain ones were expected: model\.1\.weight"):
+        import_reference(saved(state, tmp_path))
+
+
+def test_a_file_cannot_fill_the_memory(tmp_path):
+    """Neither with one number that stands for many, nor with an archive that was compressed."""
+    with torch.device("meta"):
+        wide = generator_from_config(ResnetConfig(width=4096))
+    zero = torch.zeros(1)
+    state = {
+        theirs: zero.expand(wide.state_dict()[ours].shape) for ours, theirs in keys(wide.config)
+    }
+    with pytest.raises(ModelError, match="bytes, and says that its tensors have 186,0"):
+        import_reference(saved(state, tmp_path))
+    plain = saved({"weight": torch.zeros(10_000_000)}, tmp_path)
+    compressed = tmp_path / "compressed.pth"
+    with (
+        zipfile.ZipFile(plain) as old,
+        zipfile.ZipFile(compressed, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(ModelError, match="bytes, and says that its tensors have 40,000,"):
+        import_reference(compressed)
 
 
 class Payload:
