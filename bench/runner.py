@@ -21,12 +21,12 @@ from bench.switches import without_kernels
 from bench.time_limit import at_most
 from cyclegan.engine.colour import BT709, LIMITED, Colour
 from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.model_source import GeneratorSource
 from cyclegan.engine.plane_network import PlanesToPlanes
 from cyclegan.engine.planes import Planes
 from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.runners.torch import TorchRunner
-from cyclegan.engine.source import GeneratorSource
 from cyclegan.engine.tickets import Frames, Scheduler, Ticket
 from cyclegan.networks import Generator, prepare_for_inference
 

@@ -20,7 +20,7 @@ from bench.machine import ROOT
 from bench.options import parser_for
 from bench.peers import BareOpenVINO
 from bench.translate import real_frame
-from cyclegan.engine.source import open_source
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.throughput import stream
 from cyclegan.engine.translator import Translator
 

@@ -15,8 +15,8 @@ from bench.generators import new_generator
 from bench.peer import Peer
 from bench.peers import BARE, EAGER, PEERS, compared, in_ours
 from bench.suite import Comparison, Options
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.runners import BACKENDS, Precision
-from cyclegan.engine.source import open_source
 from cyclegan.engine.throughput import sample_frames
 from cyclegan.engine.tickets import Frames
 from cyclegan.shipped import DEFAULT, find_model

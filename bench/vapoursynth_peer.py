@@ -16,7 +16,7 @@ from typing import IO, Literal
 import numpy as np
 
 from bench.peer import Given, Ready
-from cyclegan.engine.source import open_source
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError
 

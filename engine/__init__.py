@@ -4,11 +4,11 @@ Graphs        export, frame_graph, graph_info, onnx_header, graph_weights; int8,
 Plans         plan, plan_settings, plan_builder, plan_file; typed_graph, audit, gate, rounding;
               real_frames, flavours
 Where to      cache, cache_space
-What runs     source, runners, backend_choice, tickets, translator; cuda, device_arrays,
+What runs     model_source, runners, backend_choice, tickets, translator; cuda, device_arrays,
               plane_network
 Otherwise     statistics, stabilize, bands, tiling
 Pictures      images, image_files, targets
-Videos        sources, opening, cameras, containers, cutting, endings, layout; encoding, muxers,
+Videos        endpoints, opening, cameras, containers, cutting, endings, layout; encoding, muxers,
               hardware, writer, frame_times, carried; video, job, pipeline, ways, colour,
               planes, options, live, segments, comparison, preview, progress
 This machine  doctor, gpus, throughput, throughput_report, parity

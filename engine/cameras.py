@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from cyclegan.engine.sources import Input
+from cyclegan.engine.endpoints import Input
 
 if TYPE_CHECKING:
     from av import Packet

@@ -18,6 +18,7 @@ from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
 from cyclegan.engine.cutting import Cutter
 from cyclegan.engine.endings import Y4M, Ending
+from cyclegan.engine.endpoints import AnyPath, Input, input_from
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import (
     Decoded,
@@ -30,7 +31,6 @@ from cyclegan.engine.layout import (
 )
 from cyclegan.engine.opening import close_video, is_chapters, open_video, why
 from cyclegan.engine.pipes import Pipe
-from cyclegan.engine.sources import AnyPath, Input, input_from
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

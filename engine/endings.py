@@ -37,7 +37,7 @@ class Ending:
     def problem(self, packets: int) -> str | None:
         """How early the source ended, after so many packets of its video; None if it is whole."""
         more = self._bytes() - self._last_byte
-        if self._container.format.name == Y4M and more > 0 < self._last_byte:
+        if self._container.format.name == Y4M and more > 0 and self._last_byte > 0:
             return f"its last picture is not whole: {more} bytes of it are there"
         if packets < self._video.frames and self._video_ends_early():
             return f"it ends after {packets} of {self._video.frames} frames"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cyclegan.deep_pictures import DEEP_SUFFIXES, is_deep
 from cyclegan.engine.encoding import VideoDepth
+from cyclegan.engine.endpoints import STANDARD_OUTPUT
 from cyclegan.engine.image_files import (
     HOLD_ALPHA,
     check_suffix,
@@ -22,7 +23,6 @@ from cyclegan.engine.image_files import (
 )
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
-from cyclegan.engine.sources import STANDARD_OUTPUT
 from cyclegan.engine.targets import check_target, check_targets
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator

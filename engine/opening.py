@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine import hardware
 from cyclegan.engine.cameras import camera_options, close_camera, how_to_list, not_as_asked
+from cyclegan.engine.endpoints import Input, unspoken
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.pipes import AT_ONCE, Pipe
-from cyclegan.engine.sources import Input, unspoken
 from cyclegan.errors import VideoError, reason_of
 from cyclegan.files import name_for_ffmpeg
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, fields
 
 from cyclegan.engine.comparison import Compare
 from cyclegan.engine.encoding import Encoding, VideoDepth
+from cyclegan.engine.endpoints import Retry
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import Part
 from cyclegan.engine.live import Latency
 from cyclegan.engine.planes import Convert
-from cyclegan.engine.sources import Retry
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import ConfigError
 

@@ -5,7 +5,7 @@ A pipe also ends when the program before it fails, and what it had written by th
 
 from io import FileIO
 
-from cyclegan.engine.sources import Input
+from cyclegan.engine.endpoints import Input
 from cyclegan.errors import VideoError, reason_of
 
 AT_ONCE = 1 << 20

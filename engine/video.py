@@ -14,11 +14,11 @@ from pathlib import Path
 from cyclegan.engine.comparison import COMBINE
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import VideoDepth
+from cyclegan.engine.endpoints import AnyPath, Input, Output, input_from, output_to
 from cyclegan.engine.job import Job
 from cyclegan.engine.live import EndlessReader
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint
-from cyclegan.engine.sources import AnyPath, Input, Output, input_from, output_to
 from cyclegan.engine.targets import check_pattern, check_target
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.ways import is_gpu
@@ -39,7 +39,7 @@ def translate_video(
 ) -> VideoStats:
     """Translate the video ``source`` into the video ``target``.
 
-    What their names can mean is said in :mod:`cyclegan.engine.sources`. A file ``target`` appears
+    What their names can mean is said in :mod:`cyclegan.engine.endpoints`. A file ``target`` appears
     when it is whole; until then, and after an error or an interrupt, what was there stays. Setting
     ``stop`` ends a camera, a stream or a live run in good order.
 

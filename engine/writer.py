@@ -16,11 +16,11 @@ from cyclegan.engine import carried
 from cyclegan.engine.colour import as_rgb, bits_of, picture_from_rgb
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import Chosen, Encoding, VideoDepth, choose
+from cyclegan.engine.endpoints import Output, output_to, unspoken
 from cyclegan.engine.frame_times import FrameTimes
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.muxers import SLOTTED, holds
 from cyclegan.engine.planes import Planes, picture_from_planes
-from cyclegan.engine.sources import Output, output_to, unspoken
 from cyclegan.errors import OutputError, VideoError, reason_of
 from cyclegan.files import name_for_ffmpeg
 

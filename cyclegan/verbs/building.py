@@ -78,11 +78,11 @@ def build(
         precision: of the network; mixed is float16 with norms in float32
         pictures: folder of pictures to compare, instead of the built-in two
     """
+    from cyclegan.engine.model_source import open_source
     from cyclegan.engine.plan import plan_from_onnx
     from cyclegan.engine.plan_file import check_plan_target, describe
     from cyclegan.engine.progress import progress_bar
     from cyclegan.engine.real_frames import picture_frames
-    from cyclegan.engine.source import open_source
 
     if precision == "mixed":
         if plan.norm == "native":

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from cyclegan.engine.model_source import is_onnx, open_source
 from cyclegan.engine.plan_file import DAMAGED
-from cyclegan.engine.source import is_onnx, open_source
 from cyclegan.engine.targets import check_target
 from cyclegan.errors import ConfigError, ModelError
 from cyclegan.files import replacing

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Suppress, UseAppendAction, arg
 
+from cyclegan.engine.endpoints import STANDARD_OUTPUT, Retry
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.runners import Precision
-from cyclegan.engine.sources import STANDARD_OUTPUT, Retry
 from cyclegan.engine.tiling import Tiles
 from cyclegan.errors import ConfigError
 from cyclegan.shipped import DEFAULT, find_model
@@ -95,7 +95,7 @@ def open_translator(run: RunSettings) -> "Translator":
 def stopping_at_interrupt(source: str, live: bool) -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets, where that is how a run ends; the second ends
     it at once."""
-    from cyclegan.engine.sources import input_from
+    from cyclegan.engine.endpoints import input_from
 
     stop = threading.Event()
 

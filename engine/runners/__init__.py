@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cyclegan.config import Depth
+from cyclegan.engine.model_source import Source
 from cyclegan.engine.runners import openvino, tensorrt, torch
 from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.engine.runners.switching import SwitchingRunner
-from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Runner
 from cyclegan.errors import BackendError, ConfigError
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.engine.cache import cached, file_digest
+from cyclegan.engine.model_source import Source
 from cyclegan.engine.runners.settings import Precision, Settings
-from cyclegan.engine.source import Source
 from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError, ConfigError
 

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from cyclegan.cpu import has_fast_bfloat16
+from cyclegan.engine.model_source import Source
 from cyclegan.engine.runners.settings import Settings
-from cyclegan.engine.source import Source
 from cyclegan.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:

@@ -168,7 +168,7 @@ def test_every_peer_says_whether_it_can_run() -> None:
 def test_the_graph_between_pixels_is_the_frame_graphs_middle(tmp_path: Path) -> None:
     import onnxruntime
 
-    from cyclegan.engine.source import open_source
+    from cyclegan.engine.model_source import open_source
 
     frames, generator = peers.sample_frames(1, 32, 48), new_generator(TINY.width, TINY.blocks)
     source = open_source(generator).onnx()

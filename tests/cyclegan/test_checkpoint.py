@@ -9,7 +9,7 @@ from cyclegan import load_generator, save_generator
 from cyclegan.checkpoint import load_discriminator, read_info, save_discriminator
 from cyclegan.config import PatchConfig, ResnetConfig
 from cyclegan.engine.export import onnx_from_generator
-from cyclegan.engine.source import open_source
+from cyclegan.engine.model_source import open_source
 from cyclegan.errors import ModelError, NewerFormatError, OutputError
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator, UnetGenerator
 from cyclegan.reference import export_reference, import_reference

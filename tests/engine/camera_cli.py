@@ -19,8 +19,8 @@ from videos import Copies
 from cyclegan.cli import main
 from cyclegan.config import ResnetConfig
 from cyclegan.engine import images
+from cyclegan.engine.endpoints import Retry
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.sources import Retry
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.verbs import translating

@@ -10,7 +10,7 @@ import torch
 from cyclegan.checkpoint import save_generator
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.source import open_source
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.translator import Translator
 from cyclegan.networks import Generator, generator_from_config, initialise
 

@@ -18,9 +18,9 @@ from cyclegan.config import ResnetConfig
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.frame_graph import FrameToFrame, frames_of_values
 from cyclegan.engine.graph_info import GraphInfo, read_graph_info
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.runners.depths import DepthRunner
-from cyclegan.engine.source import open_source
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator

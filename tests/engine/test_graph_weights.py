@@ -11,7 +11,7 @@ import torch
 from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
 from cyclegan.engine import backend_choice
 from cyclegan.engine.export import onnx_from_generator, seal
-from cyclegan.engine.source import open_source
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator

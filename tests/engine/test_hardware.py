@@ -12,11 +12,11 @@ from videos import leftovers
 from cyclegan.engine import encoding, hardware
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import Chosen, Encoding, choose
+from cyclegan.engine.endpoints import input_from
 from cyclegan.engine.gpus import nvidia_gpus
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.opening import open_video
 from cyclegan.engine.options import VideoOptions
-from cyclegan.engine.sources import input_from
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.errors import VideoError

@@ -18,8 +18,8 @@ from cyclegan.engine import int8
 from cyclegan.engine.export import onnx_from_generator
 from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.int8 import quantized_onnx
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.parity import compare
-from cyclegan.engine.source import open_source
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError, FrameError, ModelError

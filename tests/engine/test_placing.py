@@ -10,9 +10,9 @@ import torch
 from cyclegan.config import ResnetConfig
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine import real_frames
+from cyclegan.engine.model_source import GeneratorSource, open_source
 from cyclegan.engine.runners.placing import _dtype, fits_float16, full_float32, placed, without_tf32
 from cyclegan.engine.runners.settings import Settings
-from cyclegan.engine.source import GeneratorSource, open_source
 from cyclegan.errors import BackendError
 from cyclegan.networks import Generator, generator_from_config
 from cyclegan.shipped import find_model

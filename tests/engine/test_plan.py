@@ -23,13 +23,13 @@ from cyclegan.engine.export import seal
 from cyclegan.engine.flavours import load_tensorrt, messages
 from cyclegan.engine.gpus import Gpu
 from cyclegan.engine.graph_info import read_graph_info
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_builder import build_plan
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
 from cyclegan.engine.real_frames import built_in_frames
 from cyclegan.engine.rounding import run_on_cpu
 from cyclegan.engine.runners import tensorrt
-from cyclegan.engine.source import open_source
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import typed_graph
 from cyclegan.errors import BackendError, ConfigError, ModelError, OutputError

@@ -9,10 +9,10 @@ from cyclegan.engine import plan_file
 from cyclegan.engine.cache import Note, sidecar
 from cyclegan.engine.flavours import TensorRT, load_tensorrt, why_missing
 from cyclegan.engine.gpus import Gpu
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_file import PlanFile, copy_plan, describe, read_plan
 from cyclegan.engine.plan_settings import PlanSettings, Profile
-from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError, ModelError, NewerFormatError
 

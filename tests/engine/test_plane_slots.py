@@ -122,9 +122,9 @@ def test_without_pytorchs_gpu_there_are_no_planes(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_translator_for_one_size_refuses_planes_of_another() -> None:
+    from cyclegan.engine.model_source import GeneratorSource
     from cyclegan.engine.runners.settings import Settings
     from cyclegan.engine.runners.torch import TorchRunner
-    from cyclegan.engine.source import GeneratorSource
     from cyclegan.networks import ResnetGenerator
 
     source = GeneratorSource(ResnetGenerator(ResnetConfig(width=4, blocks=1)))

@@ -19,10 +19,10 @@ from cyclegan.config import ResnetConfig
 from cyclegan.engine.cache import Note, write_note
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.int8 import int8_graph
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.onnx_header import GRAPH_DIGEST
 from cyclegan.engine.plan_file import PLAN_FORMAT
 from cyclegan.engine.plan_settings import PlanSettings, Profile
-from cyclegan.engine.source import open_source
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import ModelError
 from cyclegan.kernels.pixels import tensor_to_yuv, yuv_to_tensor

@@ -10,8 +10,8 @@ from cyclegan.config import ResnetConfig
 from cyclegan.engine import stabilize
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.layout import Part, Picture
+from cyclegan.engine.model_source import GeneratorSource
 from cyclegan.engine.runners.settings import Settings
-from cyclegan.engine.source import GeneratorSource
 from cyclegan.engine.stabilize import StabilizedRunner
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError

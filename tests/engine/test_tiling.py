@@ -8,8 +8,8 @@ from cyclegan import layers
 from cyclegan.config import ResnetConfig, UnetConfig
 from cyclegan.engine import tiling
 from cyclegan.engine.bands import BandedResnet, Rows
+from cyclegan.engine.model_source import GeneratorSource
 from cyclegan.engine.runners.settings import Settings
-from cyclegan.engine.source import GeneratorSource
 from cyclegan.engine.statistics import moments, normalise
 from cyclegan.engine.tiling import OVERLAP, TiledRunner
 from cyclegan.engine.translator import Translator

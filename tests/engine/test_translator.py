@@ -15,7 +15,7 @@ import cyclegan
 from cyclegan.checkpoint import save_generator
 from cyclegan.config import ResnetConfig, UnetConfig
 from cyclegan.cpu import has_fast_bfloat16
-from cyclegan.engine import source
+from cyclegan.engine import model_source
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.parity import compare, parity
@@ -80,7 +80,7 @@ def test_models_have_the_names_that_flags_give_them(
     model: Path, generator: Generator, frames: np.ndarray, tmp_path: Path
 ) -> None:
     """Those of shipped models, and a run's folder."""
-    assert source.open_source(DEFAULT).name == str(find_model(DEFAULT))
+    assert model_source.open_source(DEFAULT).name == str(find_model(DEFAULT))
     with Translator.open(DEFAULT, backend="torch", size=frames.shape[1:3]) as translator:
         assert translator(frames[0]).shape == frames[0].shape
     shutil.copy(model, tmp_path / "generator_ab_best.safetensors")
@@ -97,7 +97,7 @@ def test_no_length_of_a_header_makes_a_graph_of_a_model(
     for length in range(1, 257, 8):  # headers are padded to multiples of 8 bytes
         save_generator(path, generator, ("a" * length, "b"))
         first_bytes.add(path.read_bytes()[:1])
-        assert not source.is_onnx(path)
+        assert not model_source.is_onnx(path)
     assert b"\x08" in first_bytes, "as an ONNX file begins"
 
 
@@ -126,37 +126,41 @@ def test_a_graph_is_exported_again_when_the_code_that_shapes_it_changes(
 ) -> None:
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
     package = shutil.copytree(Path(cyclegan.__file__).parent, tmp_path / "cyclegan")
-    monkeypatch.setattr(source, "_PACKAGE", package)
+    monkeypatch.setattr(model_source, "_PACKAGE", package)
 
     def graph() -> Path:
-        source._code_digest.cache_clear()
-        return source.open_source(model).onnx()
+        model_source._code_digest.cache_clear()
+        return model_source.open_source(model).onnx()
 
     try:
         first = graph()
         assert read_graph_info(first).domains == ("phones", "cars")
         assert graph() == first
-        digests = {source._code_digest()}
+        digests = {model_source._code_digest()}
         own = ("layers.py", "networks.py", "engine/frame_graph.py", "kernels/reference.py")
         names = (*own, "checkpoint.py", "reference.py", "reference_names.py")  # of the weights
         for name in names:
             with (package / name).open("a") as file:
                 file.write("# changed\n")
-            source._code_digest.cache_clear()
-            digests.add(source._code_digest())
+            model_source._code_digest.cache_clear()
+            digests.add(model_source._code_digest())
         assert len(digests) == 1 + len(names)
         assert graph() != first
     finally:
-        source._code_digest.cache_clear()
+        model_source._code_digest.cache_clear()
 
 
 def test_all_that_shapes_a_graph_is_in_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     version = importlib.metadata.version
-    keys = [source._export_key("1", 8), source._export_key("2", 8), source._export_key("1", 16)]
+    keys = [
+        model_source._export_key("1", 8),
+        model_source._export_key("2", 8),
+        model_source._export_key("1", 16),
+    ]
     changes: list[tuple[Any, str, Any]] = [
         (cyclegan, "__version__", "99"),
-        (source, "OPSET", 99),
-        (source, "_code_digest", lambda: "99"),
+        (model_source, "OPSET", 99),
+        (model_source, "_code_digest", lambda: "99"),
     ]
     for name in ("torch", "onnx", "onnxscript"):
         other = {name: "99"}
@@ -165,7 +169,7 @@ def test_all_that_shapes_a_graph_is_in_its_key(monkeypatch: pytest.MonkeyPatch) 
     for change in changes:
         with monkeypatch.context() as patched:
             patched.setattr(*change)
-            keys.append(source._export_key("1", 8))
+            keys.append(model_source._export_key("1", 8))
     assert len({str(sorted(key.items())) for key in keys}) == 9
 
 
@@ -186,12 +190,12 @@ def test_openvino_compiles_for_each_size_and_precision(
         )
         for size in (None, (32, 64), (64, 32)):
             with pytest.raises(BackendError, match="far enough"):
-                open_runner("openvino", source.open_source(graph), Settings(size=size))
+                open_runner("openvino", model_source.open_source(graph), Settings(size=size))
     assert len(set(keys)) == 6
 
 
 def test_openvino_goes_on_after_batches_that_failed(graph: Path, frames: np.ndarray) -> None:
-    runner = open_runner("openvino", source.open_source(graph), Settings(precision="float32"))
+    runner = open_runner("openvino", model_source.open_source(graph), Settings(precision="float32"))
     try:
         runner.begin(0, frames[:1, :2, :2])  # too small for the graph's reflections
         with pytest.raises(BackendError, match="failed on a batch"):
@@ -328,7 +332,7 @@ def test_a_file_that_cannot_be_read_is_a_model_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot read .*model\.safetensors: Input/output error"):
         Translator.open(unreadable)
     with pytest.raises(ModelError, match=r"cannot read .*model\.safetensors: Input/output error"):
-        _ = source.CheckpointSource(unreadable).info
+        _ = model_source.CheckpointSource(unreadable).info
 
 
 def test_a_closed_translator_refuses(model: Path, frames: np.ndarray) -> None:

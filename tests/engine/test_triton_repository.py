@@ -11,10 +11,10 @@ from google.protobuf import text_format
 from cyclegan.cli import main
 from cyclegan.engine.cache import Note
 from cyclegan.engine.graph_info import GraphInfo, read_graph_info
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_file import PlanFile, copy_plan
 from cyclegan.engine.plan_settings import PlanSettings, Profile
-from cyclegan.engine.source import open_source
 from cyclegan.engine.triton_repository import triton_repository
 from cyclegan.errors import ConfigError, ModelError, OutputError
 
