@@ -9,7 +9,7 @@ What runs     model_source, runners, backend_choice, tickets, translator; cuda, 
 Otherwise     statistics, stabilize, bands, tiling
 Pictures      images, image_files, targets
 Videos        endpoints, opening, cameras, containers, cutting, endings, layout; encoding, muxers,
-              hardware, writer, frame_times, carried; video, job, pipeline, ways, colour,
+              hardware, writer, frame_times, carried; video, job, pipeline, conversion, colour,
               planes, options, live, segments, comparison, preview, progress
 This machine  doctor, gpus, throughput, throughput_report, parity
 Elsewhere     triton_repository; runtime, the C and C++ library

@@ -12,13 +12,13 @@ from cyclegan.config import Depth
 from cyclegan.engine.colour import bits_of
 from cyclegan.engine.comparison import COMBINE
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.conversion import choose_conversion
 from cyclegan.engine.encoding import Chosen
 from cyclegan.engine.layout import Layout, Picture, Pixels
 from cyclegan.engine.live import latency_of, paced
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import StageSeconds, run_pipeline
 from cyclegan.engine.translator import Translation, Translator
-from cyclegan.engine.ways import choose_way
 from cyclegan.errors import VideoError
 
 if TYPE_CHECKING:
@@ -92,10 +92,10 @@ class Job:
         self._writer = open_writer()
         try:
             pixel_format, depth = self._writer.chosen.pixel_format, self._depth(reader.layout)
-            self._way = choose_way(
+            self._conversion = choose_conversion(
                 self._translator, reader.layout, pixel_format, self._options, depth
             )
-            reader.convert = self._way.convert
+            reader.convert = self._conversion.convert
             stages = self._run_stages(reader.items())
             self._writer.close()
         except BaseException:
@@ -145,7 +145,7 @@ class Job:
                 results.append(item)
         if pictures:
             start = time.perf_counter()
-            translation = self._way.submit([picture.frame for picture in pictures])
+            translation = self._conversion.submit([picture.frame for picture in pictures])
             if self._options.compare == "none":
                 pictures = [replace(picture, frame=_GONE) for picture in pictures]
             results.append(_Submitted(pictures, translation, start))
@@ -169,7 +169,9 @@ class Job:
         assert self._reader.layout is not None
         if self._options.compare != "none":
             seconds = float(picture.pts * self._reader.layout.time_base)
-            made = self._combine(self._way.frame(picture.frame), self._way.frame(made), seconds)
+            made = self._combine(
+                self._conversion.frame(picture.frame), self._conversion.frame(made), seconds
+            )
         self._writer.write(replace(picture, frame=made))
         now = time.perf_counter()
         self._first_frame_seconds = self._first_frame_seconds or now - self._begun
@@ -177,13 +179,13 @@ class Job:
             self._latencies.append(now - picture.at)
         self._frames += 1
         if self._show:
-            self._show(self._way.frame(made), now - picture.at)
+            self._show(self._conversion.frame(made), now - picture.at)
         self._progress(self._frames, self._reader.expected_frames)
 
     def _means(self) -> str:
         chosen = self._writer.chosen
         return (
-            f"decoded by {self._reader.decoder}, converted on {self._way.place}, "
+            f"decoded by {self._reader.decoder}, converted on {self._conversion.place}, "
             f"encoded by {chosen.encoder} in {chosen.pixel_format}"
         )
 

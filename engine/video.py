@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cyclegan.engine.comparison import COMBINE
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.conversion import is_gpu
 from cyclegan.engine.encoding import VideoDepth
 from cyclegan.engine.endpoints import AnyPath, Input, Output, input_from, output_to
 from cyclegan.engine.job import Job
@@ -21,7 +22,6 @@ from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint
 from cyclegan.engine.targets import check_pattern, check_target
 from cyclegan.engine.translator import Translator
-from cyclegan.engine.ways import is_gpu
 from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError, reason_of
 from cyclegan.files import behind_link, fitting, replacing

@@ -1,4 +1,4 @@
-"""How a video's pictures come to the generator and back: as RGB frames, or as planes.
+"""Conversion between a video's pictures and what the generator takes: RGB frames, or planes.
 
 As RGB, FFmpeg's scaler converts them on the CPU, whatever they are. As planes they become RGB on
 the generator's device (:mod:`cyclegan.engine.planes`), where the video is of that kind.
@@ -27,8 +27,8 @@ from cyclegan.engine.translator import Translation, Translator
 from cyclegan.errors import VideoError
 
 
-class Way(Protocol):
-    """One of the two."""
+class Conversion(Protocol):
+    """What turns decoded pictures into what a translator takes, and back."""
 
     place: str
     """Where pictures become RGB and back."""
@@ -42,26 +42,26 @@ class Way(Protocol):
         """A translated picture as RGB, (H, W, 3), to be looked at."""
 
 
-def choose_way(
+def choose_conversion(
     translator: Translator, layout: Layout, result: str, options: VideoOptions, depth: Depth
-) -> Way:
-    """The way that ``options`` ask for, into the pixel format ``result``.
+) -> Conversion:
+    """The conversion that ``options`` ask for, into the pixel format ``result``.
 
     Raises VideoError where pictures are asked to be converted on the device, and cannot be.
     """
     if options.convert == "cpu":
-        return RgbWay(translator, depth)
+        return RgbConversion(translator, depth)
     if options.convert == "auto" and not is_gpu(translator.planes_on):
-        return RgbWay(translator, depth)
+        return RgbConversion(translator, depth)
     reason = _why_not(translator, layout, result, options, depth)
     if reason is None:
-        return PlaneWay(translator, layout)
+        return PlaneConversion(translator, layout)
     if options.convert == "device":
         raise VideoError(
             f"pictures cannot be converted on the generator's device: {reason}; convert them with "
             "auto or cpu"
         )
-    return RgbWay(translator, depth)
+    return RgbConversion(translator, depth)
 
 
 def is_gpu(device: str | None) -> bool:
@@ -82,7 +82,7 @@ def _why_not(
     return why_not_planes(layout.format.name, result, size, layout.colour, depth, multiple)
 
 
-class RgbWay:
+class RgbConversion:
     """RGB frames, converted on the CPU."""
 
     place = "the CPU"
@@ -101,7 +101,7 @@ class RgbWay:
         return cast(Frames, made)
 
 
-class PlaneWay:
+class PlaneConversion:
     """Planes, converted on the generator's device."""
 
     def __init__(self, translator: Translator, layout: Layout) -> None:

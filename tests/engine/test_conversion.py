@@ -1,4 +1,4 @@
-"""Pictures converted where the generator runs: the same video, whatever way they take."""
+"""Pictures converted where the generator runs: the same video as by the CPU's conversion."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +13,7 @@ from videos import Copies, leftovers, write_video
 
 from cyclegan.config import ResnetConfig, UnetConfig
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.conversion import PlaneConversion, RgbConversion, choose_conversion
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.layout import Layout, Part, Picture
@@ -21,7 +22,6 @@ from cyclegan.engine.planes import Planes
 from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
-from cyclegan.engine.ways import PlaneWay, RgbWay, choose_way
 from cyclegan.errors import BackendError, VideoError
 from cyclegan.shipped import DEFAULT, find_model
 
@@ -57,7 +57,7 @@ def psnr(x: np.ndarray, y: np.ndarray) -> float:
     ("pix_fmt", "matrix", "span"),
     [("yuv420p", 1, 1), ("yuv420p", 6, 2), ("yuv420p10le", 9, 1)],
 )
-def test_both_ways_give_one_video(
+def test_both_conversions_give_one_video(
     frames: np.ndarray, in_torch: Translator, tmp_path: Path, pix_fmt: str, matrix: int, span: int
 ) -> None:
     times = [0, 33, 90, 100]
@@ -189,18 +189,18 @@ def test_auto_takes_the_device_where_that_is_a_gpu(clip: Clip, in_torch: Transla
     assert layout is not None
     gpu = Translator(OnGpu(), GraphInfo(config=ResnetConfig()))
 
-    def way(translator: Translator, of: Layout = layout, **options: Any) -> type:
-        return type(choose_way(translator, of, "yuv420p", VideoOptions(**options), 8))
+    def chosen(translator: Translator, of: Layout = layout, **options: Any) -> type:
+        return type(choose_conversion(translator, of, "yuv420p", VideoOptions(**options), 8))
 
-    assert way(gpu) is PlaneWay
-    assert way(gpu, convert="cpu") is RgbWay
-    assert way(gpu, compare="wipe") is RgbWay
-    assert way(gpu, replace(layout, width=171)) is RgbWay
+    assert chosen(gpu) is PlaneConversion
+    assert chosen(gpu, convert="cpu") is RgbConversion
+    assert chosen(gpu, compare="wipe") is RgbConversion
+    assert chosen(gpu, replace(layout, width=171)) is RgbConversion
     unet = Translator(OnGpu(), GraphInfo(config=UnetConfig()))  # takes multiples of 256
-    assert way(unet) is PlaneWay
-    assert way(unet, replace(layout, height=120)) is RgbWay
-    assert way(in_torch) is RgbWay
-    assert way(in_torch, convert="device") is PlaneWay
+    assert chosen(unet) is PlaneConversion
+    assert chosen(unet, replace(layout, height=120)) is RgbConversion
+    assert chosen(in_torch) is RgbConversion
+    assert chosen(in_torch, convert="device") is PlaneConversion
 
 
 def test_batches_of_planes_are_cut_and_keep_their_order(in_torch: Translator) -> None:
