@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.machine import ROOT
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.frames import Frames
 
 PRECISIONS = {"auto": 0, "f32": 1, "bf16": 2, "f16": 3}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.generators import new_generator
 from bench.suite import Comparison, Options
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.throughput import sample_frames, stream
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 

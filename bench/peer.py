@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench.suite import Repeated
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.frames import Frames
 from cyclegan.networks import Generator
 
 

@@ -25,13 +25,13 @@ from bench.suite import Comparison, Options
 from bench.switches import without_kernels
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.parity import compare
 from cyclegan.engine.runners import BACKENDS, Precision
 from cyclegan.engine.runners.openvino import shared_core
 from cyclegan.engine.runners.torch import why_no_compiler
 from cyclegan.engine.throughput import sample_frames, stream
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.networks import Generator
 

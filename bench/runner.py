@@ -21,13 +21,14 @@ from bench.switches import without_kernels
 from bench.time_limit import at_most
 from cyclegan.engine.colour import BT709, LIMITED, Colour
 from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import GeneratorSource
 from cyclegan.engine.plane_network import PlanesToPlanes
 from cyclegan.engine.planes import Planes
 from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.runners.torch import TorchRunner
-from cyclegan.engine.tickets import Frames, Scheduler, Ticket
+from cyclegan.engine.tickets import Scheduler, Ticket
 from cyclegan.networks import Generator, prepare_for_inference
 
 SIZES = ((8, 256, 256), (1, 720, 1280))

@@ -21,8 +21,8 @@ from bench.suite import Comparison, Options, Repeated
 from bench.switches import without_kernels
 from cyclegan.cpu import cpu_cores
 from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.throughput import sample_frames, stream
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.networks import Generator
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from bench.harness import record
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.layout import Part, Picture
 from cyclegan.engine.parity import compare
 from cyclegan.engine.stabilize import open_stabilized
-from cyclegan.engine.tickets import Frames
 from cyclegan.flicker import flicker
 from cyclegan.sample_data import clip
 from cyclegan.shipped import DEFAULT, find_model

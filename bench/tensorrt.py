@@ -29,6 +29,7 @@ from cyclegan.engine.cuda import Cuda, PyCuda
 from cyclegan.engine.cuda import why_missing as why_no_pycuda
 from cyclegan.engine.export import onnx_from_generator
 from cyclegan.engine.flavours import MODULES, TensorRT, load_tensorrt
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.parity import compare
 from cyclegan.engine.plan import plan_from_onnx
@@ -37,7 +38,6 @@ from cyclegan.engine.plan_file import read_plan
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
 from cyclegan.engine.runners.tensorrt import TensorRTRunner, deserialised
 from cyclegan.engine.throughput import stream
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.typed_graph import Norm, typed_graph
 from cyclegan.errors import CycleGANError

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from bench.report import Report
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.parity import compare
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB
 from cyclegan.engine.runners.tensorrt import TensorRTRunner
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 
 Check = Callable[[Translator, TensorRTRunner, Frames], None]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from cyclegan.engine.cuda import DriverCuda, call_driver, out_of_memory
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.gpus import Gpu
-from cyclegan.engine.tickets import Frames
 
 
 class TorchCuda(DriverCuda):

@@ -15,10 +15,10 @@ from bench.generators import new_generator
 from bench.peer import Peer
 from bench.peers import BARE, EAGER, PEERS, compared, in_ours
 from bench.suite import Comparison, Options
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.runners import BACKENDS, Precision
 from cyclegan.engine.throughput import sample_frames
-from cyclegan.engine.tickets import Frames
 from cyclegan.shipped import DEFAULT, find_model
 
 OTHER_PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("float32",)}

@@ -16,8 +16,8 @@ from typing import IO, Literal
 import numpy as np
 
 from bench.peer import Given, Ready
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import open_source
-from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError
 
 PIPELINE = Path(__file__).with_name("vapoursynth_pipeline.py")

@@ -19,10 +19,10 @@ from bench.harness import figures, in_turns, ratio, record, resident_bytes, tabl
 from bench.options import parser_for, size_argument
 from bench.translate import real_frame
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.throughput import stream
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.engine.writer import VideoWriter

@@ -4,8 +4,8 @@ Graphs        export, frame_graph, graph_info, onnx_header, graph_weights; int8,
 Plans         plan, plan_settings, plan_builder, plan_file; typed_graph, audit, gate, rounding;
               real_frames, flavours
 Where to      cache, cache_space
-What runs     model_source, runners, backend_choice, tickets, translator; cuda, device_arrays,
-              plane_network
+What runs     model_source, runners, backend_choice, frames, tickets, translator; cuda,
+              device_arrays, plane_network
 Otherwise     statistics, stabilize, bands, tiling
 Pictures      images, image_files, targets
 Videos        endpoints, opening, cameras, containers, cutting, endings, layout; encoding, muxers,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from cyclegan.config import Depth
-from cyclegan.engine.tickets import Frames, depth_of
+from cyclegan.engine.frames import Frames, depth_of
 
 if TYPE_CHECKING:
     from av import VideoFrame

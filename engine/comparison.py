@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.frames import Frames
 
 Compare = Literal["none", "side", "wipe"]
 WIPE_SECONDS = 4.0

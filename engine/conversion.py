@@ -12,6 +12,7 @@ import numpy as np
 
 from cyclegan.config import Depth
 from cyclegan.engine.colour import rgb_from_picture
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.layout import FromDecoded, Layout, Pixels
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.planes import (
@@ -22,7 +23,6 @@ from cyclegan.engine.planes import (
     planes_from_picture,
     why_not_planes,
 )
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.errors import VideoError
 

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.gpus import Gpu
-from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError, ConfigError
 
 INSTALL = "pip install 'cyclegan-engine[tensorrt]' (PyCUDA is built against the CUDA toolkit)"

@@ -9,15 +9,14 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from cyclegan.engine.colour import bits_of
+from cyclegan.engine.frames import VideoDepth
 from cyclegan.engine.hardware import NVENC, why_no_encoder
 from cyclegan.errors import ConfigError, OutputError, VideoError
 
 _log = logging.getLogger(__name__)
-VideoDepth = Literal["auto", 8, 16]
-"""Bits a channel that frames are translated with."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.parity import compare
 from cyclegan.engine.plan_settings import PlanSettings
 from cyclegan.engine.real_frames import fitted
 from cyclegan.engine.rounding import rounded_graph, run_on_cpu
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import BodyPrecision, Norm, norm_type
 from cyclegan.errors import BackendError
 

@@ -22,7 +22,7 @@ from cyclegan.deep_pictures import (
     read_deep,
     write_deep,
 )
-from cyclegan.engine.tickets import Frames, depth_of
+from cyclegan.engine.frames import Frames, depth_of
 from cyclegan.errors import ImageError, OutputError
 from cyclegan.pictures import (
     DAMAGE,

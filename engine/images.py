@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclegan.deep_pictures import DEEP_SUFFIXES, is_deep
-from cyclegan.engine.encoding import VideoDepth
 from cyclegan.engine.endpoints import STANDARD_OUTPUT
+from cyclegan.engine.frames import Frames, VideoDepth
 from cyclegan.engine.image_files import (
     HOLD_ALPHA,
     check_suffix,
@@ -24,7 +24,6 @@ from cyclegan.engine.image_files import (
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
 from cyclegan.engine.targets import check_target, check_targets
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.engine.video import check_depth, check_translator, open_input, translate_video
 from cyclegan.errors import ConfigError, ImageError, OutputError

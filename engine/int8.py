@@ -27,11 +27,11 @@ import numpy as np
 import cyclegan
 from cyclegan.engine import pixel_blocks
 from cyclegan.engine.cache import cached, code_digest, file_digest
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import INPUT, GraphInfo, read_graph_info
 from cyclegan.engine.parity import Parity, compare
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB
 from cyclegan.engine.real_frames import PICTURE, built_in_frames
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import CONVOLUTIONS
 from cyclegan.errors import BackendError, ModelError
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cyclegan.engine.colour import Colour, bits_of, colour_of
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.planes import Planes
-from cyclegan.engine.tickets import Frames
 from cyclegan.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import FrameError
 

@@ -19,13 +19,13 @@ import cyclegan
 from cyclegan.engine import gate
 from cyclegan.engine.cache import Key, cached, code_digest, file_digest
 from cyclegan.engine.flavours import TensorRT, load_tensorrt
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
 from cyclegan.engine.plan_builder import Built, Progress, build_plan
 from cyclegan.engine.plan_file import PLAN_FORMAT, PlanFile, check_plan_target, copy_plan, read_plan
 from cyclegan.engine.plan_settings import PlanSettings
 from cyclegan.engine.real_frames import PICTURE, built_in_frames
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import Norm, typed_graph
 from cyclegan.errors import BackendError
 from cyclegan.files import cache_folder

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from cyclegan.engine.frames import Frames, depth_of
 from cyclegan.engine.live import latency_of
-from cyclegan.engine.tickets import Frames, depth_of
 from cyclegan.errors import OutputError
 
 HOST = "127.0.0.1"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import cyclegan
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.frames import Frames
 
 PICTURE = Path(cyclegan.__file__).parent / "models" / "check.jpg"
 """Two real frames of 256x256, side by side."""

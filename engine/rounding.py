@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import OPSET
-from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError
 
 PEAK = ".peak"

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import Source, open_source
 from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.ordered import OrderedRunner
 from cyclegan.engine.runners.placing import full_float32, placed
 from cyclegan.engine.runners.settings import Precision, Settings
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import ConfigError
 

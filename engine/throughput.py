@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import Source, open_source
 from cyclegan.engine.parity import compare
 from cyclegan.engine.runners import BACKENDS, Precision
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import ConfigError, CycleGANError
 

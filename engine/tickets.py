@@ -20,22 +20,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cyclegan.config import Depth
+from cyclegan.engine.frames import Frames
 from cyclegan.errors import BackendError
 
 if TYPE_CHECKING:
     from cyclegan.engine.planes import Planes
-
-Frames = NDArray[np.uint8 | np.uint16]
-"""(N, H, W, C): uint8 in [0, 255], or uint16 in [0, 65535]."""
-
-
-def depth_of(frames: Frames) -> Depth:
-    """The bits of a channel of ``frames``."""
-    return 16 if frames.dtype == np.uint16 else 8
 
 
 class Runner(Protocol):

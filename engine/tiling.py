@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cyclegan.config import ResnetConfig
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import Source, open_source
 from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.ordered import OrderedRunner
 from cyclegan.engine.runners.placing import full_float32, placed
 from cyclegan.engine.runners.settings import Precision, Settings
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import ConfigError
 

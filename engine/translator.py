@@ -16,10 +16,11 @@ import numpy as np
 
 from cyclegan.config import Depth
 from cyclegan.engine.backend_choice import choose_backend
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
-from cyclegan.engine.tickets import Frames, PlaneRunner, Runner, Scheduler, Ticket
+from cyclegan.engine.tickets import PlaneRunner, Runner, Scheduler, Ticket
 from cyclegan.errors import BackendError, ConfigError, FrameError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from pathlib import Path
 from cyclegan.engine.comparison import COMBINE
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.conversion import is_gpu
-from cyclegan.engine.encoding import VideoDepth
 from cyclegan.engine.endpoints import AnyPath, Input, Output, input_from, output_to
+from cyclegan.engine.frames import VideoDepth
 from cyclegan.engine.job import Job
 from cyclegan.engine.live import EndlessReader
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats

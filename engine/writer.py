@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine import carried
 from cyclegan.engine.colour import as_rgb, bits_of, picture_from_rgb
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.encoding import Chosen, Encoding, VideoDepth, choose
+from cyclegan.engine.encoding import Chosen, Encoding, choose
 from cyclegan.engine.endpoints import Output, output_to, unspoken
 from cyclegan.engine.frame_times import FrameTimes
+from cyclegan.engine.frames import VideoDepth
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.muxers import SLOTTED, holds
 from cyclegan.engine.planes import Planes, picture_from_planes

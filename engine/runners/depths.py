@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cyclegan.config import Depth
-from cyclegan.engine.tickets import Frames, PlaneRunner, Runner, depth_of
+from cyclegan.engine.frames import Frames, depth_of
+from cyclegan.engine.tickets import PlaneRunner, Runner
 
 if TYPE_CHECKING:
     from cyclegan.engine.planes import Planes

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cyclegan.engine.frames import Frames, depth_of
 from cyclegan.engine.planes import Planes
 from cyclegan.engine.runners.replays import Replays, Tensors, cuda_graphs
-from cyclegan.engine.tickets import Frames, depth_of
 
 
 @dataclass(frozen=True)

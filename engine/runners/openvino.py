@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.engine.cache import cached, file_digest
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import Source
 from cyclegan.engine.runners.settings import Precision, Settings
-from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError, ConfigError
 
 SLOTS = 2

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.frames import Frames
 from cyclegan.errors import BackendError
 
 

@@ -8,7 +8,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from cyclegan.engine.tickets import Frames, Runner
+from cyclegan.engine.frames import Frames
+from cyclegan.engine.tickets import Runner
 
 _log = logging.getLogger(__name__)
 

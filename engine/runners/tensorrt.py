@@ -19,6 +19,7 @@ from cyclegan.engine.audit import audit_engine
 from cyclegan.engine.cuda import Cuda, open_cuda
 from cyclegan.engine.device_arrays import DeviceFrames, DeviceView, device_view
 from cyclegan.engine.flavours import TensorRT, load_tensorrt, messages
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.model_source import Source
 from cyclegan.engine.plan_file import PlanFile
@@ -26,7 +27,6 @@ from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.engine.runners.kernel_cache import Contexts
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.runners.tensorrt_slot import Slot
-from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError, ConfigError, FrameError
 from cyclegan.files import cache_folder
 

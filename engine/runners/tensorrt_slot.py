@@ -14,10 +14,10 @@ import numpy as np
 
 from cyclegan.engine.cuda import Cuda
 from cyclegan.engine.device_arrays import DeviceFrames, DeviceView
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import INPUT, OUTPUT
 from cyclegan.engine.plan_settings import Profile
 from cyclegan.engine.runners.kernel_cache import Contexts
-from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError, FrameError
 
 ALIGNED = 256

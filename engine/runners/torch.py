@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import Source
 from cyclegan.engine.runners.placing import full_float32, placed
 from cyclegan.engine.runners.settings import Settings
-from cyclegan.engine.tickets import Frames
 from cyclegan.errors import UNIMPORTABLE, BackendError
 
 if TYPE_CHECKING:

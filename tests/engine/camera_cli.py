@@ -20,8 +20,8 @@ from cyclegan.cli import main
 from cyclegan.config import ResnetConfig
 from cyclegan.engine import images
 from cyclegan.engine.endpoints import Retry
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.verbs import translating
 

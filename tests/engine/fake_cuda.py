@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.gpus import Gpu
-from cyclegan.engine.tickets import Frames
 from cyclegan.errors import BackendError
 
 GPU = Gpu(name="Fake 4090", memory_mib=24576, driver="999.1", compute_capability="8.9")

@@ -15,11 +15,11 @@ from cyclegan.config import ResnetConfig, UnetConfig
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.conversion import PlaneConversion, RgbConversion, choose_conversion
 from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.layout import Layout, Part, Picture
 from cyclegan.engine.options import VideoOptions, VideoStats
 from cyclegan.engine.planes import Planes
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.errors import BackendError, VideoError

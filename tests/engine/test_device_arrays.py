@@ -10,7 +10,7 @@ import torch
 
 from cyclegan.engine import device_arrays
 from cyclegan.engine.device_arrays import CPU, CUDA, LEGACY_STREAM, DeviceFrames, device_view
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.frames import Frames
 from cyclegan.errors import FrameError
 
 

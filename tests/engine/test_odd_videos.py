@@ -11,9 +11,9 @@ import pytest
 from videos import decoded, leftovers, smooth, times, write_video
 
 from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.layout import Part
 from cyclegan.engine.options import VideoOptions
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.errors import ConfigError, OutputError, VideoError

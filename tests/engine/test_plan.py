@@ -21,6 +21,7 @@ from cyclegan.cli import main
 from cyclegan.engine import gate, plan, plan_builder
 from cyclegan.engine.export import seal
 from cyclegan.engine.flavours import load_tensorrt, messages
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.gpus import Gpu
 from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.model_source import open_source
@@ -30,7 +31,6 @@ from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
 from cyclegan.engine.real_frames import built_in_frames
 from cyclegan.engine.rounding import run_on_cpu
 from cyclegan.engine.runners import tensorrt
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import typed_graph
 from cyclegan.errors import BackendError, ConfigError, ModelError, OutputError
 from cyclegan.pictures import write_picture

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.real_frames import built_in_frames, picture_frames
-from cyclegan.engine.tickets import Frames
 from cyclegan.errors import DataError
 from cyclegan.pictures import write_picture
 

@@ -6,9 +6,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.parity import compare
 from cyclegan.engine.rounding import PEAK, rounded_graph, run_on_cpu
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.typed_graph import typed_graph
 
 

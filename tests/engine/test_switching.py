@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from cyclegan.config import ResnetConfig
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.model_source import Source
 from cyclegan.engine.runners import BACKENDS, Settings
 from cyclegan.engine.runners.switching import SwitchingRunner
-from cyclegan.engine.tickets import Frames, Runner, Scheduler
+from cyclegan.engine.tickets import Runner, Scheduler
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError
 

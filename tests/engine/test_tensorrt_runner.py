@@ -13,6 +13,7 @@ from cyclegan.config import ResnetConfig
 from cyclegan.engine import cuda as cuda_module
 from cyclegan.engine.device_arrays import device_view
 from cyclegan.engine.flavours import load_tensorrt
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.plan import plan_from_onnx
@@ -21,7 +22,6 @@ from cyclegan.engine.runners import BACKENDS, Settings, tensorrt
 from cyclegan.engine.runners.kernel_cache import Contexts
 from cyclegan.engine.runners.tensorrt import TensorRTRunner
 from cyclegan.engine.runners.tensorrt_slot import Slot
-from cyclegan.engine.tickets import Frames
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError, FrameError
 from tests.engine.fake_cuda import DeviceArray, FakeCuda, FakeEngine

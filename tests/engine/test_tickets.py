@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyclegan.config import ResnetConfig
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.tickets import Frames, Scheduler, Ticket
+from cyclegan.engine.tickets import Scheduler, Ticket
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError
 

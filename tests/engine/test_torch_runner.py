@@ -15,12 +15,13 @@ import torch
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.colour import BT601, BT709, FULL, LIMITED, Colour
 from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import GeneratorSource
 from cyclegan.engine.plane_network import PlanesToPlanes
 from cyclegan.engine.planes import Planes
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.runners.torch import TorchRunner
-from cyclegan.engine.tickets import Frames, PlaneRunner, Scheduler
+from cyclegan.engine.tickets import PlaneRunner, Scheduler
 from cyclegan.networks import Generator, generator_from_config, initialise
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

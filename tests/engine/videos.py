@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
-from cyclegan.engine.tickets import Frames
+from cyclegan.engine.frames import Frames
 from cyclegan.errors import BackendError
 
 
