@@ -19,8 +19,8 @@ cannot tell any."""
 FLAT = 0.02
 """Standard deviation over a sample, of values in [-1, 1], below which it is one colour."""
 INVERTED = -0.1
-"""Correlation of luminance, of inputs and outputs, below which light and dark are exchanged; nearer
-to 0 a young generator only wavers."""
+"""Correlation of brightness, of inputs and outputs, below which light and dark are exchanged;
+nearer to 0 a young generator only wavers."""
 ALIKE = 0.05
 """Outputs whose mean distance is below this share of the inputs' are one picture."""
 
@@ -77,7 +77,7 @@ class Alarms:
             *self._raised(
                 f"{direction} inverted",
                 correlation < INVERTED,
-                f"step {step}: {direction} exchanges light and dark (correlation of luminance "
+                f"step {step}: {direction} exchanges light and dark (correlation of brightness "
                 f"{correlation:.2f}); unless the domains call for it, raise lambda_identity or "
                 "start anew with another seed",
             ),

@@ -83,14 +83,14 @@ def test_exchanged_light_and_dark_is_told_until_it_is_gone(real):
     a, _ = real
     alarms = Alarms()
     (message,) = alarms.samples(5, a, -a, "map to photo")
-    assert "map to photo exchanges light and dark (correlation of luminance -1.00)" in message
+    assert "map to photo exchanges light and dark (correlation of brightness -1.00)" in message
     assert not alarms.samples(6, a, -a, "map to photo")
     assert not alarms.samples(7, a, a, "map to photo")
     assert alarms.samples(8, a, -a, "map to photo")
     assert len(alarms.messages) == 2
 
 
-def test_correlation_is_of_luminance(real):
+def test_correlation_is_of_the_mean_over_channels(real):
     a, b = real
     assert brightness_correlation(b, b.flip(1)) == pytest.approx(1)
     assert brightness_correlation(a, torch.cat([a[:2], -a[2:]])) == pytest.approx(0, abs=1e-6)
