@@ -154,8 +154,13 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[ModelInfo, dict[str, Tenso
     if not _is_safetensors(path):
         config, tensors = reference.read(path)
         source, target = reference.domains_of(path)
-        judges = isinstance(config, DiscriminatorConfig)
-        return _info(config, (target,) if judges else (source, target), 0, tensors), tensors
+        info = ModelInfo(
+            config=config,
+            domains=(target,) if isinstance(config, DiscriminatorConfig) else (source, target),
+            format_version=0,
+            parameters=sum(tensor.numel() for tensor in tensors.values()),
+        )
+        return info, tensors
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -195,17 +200,3 @@ def _info_from_metadata(path: Path, metadata: Mapping[str, str], file: Any) -> M
         raise ModelError(f"{path}: its metadata cannot be used: {error}") from error
     parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in list(file.keys()))
     return ModelInfo(config=config, domains=domains, format_version=version, parameters=parameters)
-
-
-def _info(
-    config: GeneratorConfig | DiscriminatorConfig,
-    domains: tuple[str, ...],
-    version: int,
-    tensors: Mapping[str, Tensor],
-) -> ModelInfo:
-    return ModelInfo(
-        config=config,
-        domains=domains,
-        format_version=version,
-        parameters=sum(tensor.numel() for tensor in tensors.values()),
-    )

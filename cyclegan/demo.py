@@ -55,7 +55,6 @@ CLIP_SECONDS = 60
 MODEL = CycleGANConfig(
     generator=ResnetConfig(width=32, blocks=4, upsample="resize"),
     discriminator=PatchConfig(width=32),
-    precision="auto",
 )
 
 

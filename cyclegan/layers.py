@@ -124,9 +124,6 @@ class Conv3x3(Conv):
 class ResizeConv(Conv3x3):
     """Nearest-neighbour doubling, then a 3x3 convolution (Odena et al. 2016)."""
 
-    def __init__(self, before: int, after: int, *, norm: Norm) -> None:
-        super().__init__(before, after, norm=norm)
-
     def forward(self, x: Tensor) -> Tensor:
         doubled = F.interpolate(x, scale_factor=2.0, mode="nearest")
         return super().forward(reflection_pad2d(doubled, 1))

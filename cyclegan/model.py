@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,15 @@ from cyclegan.distributed import ALONE, World
 from cyclegan.errors import DataError
 from cyclegan.image_pool import ImagePool
 from cyclegan.kernels import native
-from cyclegan.networks import discriminator_from_config, generator_from_config, initialise
+from cyclegan.networks import (
+    Network,
+    discriminator_from_config,
+    generator_from_config,
+    initialise,
+)
 from cyclegan.optimizer import Adam
 from cyclegan.phases import GENERATOR_LOSSES, Images, Losses, Made, Phases
 
-Network = TypeVar("Network", bound=nn.Module)
 Part = tuple[float, Tensor, Tensor]
 """Pictures of A and of B that go through the networks at once, and their share of the batch."""
 log = logging.getLogger(__name__)

@@ -104,7 +104,7 @@ def stopping_at_interrupt(source: str, live: bool) -> Iterator[threading.Event]:
             leave(number)
         stop.set()
 
-    if not (live or (source != "-" and input_from(source).endless)):
+    if not (live or input_from(source).endless):
         yield stop
         return
     with handling([signal.SIGINT, *ending_signals()], set_it):
