@@ -15,11 +15,15 @@ import numpy as np
 
 from cyclegan.config import Depth
 from cyclegan.engine.frames import Frames, depth_of
+from cyclegan.errors import VideoError
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
 RGB, BT709, UNSPECIFIED, BT601_625, BT601, BT2020 = 0, 1, 2, 5, 6, 9
+_CONVERTED = (RGB, BT709, UNSPECIFIED, 4, BT601_625, BT601, 7, BT2020)
+"""Matrices that FFmpeg's scaler knows."""
+_OTHERS = {8: "YCgCo", 10: "BT.2020 with constant luminance", 14: "ICtCp"}
 LIMITED, FULL = 1, 2
 HD_LINES = 720
 
@@ -35,10 +39,19 @@ class Colour:
 
 
 def colour_of(picture: "VideoFrame") -> Colour:
-    """What ``picture`` says, with the gaps filled. For RGB pictures, what to encode them as."""
+    """What ``picture`` says, with the gaps filled. For RGB pictures, what to encode them as.
+
+    Raises VideoError for colours that cannot be converted.
+    """
     pixels = format_of(picture)
     is_rgb = pixels.is_rgb
     matrix, span = int(picture.colorspace), int(picture.color_range)
+    if not is_rgb and matrix not in _CONVERTED:
+        name = _OTHERS.get(matrix, "what FFmpeg does not know")
+        raise VideoError(
+            f"the colours of the source are coded as {name} (matrix {matrix} of ITU-T H.273), and "
+            "are not converted here; make BT.709 of them first, as by ffmpeg -vf zscale=matrix=709"
+        )
     if is_rgb or matrix in (RGB, UNSPECIFIED):
         matrix = BT709 if picture.height >= HD_LINES else BT601
     if is_rgb or span not in (LIMITED, FULL):

@@ -171,6 +171,16 @@ def test_colours_follow_their_tags(
     assert np.abs(back - frames[0]).mean() < 3
 
 
+@pytest.mark.parametrize("matrix", [8, 10, 14])
+def test_colours_that_are_not_converted_are_named(
+    matrix: int, copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(2), matrix=matrix)
+    with pytest.raises(VideoError, match=rf"coded as .* \(matrix {matrix} of ITU-T H.273\)"):
+        translate_video(source, tmp_path / "out.mp4", copies)
+    assert leftovers(tmp_path) == ["in.mkv"]
+
+
 @pytest.mark.parametrize(("height", "matrix"), [(48, 6), (720, 1)])
 def test_untagged_colours_are_tagged_by_height(
     height: int, matrix: int, copies: Translator, tmp_path: Path
