@@ -160,7 +160,10 @@ class Translator:
 
         Waits for the oldest batch while all ``slots`` are taken. Raises as a call does.
         """
-        frames = np.asarray(frames)
+        try:
+            frames = np.asarray(frames)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise FrameError(f"frames are no array of one shape: {error}") from error
         self._check(frames)
         batch = frames[None] if frames.ndim == 3 else frames
         height, width = batch.shape[1:3]

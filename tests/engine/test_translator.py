@@ -289,6 +289,8 @@ def test_threads_share_a_translator(backend: str, model: Path, frames: np.ndarra
         (np.zeros((8, 8, 4), np.uint8), r"shape \(8, 8, 4\)"),
         (np.zeros((8, 8), np.uint8), r"shape \(8, 8\)"),
         (np.zeros((0, 8, 8, 3), np.uint8), r"shape \(0, 8, 8, 3\)"),
+        ([np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)], "no array of one shape"),
+        (torch.zeros(8, 8, 3, requires_grad=True), "no array of one shape: Can't call numpy"),
     ],
 )
 def test_wrong_frames_are_refused(frames: np.ndarray, message: str, translator: Translator) -> None:
