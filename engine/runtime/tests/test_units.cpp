@@ -125,6 +125,34 @@ void test_packed_formats_and_strides() {
     }
 }
 
+bool is_taken(const cyclegan_frame &frame) {
+    try {
+        check_frame(&frame, "frame");
+        return true;
+    } catch (const Error &) {
+        return false;
+    }
+}
+
+void test_the_largest_and_smallest_frames() {
+    uint8_t pixel = 0;
+    cyclegan_frame frame = rgb_frame(&pixel, kLargestSide, kLargestSide);
+    CHECK(is_taken(frame));
+    frame.stride[0] = PTRDIFF_MAX / kLargestSide + size_t{1};
+    CHECK(!is_taken(frame));
+    frame = rgb_frame(&pixel, 5, 1);
+    frame.format = CYCLEGAN_NV12;
+    frame.data[1] = &pixel;
+    frame.stride[0] = 5, frame.stride[1] = 6;
+    CHECK(is_taken(frame));
+    frame.stride[1] = 5;  // of half a pair
+    CHECK(!is_taken(frame));
+    frame.stride[0] = 4, frame.stride[1] = 6;
+    CHECK(!is_taken(frame));
+    frame.stride[0] = 5, frame.matrix = -1;
+    CHECK(!is_taken(frame));
+}
+
 // Against walking back and forth.
 void test_reflection() {
     for (int width : {1, 2, 3, 5, 8})
@@ -161,6 +189,47 @@ void exact_rgb(const cyclegan_frame &frame, int y, int cb, int cr, double rgb[3]
     rgb[1] = (luma - kr * rgb[0] - kb * rgb[2]) / (1 - kr - kb);
 }
 
+// The other way, in codes.
+void exact_yuv(const cyclegan_frame &frame, const double rgb[3], double yuv[3]) {
+    const double weights[][2] = {{0.299, 0.114}, {0.2126, 0.0722}, {0.2627, 0.0593}};
+    const double kr = weights[frame.matrix][0], kb = weights[frame.matrix][1];
+    const double luma = kr * rgb[0] + (1 - kr - kb) * rgb[1] + kb * rgb[2];
+    const double range = frame.full_range ? 255 : 224;
+    yuv[0] = frame.full_range ? luma : 16 + luma * 219 / 255;
+    yuv[1] = 128 + (rgb[2] - luma) / 255 / (2 * (1 - kb)) * range;
+    yuv[2] = 128 + (rgb[0] - luma) / 255 / (2 * (1 - kr)) * range;
+}
+
+bool is_code(double exact, uint8_t code) {
+    return std::abs(std::clamp(exact, 0., 255.) - code) < 0.51;
+}
+
+// Luma of each pixel, and chroma of the mean of those that share it, fewer at an odd end.
+void check_colours(Buffer &buffer, int across, int down) {
+    const int width = buffer.frame.width, height = buffer.frame.height;
+    std::vector<uint8_t> colours(3 * width * height);
+    fill(colours.data(), colours.size(), 6);
+    frame_from_rgb(buffer.frame, colours.data(), width);
+    for (int top = 0; top < height; top += down)
+        for (int left = 0; left < width; left += across) {
+            double mean[3] = {}, yuv[3];
+            const int bottom = std::min(top + down, height), right = std::min(left + across, width);
+            for (int y = top; y < bottom; ++y)
+                for (int x = left; x < right; ++x) {
+                    double rgb[3];
+                    for (int c = 0; c < 3; ++c) {
+                        rgb[c] = colours[3 * (y * width + x) + c];
+                        mean[c] += rgb[c] / ((bottom - top) * (right - left));
+                    }
+                    exact_yuv(buffer.frame, rgb, yuv);
+                    CHECK(is_code(yuv[0], buffer.first[y * buffer.stride + x]));
+                }
+            exact_yuv(buffer.frame, mean, yuv);
+            const uint8_t *chroma = &buffer.second[top / down * buffer.stride + left / across * 2];
+            CHECK(is_code(yuv[1], chroma[0]) && is_code(yuv[2], chroma[1]));
+        }
+}
+
 // `across` and `down`: pixels that a sample of chroma counts for.
 void test_luma_and_chroma(cyclegan_format format, int across, int down) {
     for (int matrix = 0; matrix < 3; ++matrix)
@@ -183,6 +252,7 @@ void test_luma_and_chroma(cyclegan_format format, int across, int down) {
                         CHECK(std::abs(std::clamp(exact[c], 0., 1.) * 255 -
                                        rgb[3 * (y * kWidth + x) + c]) < 0.51);
                 }
+            check_colours(buffer, across, down);
             // There and back: greys exactly, and pictures of flat chroma to what 8 bits hold.
             for (int grey = 0; grey < 256; ++grey) {
                 std::vector<uint8_t> flat(rgb.size(), static_cast<uint8_t>(grey));
@@ -202,6 +272,7 @@ int main() {
     test_text_that_has_to_fit();
     test_json();
     test_packed_formats_and_strides();
+    test_the_largest_and_smallest_frames();
     test_reflection();
     test_luma_and_chroma(CYCLEGAN_NV12, 2, 2);
     test_luma_and_chroma(CYCLEGAN_NV16, 2, 1);
