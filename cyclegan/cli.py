@@ -8,12 +8,13 @@ does, with 143 and 129: nothing half-written stays.
 import importlib
 import inspect as introspection
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cyclegan.errors import CycleGANError, reason_of
+from cyclegan.errors import CycleGANError, printable, reason_of
 from cyclegan.signals import leaving
 
 VERBS = {
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # What reads our text, such as head, may have seen enough.
         if not isinstance(error, BrokenPipeError):
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(error)}", file=sys.stderr)
         if sys.stdout is not None:  # at exit Python would flush once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1  # as rich does
@@ -58,6 +59,13 @@ def _prepare_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it
+    if logging.lastResort is not None:  # what shows the log where nobody has said how
+        logging.lastResort.setFormatter(_Printable())
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -74,7 +82,7 @@ def _run(arguments: Sequence[str]) -> int:
             else:
                 _call(function, verb, rest)
     except CycleGANError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

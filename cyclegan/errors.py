@@ -17,6 +17,8 @@
 A message says what was got, what was expected, and what to do about it.
 """
 
+import unicodedata
+
 
 class CycleGANError(Exception):
     """Base of all errors of this package: catch it to catch them all."""
@@ -72,6 +74,24 @@ class OutputError(CycleGANError, OSError):
 
 UNIMPORTABLE = (ImportError, OSError)
 """What the import of a library raises that was installed for another system, or only in part."""
+
+
+def printable(text: object) -> str:
+    """``text`` with what steers a terminal escaped: control characters but tabs and ends of lines.
+
+    Names of files and what files say of themselves may hold them.
+    """
+    return "".join(
+        character
+        if character in "\t\n" or unicodedata.category(character) != "Cc"
+        else character.encode("unicode_escape").decode()
+        for character in str(text)
+    )
+
+
+def one_line(text: object) -> str:
+    """``text`` as :func:`printable` has it, the ends of lines escaped too."""
+    return printable(text).replace("\n", "\\n")
 
 
 def reason_of(error: Exception) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cyclegan.engine.options import Progress
+from cyclegan.errors import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +39,7 @@ def progress_bar(
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console or Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None, visible=at_once)
+        task = bar.add_task(one_line(what), total=None, visible=at_once)
 
         def report(done: int, expected: int | None) -> None:
             total = None if expected is None else max(done, expected)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.doctor import diagnose
 from cyclegan.engine.throughput import Absent, Speed, recommend
-from cyclegan.errors import BackendError
+from cyclegan.errors import BackendError, one_line
 from cyclegan.files import replacing
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def table(results: Results, title: str) -> "RenderableType":
     from rich.table import Table
 
     best = recommend(speeds(results))
-    view = Table(title=escape(title))
+    view = Table(title=escape(one_line(title)))
     view.add_column("engine")
     for name in ("batch", "p50 ms", "p95 ms", "frames/s", "PSNR dB"):
         view.add_column(name, justify="right", no_wrap=True)

@@ -11,7 +11,7 @@ from tyro.conf import Positional, Suppress, arg
 
 from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.engine.typed_graph import BodyPrecision
-from cyclegan.errors import ConfigError
+from cyclegan.errors import ConfigError, one_line
 from cyclegan.shipped import find_model
 from cyclegan.sizes import Size
 from cyclegan.verbs import Model
@@ -107,4 +107,4 @@ def build(
             source.onnx(), output, settings=plan, frames=frames, progress=progress
         )
     for name, value in describe(built).items():
-        print(f"{name:<14} {value}")
+        print(f"{name:<14} {one_line(value)}")

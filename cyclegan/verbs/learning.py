@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from cyclegan.config import TrainConfig, as_dict, from_dict
-from cyclegan.errors import ConfigError, OutputError, reason_of
+from cyclegan.errors import ConfigError, OutputError, printable, reason_of
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Backend, Model
 from cyclegan.verbs.public_options import equivalents
@@ -51,7 +51,7 @@ def train(arguments: list[str]) -> None:
     if not talks:
         return
     for path, reason in result.skipped.items():
-        print(f"skipped {path}: {reason}", file=sys.stderr)
+        print(printable(f"skipped {path}: {reason}"), file=sys.stderr)
     print(f"{result.steps} steps in {result.seconds:.0f} s, {len(result.skipped)} pictures skipped")
     print(f"generators: {result.generator_ab} {result.generator_ba}")
     try:

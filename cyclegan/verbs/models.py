@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from cyclegan.engine.model_source import is_onnx, open_source
 from cyclegan.engine.plan_file import DAMAGED
 from cyclegan.engine.targets import check_target
-from cyclegan.errors import ConfigError, ModelError
+from cyclegan.errors import ConfigError, ModelError, one_line
 from cyclegan.files import replacing
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Model
@@ -157,7 +157,7 @@ def inspect(model: Positional[Model]) -> None:
     path = find_model(model)
     description = _description(path)
     for name, value in description.items():
-        print(f"{name:<14} {value}")
+        print(f"{name:<14} {one_line(value)}")
     if str(description.get("content", "")).startswith(DAMAGED):
         raise ModelError(f"{path} is not what its note says: build it again; copy both files")
 

@@ -15,7 +15,7 @@ from cyclegan.engine.endpoints import STANDARD_OUTPUT, Retry
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.runners import Precision
 from cyclegan.engine.tiling import Tiles
-from cyclegan.errors import ConfigError
+from cyclegan.errors import ConfigError, printable
 from cyclegan.shipped import DEFAULT, find_model
 from cyclegan.signals import ending_signals, handling, is_urgent, leave
 from cyclegan.verbs import Backend, Model
@@ -130,10 +130,10 @@ def tell(target: str, stats: "ImageStats | VideoStats") -> None:
 
     out = sys.stderr if target in STANDARD_OUTPUT else sys.stdout
     for note in stats.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     if not isinstance(stats, VideoStats):
         for message in stats.skipped:
-            print(f"skipped {message}", file=sys.stderr)
+            print(f"skipped {printable(message)}", file=sys.stderr)
         print(f"{target}: {stats.pictures} pictures, {len(stats.skipped)} skipped", file=out)
         return
     rates = ", ".join(f"{name} {rate:.1f}" for name, rate in stats.stage_rates().items())

@@ -1,5 +1,6 @@
 """The command line: in this process, and where that may matter as a user starts it."""
 
+import logging
 import os
 import re
 import subprocess
@@ -409,3 +410,26 @@ def test_doctor(cyclegan):
     result = cyclegan("doctor")
     assert result.returncode == 0
     assert "openvino" in result.stdout
+
+
+def test_what_files_say_does_not_steer_the_terminal(model, tmp_path, cyclegan):
+    """Names of domains, of settings and of files come from whoever made them."""
+    forged = tmp_path / "forged.safetensors"
+    save_generator(forged, load_generator(model), ("\x1b]0;title\x07\x9b31m", "B\nformat  ours"))
+    result = cyclegan("inspect", forged)
+    assert "\nformat  ours" not in result.stdout
+    assert r"\x1b]0;title\x07\x9b31m -> B\nformat  ours" in result.stdout
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "\x1b[31m.png").write_text("no picture")
+    (folder / "\x1b[32m.png").symlink_to(folder)  # a folder that is named as a picture
+    result = cyclegan("translate", folder, tmp_path / "out", "--model", model, "--skip-bad")
+    assert "skipped cannot read" in result.stderr
+    assert r"\x1b[31m.png" in result.stderr
+    assert "\x1b" not in result.stdout + result.stderr
+    result = cyclegan("translate", folder, tmp_path / "out", "--model", model)
+    assert result.returncode == 1
+    assert r"\x1b[31m.png" in result.stderr
+    assert "\x1b" not in result.stderr
+    record = logging.makeLogRecord({"msg": "cannot read %s", "args": ("\x1b[31m.png",)})
+    assert logging.lastResort.format(record) == r"cannot read \x1b[31m.png"
