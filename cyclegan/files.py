@@ -12,6 +12,7 @@ from cyclegan.errors import OutputError, reason_of
 CACHE_VARIABLE = "CYCLEGAN_CACHE"
 LONGEST_NAME = 255
 """Bytes, on all common file systems."""
+_OWNER = stat.S_IRUSR | stat.S_IWUSR
 
 
 def cache_folder() -> Path:
@@ -39,8 +40,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     Missing folders are made. When the block raises, or the process is interrupted, the temporary
     file is removed and what stood at ``path`` before stays. The temporary name keeps the suffix,
     by which writers choose their format. A symbolic link stays, and the file that it leads to is
-    replaced. Raises OutputError where the system refuses to write, and for a folder, a pipe or a
-    device.
+    replaced; the new one has its mode, and where there was none, what the umask allows. Raises
+    OutputError where the system refuses to write, and for a folder, a pipe or a device.
     """
     path = Path(path)
     _check_file(path)
@@ -49,12 +50,15 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(fitting(f".{path.stem}", end))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        mode = temporary.stat().st_mode
+        temporary.unlink(missing_ok=True)
+        temporary.touch(exist_ok=False)  # no link that somebody else has put there is followed
+        old = _mode_of(path)
+        mode = stat.S_IMODE(temporary.stat().st_mode) if old is None else old
+        temporary.chmod(mode | _OWNER)
         yield temporary
-        temporary.chmod(mode)  # what the umask allows, though some writers allow the owner alone
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(mode)  # some writers allow the owner alone
         temporary.replace(path)
     except OSError as error:
         if isinstance(error, OutputError):
@@ -79,6 +83,14 @@ def append(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.truncate(path, size)
         raise
+
+
+def _mode_of(path: Path) -> int | None:
+    """Who may read, write and execute what is there; None if nothing is."""
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return None
 
 
 def fitting(stem: str, end: str) -> str:

@@ -1,6 +1,7 @@
 """A final name shows the old file or the new one, never half of one."""
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -100,3 +101,30 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path, before: str | Non
     assert link.is_symlink()
     assert file.read_text() == link.read_text() == "new"
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX's")
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o440])
+def test_who_may_read_a_result_may_read_the_next(tmp_path: Path, mode: int) -> None:
+    """A private result was there for all to read once it was made again."""
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(mode)
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert stat.S_IMODE(temporary.stat().st_mode) == mode | 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert path.read_text() == "new"
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("theirs")
+    with replacing(tmp_path / "a.txt") as temporary:
+        name = temporary.name
+    (tmp_path / name).symlink_to(other)
+    with replacing(tmp_path / "a.txt") as temporary:
+        assert temporary.name == name
+        temporary.write_text("new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert other.read_text() == "theirs"
