@@ -203,8 +203,8 @@ class CycleGAN:
             "scaler": self.scaler.state_dict(),
         }
 
-    def chance(self) -> dict[str, Any]:
-        """What differs between processes: pools and generators of random numbers."""
+    def rank_state(self) -> dict[str, Any]:
+        """What each process of a run has of its own: pools and generators of random numbers."""
         return {
             "pools": [
                 [image.cpu() for image in pool.images] for pool in (self.pool_a, self.pool_b)
@@ -224,8 +224,8 @@ class CycleGAN:
         if state["scaler"]:  # empty where the steps before were not in float16
             self.scaler.load_state_dict(state["scaler"])
 
-    def load_chance(self, state: dict[str, Any]) -> None:
-        """Go on with the pools and random numbers that ``chance`` gave."""
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        """Go on with the pools and random numbers that ``rank_state`` gave."""
         for pool, images in zip((self.pool_a, self.pool_b), state["pools"], strict=True):
             pool.images = [image.to(self.device) for image in images]
         version, internal, following = state["pool_rng"]

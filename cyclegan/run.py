@@ -85,7 +85,7 @@ class Run:
             )
         own = state["ranks"][self.world.rank]
         self.model.load_state(state["model"])
-        self.model.load_chance(own["model"])
+        self.model.load_rank_state(own["model"])
         for mean, kept in zip(self.means, state["means"], strict=True):
             mean.load_state_dict(kept)
         self.progress.load_state(state["progress"])
@@ -98,8 +98,8 @@ class Run:
             self._keep_settings()
             self.recorder.rewind(self.progress.step)
 
-    def took(self, losses: Losses) -> None:
-        """All that a step is followed by: averages, log, samples, scores, saves."""
+    def after_step(self, losses: Losses) -> None:
+        """What follows a step that has these losses: averages, log, samples, scores, saves."""
         config, progress = self.config, self.progress
         for mean, name in zip(self.means, GENERATORS, strict=False):
             mean.update_parameters(getattr(self.model, name))
@@ -140,7 +140,7 @@ class Run:
             return
         self.flush()  # raises where the losses are not finite: nothing bad is kept
         self.checked_at = time.monotonic()
-        ranks = self.world.gathered(self._own_state())
+        ranks = self.world.gathered(self._rank_state())
         if not self.world.writes:
             return
         state = {
@@ -163,10 +163,10 @@ class Run:
         else:
             self._or_go_on(write)
 
-    def _own_state(self) -> dict[str, Any]:
+    def _rank_state(self) -> dict[str, Any]:
         cuda = self.model.device.type == "cuda"
         return {
-            "model": self.model.chance(),
+            "model": self.model.rank_state(),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.model.device) if cuda else None,
         }

@@ -184,7 +184,7 @@ def _loop(
         except Exception:
             progress.take_back()  # or the checkpoint would count a step that changed nothing
             raise
-        run.took(losses)
+        run.after_step(losses)
         stops, due = bool(stop), run.due()
         if here.size > 1:
             if not meetings.after(progress.step):

@@ -17,14 +17,16 @@ from cyclegan.engine.planes import Planes
 from cyclegan.engine.runners.lanes import Begun, Lane
 from cyclegan.kernels import frames_to_tensor, tensor_to_frames
 
-OnDevice = Callable[[Tensor, int], Any]
+TranslateOnDevice = Callable[[Tensor, int], Any]
 """(frames, the handle of a stream) -> translated frames there and in that stream, by DLPack."""
 
 
 class PlaneSlots:
     """A slot for each of the ``translators``, which may be used at the same time."""
 
-    def __init__(self, device: str, multiple: int, translators: Sequence[OnDevice]) -> None:
+    def __init__(
+        self, device: str, multiple: int, translators: Sequence[TranslateOnDevice]
+    ) -> None:
         """``multiple``: what height and width of frames have to be multiples of."""
         self._lanes = [Lane(torch.device(device)) for _ in translators]
         self._networks = [
@@ -45,6 +47,6 @@ class PlaneSlots:
         return begun.planes()
 
 
-def _through(translate: OnDevice, lane: Lane, x: Tensor) -> Tensor:
+def _through(translate: TranslateOnDevice, lane: Lane, x: Tensor) -> Tensor:
     """(N, 3, H, W) in [-1, 1], as frames through the runner and back."""
     return frames_to_tensor(from_dlpack(translate(tensor_to_frames(x), lane.handle)))

@@ -254,7 +254,7 @@ def test_chance_goes_on_where_it_was():
     model, other = CycleGAN(config), CycleGAN(dataclasses.replace(config, seed=1))
     for _ in range(3):
         model.step(*torch.randn(2, 1, 3, 32, 32))
-    other.load_chance(copy.deepcopy(model.chance()))
+    other.load_rank_state(copy.deepcopy(model.rank_state()))
     assert torch.equal(*(torch.rand(9, generator=each.rng) for each in (model, other)))
     assert model.pool_rng.random() == other.pool_rng.random()
     for name in ("pool_a", "pool_b"):
