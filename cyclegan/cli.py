@@ -51,11 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Of standard streams that are closed, and of names that are no text."""
+    """Make up for standard streams that are closed, and print names that are no text, escaped."""
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # the next file that is opened would get what libraries print there
+        except OSError:  # else the next file that is opened gets this number, and what is printed
             os.open(os.devnull, os.O_RDWR)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it

@@ -151,7 +151,10 @@ def _begun(loader: Iterable[Drawn | CycleGANError]) -> Iterator[Drawn | CycleGAN
 
 @contextmanager
 def readers_watched() -> Iterator[None]:
-    """Raises DataError where a process of ``batches`` is killed, which PyTorch tells anywhere."""
+    """Raises DataError where a process of ``batches`` is killed.
+
+    PyTorch raises RuntimeError from a signal handler then, in whatever line is being run.
+    """
     try:
         yield
     except RuntimeError as error:

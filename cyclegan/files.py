@@ -94,14 +94,14 @@ def _mode_of(path: Path) -> int | None:
 
 
 def fitting(stem: str, end: str) -> str:
-    """``stem`` and ``end`` as one name; of the stem its beginning where that would be too long."""
+    """``stem`` and ``end`` as one name; the stem is cut short where that name would be too long."""
     room = max(LONGEST_NAME - len(os.fsencode(end)), 0)
     whole = os.fsencode(stem)
     return (stem if len(whole) <= room else whole[:room].decode(errors="ignore")) + end
 
 
 def name_for_ffmpeg(path: str) -> str:
-    """Of a file: FFmpeg takes what stands before a colon for a protocol."""
+    """The path of a file as FFmpeg takes it, which reads what precedes a colon as a protocol."""
     return f"file:{path}" if ":" in path else path
 
 

@@ -11,8 +11,9 @@ class Adam(torch.optim.Adam):
     """PyTorch's, to the bit.
 
     Its fused kernel for CPUs goes over numbers in the order of the memory, whatever the strides,
-    but first copies each gradient that is not contiguous, and then does not use the copy. Views
-    that are contiguous spare that. Were they no longer asked for, steps would be slower again.
+    but first copies each gradient that is not contiguous, and then does not use the copy. Giving it
+    contiguous views of the same memory spares that copy. ``_init_group`` is PyTorch's own: if a
+    later version no longer calls it, steps are slower again, and their results the same.
     """
 
     def _init_group(self, group: dict[str, Any], *lists: Any) -> bool:
@@ -25,10 +26,11 @@ class Adam(torch.optim.Adam):
         return complex_numbers
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """PyTorch's, with averages that lie in memory as their weights do.
+        """PyTorch's, but averages get the memory layout of their weights.
 
-        PyTorch leaves them as they were saved, and its fused kernels go over both in one order,
-        where the weights may lie in another by now: that of another precision.
+        PyTorch keeps the layout that they were saved in. Its fused kernels go over weights and
+        averages in the order of the memory, and the weights' layout follows the precision, which
+        may have changed since.
         """
         super().load_state_dict(dict(state_dict))
         for weight, kept in self.state.items():

@@ -92,10 +92,10 @@ class Phases:
     discriminator_a: Discriminator
     discriminator_b: Discriminator
     rng: torch.Generator
-    """Where the gradient penalty looks."""
+    """Draws the points between real and generated pictures at which the penalty is taken."""
 
     def generators(self, real_a: Tensor, real_b: Tensor) -> Made:
-        """Both pictures there and back again, and what is wrong with them."""
+        """Translate both batches, translate them back, and take the generators' losses."""
         config = self.config
         ab, ba = self.generator_ab, self.generator_ba
         # Running statistics follow the order of calls, the public implementation's: identity last.
@@ -128,7 +128,7 @@ class Phases:
     def discriminators(
         self, real_a: Tensor, real_b: Tensor, fake_a: Tensor, fake_b: Tensor
     ) -> Tensor:
-        """(2,): how wrong discriminator_a and discriminator_b are."""
+        """(2,): the losses of discriminator_a and discriminator_b; fakes carry no gradient."""
         return torch.stack(
             [
                 self.judgement(self.discriminator_a, real_a, fake_a),

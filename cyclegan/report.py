@@ -71,6 +71,8 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
+    """A clip with a line about it; MP4 or WebM."""
+
     path: Path
     caption: str
 
@@ -191,6 +193,7 @@ class Metric:
     unit: str = ""
 
     def of(self, scores: Scores) -> float:
+        """Its value among ``scores``."""
         value: float = vars(scores)[self.name]
         return value
 

@@ -146,9 +146,11 @@ class Progress:
         return self.epochs * self.steps_per_epoch
 
     def done(self) -> bool:
+        """Whether all epochs are over, or the time."""
         return self.fraction() >= 1
 
     def seconds(self) -> float:
+        """Time that the run has taken, over all processes that went on with it."""
         return self.before + time.monotonic() - self.began
 
     def state(self) -> dict[str, Any]:

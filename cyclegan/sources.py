@@ -115,7 +115,7 @@ def _deep(path: Path, channels: Channels) -> Pixels:
 
 
 def _is_file(path: Path) -> bool:
-    """Whatever the path may hold: of what the system takes for no name, pathlib raises."""
+    """As ``Path.is_file``, but False too for names that the system refuses, such as long ones."""
     try:
         return path.is_file()
     except OSError:
@@ -163,7 +163,7 @@ def _frames(video: Path) -> list[Frame]:
 
 @functools.lru_cache(maxsize=4)
 def _opened(video: Path, process: int) -> Any:
-    """The video, open, in this process: what a fork inherits would share its place in the file."""
+    """The video, opened by this ``process``: one that a fork inherits shares its file position."""
     import av
 
     container = av.open(name_for_ffmpeg(str(video)))

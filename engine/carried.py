@@ -49,7 +49,7 @@ def add_copy(container: Any, stream: "Stream", notes: list[str]) -> Any:
 
 
 def add_attachments(container: Any, reader: VideoReader, notes: list[str]) -> None:
-    """Such as the fonts of subtitles."""
+    """Copy attached files, such as the fonts of subtitles, into the container; note the others."""
     for stream in reader.attachments:
         if container.format.name == "matroska" and stream.mimetype:
             name = stream.metadata.get("filename", "attachment")
@@ -59,7 +59,7 @@ def add_attachments(container: Any, reader: VideoReader, notes: list[str]) -> No
 
 
 def add_chapters(container: Any, reader: VideoReader, notes: list[str]) -> None:
-    """Those of the part that is read."""
+    """Write the chapters of the part that is read; note it where the container has none."""
     chapters = reader.chapters()
     if chapters and container.format.name in _HAVE_CHAPTERS:
         container.set_chapters(chapters)
@@ -68,7 +68,7 @@ def add_chapters(container: Any, reader: VideoReader, notes: list[str]) -> None:
 
 
 def add_tags(video: Any, reader: VideoReader) -> None:
-    """To the stream ``video`` what the source's says of itself that holds when encoded anew."""
+    """Give the stream ``video`` those tags of the source's that still hold once encoded anew."""
     video.metadata.update(
         {
             key: text
@@ -80,7 +80,7 @@ def add_tags(video: Any, reader: VideoReader) -> None:
 
 
 def losses(form: str, reader: VideoReader) -> list[str]:
-    """What of the source no result gets, or not one of this form, in words."""
+    """What the source has that no result gets, or none in the container ``form``, in words."""
     assert reader.layout is not None
     lost = [f"{_name(stream)} was left out" for stream in reader.left]
     if _has_alpha(reader):

@@ -120,7 +120,7 @@ class PlaneConversion:
         return self._translator.submit_planes(cast("Sequence[Planes]", pictures))
 
     def frame(self, made: Pixels) -> Frames:
-        """By FFmpeg's scaler, as a player would."""
+        """Converted by FFmpeg's scaler, as a player would do it."""
         planes = cast(Planes, made)
         picture = picture_from_planes(planes, planes.format, self._colour)
         return rgb_from_picture(picture, self._colour)

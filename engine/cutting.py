@@ -52,12 +52,15 @@ class Cutter:
         return base
 
     def time_of(self, picture: "VideoFrame") -> int | None:
-        """Since the part's beginning; below zero too, where times do not begin there."""
+        """Its time since the part's beginning, in units of :meth:`base`; None if it has none.
+
+        May be below zero: the times of some sources are.
+        """
         when = self._when(picture)
         return None if when is None else when - self._shift(self.base(picture))
 
     def seconds_of(self, picture: "VideoFrame") -> float | None:
-        """In the source."""
+        """Its time in the source; None if it has none."""
         when = self._when(picture)
         return None if when is None else float(when * self.base(picture))
 
@@ -75,7 +78,7 @@ class Cutter:
         return when >= math.ceil(end - 1e-3)  # a float may lie behind the time it stands for
 
     def is_past(self, packet: "Packet[Any]") -> bool:
-        """So far behind the end that nothing before it can follow."""
+        """Whether it lies so far behind the part's end that no packet of the part can follow."""
         when = packet.pts if packet.dts is None else packet.dts
         return when is None or float(when * packet.time_base) > (self._part.end or 0) + 1
 

@@ -1,4 +1,4 @@
-"""What this machine has, and what that means for translating frames on it."""
+"""What this machine has for translating frames: what ``cyclegan doctor`` shows."""
 
 import importlib.metadata
 import importlib.util

@@ -87,7 +87,7 @@ class StabilizedRunner(OrderedRunner):
         self.cuts = self.duplicates = 0
 
     def translate(self, frames: Frames) -> Frames:
-        """With the memory of the frames before."""
+        """One frame, (1, H, W, C), under statistics averaged with those of the frames before."""
         seen, self._seen = self._seen, frames
         if seen is None or seen.shape != frames.shape or _is_cut(seen, frames):
             self.cuts += seen is not None

@@ -102,7 +102,7 @@ class TiledRunner(OrderedRunner):
         self.description = f"PyTorch, {self._device}, {self._dtype}, {mode} tiles"
 
     def translate(self, frames: Frames) -> Frames:
-        """By the mode's own way."""
+        """One frame, (1, H, W, C), as the mode has it."""
         import torch
 
         with torch.inference_mode(), full_float32(self._dtype):
