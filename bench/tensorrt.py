@@ -39,11 +39,11 @@ from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
 from cyclegan.engine.runners.tensorrt import TensorRTRunner, deserialised
 from cyclegan.engine.throughput import stream
 from cyclegan.engine.translator import Translator
-from cyclegan.engine.typed_graph import Norm, typed_graph
+from cyclegan.engine.typed_graph import NormRoute, typed_graph
 from cyclegan.errors import CycleGANError
 
 BATCHES = (1, 8)
-NORMS: tuple[Norm, ...] = ("native", "float32")
+NORMS: tuple[NormRoute, ...] = ("native", "float32")
 FRAMES = 64
 FIGURES = ("build_s", "psnr_db", "host_ms", "frames_per_s", "device_ms", "device_frames_per_s")
 
@@ -121,7 +121,7 @@ class Attempt:
 
     target: str | None
     """None leaves the choice to TensorRT."""
-    norm: Norm
+    norm: NormRoute
     batch: int
     refit: bool = False
     """Whether other weights are put in at the end."""

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from cyclegan.engine.typed_graph import BodyPrecision, Norm, norm_type
+from cyclegan.engine.typed_graph import BodyPrecision, NormRoute, norm_type
 from cyclegan.errors import BackendError
 
 TYPES = {"float16": "HALF", "bfloat16": "BF16", "float32": "FLOAT"}
@@ -17,7 +17,7 @@ _INSPECTED = {"float16": ("Half", "FP16"), "bfloat16": ("BFloat16", "BF16")}
 _CONVOLUTIONS = ("CONVOLUTION", "DECONVOLUTION")
 
 
-def audit_network(network: Any, precision: BodyPrecision, norm: Norm) -> dict[str, int]:
+def audit_network(network: Any, precision: BodyPrecision, norm: NormRoute) -> dict[str, int]:
     """How many layers compute in which type, as ``{"convolution HALF": 14, ...}``.
 
     Raises BackendError unless every convolution is in ``precision``, every norm in the type of its

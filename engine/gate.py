@@ -21,7 +21,7 @@ from cyclegan.engine.parity import compare
 from cyclegan.engine.plan_settings import PlanSettings
 from cyclegan.engine.real_frames import fitted
 from cyclegan.engine.rounding import rounded_graph, run_on_cpu
-from cyclegan.engine.typed_graph import BodyPrecision, Norm, norm_type
+from cyclegan.engine.typed_graph import BodyPrecision, NormRoute, norm_type
 from cyclegan.errors import BackendError
 
 NOT_RUN = "not run on this machine: the same graph on the CPU, 16-bit tensors rounded"
@@ -37,7 +37,7 @@ class Check:
 
     how: str
     """:data:`RUN`, :data:`NOT_RUN`, :data:`NOTHING_ROUNDED` or :data:`UNCHECKED`."""
-    norm: Norm
+    norm: NormRoute
     frames: int = 0
     max_abs: int | None = None
     mean_abs: float | None = None
@@ -65,7 +65,7 @@ Attempt = tuple[Check, Any]
 
 
 def choose(
-    norms: Iterable[Norm], attempt: Callable[[Norm], Attempt], settings: PlanSettings
+    norms: Iterable[NormRoute], attempt: Callable[[NormRoute], Attempt], settings: PlanSettings
 ) -> Attempt:
     """The first route of ``norms`` that passes; of several that were timed, the fastest.
 
@@ -89,7 +89,7 @@ def choose(
     return min(passed, key=lambda made: made[0].milliseconds or 0.0)
 
 
-def routes(settings: PlanSettings) -> tuple[Norm, ...]:
+def routes(settings: PlanSettings) -> tuple[NormRoute, ...]:
     """The norm routes to try, in order."""
     if settings.precision == "float32":
         return ("native",)
@@ -97,7 +97,7 @@ def routes(settings: PlanSettings) -> tuple[Norm, ...]:
 
 
 def check_on_cpu(
-    onnx: Path, typed: Any, norm: Norm, precision: BodyPrecision, frames: Frames
+    onnx: Path, typed: Any, norm: NormRoute, precision: BodyPrecision, frames: Frames
 ) -> Check:
     """Compare ``typed`` with 16 bits rounded against the float32 graph ``onnx``, both on the CPU.
 
@@ -119,7 +119,7 @@ def check_engine(
     plan: bytes,
     info: GraphInfo,
     settings: PlanSettings,
-    norm: Norm,
+    norm: NormRoute,
     frames: Frames,
 ) -> Check:
     """Compare the engine itself, run on this machine's GPU, with the float32 graph on the CPU."""
@@ -133,7 +133,7 @@ def check_engine(
     return dataclasses.replace(check, milliseconds=milliseconds)
 
 
-def compared(made: Frames, expected: Frames, how: str, norm: Norm) -> Check:
+def compared(made: Frames, expected: Frames, how: str, norm: NormRoute) -> Check:
     """The differences between two uint8 arrays of one shape (N, H, W, C)."""
     parity = compare(made, expected)
     return Check(

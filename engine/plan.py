@@ -26,7 +26,7 @@ from cyclegan.engine.plan_builder import Built, Progress, build_plan
 from cyclegan.engine.plan_file import PLAN_FORMAT, PlanFile, check_plan_target, copy_plan, read_plan
 from cyclegan.engine.plan_settings import PlanSettings
 from cyclegan.engine.real_frames import PICTURE, built_in_frames
-from cyclegan.engine.typed_graph import Norm, typed_graph
+from cyclegan.engine.typed_graph import NormRoute, typed_graph
 from cyclegan.errors import BackendError
 from cyclegan.files import cache_folder
 
@@ -141,7 +141,7 @@ class _Job:
             "check": asdict(check),
         }
 
-    def _attempt(self, norm: Norm) -> gate.Attempt:
+    def _attempt(self, norm: NormRoute) -> gate.Attempt:
         typed = typed_graph(self.onnx, self.settings.precision, norm)
         built = build_plan(
             self.tensorrt,
@@ -156,7 +156,7 @@ class _Job:
         made = (built, GraphInfo.from_metadata(metadata, self.onnx))
         return self._checked(typed, built, norm), made
 
-    def _checked(self, typed: Any, built: Built, norm: Norm) -> gate.Check:
+    def _checked(self, typed: Any, built: Built, norm: NormRoute) -> gate.Check:
         if not self.settings.check:
             return gate.Check(how=gate.UNCHECKED, norm=norm)
         frames = self.frames

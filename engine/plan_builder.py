@@ -16,7 +16,7 @@ from cyclegan.engine.audit import audit_network, listed
 from cyclegan.engine.flavours import TensorRT, messages
 from cyclegan.engine.graph_info import INPUT
 from cyclegan.engine.plan_settings import PlanSettings, capability_name
-from cyclegan.engine.typed_graph import Norm
+from cyclegan.engine.typed_graph import NormRoute
 from cyclegan.errors import BackendError, ConfigError
 from cyclegan.files import replacing
 
@@ -37,7 +37,7 @@ def build_plan(
     tensorrt: TensorRT,
     graph: bytes,
     settings: PlanSettings,
-    norm: Norm,
+    norm: NormRoute,
     *,
     channels: int,
     timings: Path | None = None,

@@ -14,7 +14,8 @@ from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.errors import BackendError, ModelError
 
 BodyPrecision = Literal["float16", "bfloat16", "float32"]
-Norm = Literal["native", "float32"]
+NormRoute = Literal["native", "float32"]
+"""What norms run in: the body's type, or float32 between two casts."""
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 NORMS = frozenset({"InstanceNormalization", "BatchNormalization"})
 BFLOAT16_OPSET = 22
@@ -23,12 +24,12 @@ _NOT_DATA = {"Resize": {1, 2}}
 """Float inputs that are no data and keep their type: the region and scales of a resize."""
 
 
-def norm_type(norm: Norm, precision: BodyPrecision) -> BodyPrecision:
+def norm_type(norm: NormRoute, precision: BodyPrecision) -> BodyPrecision:
     """What the norms of a route compute in."""
     return "float32" if norm == "float32" else precision
 
 
-def typed_graph(path: Path, precision: BodyPrecision, norm: Norm) -> Any:
+def typed_graph(path: Path, precision: BodyPrecision, norm: NormRoute) -> Any:
     """The ONNX model (protobuf) of the frame graph at ``path``, strongly typed.
 
     Raises ModelError when ``path`` is no float32 frame-to-frame graph, BackendError when it has no
@@ -85,7 +86,7 @@ def _feeds_only(nodes: list[Any], i: int, body: set[int]) -> bool:
 class _Typing:
     """One rewriting: which type each float tensor has, and the casts that were added."""
 
-    def __init__(self, model: Any, precision: BodyPrecision, norm: Norm) -> None:
+    def __init__(self, model: Any, precision: BodyPrecision, norm: NormRoute) -> None:
         import onnx
 
         self._graph = model.graph
