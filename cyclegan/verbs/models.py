@@ -168,9 +168,10 @@ def _description(path: Path) -> dict[str, object]:
     if looks_like_plan(path):
         return describe(read_plan(path))
     if is_onnx(path):
-        from cyclegan.engine.graph_info import read_graph_info
+        from cyclegan.engine.graph_info import INPUT, OUTPUT, read_graph_info
 
         graph = read_graph_info(path)
+        frames = f"uint{graph.depth} NxHxWx"
         return {
             "file": path,
             "format": "frame-to-frame ONNX graph",
@@ -178,6 +179,8 @@ def _description(path: Path) -> dict[str, object]:
             "domains": " -> ".join(graph.domains),
             "precision": graph.precision,
             "depth": f"{graph.depth} bits a channel",
+            "inputs": f"{INPUT}: {frames}{graph.config.in_channels}",
+            "outputs": f"{OUTPUT}: {frames}{graph.config.out_channels}",
             "size multiple": graph.config.size_multiple,
             "weights": f"sha256 {graph.weights_sha256}",
         }

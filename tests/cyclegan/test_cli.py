@@ -277,6 +277,8 @@ def test_inspect_knows_all_three_kinds(model, tmp_path, cyclegan):
     assert cyclegan("export", model, tmp_path / "g.onnx").returncode == 0
     result = cyclegan("inspect", tmp_path / "g.onnx")
     assert "frame-to-frame ONNX graph" in result.stdout
+    assert re.search(r"^inputs +frames: uint8 NxHxWx3$", result.stdout, re.M)
+    assert re.search(r"^outputs +translated: uint8 NxHxWx3$", result.stdout, re.M)
     assert "horse -> zebra" in result.stdout
     assert "width=4" in result.stdout
     export_reference(tmp_path / "net.pth", load_generator(model))
