@@ -14,6 +14,7 @@ show them.
 import functools
 import math
 import os
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +38,16 @@ from cyclegan.pictures import (
 LIST_SUFFIX = ".txt"
 ARRAY_SUFFIX = ".npy"
 Pixels = npt.NDArray[Any]
+_NO_ARRAY = (
+    OSError,
+    ValueError,
+    EOFError,
+    MemoryError,  # a damaged head may claim any size
+    OverflowError,
+    TypeError,
+    tokenize.TokenError,  # NumPy reads heads of Python 2, too
+)
+"""What NumPy is seen to raise for damaged files."""
 EARLIER = (0.0, 1.0, 5.0, 30.0, math.inf)
 """Seconds before a frame to look for it from, one after the other: where a container has no index,
 seeking may land behind what was asked for."""
@@ -89,8 +100,7 @@ def _array(path: Path, channels: int, depth: Depth) -> Pixels:
     try:
         with path.open("rb") as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
-    # A damaged head may claim any size.
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+    except _NO_ARRAY as error:
         raise ImageError(f"cannot read {path} as an array: {error}") from error
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] != channels or not array.size:

@@ -216,11 +216,23 @@ def head_of(shape: tuple[int, ...]) -> bytes:
     return file.getvalue()
 
 
+def headed(head: bytes) -> bytes:
+    return b"\x93NUMPY\x01\0" + len(head).to_bytes(2, "little") + head
+
+
 @pytest.mark.parametrize(
-    "content", [b"\x93NUMPY", head_of((10**12, 8, 5)), b"PK\x05\x06" + 18 * b"\0"]
+    "content",
+    [
+        b"\x93NUMPY",
+        head_of((10**12, 8, 5)),
+        head_of((10**20, 8, 5)),
+        b"PK\x05\x06" + 18 * b"\0",
+        headed(b"{'descr': '|u1', 'fortran_order': False, 'shape': (8, 8, 5"),
+        headed(b"{{}: 1}"),
+    ],
 )
 def test_arrays_that_are_damaged_are_named(tmp_path, content):
-    """Cut off, with a size that no memory has, an empty archive of arrays."""
+    """Cut off, of sizes that no memory or machine has, archives of arrays, heads that are none."""
     (tmp_path / "x.npy").write_bytes(content)
     with pytest.raises(ImageError, match=r"cannot read .*x\.npy as an array"):
         read_item(tmp_path / "x.npy", 5)
