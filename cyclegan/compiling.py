@@ -29,15 +29,17 @@ class CompiledPhase:
         )
 
     def __call__(self, *inputs: Any) -> Any:
-        from torch._dynamo.exc import TorchDynamoException
+        from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
         from torch._inductor.exc import InductorError
 
         try:
             return self.call(*inputs)
-        except (TorchDynamoException, InductorError) as error:
+        except (TorchDynamoException, InductorError, FailOnRecompileLimitHit) as error:
             if self.call is self.phase:
                 raise
             reason = str(error).strip().splitlines()[0]
+            if isinstance(error, FailOnRecompileLimitHit):  # which says how it was called, not why
+                reason = "pictures have too many sizes; choose a preprocess that crops"
             warnings.warn(f"torch.compile failed, going on without it: {reason}", stacklevel=2)
             self.call = self.phase
             return self.phase(*inputs)

@@ -184,6 +184,18 @@ def test_a_compiler_that_fails_is_told_and_done_without():
     assert found == expected.step(real_a, real_b).as_floats()
 
 
+def test_pictures_of_more_sizes_than_are_compiled_are_trained_on():
+    """As those are that no preprocess crops: PyTorch compiles a function for eight sizes at most."""
+    sizes = [32 + 4 * more for more in range(10)]
+    config = CycleGANConfig(**TINY)
+    expected, model = CycleGAN(config), CycleGAN(config)
+    model.compile(backend="eager")
+    batches = [torch.randn(2, 1, 3, 32, size) for size in sizes]
+    with pytest.warns(UserWarning, match="too many sizes"):
+        found = [model.step(a, b).as_floats() for a, b in batches]
+    assert found == [expected.step(a, b).as_floats() for a, b in batches]
+
+
 def test_merged_calls_are_half_as_many():
     config = CycleGANConfig(**TINY)
     counts = []
