@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from cyclegan.errors import DataError
+from cyclegan.sizes import size_text
 from cyclegan.sources import Pixels
 
 
@@ -61,7 +62,7 @@ def batch_from_cuts(cuts: Sequence[Cut]) -> Batch:
     sizes = {cut.pixels.shape[:2] for cut in cuts}
     if len(sizes) > 1:
         raise DataError(
-            f"pictures of sizes {sorted(sizes)} do not fit one batch; "
+            f"pictures of {', '.join(map(size_text, sorted(sizes)))} pixels do not fit one batch; "
             "set batch_size to 1 or choose a preprocess that crops"
         )
     return Batch(np.stack([cut.pixels for cut in cuts]), tuple(cut.mirrored for cut in cuts))
