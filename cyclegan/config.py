@@ -131,7 +131,7 @@ class DataConfig:
     crop_size: int = 256
     """Side of the crops that are trained on, in pixels."""
     load_height: int | None = None
-    """Where pictures are not scaled to a square; load_size is then the width."""
+    """Where ``resize_and_crop`` does not scale to a square; load_size is then the width."""
     crop_height: int | None = None
     """Where the crop is no square; crop_size is then the width."""
     depth: Depth = 8
@@ -266,6 +266,11 @@ class TrainConfig:
         check(
             self.minutes is None or 0 < self.minutes < math.inf,
             f"minutes is {self.minutes}; expected a finite number above 0",
+        )
+        check(
+            self.minutes is None or self.schedule == "linear",
+            f"schedule is {self.schedule!r}, and counts epochs, of which a run of minutes has no "
+            "number; leave minutes out, or set schedule 'linear'",
         )
         multiple = self.model.generator.size_multiple
         check(

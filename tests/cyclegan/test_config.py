@@ -85,6 +85,7 @@ def test_more_parts_than_a_batch_has_are_refused():
         ({"epochs": 0, "epochs_decay": 0}, "epochs and epochs_decay are both 0"),
         ({"log_every": 0}, "log_every is 0; expected at least 1"),
         ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
+        ({"minutes": 5.0, "schedule": "cosine"}, "schedule is 'cosine', and counts epochs"),
         (
             {"model": CycleGANConfig(generator=UnetConfig(depth=9))},
             "crop_size is 256; this generator takes multiples of 512",
