@@ -14,8 +14,9 @@ import numpy as np
 
 from bench.harness import record
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.frames import Frames
-from cyclegan.engine.layout import Part, Picture
+from cyclegan.engine.layout import Picture
 from cyclegan.engine.parity import compare
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.flicker import flicker

@@ -25,8 +25,8 @@ from cyclegan.checkpoint import load_generator
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
 from cyclegan.data import tensor_from_pictures
 from cyclegan.demo_report import OURS, Conditions, Results, page_from_results
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.export import onnx_from_generator
-from cyclegan.engine.layout import Part
 from cyclegan.engine.options import VideoOptions, VideoStats
 from cyclegan.engine.parity import parity
 from cyclegan.engine.progress import progress_bar

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
-from cyclegan.engine.cutting import Cutter
+from cyclegan.engine.cutting import Cutter, Part
 from cyclegan.engine.endings import Y4M, Ending
 from cyclegan.engine.endpoints import AnyPath, Input, input_from
 from cyclegan.engine.hardware import Decoder
@@ -24,7 +24,6 @@ from cyclegan.engine.layout import (
     Decoded,
     FromDecoded,
     Layout,
-    Part,
     Picture,
     display_matrix,
     lost_of,

@@ -4,18 +4,45 @@ Times stay the integers that the source has, in its own time base, but that the 
 """
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from cyclegan.engine.layout import Part
+from cyclegan.errors import ConfigError
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
 
+LATEST = 4e9
+"""Seconds, 126 years: what FFmpeg's times of 64 bits hold in every unit that it has."""
 _SEEKABLE = ("mov,mp4", "matroska")
 """Formats whose index is to be trusted."""
 _IN_ORDER_OF_DECODING = ("avi",)
 """Formats that tell when frames are decoded alone; FFmpeg takes that for when they are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What of a video is read, and how large."""
+
+    start: float = 0.0
+    """Second at which a video is begun, from the time that the source calls zero."""
+    end: float | None = None
+    """Second at which it is ended: frames from there on are left out."""
+    size: tuple[int, int] | None = None
+    """Scale frames to it before they are translated: WIDTHxHEIGHT, such as 640x272, or one number
+    for a square; in Python (height, width)."""
+
+    def __post_init__(self) -> None:
+        end = math.inf if self.end is None else self.end
+        if not 0 <= self.start < end or self.end == math.inf:
+            raise ConfigError(
+                f"got the part from {self.start} to {self.end} s; expected 0 <= start < end"
+            )
+        if self.start > LATEST:
+            raise ConfigError(f"got the start {self.start} s; expected at most {LATEST:.0f}")
+        if self.size is not None and not all(1 <= side <= 32768 for side in self.size):
+            raise ConfigError(f"got the size {self.size}; expected sides of 1 to 32768 pixels")
 
 
 class Cutter:

@@ -1,4 +1,4 @@
-"""What a video's frames are: one of them, what they have in common, and which of them are wanted.
+"""What a video's frames are: one of them, and what they have in common.
 
 H height, W width.
 """
@@ -15,7 +15,6 @@ import numpy as np
 from cyclegan.engine.colour import Colour, bits_of, colour_of
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.planes import Planes
-from cyclegan.errors import ConfigError
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -25,8 +24,6 @@ Pixels = Frames | Planes
 FromDecoded = Callable[["VideoFrame", Colour, tuple[int, int] | None], Pixels]
 """(decoded, its colours, the size that is wanted) -> what a translator takes."""
 
-LATEST = 4e9
-"""Seconds, 126 years: what FFmpeg's times of 64 bits hold in every unit that it has."""
 _UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
@@ -81,30 +78,6 @@ class Layout:
     def is_deep(self) -> bool:
         """Whether a channel has more than 8 bits."""
         return bits_of(self.format) > 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """What of a video is read, and how large."""
-
-    start: float = 0.0
-    """Second at which a video is begun, from the time that the source calls zero."""
-    end: float | None = None
-    """Second at which it is ended: frames from there on are left out."""
-    size: tuple[int, int] | None = None
-    """Scale frames to it before they are translated: WIDTHxHEIGHT, such as 640x272, or one number
-    for a square; in Python (height, width)."""
-
-    def __post_init__(self) -> None:
-        end = math.inf if self.end is None else self.end
-        if not 0 <= self.start < end or self.end == math.inf:
-            raise ConfigError(
-                f"got the part from {self.start} to {self.end} s; expected 0 <= start < end"
-            )
-        if self.start > LATEST:
-            raise ConfigError(f"got the start {self.start} s; expected at most {LATEST:.0f}")
-        if self.size is not None and not all(1 <= side <= 32768 for side in self.size):
-            raise ConfigError(f"got the size {self.size}; expected sides of 1 to 32768 pixels")
 
 
 def lost_of(picture: "VideoFrame") -> tuple[str, ...]:

@@ -13,9 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.endpoints import Input, Retry
 from cyclegan.engine.hardware import Decoder
-from cyclegan.engine.layout import Layout, Part, Picture
+from cyclegan.engine.layout import Layout, Picture
 from cyclegan.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:

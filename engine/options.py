@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 
 from cyclegan.engine.comparison import Compare
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.endpoints import Retry
 from cyclegan.engine.frames import Frames, VideoDepth
 from cyclegan.engine.hardware import Decoder
-from cyclegan.engine.layout import Part
 from cyclegan.engine.live import Latency
 from cyclegan.engine.planes import Convert
 from cyclegan.errors import ConfigError

@@ -7,8 +7,8 @@ import tyro
 from tyro.conf import OmitArgPrefixes
 
 from cyclegan.cli import main
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
-from cyclegan.engine.layout import Part
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.verbs.building import Settings

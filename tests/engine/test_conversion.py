@@ -14,10 +14,11 @@ from videos import Copies, leftovers, write_video
 from cyclegan.config import ResnetConfig, UnetConfig
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.conversion import PlaneConversion, RgbConversion, choose_conversion
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.layout import Layout, Part, Picture
+from cyclegan.engine.layout import Layout, Picture
 from cyclegan.engine.options import VideoOptions, VideoStats
 from cyclegan.engine.planes import Planes
 from cyclegan.engine.translator import Translator

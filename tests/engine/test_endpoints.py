@@ -18,12 +18,12 @@ from rtsp_camera import Camera
 from videos import Copies, decoded, leftovers, smooth, times, write_video
 
 from cyclegan.config import ResnetConfig
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.endpoints import Retry, input_from, output_to
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.images import translate_path
-from cyclegan.engine.layout import Part
 from cyclegan.engine.live import latency_of
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator

@@ -8,12 +8,12 @@ from videos import Copies
 
 from cyclegan.config import ResnetConfig
 from cyclegan.deep_pictures import read_deep, write_deep
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.image_files import is_picture, read_image, write_image
 from cyclegan.engine.images import ImageStats, translate_folder, translate_image, translate_path
-from cyclegan.engine.layout import Part
 from cyclegan.engine.options import VideoOptions, VideoStats
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from videos import decoded, leftovers, smooth, times, write_video
 
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.frames import Frames
-from cyclegan.engine.layout import Part
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video

@@ -13,10 +13,10 @@ import cyclegan
 from cyclegan.config import ResnetConfig
 from cyclegan.engine import segments
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.layout import Part
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled

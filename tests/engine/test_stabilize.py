@@ -9,7 +9,8 @@ import torch
 from cyclegan.config import ResnetConfig
 from cyclegan.engine import stabilize
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.layout import Part, Picture
+from cyclegan.engine.cutting import Part
+from cyclegan.engine.layout import Picture
 from cyclegan.engine.model_source import GeneratorSource
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.stabilize import StabilizedRunner

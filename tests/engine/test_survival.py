@@ -10,8 +10,8 @@ from videos import decoded, smooth, times, write_video
 
 from cyclegan.engine.comparison import wipe
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.cutting import LATEST, Part
 from cyclegan.engine.encoding import Encoding
-from cyclegan.engine.layout import LATEST, Part
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
