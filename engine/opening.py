@@ -1,6 +1,7 @@
 """Sources, opened: where their pictures are decoded, and which of them are refused."""
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine import hardware
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from av.codec.hwaccel import HWAccel
 
 _log = logging.getLogger(__name__)
+_RAW = (".yuv", ".rgb")
+"""Suffixes that FFmpeg takes for raw pictures, of a size that it is not told."""
 
 
 def open_video(
@@ -37,7 +40,7 @@ def open_video(
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = "nothing came" if pipe and not pipe.bytes else why(error, source)
         raise VideoError(
-            f"cannot read {source.name} as a video: {reason}{_asked(source)}"
+            f"cannot read {source.name} as a video: {reason}{_hint(source)}"
         ) from error
     if problem := _problem(container, source):
         close_video(source, container)
@@ -155,8 +158,14 @@ def _problem(container: Any, source: Input) -> str | None:
     return not_as_asked(source, video) if source.is_camera else None
 
 
-def _asked(source: Input) -> str:
-    """What a camera was asked for, since a driver that refuses it does not say what of it."""
+def _hint(source: Input) -> str:
+    """What raw pictures lack; what a camera was asked for, since a driver that refuses it does not
+    say what of it."""
+    if source.format is None and Path(source.url).suffix.lower() in _RAW:
+        return (
+            "; where it holds raw pictures, say so: the source format raw, and the source options "
+            "video_size=640x360, pixel_format=yuv420p, framerate=25 or whatever they are"
+        )
     if not source.is_camera or not source.options:
         return ""
     wishes = ", ".join(f"{name}={value}" for name, value in source.options.items())

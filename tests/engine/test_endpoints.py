@@ -126,6 +126,16 @@ def test_half_a_raw_picture_is_one_damaged_packet(copies: Translator, tmp_path: 
         translate_path(tmp_path / "in.rgb", tmp_path / "out.mkv", copies, options=options)
 
 
+@pytest.mark.parametrize("suffix", [".yuv", ".RGB"])
+def test_raw_pictures_are_told_what_they_lack(
+    suffix: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / f"in{suffix}"
+    source.write_bytes(bytes(9999))
+    with pytest.raises(VideoError, match=r"the source format raw, .* video_size=640x360"):
+        translate_path(source, tmp_path / "out.mkv", copies)
+
+
 def test_y4m_keeps_rate_and_colours_and_says_what_it_cannot_hold(
     copies: Translator, tmp_path: Path
 ) -> None:
