@@ -232,6 +232,8 @@ class VideoReader:
                         return
         except (av.FFmpegError, ValueError) as error:
             self._stopped_by = why(error, self.source)
+        if self._pipe:
+            self._pipe.check()
         self._note_problems(tally)
 
     def _pictures(self, packet: "Packet[Any]", tally: _Tally) -> Iterator[Decoded]:

@@ -38,6 +38,8 @@ def open_video(
     except av.error.ProtocolNotFoundError as error:
         raise VideoError(f"cannot read {source.name}: {unspoken(source.url)}") from error
     except (av.FFmpegError, OSError, ValueError) as error:
+        if pipe:
+            pipe.check()
         reason = "nothing came" if pipe and not pipe.bytes else why(error, source)
         raise VideoError(
             f"cannot read {source.name} as a video: {reason}{_hint(source)}"

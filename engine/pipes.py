@@ -24,12 +24,23 @@ class Pipe:
             raise VideoError(f"cannot read {source.name}: {reason_of(error)}") from error
         self.bytes = 0
         """That came."""
+        self._ended_by: BaseException | None = None
 
     def read(self, size: int) -> bytes:
-        """As many bytes as there are, ``size`` at most; none at the end."""
-        data = self._file.read(size)
+        """As many bytes as there are, ``size`` at most; none at the end, or once interrupted."""
+        if self._ended_by is not None:
+            return b""
+        try:
+            data = self._file.read(size)
+        except (KeyboardInterrupt, SystemExit) as ending:  # which PyAV would print and forget
+            self._ended_by, data = ending, b""
         self.bytes += len(data)
         return data
+
+    def check(self) -> None:
+        """Raises what interrupted reading."""
+        if self._ended_by is not None:
+            raise self._ended_by
 
     def close(self) -> None:
         """Let go of a named pipe; standard input stays open."""

@@ -184,6 +184,25 @@ def test_an_empty_pipe_is_told(form: str | None, copies: Translator, tmp_path: P
         translate_video("/dev/null", tmp_path / "out.mp4", copies, VideoOptions(source_format=form))
 
 
+@pytest.mark.parametrize("sent", [b"", b"YUV4MPEG2 W64", b"YUV4MPEG2 W64 H48 C420\nFRAME\n"])
+def test_an_interrupt_ends_waiting_for_a_first_picture(
+    sent: bytes, copies: Translator, tmp_path: Path
+) -> None:
+    name = tmp_path / "pipe"
+    os.mkfifo(name)
+    held = os.open(name, os.O_RDWR)  # so that it stays open
+    os.write(held, sent)
+    timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            translate_video(name, tmp_path / "out.mp4", copies)
+    finally:
+        timer.join()
+        os.close(held)
+    assert leftovers(tmp_path) == ["pipe"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
 def test_a_pipe_with_a_name_gets_the_result_and_stays(copies: Translator, tmp_path: Path) -> None:
     frames = smooth(4)
