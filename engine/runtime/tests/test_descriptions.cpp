@@ -69,7 +69,7 @@ void test_graphs() {
     CHECK(described(onnx(usual_but("size_multiple", "4096"))).size_multiple == 4096);
     for (const char *bad : {"0", "-4", "4097", "4.5", "many", "3000000000", "\"4\""})
         refused(onnx(usual_but("size_multiple", bad)), "damaged metadata: size_multiple");
-    for (const char *bad : {R"(["A"])", R"(["A", "B", "C"])", R"([1, "B"])", R"(["A", 2])", "{}", "A"})
+    for (const char *bad : {R"(["A"])", R"(["A", "B", "C"])", R"([1, "B"])", R"(["A", 2])", "{}"})
         refused(onnx(usual_but("domains", bad)), "damaged metadata: domains");
     refused(onnx(usual_but("config", R"({"in_channels": 3, "out_channels": 1})")),
             "3 channels into 1", CYCLEGAN_ERROR_UNSUPPORTED);
