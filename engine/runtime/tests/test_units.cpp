@@ -31,6 +31,12 @@ void test_sha256() {
         CHECK(digest(std::string(1000000, 'a'), step + 997) ==
               "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     }
+    // Where the end and the length just fit into the last block, and where they do not.
+    for (const auto &[count, expected] :
+         {std::pair{55, "9f4390f8d30c2dd92ec9f095b65e2b9ae9b0a925a5258e241c9f1e910f734318"},
+          {56, "b35439a4ac6f0948b6d6f9e3c6af0f5f590ce20f1bde7090ef7970686ec6738a"},
+          {64, "ffe054fe7ae0cb6dc65c3af9b61d5209f439851db43d0ba5997337df154668eb"}})
+        CHECK(digest(std::string(count, 'a'), 1000) == expected);
     CHECK(digest("", 1) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
