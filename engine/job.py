@@ -180,7 +180,8 @@ class Job:
         self._frames += 1
         if self._show:
             self._show(self._conversion.frame(made), now - picture.at)
-        self._progress(self._frames, self._reader.expected_frames)
+        expected = self._reader.expected_frames
+        self._progress(self._frames, expected and expected - self._reader.skipped)
 
     def _means(self) -> str:
         chosen = self._writer.chosen

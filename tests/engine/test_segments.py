@@ -71,8 +71,12 @@ def test_a_resumed_run_ends_like_one_without_interruption(
     assert not target.exists()
     assert (tmp_path / f".out{suffix}.segments").is_dir()
     again = Copies()
-    stats = translate_video(source, target, translator(again), options)
+    done: list[tuple[int, int | None]] = []
+    stats = translate_video(
+        source, target, translator(again), options, progress=lambda *now: done.append(now)
+    )
     earlier = (fail_at - 2) // 16 * 16
+    assert done[-1] == (count - earlier, count - earlier), "what is left to do has been done"
     assert stats.frames == count - earlier
     assert again.count == count - earlier + 1, "one more to compare the first frame"
     assert f"{earlier} frames are from an earlier run" in stats.notes
