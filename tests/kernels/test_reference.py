@@ -268,6 +268,21 @@ def test_pure_colours_of_full_range_have_the_last_code(bits: int, last: int) -> 
         assert int(uv[0, 0, 0, channel]) == last
 
 
+def test_chroma_is_the_mean_of_its_pixels() -> None:
+    x = -torch.ones(1, 3, 2, 2)
+    x[0, 2, 1, 1] = 1.0  # one of four is blue: a quarter of the way from 128 to 240
+    _, uv = tensor_to_yuv(x, matrix="bt709")
+    assert int(uv[0, 0, 0, 0]) == 156
+
+
+def test_colours_beyond_rgb_are_clamped() -> None:
+    """Limited range has codes below its black and above its white."""
+    for code, value in ((0, -1.0), (255, 1.0)):
+        y = torch.full((1, 2, 2), code, dtype=torch.uint8)
+        uv = torch.full((1, 1, 1, 2), 128, dtype=torch.uint8)
+        assert (yuv_to_tensor(y, uv, dtype=torch.float32) == value).all()
+
+
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("full_range", [False, True])
 def test_yuv_round_trip(bits: int, full_range: bool) -> None:
