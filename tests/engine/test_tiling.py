@@ -169,6 +169,15 @@ def test_a_thumbnail_is_no_larger_than_it_may_be() -> None:
     assert (made[..., 4:-4, :] + 0.5).abs().max() < 0.05, "means of all pixels"
 
 
+def test_tiles_that_agree_are_joined_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = TiledRunner(
+        GeneratorSource(network()), Settings(precision="float32"), "thumbnail", tile=192
+    )
+    monkeypatch.setattr(runner, "_generator", lambda x: x)
+    frame = picture(300, 404)[None]
+    np.testing.assert_array_equal(runner.translate(frame), frame)
+
+
 def test_u_nets_take_thumbnails_but_no_bands() -> None:
     torch.manual_seed(0)
     generator = generator_from_config(UnetConfig(width=4, depth=5))
@@ -190,6 +199,8 @@ def test_tiles_have_the_channels_of_the_generator(mode: tiling.Tiles) -> None:
 def test_tiles_that_their_overlaps_fill_are_refused() -> None:
     with pytest.raises(ConfigError, match="expected at least 192, and a multiple of 4"):
         opened(network(), "frozen", tile=OVERLAP)
+    with pytest.raises(ConfigError, match=r"tiles of 194 pixels; .* a multiple of 4"):
+        opened(network(), "frozen", tile=194)
     deep = generator_from_config(UnetConfig(width=2, depth=9))
     with pytest.raises(ConfigError, match="expected at least 576, and a multiple of 512"):
         opened(deep, "thumbnail", tile=512)  # none could begin before the one beside it ends
