@@ -387,10 +387,14 @@ def test_what_takes_longest_is_what_bounds(copies: Translator, tmp_path: Path) -
 
 
 SUBTITLES = """1
+00:00:00,100 --> 00:00:00,200
+over by then
+
+2
 00:00:00,200 --> 00:00:00,900
 on the screen
 
-2
+3
 00:00:01,100 --> 00:00:03,000
 to the end
 """

@@ -420,6 +420,7 @@ def test_chapters_are_cut_to_the_part(copies: Translator, tmp_path: Path) -> Non
 
     assert marks(0.4, 1.2) == [(0, 0.4), (0.4, 0.8)]
     assert marks(1.0, 1.4) == [(0, 0.4)], "the other one is over by then"
+    assert marks(0.8, 1.2) == [(0, 0.4)], "the other one is just over"
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".y4m"])
