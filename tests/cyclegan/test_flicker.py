@@ -23,6 +23,12 @@ def test_motion_is_found(y: int, x: int) -> None:
     np.testing.assert_array_equal(before[rows, columns][inner, inner], after[inner, inner])
 
 
+def test_what_is_flat_has_not_moved() -> None:
+    rows, columns = motion(*(np.full((32, 48), 90, np.float32) for _ in range(2)))
+    assert (rows == np.arange(32)[:, None]).all()
+    assert (columns == np.arange(48)).all()
+
+
 def test_what_only_moves_does_not_flicker() -> None:
     frames = panned(5)
     score = flicker((frame, frame) for frame in frames)
