@@ -89,6 +89,7 @@ def test_pool_fills_then_swaps_half_of_the_time():
         assert answer <= value
         older += answer < value
     assert abs(older - 500) < 4 * math.sqrt(250)
+    assert min(image.item() for image in pool.images) >= 10, "each place is taken anew"
 
 
 def test_pool_that_returns_an_older_image_keeps_the_new_one():
@@ -108,8 +109,8 @@ def test_pool_copies():
         batch = torch.full((2, 1, 1, 1), float(value))
         pool.query(batch)
         batch.fill_(-1)
-    held = [image.item() for image in pool.images]
-    assert min(held) > 0
+        held = [image.item() for image in pool.images]
+        assert min(held) > 0
     assert max(held) > 1
 
 

@@ -90,6 +90,7 @@ def test_time_goes_on_where_the_checkpoint_was():
     progress = Progress(TrainConfig(data=DATA, minutes=1.0), 10)
     progress.load_state({**progress.state(), "seconds": 45.0})
     assert progress.fraction() == pytest.approx(0.75, abs=0.01)
+    assert progress.factor() == pytest.approx(0.5, abs=0.02), "from half of the time on it falls"
     assert progress.seconds() == pytest.approx(45, abs=1)
 
 
