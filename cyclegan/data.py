@@ -34,6 +34,8 @@ from cyclegan.sources import Item, Pixels, list_items
 from cyclegan.transfer import Batch, Cut, batch_from_cuts
 
 CPU = torch.device("cpu")
+_NO_THREAD = "can't start new thread"
+"""How Python says that a limit is reached."""
 
 
 def tensor_from_pictures(pictures: Sequence[Pixels]) -> Tensor:
@@ -151,13 +153,18 @@ def _begun(loader: Iterable[Drawn | CycleGANError]) -> Iterator[Drawn | CycleGAN
 
 @contextmanager
 def readers_watched() -> Iterator[None]:
-    """Raises DataError where a process of ``batches`` is killed.
+    """Raises DataError where a process of ``batches`` is killed, or is allowed no more threads.
 
     PyTorch raises RuntimeError from a signal handler then, in whatever line is being run.
     """
     try:
         yield
     except RuntimeError as error:
+        if _NO_THREAD in str(error):
+            raise DataError(
+                f"the system allows no more threads or processes ({_NO_THREAD}); lower workers, or "
+                "raise the limit: ulimit -u, or that of the container"
+            ) from error
         if "DataLoader worker" not in str(error):
             raise
         raise DataError(
@@ -248,8 +255,12 @@ def _leave_signals_to_the_parent(worker: int) -> None:
     if parent is None or not hasattr(signal, "sigtimedwait"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    except RuntimeError:  # nothing would end this process, and its parent waits for that
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:

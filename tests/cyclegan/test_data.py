@@ -1,11 +1,14 @@
 """Unpaired batches: what they hold, that they repeat, and what bad data says."""
 
+import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +22,10 @@ from cyclegan.config import DataConfig
 from cyclegan.cpu import cpu_cores
 from cyclegan.data import (
     UnpairedPictures,
+    _leave_signals_to_the_parent,
     batches,
     pictures_from_tensor,
+    readers_watched,
     tensor_from_pictures,
 )
 from cyclegan.distributed import World
@@ -434,3 +439,44 @@ def test_tensor_and_back_is_exact() -> None:
     assert (tensor.min().item(), tensor.max().item()) == (-1, 1)
     assert np.array_equal(pictures_from_tensor(tensor), every)
     assert np.array_equal(pictures_from_tensor(tensor * 2).min(), 0)
+
+
+class NoThread:
+    """What Python gives where the system allows a process no more threads."""
+
+    def __init__(self, **how: Any) -> None:
+        pass
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+def test_a_reader_without_a_thread_ends_when_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parent that failed as well waits for it before it goes."""
+    monkeypatch.setattr("cyclegan.data.threading", SimpleNamespace(Thread=NoThread))
+    context = multiprocessing.get_context("fork")
+    began = context.Event()
+
+    def read() -> None:
+        with contextlib.suppress(RuntimeError):
+            _leave_signals_to_the_parent(0)
+        began.set()
+        time.sleep(60)
+
+    reader = context.Process(target=read, daemon=True)
+    reader.start()
+    assert began.wait(30)
+    reader.terminate()
+    reader.join(10)
+    try:
+        assert reader.exitcode == -signal.SIGTERM
+    finally:
+        reader.kill()
+
+
+def test_too_few_threads_for_readers_are_told(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cyclegan.data.threading", SimpleNamespace(Thread=NoThread))
+    with pytest.raises(DataError, match="allows no more threads or processes"), readers_watched():
+        epoch(UnpairedPictures(config(folders)), workers=1)
