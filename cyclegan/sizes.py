@@ -6,6 +6,9 @@ from cyclegan.errors import ConfigError
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
+MOST_PIXELS = 1 << 26
+"""Of a frame of a video, 8192x8192: what says that it is larger is damaged, or meant to fill the
+memory."""
 
 
 def size_from(text: str) -> Size:

@@ -34,10 +34,13 @@ from cyclegan.pictures import (
     picture_from_image,
     read_picture,
 )
+from cyclegan.sizes import MOST_PIXELS
 
 LIST_SUFFIX = ".txt"
 ARRAY_SUFFIX = ".npy"
 Pixels = npt.NDArray[Any]
+_LIMITS = {"max_pixels": str(MOST_PIXELS)}
+"""For FFmpeg's decoders."""
 _NO_ARRAY = (
     OSError,
     ValueError,
@@ -149,8 +152,14 @@ def _frames(video: Path) -> list[Frame]:
     import av
 
     try:
-        with av.open(name_for_ffmpeg(str(video))) as container:
+        with _container(video) as container:
             stream = container.streams.video[0]
+            codec = stream.codec_context  # none where this FFmpeg has no decoder
+            if codec and codec.width * codec.height > MOST_PIXELS:
+                raise DataError(
+                    f"{video} says that its frames are {codec.width}x{codec.height}; expected at "
+                    f"most {MOST_PIXELS:,} pixels; make them smaller"
+                )
             # Of a video that was cut without encoding it again, those before the cut are not shown.
             shown = (p for p in container.demux(stream) if p.size and not p.is_discard)
             packets = [packet.pts for packet in shown]
@@ -174,12 +183,18 @@ def _frames(video: Path) -> list[Frame]:
 @functools.lru_cache(maxsize=4)
 def _opened(video: Path, process: int) -> Any:
     """The video, opened by this ``process``: one that a fork inherits shares its file position."""
+    container = _container(video)
+    context = container.streams.video[0].codec_context
+    # Processes read side by side; and where one is forked, it could not end a decoder's threads.
+    context.thread_count = 1
+    context.options = _LIMITS
+    return container
+
+
+def _container(video: Path) -> Any:
     import av
 
-    container = av.open(name_for_ffmpeg(str(video)))
-    # Processes read side by side; and where one is forked, it could not end a decoder's threads.
-    container.streams.video[0].codec_context.thread_count = 1
-    return container
+    return av.open(name_for_ffmpeg(str(video)), options=_LIMITS)
 
 
 def _decoded(frame: Frame, channels: Channels) -> Picture:

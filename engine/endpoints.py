@@ -25,14 +25,13 @@ from pathlib import Path
 
 from cyclegan.engine.muxers import CONTAINERS
 from cyclegan.errors import ConfigError, OutputError, VideoError
+from cyclegan.sizes import MOST_PIXELS
 
 AnyPath = str | os.PathLike[str]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _NUMBERED = re.compile(r"%0?\d*d")
 _CAMERA = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/.+)")
-MOST_PIXELS = 1 << 26
-"""Of a frame, 8192x8192: what says that it is larger is damaged, or meant to fill the memory."""
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 """Names of it."""
 DOWNLOADS = ("http", "https")

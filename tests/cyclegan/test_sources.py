@@ -18,7 +18,7 @@ from cyclegan.errors import DataError, ImageError
 from cyclegan.pictures import write_picture
 from cyclegan.preprocess import augmented, plain
 from cyclegan.sample_data import clip, write_clip
-from cyclegan.sources import Frame, list_items, read_item
+from cyclegan.sources import Frame, _opened, list_items, read_item
 
 FRAMES = 30
 
@@ -206,6 +206,22 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, array, says):
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(ImageError, match=says):
         read_item(tmp_path / "x.npy", 5)
+
+
+def test_frames_that_would_fill_the_memory_are_refused(video, tmp_path, monkeypatch):
+    huge = tmp_path / "huge.y4m"
+    huge.write_bytes(b"YUV4MPEG2 W16000 H16000 F25:1\nFRAME\n" + bytes(9999))
+    with pytest.raises(DataError, match="says that its frames are 16000x16000; expected at most"):
+        list_items(huge)
+    item = list_items(video)[0]
+    # As of a stream whose pictures are larger than the container says.
+    monkeypatch.setattr("cyclegan.sources._LIMITS", {"max_pixels": "100"})
+    _opened.cache_clear()
+    try:
+        with pytest.raises(ImageError, match="cannot decode"):
+            read_item(item)
+    finally:
+        _opened.cache_clear()
 
 
 def head_of(shape: tuple[int, ...]) -> bytes:
