@@ -601,3 +601,32 @@ def test_the_command_line_works_in_a_pipe(model: Path, clip: Clip, tmp_path: Pat
     assert seen.shape == (3, 24, 64, 3)
     assert np.abs(seen[:, :, :32].astype(int) - np.stack(frames)).mean() < 4
     assert np.abs(seen[:, :, :32].astype(int) - seen[:, :, 32:]).mean() > 8
+
+
+def test_a_playlist_opens_files_and_no_addresses(copies: Translator, tmp_path: Path) -> None:
+    """Or a file that somebody sends could ask the servers of our network."""
+    asked = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    (tmp_path / "elsewhere").mkdir()
+    part = write_video(tmp_path / "elsewhere" / "part.ts", smooth(6), pix_fmt="yuv420p")
+    playlist = tmp_path / "list.m3u8"
+    lines = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"
+    try:
+        playlist.write_text(lines.format(f"http://127.0.0.1:{server.server_port}/part.ts"))
+        with pytest.raises(VideoError, match=r"list\.m3u8"):
+            translate_video(playlist, tmp_path / "out.mkv", copies)
+        assert not asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    playlist.write_text(lines.format(part))
+    assert translate_video(playlist, tmp_path / "out.mkv", copies).frames == 6
