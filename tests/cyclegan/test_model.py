@@ -185,7 +185,7 @@ def test_a_compiler_that_fails_is_told_and_done_without():
 
 
 def test_pictures_of_more_sizes_than_are_compiled_are_trained_on():
-    """As those are that no preprocess crops: PyTorch compiles a function for eight sizes at most."""
+    """As where no preprocess crops: PyTorch compiles a function for eight sizes at most."""
     sizes = [32 + 4 * more for more in range(10)]
     config = CycleGANConfig(**TINY)
     expected, model = CycleGAN(config), CycleGAN(config)
