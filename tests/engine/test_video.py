@@ -355,7 +355,7 @@ def test_what_is_no_video_is_refused(clip: Clip, copies: Translator, tmp_path: P
     target.write_bytes(b"old")
     for name, message in [
         ("text.mp4", "cannot read"),
-        ("empty.mp4", "cannot read"),
+        ("empty.mp4", "cannot read .*empty.mp4 as a video: the file is empty"),
         ("missing.mp4", "No such file"),
         ("sound.m4a", "no video stream"),
     ]:
