@@ -116,7 +116,9 @@ class Run:
     def _end_epoch(self) -> None:
         self.flush()
         plateau = self.progress.plateau
-        plateau.take(float(self.world.first(plateau.mean())))
+        mean = float(self.world.first(plateau.mean()))
+        if self.config.schedule == "plateau":
+            plateau.take(mean)
         if self.progress.ends_epoch(self.config.score_every):
             self.score()
         if self.progress.ends_epoch(self.config.save_every):

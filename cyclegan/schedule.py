@@ -127,7 +127,9 @@ class Progress:
         """Of the learning rate, for this step."""
         if self.config.minutes is not None:
             return min(1.0, 2 * (1 - self.fraction()))
-        return self.plateau.factor * FACTORS[self.config.schedule](self.config, self.epoch)
+        if self.config.schedule == "plateau":
+            return self.plateau.factor
+        return FACTORS[self.config.schedule](self.config, self.epoch)
 
     def fraction(self) -> float:
         """How much of the run is done, 0 to 1."""

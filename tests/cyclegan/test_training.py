@@ -253,10 +253,27 @@ def test_a_plateau_is_of_the_generators_losses_over_an_epoch(config, monkeypatch
         take(self, loss)
 
     monkeypatch.setattr(Plateau, "take", noted)
-    train(replaced(config, log_every=4), device="cpu", show_progress=False)
+    watched = replaced(config, log_every=4, schedule="plateau")
+    train(watched, device="cpu", show_progress=False)
     with (config.output / "losses.csv").open() as file:
         sums = [sum(float(row[name]) for name in GENERATOR_LOSSES) for row in csv.DictReader(file)]
     assert taken == pytest.approx([sum(sums[:6]) / 6, sum(sums[6:]) / 6], rel=1e-4)
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("linear", 1.0), ("step", 1.0), ("plateau", 0.2)])
+def test_losses_that_stay_lower_the_rate_of_a_plateau_alone(config, schedule, last, monkeypatch):
+    monkeypatch.setattr(Plateau, "mean", lambda self: 1.0)
+    rates, set_rate = [], CycleGAN.set_learning_rate
+
+    def noted(self, rate):
+        rates.append(rate)
+        set_rate(self, rate)
+
+    monkeypatch.setattr(CycleGAN, "set_learning_rate", noted)
+    run = replaced(config, epochs=8, epochs_decay=0, batch_size=6, schedule=schedule)
+    train(run, device="cpu", show_progress=False)
+    assert len(rates) == 8
+    assert [rates[0], rates[-1]] == pytest.approx([2e-4, 2e-4 * last])
 
 
 def test_what_looked_wrong_is_in_the_result(config, monkeypatch):
