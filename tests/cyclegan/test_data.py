@@ -363,7 +363,7 @@ def test_a_picture_that_goes_bad_in_the_middle_of_an_epoch(folders: Path, skip: 
 def test_mixed_sizes_do_not_fit_a_batch(folders: Path, workers: int) -> None:
     write_picture(gradient(40, 60), folders / "a" / "9.png")  # as high as the others
     dataset = UnpairedPictures(config(folders, preprocess="none"))
-    with pytest.raises(DataError, match=r"of 48x40, 60x60 pixels do not .* batch_size to 1"):
+    with pytest.raises(DataError, match=r"of 48x40, 60x40 pixels do not .* batch_size to 1"):
         epoch(dataset, batch_size=6, workers=workers)
     assert len(epoch(dataset)) == 6
 
