@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cyclegan.cpu import instruction_sets
 from cyclegan.engine.colour import bits_of
 from cyclegan.engine.frames import VideoDepth
 from cyclegan.engine.hardware import NVENC, why_no_encoder
@@ -172,6 +173,10 @@ def choose(
             pixel_format = formats[0]
         return _chosen(name, codec, options | more, pixel_format)
     options |= _of_quality(name, encoding.quality)
+    if name == "libx264" and "AVX512" in instruction_sets():
+        # What its code in AVX-512 makes of some widths depends on what was in memory before: a
+        # picture may take a fifth more, and no two runs need be alike.
+        options["x264-params"] = "asm=avx2"
     pixel_format = encoding.pixel_format
     if pixel_format == "auto":
         even = size[0] % 2 == size[1] % 2 == 0

@@ -1,5 +1,10 @@
 """What a result is encoded with, by its target and source."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import av
@@ -74,3 +79,42 @@ def test_a_codec_stands_for_its_encoder(codec: str, encoder: str) -> None:
     for quality in (None, 30):
         wanted = chosen(Encoding(encoder=encoder, quality=quality), "yuv420p")
         assert chosen(Encoding(encoder=codec, quality=quality), "yuv420p") == wanted
+
+
+TRANSLATED = """
+import sys
+from pathlib import Path
+
+sys.path.append(sys.argv[1])
+from videos import Copies
+
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.cutting import Part
+from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.translator import Translator
+from cyclegan.engine.video import translate_video
+
+translator = Translator(Copies(), GraphInfo(config=ResnetConfig()))
+translate_video(sys.argv[2], sys.argv[3], translator, options=VideoOptions(part=Part(end=0.5)))
+"""
+
+
+def test_what_was_in_memory_before_does_not_decide_what_is_coded(
+    clip: Callable[[str], Path], tmp_path: Path
+) -> None:
+    packets = []
+    for byte in ("0", "1"):  # glibc fills with it what is freed, and with its complement the rest
+        target = tmp_path / f"{byte}.mp4"
+        command = [
+            sys.executable,
+            "-c",
+            TRANSLATED,
+            Path(__file__).parent,
+            clip("carphone_pristine"),
+            target,
+        ]
+        subprocess.run(command, env={**os.environ, "MALLOC_PERTURB_": byte}, check=True)
+        with av.open(str(target)) as container:
+            packets.append([bytes(packet) for packet in container.demux(video=0)])
+    assert packets[0] == packets[1]

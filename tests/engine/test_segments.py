@@ -53,15 +53,12 @@ def piece(clip: Clip, path: Path, seconds: float) -> Path:
     return path
 
 
-# Without loss, so that equal packets mean equal frames: libx264 may decide otherwise when it runs
-# again, if rarely.
 @pytest.mark.parametrize(("suffix", "fail_at"), [(".mp4", 20), (".mkv", 42), (".mkv", 46)])
 def test_a_resumed_run_ends_like_one_without_interruption(
     suffix: str, fail_at: int, clip: Clip, tmp_path: Path
 ) -> None:
     source = piece(clip, tmp_path / "in.mp4", 1.8)
-    part, encoding = Part(size=(90, 160)), Encoding(lossless=True)
-    options = VideoOptions(resume=True, part=part, encoding=encoding)
+    options = VideoOptions(resume=True, part=Part(size=(90, 160)))
     whole, target = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
     plain = translator(Copies())
     count = translate_video(source, whole, plain, options).frames
@@ -87,8 +84,7 @@ def test_a_resumed_run_ends_like_one_without_interruption(
                 other.pts,
                 other.dts,
             )
-    for one, other in zip(decoded(target), decoded(whole), strict=True):
-        assert (one.to_ndarray(format="rgb24") == other.to_ndarray(format="rgb24")).all()
+            assert bytes(one) == bytes(other)
     assert times(target) == times(source)
     assert leftovers(tmp_path) == sorted(["in.mp4", whole.name, target.name])
 
