@@ -49,6 +49,7 @@ _SETTINGS = (
     "color_primaries",
     "color_trc",
     "flags",
+    "thread_type",
 )
 """Of a codec context, where they shape what it makes."""
 
@@ -206,6 +207,9 @@ class VideoWriter:
         stream = self._container.add_stream(
             chosen.encoder, rate=layout.rate, options=chosen.options
         )
+        if not self._live:
+            # By itself PyAV has pictures cut into a slice for each core, which takes more bytes.
+            stream.codec_context.thread_type = "AUTO"
         stream.width, stream.height = self._width, layout.height
         stream.pix_fmt = chosen.pixel_format
         pixels = stream.codec_context.format

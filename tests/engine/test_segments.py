@@ -89,6 +89,15 @@ def test_a_resumed_run_ends_like_one_without_interruption(
     assert leftovers(tmp_path) == sorted(["in.mp4", whole.name, target.name])
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_pictures_are_not_cut_into_slices_for_the_encoders_threads(
+    resume: bool, clip: Clip, tmp_path: Path
+) -> None:
+    source = piece(clip, tmp_path / "in.mp4", 0.5)
+    translate_video(source, tmp_path / "a.mp4", translator(Copies()), VideoOptions(resume=resume))
+    assert b" sliced_threads=0 " in (tmp_path / "a.mp4").read_bytes(), "libx264 tells its settings"
+
+
 def test_segments_keep_sound_and_picture_as_one_pass_does(clip: Clip, tmp_path: Path) -> None:
     source = piece(clip, tmp_path / "in.mp4", 1.8)
     part = Part(size=(90, 160))
