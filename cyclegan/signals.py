@@ -47,7 +47,7 @@ def leave(number: int, frame: FrameType | None = None) -> NoReturn:
 
 
 AGAIN_SECONDS = 0.1
-"""Between two looks at whether an import has ended."""
+"""Between two looks at whether the end would be swallowed still."""
 
 
 @contextlib.contextmanager
@@ -55,8 +55,8 @@ def leaving() -> Iterator[None]:
     """End as Ctrl-C, SIGTERM and SIGHUP ask in this block, where this is the main thread.
 
     In the middle of an import the end waits for it: extension modules swallow an exception that
-    comes while they are loaded, and go on with half of NumPy. An error that a library makes of the
-    end is the end too.
+    comes while they are loaded, and go on with half of NumPy. Those of Cython, such as PyAV's, also
+    do while they raise an error. An error that a library makes of the end is the end too.
     """
     asked = _Asked()
     interrupts = [signal.SIGINT] if signal.getsignal(signal.SIGINT) != signal.SIG_IGN else []
@@ -81,7 +81,8 @@ class _Asked:
 
     def leave(self, number: int, frame: FrameType | None) -> None:
         self.by = number
-        if _imports_in(frame) <= self._outside or not hasattr(signal, "setitimer"):
+        lost = _imports_in(frame) > self._outside or _is_made_up(frame)
+        if not lost or not hasattr(signal, "setitimer"):
             leave(number)
         before = signal.signal(signal.SIGALRM, self._again)
         if self._before is None:  # SIG_DFL is false
@@ -90,13 +91,24 @@ class _Asked:
 
     def _again(self, number: int, frame: FrameType | None) -> None:
         assert self.by is not None
-        signal.raise_signal(self.by)  # another handler may be in force by now
+        if _is_made_up(frame):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        else:
+            signal.raise_signal(self.by)  # another handler may be in force by now
 
     def forget(self) -> None:
         """Ask no more."""
         if self._before is not None:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self._before)
+
+
+def _is_made_up(frame: FrameType | None) -> bool:
+    """Whether Cython has made ``frame`` to tell of an error, which hides what is raised there.
+
+    It names the whole path to a function, where Python's code has the function's name alone.
+    """
+    return frame is not None and "." in frame.f_code.co_name
 
 
 def _imports_in(frame: FrameType | None) -> int:

@@ -1,6 +1,8 @@
 import importlib
+import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -61,3 +63,32 @@ def test_an_error_that_a_library_makes_of_the_end_is_the_end() -> None:
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(RuntimeError, match="another"), leaving():
         raise RuntimeError("another")
+
+
+def test_an_end_comes_after_the_error_of_a_library_that_would_swallow_it() -> None:
+    """As PyAV's errors do, while they are made: here by a program that makes nothing else."""
+    import av
+
+    def opens() -> bool:
+        context = av.CodecContext.create("h264_nvenc", "w")
+        context.width, context.height, context.pix_fmt = 640, 480, "yuv420p"
+        try:
+            context.open()
+        except av.FFmpegError:
+            return False
+        return True
+
+    if "h264_nvenc" not in av.codec.codecs_available or opens():
+        pytest.skip("NVENC is missing, or opens: no error is made")
+
+    @leaving()
+    def fail() -> None:
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            opens()
+
+    for _ in range(15):
+        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        with pytest.raises(SystemExit) as ended:
+            fail()
+        assert ended.value.code == 143
