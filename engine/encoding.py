@@ -173,9 +173,9 @@ def choose(
             pixel_format = formats[0]
         return _chosen(name, codec, options | more, pixel_format)
     options |= _of_quality(name, encoding.quality)
-    if name == "libx264" and "AVX512" in instruction_sets():
-        # What its code in AVX-512 makes of some widths depends on what was in memory before: a
-        # picture may take a fifth more, and no two runs need be alike.
+    if name in ("libx264", "libx264rgb") and "AVX512" in instruction_sets():
+        # What its code in AVX-512 makes of some widths depends on what was in memory before:
+        # pictures take more bytes than they need, and no two runs need be alike.
         options["x264-params"] = "asm=avx2"
     pixel_format = encoding.pixel_format
     if pixel_format == "auto":

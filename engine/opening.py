@@ -56,10 +56,9 @@ def why(error: Exception, source: Input) -> str:
 
     if isinstance(error, av.error.ExitError) and source.timeout is not None:
         return f"no answer in {source.timeout:g} seconds"  # FFmpeg says that it was told to leave
+    # FFmpeg finds its data invalid, as it does any that it knows not.
     if source.path and source.path.is_file() and not source.path.stat().st_size:
-        return (
-            "the file is empty"  # FFmpeg finds its data invalid, as it does any that it knows not
-        )
+        return "the file is empty"
     return reason_of(error)
 
 

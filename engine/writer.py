@@ -207,7 +207,7 @@ class VideoWriter:
         stream = self._container.add_stream(
             chosen.encoder, rate=layout.rate, options=chosen.options
         )
-        if not self._live and chosen.encoder != "libx265":  # which has threads of its own
+        if not self._live:
             # By itself PyAV has pictures cut into a slice for each core, which takes more bytes.
             stream.codec_context.thread_type = "AUTO"
         stream.width, stream.height = self._width, layout.height
