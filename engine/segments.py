@@ -27,7 +27,7 @@ from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
-from cyclegan.engine.writer import VideoWriter
+from cyclegan.engine.writer import VideoWriter, held_back
 from cyclegan.errors import ConfigError, VideoError
 from cyclegan.files import fitting, replacing
 
@@ -193,7 +193,7 @@ class SegmentWriter:
         self._frames = 0
 
     def _end(self) -> None:
-        self._packets += self._encoder.encode(None)
+        self._packets += held_back(self._encoder)
         self._segments.add(self._packets)
 
 

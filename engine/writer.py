@@ -37,6 +37,8 @@ _SHAPED = ("h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "png")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 _UNORDERED = (*SLOTTED, "asf")
 """Containers with one time for a frame, when it is decoded: all must be shown in that order."""
+_TOO_FEW = 2
+"""Frames of which libx265 leaves it to chance when they are decoded; it is in their order."""
 _SETTINGS = (
     "width",
     "height",
@@ -168,7 +170,7 @@ class VideoWriter:
 
     def close(self) -> None:
         """Write what the encoder holds back, and the end of the file."""
-        self._container.mux(self._video.encode(None))
+        self._container.mux(held_back(self._video))
         self.finish()
 
     def finish(self) -> None:
@@ -249,6 +251,15 @@ class VideoWriter:
                 f"{self._form} files of {self.chosen.canonical} do not get it; .mp4 does, and "
                 "H.264 keeps it everywhere"
             )
+
+
+def held_back(encoder: Any) -> "list[Packet[Any]]":
+    """The packets that PyAV's stream or codec context has yet to give, after its last frame."""
+    packets: list[Packet[Any]] = encoder.encode(None)
+    if encoder.codec.name == "libx265" and len(packets) <= _TOO_FEW:
+        for packet in packets:
+            packet.dts = packet.pts
+    return packets
 
 
 def _usual_encoder(container: Any) -> str | None:

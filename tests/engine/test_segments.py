@@ -98,6 +98,18 @@ def test_pictures_are_not_cut_into_slices_for_the_encoders_threads(
     assert b" sliced_threads=0 " in (tmp_path / "a.mp4").read_bytes(), "libx264 tells its settings"
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_times_of_very_few_frames_of_h265_are_not_left_to_chance(
+    count: int, resume: bool, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(count))
+    options = VideoOptions(resume=resume, encoding=Encoding(encoder="libx265"))
+    for _ in range(12):  # what libx265 takes for times is what was in memory
+        translate_video(source, tmp_path / "a.mp4", translator(Copies()), options)
+        assert times(tmp_path / "a.mp4") == times(source)
+
+
 def test_segments_keep_sound_and_picture_as_one_pass_does(clip: Clip, tmp_path: Path) -> None:
     source = piece(clip, tmp_path / "in.mp4", 1.8)
     part = Part(size=(90, 160))
