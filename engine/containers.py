@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
 from cyclegan.engine.cutting import Cutter, Part
-from cyclegan.engine.endings import Y4M, Ending
+from cyclegan.engine.endings import Ending
 from cyclegan.engine.endpoints import AnyPath, Input, input_from
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import (
@@ -29,7 +29,7 @@ from cyclegan.engine.layout import (
     lost_of,
 )
 from cyclegan.engine.opening import close_video, is_chapters, open_video, why
-from cyclegan.engine.pipes import Pipe
+from cyclegan.engine.pipes import Pipe, is_for_us
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -78,9 +78,8 @@ class VideoReader:
         self.name = self.source.name
         self._stop = stop or threading.Event()
         self._closed = False
-        # What is told to be something else than y4m has its own way to say where it ends.
-        counted = self.source.is_pipe and self.source.format in (None, Y4M)
-        self._pipe = Pipe(self.source) if counted else None
+        self._abandoned = threading.Event()
+        self._pipe = Pipe(self.source, self._is_unwanted) if is_for_us(self.source) else None
         try:
             self._container, self.video = open_video(self.source, decoder, keep_on, self._pipe)
         except BaseException:
@@ -126,6 +125,13 @@ class VideoReader:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def abandon(self) -> None:
+        """Wait for nothing more: what is being read in another thread is not wanted any more."""
+        self._abandoned.set()
+
+    def _is_unwanted(self) -> bool:
+        return self._stop.is_set() or self._abandoned.is_set()
 
     def close(self) -> None:
         """Let go of the source; may be called again."""
@@ -234,7 +240,8 @@ class VideoReader:
             self._stopped_by = why(error, self.source)
         if self._pipe:
             self._pipe.check()
-        self._note_problems(tally)
+        if not self._stop.is_set():  # which may have come within a picture
+            self._note_problems(tally)
 
     def _pictures(self, packet: "Packet[Any]", tally: _Tally) -> Iterator[Decoded]:
         """What a packet of the video decodes to, as far as it lies within the part."""

@@ -109,11 +109,23 @@ class Job:
             assert self._reader.layout is not None
             if not self._reader.source.endless:
                 items = paced(items, self._reader.layout.time_base, self._stop)
-            return run_pipeline(items, self._submit, self._write, capacity=2, is_late=_is_picture)
+            return run_pipeline(
+                items,
+                self._submit,
+                self._write,
+                capacity=2,
+                is_late=_is_picture,
+                stopped=self._reader.abandon,
+            )
         # Room for all batches in flight, so that the translator, not the channel, holds them.
         capacity = translator.slots + translator.max_batch + 3
         return run_pipeline(
-            items, self._submit, self._write, capacity=capacity, most=translator.max_batch
+            items,
+            self._submit,
+            self._write,
+            capacity=capacity,
+            most=translator.max_batch,
+            stopped=self._reader.abandon,
         )
 
     def _depth(self, layout: Layout) -> Depth:

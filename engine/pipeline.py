@@ -110,15 +110,17 @@ def run_pipeline(
     capacity: int,
     most: int = 1,
     is_late: Callable[[T], bool] | None = None,
+    stopped: Callable[[], None] = lambda: None,
 ) -> StageSeconds:
     """``use(result)`` for what ``work(items)`` gives for all items of ``make``, in order.
 
     ``make`` is drawn from in one new thread, ``use`` called in another, ``work`` in this one, with
     one to ``most`` items at a time. At most ``capacity`` items wait between two stages. With
     ``is_late``, a new item takes the place of those that wait for ``work`` and are late by then, so
-    that ``make`` never waits. Raises the first error of any stage, when all of them have ended.
+    that ``make`` never waits. Raises the first error of any stage, when all of them have ended;
+    ``stopped`` is called before that, from any thread, so that ``make`` waits for nothing more.
     """
-    stages: _Stages[T, U] = _Stages(capacity, most, is_late)
+    stages: _Stages[T, U] = _Stages(capacity, most, is_late, stopped)
     threads = (
         _Stage(lambda: stages.make(make), stages.stop),
         _Stage(lambda: stages.use(use), stages.stop),
@@ -141,8 +143,14 @@ def run_pipeline(
 class _Stages(Generic[T, U]):
     """What the three stages do and share."""
 
-    def __init__(self, capacity: int, most: int, is_late: Callable[[T], bool] | None) -> None:
-        self._most, self._is_late = most, is_late
+    def __init__(
+        self,
+        capacity: int,
+        most: int,
+        is_late: Callable[[T], bool] | None,
+        stopped: Callable[[], None],
+    ) -> None:
+        self._most, self._is_late, self._stopped = most, is_late, stopped
         self._dropped = 0
         self._made: Channel[T] = Channel(capacity)
         self._done: Channel[U] = Channel(capacity)
@@ -154,6 +162,7 @@ class _Stages(Generic[T, U]):
         self.errors.append(error)
         self._made.abort()
         self._done.abort()
+        self._stopped()
 
     def make(self, items: Iterable[T]) -> None:
         iterator = iter(items)

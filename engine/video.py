@@ -141,7 +141,12 @@ def open_reader(
             stop=stop,
         )
     return VideoReader(
-        source, options.part, live=options.live, decoder=options.decoder, keep_on=keep_on
+        source,
+        options.part,
+        live=options.live,
+        decoder=options.decoder,
+        keep_on=keep_on,
+        stop=stop if options.live else None,
     )
 
 

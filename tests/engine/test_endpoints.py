@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,7 +29,7 @@ from cyclegan.engine.live import latency_of
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
-from cyclegan.errors import ConfigError, OutputError, VideoError
+from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
 
 Clip = Callable[[str], Path]
 QUICK = Retry(attempts=3, first_seconds=0.05, silence_seconds=2)
@@ -201,6 +202,66 @@ def test_an_interrupt_ends_waiting_for_a_first_picture(
         timer.join()
         os.close(held)
     assert leftovers(tmp_path) == ["pipe"]
+
+
+@pytest.fixture(params=["y4m", "raw"])
+def silent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VideoOptions]:
+    """How ``pipe`` is to be read, which gives ten pictures, and then nothing for 20 seconds."""
+    form, raw = request.param, {}
+    head, each = b"YUV4MPEG2 W16 H16 F25:1 C444\n", b"FRAME\n"
+    if form == "raw":
+        head, each = b"", b""
+        raw = {"video_size": "16x16", "pixel_format": "rgb24", "framerate": "25"}
+    os.mkfifo(tmp_path / "pipe")
+    held = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(held, head + 10 * (each + bytes(16 * 16 * 3)))
+    late = threading.Timer(20, os.close, (held,))  # what waits in spite of all must end
+    late.start()
+    yield VideoOptions(source_format=form, source_options=raw)
+    if late.is_alive():
+        late.cancel()
+        os.close(held)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+def test_an_interrupt_ends_waiting_for_a_further_picture(
+    silent: VideoOptions, copies: Translator, tmp_path: Path
+) -> None:
+    """Another thread waits there, which signals do not interrupt."""
+    begun = time.monotonic()
+    timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        translate_video(tmp_path / "pipe", tmp_path / "out.mp4", copies, silent)
+    timer.join()
+    assert time.monotonic() - begun < 10
+    assert leftovers(tmp_path) == ["pipe"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+def test_an_error_does_not_wait_for_a_further_picture(silent: VideoOptions, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with (
+        Translator(Copies(fail_at=10), GraphInfo(config=ResnetConfig())) as failing,
+        pytest.raises(BackendError, match="the device is gone"),
+    ):
+        translate_video(tmp_path / "pipe", tmp_path / "out.mp4", failing, silent)
+    assert time.monotonic() - begun < 10
+    assert leftovers(tmp_path) == ["pipe"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+def test_a_stop_ends_a_live_pipe_in_good_order(
+    silent: VideoOptions, copies: Translator, tmp_path: Path
+) -> None:
+    stop, begun = threading.Event(), time.monotonic()
+    timer = threading.Timer(1, stop.set)
+    timer.start()
+    live = replace(silent, live=True)
+    stats = translate_video(tmp_path / "pipe", tmp_path / "out.mp4", copies, live, stop=stop)
+    timer.join()
+    assert time.monotonic() - begun < 10
+    assert len(decoded(tmp_path / "out.mp4")) == stats.frames > 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
