@@ -277,9 +277,7 @@ def _pixel_format(name: str, formats: Sequence[str], source: Any, bits: int, eve
         if depth == "" and bits > 8:
             wanted += ["rgb48be", "rgb48le"]  # of pictures
         wanted += [
-            f"{kind}{layout}p{depth}"
-            for kind in ("yuv", "yuvj")
-            for layout in (chroma, "444", "422", "420")
+            f"{kind}{layout}p{depth}" for kind in ("yuv", "yuvj") for layout in _NEAREST[chroma]
         ]
     if name == "mjpeg":
         wanted = ["yuvj444p"]
@@ -295,6 +293,14 @@ _LADDERS = (
     (99, ("16le", "12le", "10le", "")),
 )
 """Bits of a channel up to which these endings of pixel formats are tried, best first."""
+
+
+_NEAREST = {
+    "420": ("420", "422", "444"),
+    "422": ("422", "444", "420"),
+    "444": ("444", "422", "420"),
+}
+"""The chroma that is tried for a source's: what holds all of it and the least beside first."""
 
 
 def _chroma(source: Any) -> str:

@@ -31,6 +31,9 @@ def chosen(
         ("ffv1", "yuv444p16le", "yuv444p16le"),
         ("ffv1", "gbrp14le", "yuv420p16le"),
         ("mpeg4", "yuv420p10le", "yuv420p"),
+        ("prores_ks", "yuv420p", "yuv422p10le"),  # 422 HQ, not 4444
+        ("prores_ks", "yuv420p10le", "yuv422p10le"),
+        ("prores_ks", "yuv444p", "yuv444p10le"),
         ("libx264", "yuv411p", "yuv422p"),
         ("libx264", "yuv410p", "yuv420p"),
         ("libx264", "yuv440p", "yuv420p"),
