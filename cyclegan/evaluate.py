@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cyclegan.config import SSIM_WINDOW
 from cyclegan.data import pictures_from_tensor, tensor_from_pictures
 from cyclegan.errors import BackendError, DataError
 from cyclegan.pictures import Channels, Picture, list_pictures, read_picture
+from cyclegan.sizes import size_text
 
 Translate = Callable[[Picture], Picture]
 INCEPTION = 2048
@@ -66,7 +68,8 @@ def evaluate_pairs(
 ) -> Scores:
     """Scores of ``translate`` (or a generator) over aligned pairs (input, truth).
 
-    Raises DataError if there is no pair or an output differs in shape from its truth.
+    Raises DataError if there is no pair, an output differs in shape from its truth, or a side has
+    fewer than 11 pixels.
     """
     if isinstance(translate, nn.Module):
         translate = translate_from_generator(translate)
@@ -93,6 +96,7 @@ def _compare(output: Picture, truth: Picture) -> dict[str, float]:
             f"an output of shape {output.shape} has a truth of shape {truth.shape}; "
             "expected equal shapes"
         )
+    check_side(truth)
     x, y = (_unit(picture) for picture in (output, truth))
     return {
         "l1": (x - y).abs().mean().item(),
@@ -101,6 +105,15 @@ def _compare(output: Picture, truth: Picture) -> dict[str, float]:
         "gradient_correlation": gradient_correlation(output, truth),
         "inverted": float(luminance_correlation(output, truth) < 0),
     }
+
+
+def check_side(picture: Picture) -> None:
+    """Raises DataError for a picture that holds no window of SSIM, which would be no number."""
+    if min(picture.shape[:2]) < SSIM_WINDOW:
+        raise DataError(
+            f"a picture to score is {size_text(picture.shape[:2])}; SSIM compares windows of "
+            f"{SSIM_WINDOW} pixels, so expected at least as many"
+        )
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from cyclegan.config import TrainConfig
 from cyclegan.errors import ConfigError, DataError
 from cyclegan.evaluate import (
     check_distances,
+    check_side,
     distances,
     evaluate_pairs,
     translate_from_generator,
@@ -26,8 +27,9 @@ class Scorer:
 
     Where all names agree, pictures are pairs: L1, SSIM and the share that came out inverted, both
     ways, and SSIM chooses the best. Else the sets are compared: FID and KID, which need the extra
-    ``fid``, and KID chooses. Raises DataError for folders without pictures, ImageError for one that
-    cannot be read, and BackendError where the extra is missing: all before the run begins.
+    ``fid``, and KID chooses. Raises DataError for folders without pictures and pairs too small for
+    SSIM, ImageError for one that cannot be read, and BackendError where the extra is missing: all
+    before the run begins.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -55,7 +57,9 @@ class Scorer:
                     "names; expected at least 2 each, or pairs of the same names"
                 )
         for items, channels in zip(self.items, self.channels):
-            self._pictures(items, channels)
+            for picture in self._pictures(items, channels):
+                if self.paired:
+                    check_side(picture)
 
     def scores(self, generator_ab: nn.Module, generator_ba: nn.Module) -> dict[str, float]:
         """Named figures; ``goodness`` is the one to choose by, higher is better."""

@@ -84,6 +84,14 @@ def test_outputs_must_fit_their_truth() -> None:
         evaluate_pairs(lambda picture: picture, [])
 
 
+def test_pictures_without_a_window_of_ssim_are_refused() -> None:
+    """Their SSIM was no number, or an error of PyTorch's where not even the border fits."""
+    assert evaluate_pairs(lambda picture: picture, [(noise(0, 11),) * 2]).ssim == pytest.approx(1)
+    for narrow in (noise(0, 10), noise(0)[:, :4]):
+        with pytest.raises(DataError, match=r"x\d+; SSIM compares windows of 11 pixels"):
+            evaluate_pairs(lambda picture: picture, [(narrow, narrow)])
+
+
 def test_a_generator_is_run_in_eval_mode_and_left_as_it_was() -> None:
     torch.manual_seed(0)
     generator = ResnetGenerator(ResnetConfig(width=4, blocks=1, dropout=True))

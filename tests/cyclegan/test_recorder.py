@@ -17,7 +17,7 @@ from cyclegan import load_generator, scoring, train
 from cyclegan.board import Board
 from cyclegan.checkpoint import read_info
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
-from cyclegan.errors import ConfigError, ImageError, OutputError
+from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
 from cyclegan.evaluate import Distances
 from cyclegan.phases import LOSSES, Images
 from cyclegan.recorder import Recorder
@@ -321,6 +321,16 @@ def test_what_cannot_be_scored_is_told_before_the_run_begins(config, tmp_path):
     with pytest.raises(ImageError, match=r"cannot read .*0\.png"):
         train(dataclasses.replace(config, data=data), device="cpu", show_progress=False)
     assert not (config.output / "losses.csv").exists()
+
+
+def test_pairs_without_a_window_of_ssim_are_told_before_the_run_begins(config, tmp_path):
+    """No SSIM was a number, and so no generator the best."""
+    Image.new("RGB", (16, 8)).save(tmp_path / "0.png")
+    small = dataclasses.replace(
+        config.data, test_a=tmp_path, test_b=tmp_path, preprocess="none", crop_size=8
+    )
+    with pytest.raises(DataError, match="is 16x8; SSIM compares windows of 11 pixels"):
+        Scorer(dataclasses.replace(config, data=small))
 
 
 def test_scoring_that_fails_on_the_way_does_not_end_the_run(config, monkeypatch, caplog):
