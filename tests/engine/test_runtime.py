@@ -353,6 +353,16 @@ def test_pkg_config(installed: Path, graph: Path, tmp_path: Path) -> None:
     assert must([program, graph]) == b"phones to cars\n"
 
 
+def test_pkg_config_knows_an_absolute_folder(tmp_path: Path) -> None:
+    """As distributions give it: the prefix stood before it."""
+    options = ["-DCYCLEGAN_OPENVINO=OFF", "-DCYCLEGAN_TENSORRT=OFF", "-DCYCLEGAN_TESTS=OFF"]
+    folder = f"-DCMAKE_INSTALL_LIBDIR={tmp_path}/lib64"
+    must(["cmake", "-G", "Ninja", "-S", ROOT, "-B", tmp_path, *options, folder])
+    (found,) = tmp_path.rglob("cyclegan.pc")
+    flags = must(["pkg-config", "--libs", "cyclegan"], PKG_CONFIG_PATH=str(found.parent))
+    assert flags.split() == [f"-L{tmp_path}/lib64".encode(), b"-lcyclegan"]
+
+
 def test_a_program_may_have_addresses_of_its_own_for_functions(
     installed: Path, graph: Path, tmp_path: Path
 ) -> None:

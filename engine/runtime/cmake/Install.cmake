@@ -16,6 +16,9 @@ install(FILES "${CMAKE_CURRENT_BINARY_DIR}/cyclegan-config.cmake"
 
 # The package can be moved: the prefix is found from where the file stands.
 file(RELATIVE_PATH to_prefix "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
+# Distributions also give absolute folders, which stay as they are.
+cmake_path(APPEND pc_libdir "\${prefix}" "${CMAKE_INSTALL_LIBDIR}")
+cmake_path(APPEND pc_includedir "\${prefix}" "${CMAKE_INSTALL_INCLUDEDIR}")
 configure_file("${CMAKE_CURRENT_SOURCE_DIR}/cmake/cyclegan.pc.in"
                "${CMAKE_CURRENT_BINARY_DIR}/cyclegan.pc" @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/cyclegan.pc"
