@@ -1,6 +1,7 @@
 """Sources, opened: where their pictures are decoded, and which of them are refused."""
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,31 @@ def why(error: Exception, source: Input) -> str:
     # FFmpeg finds its data invalid, as it does any that it knows not.
     if source.path and source.path.is_file() and not source.path.stat().st_size:
         return "the file is empty"
+    if isinstance(error, av.error.InvalidDataError) and source.path and _lacks_index(source.path):
+        return (
+            "its index (the moov box) is missing, which is written last: it was not recorded or "
+            "copied to its end; copy it once more, or let a tool that repairs recordings make the "
+            "index anew"
+        )
     return reason_of(error)
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether it is an .mp4 or .mov by its first box, and none of its boxes holds the index."""
+    kinds: list[bytes] = []
+    try:
+        with path.open("rb") as file:
+            while len(head := file.read(16)) >= 8:
+                size = int.from_bytes(head[:4], "big")
+                length = int.from_bytes(head[8:], "big") if size == 1 else size  # 0: to the end
+                kinds.append(head[4:8])
+                if kinds[0] != b"ftyp" or length < 8:
+                    break
+                file.seek(length - len(head), os.SEEK_CUR)
+    except (OSError, OverflowError):
+        return False
+    # Still pictures (.heic) have another index, of this name.
+    return kinds[:1] == [b"ftyp"] and not {b"moov", b"meta"} & set(kinds)
 
 
 def is_chapters(container: Any, stream: Any) -> bool:

@@ -286,6 +286,24 @@ def test_a_part_before_the_first_frame_says_when_it_comes(
         translate_video(source, tmp_path / "out.mp4", copies, VideoOptions(part=Part(end=0.9)))
 
 
+@pytest.mark.parametrize("kept", [36, 0])
+def test_a_recording_without_its_index_is_told(
+    kept: int, copies: Translator, tmp_path: Path
+) -> None:
+    """As where a camera lost its power: FFmpeg finds its data invalid."""
+    source = write_video(tmp_path / "in.mp4", smooth(10))
+    whole = source.read_bytes()
+    index = whole.index(b"moov") - 4
+    source.write_bytes(whole[: kept or index])
+    with pytest.raises(
+        VideoError, match=r"in\.mp4 as a video: its index \(the moov box\) is missing"
+    ):
+        translate_video(source, tmp_path / "out.mp4", copies)
+    source.write_bytes(whole[:4] + b"what" + whole[8:index])
+    with pytest.raises(VideoError, match=r"in\.mp4 as a video: Invalid data"):
+        translate_video(source, tmp_path / "out.mp4", copies)
+
+
 def test_a_cover_is_no_film(copies: Translator, tmp_path: Path) -> None:
     source = tmp_path / "song.m4a"
     with av.open(str(source), "w", format="mp4") as container:
