@@ -5,6 +5,7 @@ within one step when it is cancelled, by Ctrl-C too.
 """
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,8 +18,10 @@ from cyclegan.engine.flavours import TensorRT, messages
 from cyclegan.engine.graph_info import INPUT
 from cyclegan.engine.plan_settings import PlanSettings, capability_name
 from cyclegan.engine.typed_graph import NormRoute
-from cyclegan.errors import BackendError, ConfigError
+from cyclegan.errors import BackendError, ConfigError, OutputError
 from cyclegan.files import replacing
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
 """Called with the steps done and those announced so far; what it raises cancels the build."""
@@ -132,13 +135,25 @@ def _timing_cache(tensorrt: TensorRT, config: Any, path: Path | None) -> Any:
     if tensorrt.is_rtx or path is None:
         yield
         return
-    known = path.read_bytes() if path.exists() else b""
-    cache = config.create_timing_cache(known)
-    config.set_timing_cache(cache, False)
+    _take_timings(config, path)
     yield
-    cache = config.get_timing_cache()
-    with replacing(path) as temporary:
-        temporary.write_bytes(bytes(cache.serialize()))
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
+    except OutputError as error:  # the plan is worth more than a faster build of the next
+        _log.warning("the kernel timings were not kept: %s", error)
+
+
+def _take_timings(config: Any, path: Path) -> None:
+    """Those of ``path``, or none: TensorRT refuses what is damaged, or of other hardware."""
+    known = b""
+    with contextlib.suppress(OSError):  # there are none yet, or they cannot be read
+        known = path.read_bytes()
+    for content in dict.fromkeys((known, b"")):
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return
+        _log.info("TensorRT does not take the kernel timings in %s; they are measured anew", path)
 
 
 def _monitor(trt: Any, progress: Progress | None) -> Any:

@@ -363,6 +363,57 @@ def test_the_builder_is_told_every_setting() -> None:
     assert capabilities == [trt.ComputeCapability.SM86, trt.ComputeCapability.SM120]
 
 
+class _Timings(bytes):
+    """A timing cache: one measurement more after each build."""
+
+    def serialize(self) -> bytes:
+        return self + b"+1"
+
+
+class _TimedConfig:
+    """A builder's configuration of the full flavour, which this machine cannot build with."""
+
+    def __init__(self) -> None:
+        self.used: _Timings | None = None
+
+    def create_timing_cache(self, content: bytes) -> _Timings | None:
+        return None if content == b"damaged" else _Timings(content)
+
+    def set_timing_cache(self, cache: _Timings, ignore_mismatch: bool) -> bool:
+        if cache == b"of another GPU" and not ignore_mismatch:
+            return False
+        self.used = cache
+        return True
+
+    def get_timing_cache(self) -> _Timings | None:
+        return self.used
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(None, b"+1"), (b"+1", b"+1+1"), (b"damaged", b"+1"), (b"of another GPU", b"+1")],
+)
+def test_kernel_timings_are_kept_and_those_that_are_refused_begin_anew(
+    before: bytes | None, after: bytes, tmp_path: Path
+) -> None:
+    path, full = tmp_path / "timings", replace(RTX, flavour="tensorrt")
+    if before is not None:
+        path.write_bytes(before)
+    with plan_builder._timing_cache(full, _TimedConfig(), path):
+        pass
+    assert path.read_bytes() == after
+
+
+def test_timings_that_cannot_be_written_cost_no_plan(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    full = replace(RTX, flavour="tensorrt")
+    with plan_builder._timing_cache(full, _TimedConfig(), tmp_path / "file" / "timings"):
+        pass
+    assert "the kernel timings were not kept" in caplog.text
+
+
 def test_another_setting_is_another_plan(
     graph: Path, own_cache: Path, builds: Counter[str]
 ) -> None:
