@@ -68,7 +68,7 @@ def plan_from_onnx(
     if path is not None:
         check_plan_target(onnx, Path(path))
     info = read_graph_info(onnx)
-    settings.profile.check_multiple(info.config.size_multiple)
+    settings.profile.check_sides(info.config.size_multiple)
     tensorrt, gpu = load_tensorrt(settings.flavour), next(iter(nvidia_gpus()), None)
     if tensorrt.is_rtx and gpu is not None and not settings.targets:
         settings = dataclasses.replace(settings, targets=(gpu.compute_capability,))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from cyclegan.engine.frames import SMALLEST
 from cyclegan.engine.typed_graph import BodyPrecision
 from cyclegan.errors import ConfigError
 from cyclegan.sizes import size_from
@@ -79,13 +80,13 @@ class Profile:
         """Whether frames (N, H, W) lie within."""
         return all(a <= x <= b for a, x, b in zip(self.least, shape, self.most))
 
-    def check_multiple(self, multiple: int) -> None:
-        """Raises ConfigError unless every size is a multiple of what the generator takes."""
+    def check_sides(self, multiple: int) -> None:
+        """Raises ConfigError unless the generator takes every size: multiples, not too small."""
         for _, height, width in self:
-            if height % multiple or width % multiple:
+            if height % multiple or width % multiple or min(height, width) < SMALLEST:
                 raise ConfigError(
                     f"{width}x{height} in the profile: this generator takes heights and widths "
-                    f"that are multiples of {multiple}"
+                    f"that are multiples of {multiple}, from {max(multiple, SMALLEST)} up"
                 )
 
 

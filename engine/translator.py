@@ -16,7 +16,7 @@ import numpy as np
 
 from cyclegan.config import Depth
 from cyclegan.engine.backend_choice import choose_backend
-from cyclegan.engine.frames import Frames
+from cyclegan.engine.frames import SMALLEST, Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
@@ -40,10 +40,6 @@ class OnDevice(Protocol):
 
     def translate_on_device(self, frames: Any, stream: int = 0) -> "DeviceFrames":
         """See :meth:`Translator.translate_on_device`."""
-
-
-SMALLEST = 8
-"""Below this side the reflections inside a generator find nothing to mirror."""
 
 
 class Translation(Generic[Made]):

@@ -42,9 +42,17 @@ def test_people_write_widths_first_and_notes_have_shapes() -> None:
 
 
 def test_sizes_are_multiples_of_what_the_generator_takes() -> None:
-    Profile.of(256, 512, batch=4).check_multiple(256)
-    with pytest.raises(ConfigError, match="multiples of 256"):
-        Profile.of(256, 384).check_multiple(256)
+    Profile.of(256, 512, batch=4).check_sides(256)
+    with pytest.raises(ConfigError, match="multiples of 256, from 256 up"):
+        Profile.of(256, 384).check_sides(256)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (4, 64), (64, 4)])
+def test_sizes_too_small_to_be_mirrored_are_refused(size: tuple[int, int]) -> None:
+    """PyTorch refuses them; TensorRT builds some, and says of others nothing that helps."""
+    Profile.of(8, 8).check_sides(4)
+    with pytest.raises(ConfigError, match="multiples of 4, from 8 up"):
+        Profile.of(*size).check_sides(4)
 
 
 @pytest.mark.parametrize("target", ["8.9", "89", "sm89", "SM_89"])
