@@ -69,6 +69,19 @@ def replacing(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+class _TriedError(Exception):
+    """Ends a file that was begun only to see that it could be."""
+
+
+def check_writable(path: Path | str) -> None:
+    """Raises OutputError where :func:`replacing` could not begin, to be told before long work.
+
+    Missing folders are made, and what stands at ``path`` stays.
+    """
+    with contextlib.suppress(_TriedError), replacing(path):
+        raise _TriedError
+
+
 def append(path: Path, content: bytes) -> None:
     """Add ``content`` to the end of a file: all of it, or nothing. Missing folders are made.
 

@@ -6,6 +6,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from cyclegan.engine.runners import Precision
+from cyclegan.files import check_writable
 from cyclegan.shipped import find_model
 from cyclegan.sizes import Size, size_text
 from cyclegan.verbs import Backend, Model
@@ -40,6 +41,9 @@ def bench(
 
     if plot is not None:
         report.check_plot(plot)
+    for target in (json, plot):
+        if target is not None:
+            check_writable(target)
     results: list[Speed | Absent] = []
 
     def show() -> None:
@@ -60,9 +64,8 @@ def bench(
             seconds=seconds,
         ):
             results.append(result)
-    except KeyboardInterrupt:
-        show()  # what was measured is not lost
-        raise
-    show()
+    finally:
+        if results:
+            show()  # whatever ended it, what was measured is not lost
     if not report.speeds(results):
         raise BackendError("nothing could be measured; the table says why")

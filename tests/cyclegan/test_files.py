@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan.errors import OutputError
-from cyclegan.files import cache_folder, replacing
+from cyclegan.files import cache_folder, check_writable, replacing
 
 
 def test_the_new_file_takes_the_name(tmp_path: Path) -> None:
@@ -71,6 +71,18 @@ def test_what_the_system_refuses_is_an_output_error(tmp_path: Path) -> None:
     ):
         temporary.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.txt"]
+
+
+def test_a_place_is_tried_without_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    check_writable(path)
+    assert not list(tmp_path.iterdir())
+    path.write_text("old")
+    check_writable(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OutputError, match=r"cannot write .*deep\.txt: Not a directory"):
+        check_writable(path / "deep" / "deep.txt")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -190,7 +191,9 @@ def test_the_verb_shows_records_and_draws(
     assert "<svg" in plot.read_text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_was_measured_survives_an_interruption(
+    number: signal.Signals,
     model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -198,11 +201,15 @@ def test_what_was_measured_survives_an_interruption(
 ) -> None:
     def interrupted(*_: object, **__: object) -> Iterator[Speed]:
         yield speed(12.5, 80.0, psnr_db=math.inf)
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr(throughput, "measure", interrupted)
     record = tmp_path / "speed.json"
-    assert main(["bench", str(model), "--json", str(record)]) == 130
+    try:
+        status: object = main(["bench", str(model), "--json", str(record)])
+    except SystemExit as end:
+        status = end.code
+    assert status == 128 + number
     assert "12.50" in capsys.readouterr().out
     assert (
         json.loads(record.read_text())["speeds"][0] | {"psnr_db": None, "exact": True}
@@ -227,3 +234,17 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
 ) -> None:
     assert main(["bench", str(model), "--plot", str(tmp_path / "speed.xyz")]) == 1
     assert "suffix must be one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--json", "--plot"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
+    flag: str,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(throughput, "measure", lambda *_, **__: pytest.fail("was measured"))
+    (tmp_path / "file").touch()
+    assert main(["bench", str(model), flag, str(tmp_path / "file" / "deep" / "speed.svg")]) == 1
+    assert "speed.svg: Not a directory" in capsys.readouterr().err
