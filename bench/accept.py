@@ -21,7 +21,7 @@ from bench.options import count_argument
 from bench.quick import BASELINES, counted, this_run
 from bench.suite import Options
 from bench.suites import GATES
-from cyclegan.files import replacing
+from cyclegan.files import write_whole
 
 RUNS = 10
 MOST_BUSY = 0.3
@@ -67,8 +67,7 @@ def changes(fresh: Baseline, before: Path) -> list[Verdict]:
 
 def write(path: Path, baseline: Baseline) -> None:
     """Replace the file whole."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(compare.plain(baseline), indent=1) + "\n")
+    write_whole(path, json.dumps(compare.plain(baseline), indent=1) + "\n")
     print(f"wrote {path}")
 
 

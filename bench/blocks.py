@@ -24,6 +24,7 @@ import torch
 from bench.graph_timing import timed
 from bench.kernels import CASES, OPERATIONS, calls_of
 from bench.report import brief, gpu_or_exit
+from cyclegan.files import write_whole
 from cyclegan.kernels import launch
 
 MARGIN = 0.98
@@ -63,9 +64,7 @@ def write(path: Path, arch: str, found: Mapping[str, Row | None]) -> None:
         + "\n }"
         for name, rows in sorted(table.items())
     ]
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    fresh.replace(path)
+    write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def groups() -> dict[tuple[int, int], list[Case]]:

@@ -16,6 +16,7 @@ from bench import aims, charts
 from bench.machine import ROOT, cores_in_words, in_words, slug
 from bench.suite import Row
 from bench.suites import PROGRAMS, SUITES
+from cyclegan.files import write_whole
 
 BEGIN, END = "<!-- performance: written by bench/pages.py -->", "<!-- end of performance -->"
 HEAD = """# Performance
@@ -272,7 +273,7 @@ def written(root: Path = ROOT) -> dict[Path, str]:
 
 def main() -> None:
     for path, text in written().items():
-        path.write_text(text)
+        write_whole(path, text)
         print(path.relative_to(ROOT), file=sys.stderr)
 
 

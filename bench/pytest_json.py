@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.suite import Row
+from cyclegan.errors import OutputError
+from cyclegan.files import write_whole
 
 EXTRA = ("busy", "psnr_db", "of_limit")
 
@@ -84,7 +86,11 @@ def main(arguments: list[str] | None = None) -> int:
             f"error: {given[0]} has no timed rows; python -m bench.run writes some", file=sys.stderr
         )
         return 2
-    Path(given[1]).write_text(json.dumps(convert(rows), indent=1) + "\n")
+    try:
+        write_whole(given[1], json.dumps(convert(rows), indent=1) + "\n")
+    except OutputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -21,6 +21,7 @@ from bench.gates import QUICK, Gate, Values
 from bench.machine import Card, machine
 from bench.suite import Options
 from bench.suites import COUNTS, GATES
+from cyclegan.files import check_writable, write_whole
 
 BASELINES = Path(__file__).with_name("baselines")
 
@@ -74,6 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, help="also write this run's values")
     given = parser.parse_args(arguments)
+    if given.output:
+        check_writable(given.output)
     start, card = time.monotonic(), machine()
     counts = counted()
     accepted = compare.read(BASELINES / "counts.json")
@@ -83,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     compare.show(verdicts, f"quick suite, {time.monotonic() - start:.0f} s")
     if given.output:
         run = this_run(card, values, counts, "one run of the quick suite")
-        given.output.write_text(json.dumps(compare.plain(run), indent=1) + "\n")
+        write_whole(given.output, json.dumps(compare.plain(run), indent=1) + "\n")
     return int(any(verdict.failed for verdict in verdicts))
 
 

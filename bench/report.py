@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bench.machine import RESULTS, machine
+from cyclegan.files import write_whole
 
 
 class Report:
@@ -67,11 +68,10 @@ class Report:
         self.write()
 
     def write(self) -> None:
-        """Both files, each replaced whole."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Both files, each replaced whole. Raises OutputError."""
         record = {"facts": self.facts, **self.tables}
-        _replace(self.path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
-        _replace(self.path.with_suffix(".md"), self.markdown())
+        write_whole(self.path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+        write_whole(self.path.with_suffix(".md"), self.markdown())
 
     def markdown(self) -> str:
         """Facts as a list, then every table."""
@@ -116,9 +116,3 @@ def brief(error: Exception) -> str:
 
 def _cell(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def _replace(path: Path, text: str) -> None:
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text)
-    fresh.replace(path)

@@ -69,6 +69,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_whole(path: Path | str, text: str) -> None:
+    """Replace the file at ``path`` by one of this text, in UTF-8. Raises OutputError."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 class _TriedError(Exception):
     """Ends a file that was begun only to see that it could be."""
 

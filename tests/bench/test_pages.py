@@ -104,3 +104,20 @@ def test_a_gpu_that_was_measured_is_named(root: Path) -> None:
     page = pages.written(root)[root / "docs/performance.md"]
     assert "## some-gpu" in page
     assert "Any GPU" not in page
+
+
+def test_pages_that_do_not_fit_leave_those_before(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk; a limit on the size of files is one for this test."""
+    resource = pytest.importorskip("resource", reason="limits are POSIX's")
+    readme, said = root / "README.md", (root / "README.md").read_text()
+    monkeypatch.setattr(pages, "written", lambda: {readme: "longer than it may be"})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            pages.main()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert readme.read_text() == said
