@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from bench.machine import Card, machine
+from cyclegan.errors import OutputError, reason_of
+from cyclegan.files import check_writable
 
 Call = Callable[[], object]
 Clock = Callable[[Call], float]
@@ -183,13 +185,35 @@ def record(result: Mapping[str, Any], path: Path | None, card: Card | None = Non
     size = path.stat().st_size if path.exists() else 0
     try:
         with path.open("a") as file:
-            file.write(line)
+            file.write("\n" * (not _ends_whole(path)) + line)
             file.flush()
             os.fsync(file.fileno())  # what was measured survives whatever comes next
     except OSError:
         with suppress(OSError):
             os.truncate(path, size)  # half a line on a full disk would spoil the next one
         raise
+
+
+def _ends_whole(path: Path) -> bool:
+    """Whether the last line is one: who is killed while it writes leaves half of it."""
+    with path.open("rb") as file:
+        if not (end := file.seek(0, os.SEEK_END)):
+            return True
+        file.seek(end - 1)
+        return file.read() == b"\n"
+
+
+def check_output(path: Path | None) -> None:
+    """Raises OutputError where :func:`record` could not write, to be told before long work."""
+    if path is None:
+        return
+    if not path.exists():
+        check_writable(path)
+        return
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def table(title: str, timings: Mapping[str, Timing], unit: str = "frames/s") -> None:

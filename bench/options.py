@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from cyclegan.errors import ConfigError
+from bench.harness import check_output
+from cyclegan.errors import ConfigError, OutputError
 from cyclegan.sizes import Size, size_from
 
 
@@ -29,8 +30,13 @@ def count_argument(text: str) -> int:
 
 
 def output_argument(text: str) -> Path | None:
-    """A file, or None, standard output, for ``-``; for ``add_argument``."""
-    return None if text == "-" else Path(text)
+    """A file that can be written, or None, standard output, for ``-``; for ``add_argument``."""
+    path = None if text == "-" else Path(text)
+    try:
+        check_output(path)
+    except OutputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return path
 
 
 def size_argument(text: str) -> Size:

@@ -42,10 +42,20 @@ NO_PEERS = "Peers have not been compared on a quiet machine yet."
 
 
 def read(folder: Path) -> list[Row]:
-    """All rows of all files, the oldest first."""
-    files = sorted(folder.glob("*.jsonl"))
-    rows = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    """All rows of all files, the oldest first. Raises ValueError for a line that is none."""
+    rows = [row for path in sorted(folder.glob("*.jsonl")) for row in _rows_of(path)]
     return sorted(rows, key=lambda row: str(row["at"]))
+
+
+def _rows_of(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, line {number} is no row: {error}; where a run was killed while it wrote, "
+                "take that line out"
+            ) from error
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
@@ -272,7 +282,11 @@ def written(root: Path = ROOT) -> dict[Path, str]:
 
 
 def main() -> None:
-    for path, text in written().items():
+    try:
+        fresh = written()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    for path, text in fresh.items():
         write_whole(path, text)
         print(path.relative_to(ROOT), file=sys.stderr)
 

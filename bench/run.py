@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.harness import record
+from bench.harness import check_output, record
 from bench.machine import RESULTS, ROOT, in_words, machine, slug
 from bench.options import count_argument, size_argument
 from bench.suite import TINY, Options, Row, run_suite
 from bench.suites import PROGRAMS, SUITES
+from cyclegan.errors import OutputError
 
 
 def default_output() -> Path:
@@ -61,6 +62,10 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     output = None if given.output == "-" else Path(given.output or default_output())
     if given.tiny and not given.output:
         output = None  # figures that mean nothing stay out of the results
+    try:
+        check_output(output)
+    except OutputError as error:
+        parser.error(str(error))
     print(f"on {in_words(machine())}", file=sys.stderr)
     rows: list[Row] = []
     short = [name for name, program in PROGRAMS.items() if not program.by_name_alone]

@@ -93,6 +93,17 @@ def test_a_line_that_did_not_fit_leaves_nothing(tmp_path: Path) -> None:
     assert [line["benchmark"] for line in lines] == ["x", "y"]
 
 
+def test_half_a_line_of_a_run_that_was_killed_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    record({"benchmark": "x"}, path)
+    whole = path.read_text()
+    path.write_text(whole + whole[:20])
+    record({"benchmark": "y"}, path)
+    first, half, last = path.read_text().splitlines()
+    assert [json.loads(line)["benchmark"] for line in (first, last)] == ["x", "y"]
+    assert half == whole[:20]
+
+
 def test_a_machine_is_its_hardware_not_its_load() -> None:
     here = machines.machine()
     later = here | {"load_average": 9.0, "clocks_mhz": {"cpu": 1.0}, "commit": "0" * 12}

@@ -98,6 +98,15 @@ def test_a_readme_without_its_marks_is_refused() -> None:
         pages.with_table("no marks", "table")
 
 
+def test_half_a_row_is_told_with_its_place(root: Path) -> None:
+    results = root / "bench/results"
+    with (results / "test.jsonl").open("a") as file:
+        file.write('{"benchm')
+    lines = len((results / "test.jsonl").read_text().splitlines())
+    with pytest.raises(ValueError, match=rf"test\.jsonl, line {lines} is no row.*take that line"):
+        pages.read(results)
+
+
 def test_a_gpu_that_was_measured_is_named(root: Path) -> None:
     (root / "bench/results/some-gpu").mkdir()
     (root / "bench/results/some-gpu/gpu.json").write_text("{}")

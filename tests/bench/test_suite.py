@@ -1,5 +1,6 @@
 """What every suite is measured by: rows, absent candidates, interruptions, exponents."""
 
+import argparse
 import importlib.util
 import json
 import math
@@ -32,7 +33,7 @@ from bench import (
 from bench.generators import new_generator
 from bench.harness import Timing, figures, record
 from bench.limits import Work
-from bench.options import parser_for
+from bench.options import output_argument, parser_for
 from bench.peer import Given, Peer, Ready, needs
 from bench.suite import TINY, Comparison, Options, Pace, Row, exponent, run_suite
 from cyclegan.errors import BackendError
@@ -342,6 +343,19 @@ def test_results_are_read_by_pytest_benchmark(tmp_path: Path) -> None:
         (tmp_path / "r.jsonl").write_text(text)
         assert pytest_json.main(files) == 2
     assert pytest_json.main([str(tmp_path / "none.jsonl"), files[1]]) == 2
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "run_suite", lambda *_: pytest.fail("was measured"))
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file" / "deep" / "r.jsonl"):
+        with pytest.raises(SystemExit):
+            run.main(["peers", "--output", str(place)])
+        assert f"cannot write {place}: " in capsys.readouterr().err
+        with pytest.raises(argparse.ArgumentTypeError, match="cannot write"):
+            output_argument(str(place))
 
 
 def test_a_program_that_fails_is_a_row_with_what_it_said(
