@@ -42,6 +42,7 @@ from bench.prepared import ended, prepare, preparing
 from bench.report import Report, brief, gpu_or_exit
 from bench.time_limit import at_most
 from cyclegan.files import CACHE_VARIABLE
+from cyclegan.signals import leaving
 
 CACHE = ROOT / "build/cache"
 """Of what is compiled, unless the environment names a folder: what finds the user's is not needed
@@ -227,6 +228,7 @@ def _tensorrt_is_whole(report: Report) -> bool:
     )
 
 
+@leaving()  # SIGTERM must not leave parts running, which keep the GPU and write the same report
 def main(arguments: list[str] | None = None) -> None:
     """All parts, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

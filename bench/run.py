@@ -22,6 +22,7 @@ from bench.options import count_argument, size_argument
 from bench.suite import TINY, Options, Row, run_suite
 from bench.suites import PROGRAMS, SUITES
 from cyclegan.errors import OutputError
+from cyclegan.signals import leaving
 
 
 def default_output() -> Path:
@@ -29,6 +30,7 @@ def default_output() -> Path:
     return RESULTS / f"{slug(machine())}.jsonl"
 
 
+@leaving()  # SIGTERM must not leave a program running, nor the files of a suite
 def main(arguments: list[str] | None = None) -> list[Row]:
     """Measure, print tables to standard error, and record; returns the rows."""
     parser = argparse.ArgumentParser(

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -102,6 +103,20 @@ def test_it_names_a_folder_for_what_is_compiled(
         with pytest.raises(SystemExit, match="begun"):
             gpu.main([])
         assert os.environ["CYCLEGAN_CACHE"] == expected
+
+
+def test_who_ends_it_by_sigterm_ends_its_parts(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They lead sessions of their own: the signal of a terminal or of timeout reaches none."""
+    gpu = bench("gpu")
+
+    def begin(*_: object) -> None:
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL, "the process alone would end"
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(gpu, "begin", begin)
+    with pytest.raises(SystemExit) as end:
+        gpu.main([])
+    assert end.value.code == 128 + signal.SIGTERM
 
 
 def test_rows_are_on_disk_one_by_one(bench: Any, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -343,6 +344,20 @@ def test_results_are_read_by_pytest_benchmark(tmp_path: Path) -> None:
         (tmp_path / "r.jsonl").write_text(text)
         assert pytest_json.main(files) == 2
     assert pytest_json.main([str(tmp_path / "none.jsonl"), files[1]]) == 2
+
+
+def test_who_ends_a_run_by_sigterm_ends_what_it_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def suite(*_: object) -> list[Any]:
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL, "the process alone would end"
+        signal.raise_signal(signal.SIGTERM)
+        return []
+
+    monkeypatch.setattr(run, "run_suite", suite)
+    with pytest.raises(SystemExit) as end:
+        run.main(["peers", "--tiny"])
+    assert end.value.code == 128 + signal.SIGTERM
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
