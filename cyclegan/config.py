@@ -16,7 +16,7 @@ from cyclegan.network_config import Upsample as Upsample
 from cyclegan.network_config import at_least, check, one_of
 from cyclegan.plain_values import as_dict as as_dict
 from cyclegan.plain_values import from_dict as from_dict
-from cyclegan.sizes import Size, short_size_text
+from cyclegan.sizes import MOST_PIXELS, Size, short_size_text, size_text
 
 Adversarial = Literal["lsgan", "vanilla", "wgangp", "hinge"]
 Schedule = Literal["linear", "linear-2020", "step", "cosine", "plateau"]
@@ -156,6 +156,14 @@ class DataConfig:
                 self.cropped[0] <= self.loaded[0],
                 f"the crop is {self.cropped[0]} high, expected at most the {self.loaded[0]} that "
                 "pictures are scaled to",
+            )
+        if self.preprocess not in ("crop", "none"):
+            # Pictures that are scaled to a width have the height of a crop at least.
+            height = (self.loaded if self.preprocess == "resize_and_crop" else self.cropped)[0]
+            check(
+                height * self.load_size <= MOST_PIXELS,
+                f"load_size is {self.load_size}, which makes pictures of "
+                f"{size_text((height, self.load_size))} pixels; expected at most {MOST_PIXELS:,}",
             )
         check(
             (self.test_a is None) == (self.test_b is None),

@@ -25,7 +25,7 @@ from PIL import Image
 from cyclegan.config import DataConfig, Preprocess
 from cyclegan.deep_pictures import PEAKS
 from cyclegan.errors import ImageError
-from cyclegan.sizes import Size, short_size_text, size_text
+from cyclegan.sizes import MOST_PIXELS, Size, short_size_text, size_text
 from cyclegan.sources import Item, Pixels, read_item
 from cyclegan.transfer import Cut
 
@@ -54,13 +54,24 @@ _SCALED: dict[Preprocess, Callable[[Size, DataConfig], Size]] = {
 }
 
 
-def scale(picture: Pixels, config: DataConfig, multiple: int = 4) -> Pixels:
-    """``picture`` resized as ``config`` says; sides that no crop will fit are rounded."""
+def scale(
+    picture: Pixels, config: DataConfig, multiple: int = 4, name: Item | str = "the picture"
+) -> Pixels:
+    """``picture`` resized as ``config`` says; sides that no crop will fit are rounded.
+
+    Raises ImageError, naming it, where that scales it to more than ``MOST_PIXELS``.
+    """
     height, width = _SCALED[config.preprocess](picture.shape[:2], config)
     if not config.crops:
         height, width = (max(1, round(side / multiple)) * multiple for side in (height, width))
     if (height, width) == picture.shape[:2]:
         return picture
+    if height * width > MOST_PIXELS and config.preprocess != "none":
+        raise ImageError(
+            f"{name} is {size_text(picture.shape[:2])} pixels, and would be scaled to "
+            f"{size_text((height, width))}; expected at most {MOST_PIXELS:,} pixels; lower "
+            "load_size"
+        )
     if picture.dtype == np.uint8 and picture.shape[2] in (1, 3):
         return _resized(picture, (height, width)).reshape(height, width, -1)
     planes = [_resized(plane, (height, width)) for plane in picture.transpose(2, 0, 1)]
@@ -107,9 +118,9 @@ def augmented(
 ) -> Cut:
     """The picture at ``path``, scaled and randomly cropped; every other one is to be mirrored.
 
-    Raises ImageError where it cannot be read, or is too small.
+    Raises ImageError where it cannot be read, is too small, or would become too large.
     """
-    picture = scale(read_item(path, channels, config.depth), config, multiple)
+    picture = scale(read_item(path, channels, config.depth), config, multiple, path)
     if config.crops:
         down, right = _room(picture, config, path)
         top, left = rng.integers(down + 1), rng.integers(right + 1)
@@ -120,12 +131,12 @@ def augmented(
 def plain(path: Item, config: DataConfig, channels: int = 3, multiple: int = 4) -> Pixels:
     """The picture at ``path`` as a network sees it when tested, without chance.
 
-    (H, W, C) of ``config.depth`` bits. Raises ImageError where it cannot be read, or is too small.
+    (H, W, C) of ``config.depth`` bits. Raises ImageError as ``augmented`` does.
     """
     if config.crops:
         height, width = config.cropped
         config = dataclasses.replace(config, load_size=width, load_height=height)
-    picture = scale(read_item(path, channels, config.depth), config, multiple)
+    picture = scale(read_item(path, channels, config.depth), config, multiple, path)
     if config.crops:
         top, left = (room // 2 for room in _room(picture, config, path))
         picture = _cut(picture, top, left, config)

@@ -103,6 +103,22 @@ def test_a_crop_is_no_larger_than_what_pictures_are_scaled_to():
         DataConfig(a=Path("one"), b=Path("two"), load_size=64, crop_size=65)
 
 
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({"load_size": 10**8}, "100000000x100000000"),
+        ({"load_height": 10**6}, "286x1000000"),
+        ({"load_size": 10**8, "preprocess": "scale_width"}, "100000000x256"),
+        ({"load_size": 10**8, "preprocess": "scale_width_and_crop"}, "100000000x256"),
+    ],
+)
+def test_pictures_are_scaled_to_no_more_than_memory_is_for(settings, size):
+    with pytest.raises(ConfigError, match=f"makes pictures of {size} pixels; expected at most 67,"):
+        DataConfig(a=Path("one"), b=Path("two"), **settings)
+    assert DataConfig(a=Path("one"), b=Path("two"), load_size=8192, crop_size=8192).crops
+    assert DataConfig(a=Path("one"), b=Path("two"), load_size=10**8, preprocess="crop").crops
+
+
 @pytest.mark.parametrize("setting", ["minutes", "checkpoint_minutes"])
 def test_times_that_never_end_are_refused(setting):
     data = DataConfig(a=Path("one"), b=Path("two"))

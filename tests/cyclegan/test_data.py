@@ -301,6 +301,15 @@ def test_a_height_that_follows_the_width_is_rounded_down(tmp_path: Path) -> None
     assert scale(gradient(40, 47), wanted).shape == (30, 36, 3)  # 30.6
 
 
+def test_a_strip_that_a_width_makes_too_large_is_named(tmp_path: Path) -> None:
+    write_picture(gradient(2000, 1), tmp_path / "strip.png")
+    wanted = config(tmp_path, preprocess="scale_width_and_crop", load_size=286)
+    with pytest.raises(
+        ImageError, match=r"strip\.png is 1x2000 pixels, .* 286x572000; .* load_size"
+    ):
+        augmented(tmp_path / "strip.png", wanted, np.random.default_rng(0))
+
+
 def test_small_pictures_say_what_to_change(folders: Path) -> None:
     with pytest.raises(DataError, match=r"png is 48x40 pixels.*crop_size 64"):
         epoch(UnpairedPictures(config(folders, crop_size=64)))
