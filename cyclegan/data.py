@@ -34,6 +34,8 @@ from cyclegan.sources import Item, Pixels, list_items
 from cyclegan.transfer import Batch, Cut, batch_from_cuts
 
 CPU = torch.device("cpu")
+SKIP_BAD = "skip_bad goes on without it"
+"""What there is to do about a picture that cannot be used."""
 _NO_THREAD = "can't start new thread"
 """How Python says that a limit is reached."""
 
@@ -132,7 +134,7 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
                 return augmented(path, self.config, rng, channels, self.multiple)
             except ImageError as error:
                 if not self.config.skip_bad:
-                    raise ImageError(f"{error}; skip_bad goes on without it") from error
+                    raise ImageError(f"{error}; {SKIP_BAD}") from error
                 bad[str(path)] = str(error)
         raise DataError(f"none of the {len(paths)} pictures can be used; {bad[str(path)]}")
 

@@ -35,7 +35,13 @@ from torch import Tensor
 from cyclegan.claim import claimed
 from cyclegan.compiling import worth_compiling, worth_replaying
 from cyclegan.config import TrainConfig
-from cyclegan.data import CPU, UnpairedPictures, readers_watched, tensor_from_pictures
+from cyclegan.data import (
+    CPU,
+    SKIP_BAD,
+    UnpairedPictures,
+    readers_watched,
+    tensor_from_pictures,
+)
 from cyclegan.distributed import Meetings, World, world
 from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError, OutputError
 from cyclegan.model import CycleGAN
@@ -280,9 +286,9 @@ def _first_pictures(config: TrainConfig, data: UnpairedPictures) -> tuple[Tensor
         for item in items:
             try:
                 picture = plain(item, config.data, channels, data.multiple)
-            except ImageError:
+            except ImageError as error:
                 if not config.data.skip_bad:
-                    raise
+                    raise ImageError(f"{error}; {SKIP_BAD}") from error
                 continue
             if len(pictures) == SAMPLES or (pictures and picture.shape != pictures[0].shape):
                 break

@@ -337,6 +337,12 @@ def test_bad_picture_stops_the_run_or_is_skipped_and_counted(config):
     assert result.steps == 12
 
 
+def test_a_bad_picture_among_the_samples_is_told_what_goes_on_without_it(config):
+    (config.data.a / "00000.png").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"00000\.png.*; skip_bad goes on without it$"):
+        training._first_pictures(config, UnpairedPictures(config.data))
+
+
 def test_folder_without_pictures(config, tmp_path):
     (tmp_path / "empty").mkdir()
     data = replaced(config.data, b=tmp_path / "empty")
