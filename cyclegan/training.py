@@ -17,6 +17,7 @@ N batch, C channels, H height, W width.
 import contextlib
 import logging
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -139,6 +140,7 @@ def _train(
                 with contextlib.suppress(Exception):
                     _keep(run)
             raise
+        skipped = _skipped(here, data)
         _keep(run)
     stop.leave()
     return TrainResult(
@@ -146,7 +148,7 @@ def _train(
         seconds=progress.seconds(),
         generator_ab=run.path("generator_ab", run.offered),
         generator_ba=run.path("generator_ba", run.offered),
-        skipped=dict(data.bad),
+        skipped=skipped,
         alarms=tuple(run.recorder.alarms.messages) if here.writes else (),
     )
 
@@ -223,6 +225,12 @@ def _keep(run: Run) -> None:
         run.save()
         raise
     run.save()
+
+
+def _skipped(here: World, data: UnpairedPictures) -> dict[str, str]:
+    """What the processes of a run have passed over, each of its own share: path -> reason."""
+    skipped: dict[str, str] = here.first(dict(data.bad), lambda each: dict(ChainMap(*each)))
+    return skipped
 
 
 def _pictures(config: TrainConfig, here: World) -> UnpairedPictures:

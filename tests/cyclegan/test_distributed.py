@@ -150,6 +150,19 @@ def test_one_process_that_says_so_is_enough(monkeypatch):
     assert here.first(True) is False
 
 
+def test_pictures_that_any_process_skips_are_told(monkeypatch):
+    from cyclegan import training
+    from cyclegan.distributed import World
+
+    def gathered(values, value):
+        values[:] = [value, {"b.png": "empty"}]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gathered)
+    data = SimpleNamespace(bad={"a.png": "cut off"})
+    found = training._skipped(World(rank=0, size=2), data)
+    assert found == {"a.png": "cut off", "b.png": "empty"}
+
+
 @pytest.mark.parametrize(("seconds", "apart"), [(0.25, 8), (1.5, 1), (4.0, 1)])
 def test_processes_meet_every_two_seconds_or_every_step(seconds, apart, monkeypatch):
     clock = SimpleNamespace(now=0.0)
