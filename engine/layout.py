@@ -5,10 +5,10 @@ H height, W width.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class Layout:
 
 def lost_of(picture: "VideoFrame") -> tuple[str, ...]:
     """What of ``picture`` is lost in translation, in words."""
-    found = {side.type.name for side in _side_data(picture) or ()}
+    found = _side_data(picture) or {}
     interlaced = ("the order of fields: frames are interlaced, the result says they are not",)
     return (interlaced if picture.interlaced_frame else ()) + tuple(
         words for name, words in _LOST.items() if name in found
@@ -99,10 +99,15 @@ _LOST = {
 """Side data of FFmpeg, by PyAV's names."""
 
 
-def _side_data(picture: "VideoFrame") -> list[Any] | None:
-    """None where PyAV cannot tell: FFmpeg has types that it does not know, such as EXIF."""
+def _side_data(picture: "VideoFrame") -> Mapping[str, Any] | None:
+    """By PyAV's names, to be asked for one: what it gives one after the other is the data before
+    PyAV 19, and their types since.
+
+    None where PyAV cannot tell: FFmpeg has types that it did not know before 19, such as EXIF.
+    """
     try:
-        return list(picture.side_data)
+        sides: Any = picture.side_data
+        return cast(Mapping[str, Any], sides)
     except ValueError:
         return None
 
@@ -112,7 +117,7 @@ def display_matrix(picture: "VideoFrame") -> tuple[int, ...] | None:
     sides = _side_data(picture)
     if sides is None:
         return _turned(picture.rotation)
-    found = next((side for side in sides if side.type.name == "DISPLAYMATRIX"), None)
+    found = sides.get("DISPLAYMATRIX")
     matrix = tuple(np.frombuffer(bytes(found), np.int32).tolist()) if found else _UPRIGHT
     return None if matrix == _UPRIGHT else matrix
 

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -12,6 +14,7 @@ from cyclegan.engine.comparison import wipe
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import LATEST, Part
 from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.layout import display_matrix, lost_of
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
@@ -44,8 +47,18 @@ def test_turns_and_mirrors_stay(
     target = tmp_path / f"out{suffix}"
     assert translate_video(source, target, copies).notes == ()
     for path in (source, target):
-        (side,) = [s for s in decoded(path)[0].side_data if s.type.name == "DISPLAYMATRIX"]
+        side = decoded(path)[0].side_data["DISPLAYMATRIX"]
         assert tuple(np.frombuffer(bytes(side), np.int32)) == matrix
+
+
+def test_side_data_that_goes_by_its_names_is_found() -> None:
+    # As PyAV has it since 19; before, it gives the data themselves one after the other.
+    turned = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    sides = {"A53_CC": b"words", "DISPLAYMATRIX": np.array(turned, np.int32).tobytes()}
+    picture: Any = SimpleNamespace(interlaced_frame=False, side_data=sides)
+    assert display_matrix(picture) == turned
+    (lost,) = lost_of(picture)
+    assert "closed captions" in lost
 
 
 def test_a_container_that_cannot_turn_pictures_says_so(copies: Translator, tmp_path: Path) -> None:
