@@ -46,7 +46,8 @@ class Ending:
 
     def _bytes(self) -> int:
         """Of the source; below 1 where that is not known."""
-        return int(self._pipe.bytes if self._pipe else self._container.size)
+        # Before 19, PyAV gave FFmpeg's negative number of an error in place of None.
+        return int(self._pipe.bytes if self._pipe else self._container.size or 0)
 
     def _stated(self) -> tuple[float, float, float]:
         """Seconds: where the source ends, where it said it would, and what may lie between them."""

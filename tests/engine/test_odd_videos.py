@@ -3,6 +3,7 @@
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -12,6 +13,7 @@ from videos import decoded, leftovers, smooth, times, write_video
 
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.endings import Ending
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
@@ -466,3 +468,11 @@ def test_targets_that_hold_no_such_video_say_what_would(
     with pytest.raises(OutputError, match=message):
         translate_video(source, tmp_path / name, copies)
     assert leftovers(tmp_path) == ["in.mp4"]
+
+
+@pytest.mark.parametrize("size", [None, -38], ids=["PyAV 19", "PyAV 18"])
+def test_a_source_of_no_known_size_is_whole(size: int | None) -> None:
+    form = SimpleNamespace(name="video4linux2,v4l2")
+    camera = SimpleNamespace(size=size, format=form, duration=None)
+    ending = Ending(camera, SimpleNamespace(frames=0))
+    assert ending.problem(3) is None
