@@ -334,7 +334,7 @@ class VideoReader:
         self._next_pts = self._cutter.time_of(picture) or 0  # times may begin below zero
         rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
         height, width = self.part.size or (picture.height, picture.width)
-        aspect = self.video.sample_aspect_ratio
+        aspect = self.video.sample_aspect_ratio or None  # 0 of one that is not known, since PyAV 19
         if self.part.size:
             # The same shape on the screen.
             aspect = (aspect or 1) * Fraction(picture.width * height, picture.height * width)

@@ -97,6 +97,15 @@ def test_the_shape_of_pixels_stays_or_its_loss_is_told(
         assert note.startswith("the shape of the pixels, 4:3, was left out")
 
 
+def test_a_shape_of_pixels_that_is_not_known_is_none(tmp_path: Path) -> None:
+    # PyAV gives FFmpeg's 0/1 for it since 19, and None before.
+    source = write_video(tmp_path / "in.mkv", smooth(1))
+    with VideoReader(source) as reader:
+        rate = Fraction(25)
+        reader.video = SimpleNamespace(average_rate=rate, sample_aspect_ratio=Fraction(0))
+        assert reader._layout(decoded(source)[0]).pixel_aspect is None
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_ten_bits_stay_ten(suffix: str, copies: Translator, tmp_path: Path) -> None:
     tags = {"matrix": 9, "span": 1, "primaries": 9, "transfer": 14}
