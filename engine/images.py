@@ -59,7 +59,7 @@ def translate_path(
     other than a depth or with ``show``, which are for videos.
     """
     options = options or VideoOptions()
-    path = None if options.source_format else open_input(source, options).path
+    path = source_path(source, options)
     if path and path.is_dir():
         _check_no_video(path, options, show)
         if target in STANDARD_OUTPUT:
@@ -70,8 +70,6 @@ def translate_path(
         return translate_folder(
             path, target, translator, depth=options.depth, skip_bad=skip_bad, progress=progress
         )
-    if path and not path.exists():
-        raise ImageError(f"there is no file or folder {path}")
     if path and is_picture(path):
         _check_no_video(path, options, show)
         stats = translate_image(path, target, translator, depth=options.depth)
@@ -81,6 +79,16 @@ def translate_path(
     return translate_video(
         source, target, translator, options, progress=progress, show=show, stop=stop
     )
+
+
+def source_path(source: str | os.PathLike[str], options: VideoOptions) -> Path | None:
+    """The file or folder that ``source`` is; None for streams, cameras and what is read as a format
+    that is named. Raises ImageError where there is none, and as videos are opened.
+    """
+    path = None if options.source_format else open_input(source, options).path
+    if path and not path.exists():
+        raise ImageError(f"there is no file or folder {path}")
+    return path
 
 
 def _check_no_video(path: Path, options: VideoOptions, show: Show | None) -> None:

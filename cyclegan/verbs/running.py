@@ -33,8 +33,10 @@ def translate(
         skip_bad: go on without pictures that cannot be read
         preview: port of a page on this machine that shows the live picture; 0 takes a free one
     """
-    from cyclegan.engine.images import translate_path
+    from cyclegan.engine.images import source_path, translate_path
     from cyclegan.engine.progress import progress_bar
+
+    source_path(source, video)  # the generator may first have to be compiled, for minutes
 
     with (
         open_translator(run) as translator,

@@ -435,3 +435,14 @@ def test_what_files_say_does_not_steer_the_terminal(model, tmp_path, cyclegan):
     assert "\x1b" not in result.stderr
     record = logging.makeLogRecord({"msg": "cannot read %s", "args": ("\x1b[31m.png",)})
     assert logging.lastResort.format(record) == r"cannot read \x1b[31m.png"
+
+
+def test_a_source_that_is_not_there_is_told_before_the_generator_is_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "cyclegan.verbs.running.open_translator", lambda run: pytest.fail("it was opened")
+    )
+    missing = tmp_path / "mapp.png"
+    assert main(["translate", str(missing), str(tmp_path / "out.png")]) == 1
+    assert f"there is no file or folder {missing}" in capsys.readouterr().err
