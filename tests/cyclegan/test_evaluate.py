@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cyclegan import sample_data
+from cyclegan import evaluate, sample_data
 from cyclegan.config import ResnetConfig
 from cyclegan.errors import BackendError, DataError
 from cyclegan.evaluate import (
@@ -99,6 +99,9 @@ def test_a_generator_is_run_in_eval_mode_and_left_as_it_was() -> None:
     first, again = translate(noise(0)), translate(noise(0))
     assert np.array_equal(first, again)
     assert generator.training
+    translate_from_generator(generator.eval())(noise(0))
+    assert not generator.training
+    generator.train()
     with torch.inference_mode():
         x = torch.from_numpy(noise(0).transpose(2, 0, 1)[None]).float() / 127.5 - 1
         expected = (generator.eval()(x)[0].permute(1, 2, 0) + 1) * 127.5
@@ -112,6 +115,9 @@ def test_threads_are_given_back() -> None:
         torch.set_num_threads(2)
         evaluate_pairs(lambda picture: picture, [(noise(0), noise(0))])
         assert torch.get_num_threads() == 2
+        with pytest.raises(DataError):
+            evaluate_pairs(lambda picture: picture, [(noise(0), noise(0, 16))])
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
@@ -123,6 +129,15 @@ def test_mean_std_match_has_the_moments_of_the_targets() -> None:
     matched = np.stack([match(picture) for picture in inputs]).astype(float)
     assert np.abs(matched.mean((0, 1, 2)) - np.mean(targets, (0, 1, 2))).max() < 0.1
     assert np.abs(matched.std((0, 1, 2)) - np.std(targets, (0, 1, 2))).max() < 0.3
+
+
+def test_mean_std_match_gives_pictures_whatever_it_is_given() -> None:
+    flat = np.full((8, 8, 3), 100, np.uint8)
+    match = baselines([flat], [noise(0)])["mean/std match"]
+    mean = noise(0).mean((0, 1))
+    assert np.abs(match(flat) - mean).max() <= 0.5
+    for extreme in (0, 255):
+        assert (match(np.full_like(flat, extreme)) == extreme).all()
 
 
 def test_no_other_constant_is_better() -> None:
@@ -160,6 +175,11 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
     write_picture(noise(9), tmp_path / "in" / "alone.bmp")
     with pytest.raises(DataError, match=r"alone\.bmp and .*alone\.png have one name"):
         evaluate_folders(lambda p: p, tmp_path / "in", tmp_path / "truth")
+    for suffix in ("png", "bmp"):
+        (tmp_path / "in" / f"alone.{suffix}").unlink()
+    write_picture(noise(9), tmp_path / "truth" / "alone.png")
+    with pytest.raises(DataError, match=r"1 pictures .*truth/alone\.png"):
+        evaluate_folders(lambda p: p, tmp_path / "in", tmp_path / "truth")
 
 
 def test_folders_are_read_with_the_channels_of_the_generator(tmp_path: Path) -> None:
@@ -192,6 +212,22 @@ def test_distances_tell_near_sets_from_far_ones() -> None:
     assert 0 <= near.fid < far.fid / 100
     assert near.kid < far.kid
     assert far.fid == pytest.approx(3 * 0.25**2 + (0.5 * np.sqrt(1 / 12)) ** 2, rel=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
+def test_kid_is_a_mean_over_subsets_of_its_usual_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    def few(features: int | nn.Module) -> tuple[Any, Any]:
+        fid, kid = metrics(features)
+        kid.subset_size = 5
+        return fid, kid
+
+    metrics = evaluate._metrics
+    fakes, reals = ([noise(s) // n for s in range(10 * n, 10 * n + 7 + n)] for n in (1, 2))
+    whole = distances(fakes[:8], reals[:8], MeanColour())
+    monkeypatch.setattr(evaluate, "_metrics", few)
+    parts = distances(fakes, reals, MeanColour())
+    assert parts.count == 8, "of the smaller set"
+    assert whole.kid_std < 1e-6 < 1e-3 * parts.kid < parts.kid_std < parts.kid
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
