@@ -451,6 +451,35 @@ def test_texts_are_cut_to_the_part(copies: Translator, tmp_path: Path) -> None:
     assert shown == [(0.0, pytest.approx(0.4)), (pytest.approx(0.6), pytest.approx(0.4))]
 
 
+def test_sound_that_lies_late_in_its_file_is_cut_where_the_pictures_are(
+    copies: Translator, tmp_path: Path
+) -> None:
+    """Each of its packets stands 0.8 s behind the pictures that it is played with."""
+    video, source, target = (tmp_path / name for name in ("in.mp4", "in.mkv", "out.mkv"))
+    write_video(video, smooth(60))
+    at_once = {"max_interleave_delta": "1"}
+    with av.open(str(video)) as silent, av.open(str(source), "w", options=at_once) as made:
+        pictures = made.add_stream_from_template(silent.streams.video[0])
+        sound = made.add_stream("pcm_s16le", rate=8000, layout="mono")
+        placed = []
+        for packet in silent.demux(video=0):
+            if packet.dts is not None:
+                placed.append((float(packet.dts * packet.time_base), packet))
+                packet.stream = pictures
+        for number in range(100):
+            samples = np.full((1, 160), number, np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 8000, 160 * number
+            placed += [(0.02 * number + 0.8, packet) for packet in sound.encode(frame)]
+        for _, packet in sorted(placed, key=lambda place: place[0]):
+            made.mux(packet)
+    options = VideoOptions(part=Part(start=0.2, end=1.0))
+    assert translate_video(source, target, copies, options).frames == 20
+    with av.open(str(target)) as made:
+        heard = [int(frame.to_ndarray()[0, 0]) for frame in made.decode(audio=0)]
+    assert heard == list(range(10, 50))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

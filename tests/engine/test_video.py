@@ -497,6 +497,27 @@ def test_a_stop_or_a_full_disk_keeps_the_old_file(
     assert leftovers(tmp_path) == ["out.mp4"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="uses limits of POSIX")
+def test_a_disk_that_is_full_before_the_first_frame_is_told(tmp_path: Path) -> None:
+    """The head of the file holds what is attached."""
+    video, source, target = (tmp_path / name for name in ("in.mp4", "in.mkv", "out.mkv"))
+    write_video(video, smooth(2))
+    with av.open(str(video)) as plain, av.open(str(source), "w") as made:
+        copy = made.add_stream_from_template(plain.streams.video[0])
+        made.add_attachment("letters.ttf", "font/ttf", bytes(100_000))
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                made.mux(packet)
+    tests = str(Path(__file__).parent)
+    code = PROGRAM.format(how="full disk", tests=tests, source=str(source), target=str(target))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout == f"OutputError cannot write {target}: File too large\n", done.stderr
+    assert leftovers(tmp_path) == ["in.mkv", "in.mp4"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="uses signals of POSIX")
 @pytest.mark.parametrize(("sent", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_leaves_no_half_file(sent: str, status: int, clip: Clip, tmp_path: Path) -> None:
