@@ -20,7 +20,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from videos import decoded, leftovers, smooth
+from videos import decoded, leftovers, smooth, write_video
+
+from cyclegan.engine.cameras import not_as_asked
+from cyclegan.engine.endpoints import Input
 
 pytestmark = [
     pytest.mark.xdist_group("camera"),  # one process, so that the library is built once
@@ -187,6 +190,36 @@ def test_what_a_camera_does_not_have_is_an_error(start: Start) -> None:
     assert "has no pictures in gray, but in yuyv422" in form
     assert "Invalid argument; it was asked for input_format=mjpeg, and v4l2-ctl" in unknown
     assert leftovers(run.out.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("wishes", "problem"),
+    [
+        ({}, None),
+        ({"video_size": "64x48", "framerate": "25", "input_format": "h264"}, None),
+        ({"video_size": "vga", "framerate": "pal"}, None),  # FFmpeg's names
+        ({"video_size": "48x64"}, "has no frames of 48x64; the nearest are 64x48"),
+        ({"framerate": "24.9"}, None),
+        ({"framerate": "0/0"}, None),
+        ({"framerate": "24"}, "does not give 24 frames/s, but 25"),
+        ({"framerate": "53/2"}, "does not give 26.5 frames/s, but 25"),
+        ({"pixel_format": "yuv444p"}, None),
+        ({"pixel_format": "nv12"}, "has no pictures in nv12, but in yuv444p"),
+        ({"input_format": "mjpeg", "pixel_format": "yuv444p"}, "has no pictures in mjpeg"),
+    ],
+)
+def test_what_a_driver_chose_in_place_of_a_wish_is_told(
+    wishes: dict[str, str], problem: str | None, tmp_path: Path
+) -> None:
+    camera = Input(name=CAMERA, url=CAMERA, options=wishes, is_camera=True)
+    with av.open(str(write_video(tmp_path / "a.mp4", smooth(5)))) as shows:
+        told = not_as_asked(camera, shows.streams.video[0])
+    if problem is None:
+        assert told is None
+    else:
+        assert told is not None
+        assert told.startswith(problem)
+        assert told.endswith(f"; v4l2-ctl -d {CAMERA} --list-formats-ext lists what it has")
 
 
 def test_a_camera_that_comes_back_goes_on_and_one_that_stays_away_is_an_error(start: Start) -> None:
