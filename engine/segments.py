@@ -93,7 +93,6 @@ class Segments:
                 file,
                 pts=np.array([packet.pts for packet in packets], np.int64),
                 dts=np.array([packet.dts for packet in packets], np.int64),
-                duration=np.array([packet.duration or 0 for packet in packets], np.int64),
                 key=np.array([packet.is_keyframe for packet in packets]),
                 size=np.array([packet.size for packet in packets]),
                 data=np.frombuffer(b"".join(map(bytes, packets)), np.uint8),
@@ -116,10 +115,7 @@ class Segments:
             for at, end in enumerate(ends):
                 packet = av.Packet(segment["data"][end - segment["size"][at] : end].tobytes())
                 packet.time_base = base
-                packet.pts, packet.duration = (
-                    int(segment["pts"][at]),
-                    int(segment["duration"][at]),
-                )
+                packet.pts = int(segment["pts"][at])
                 packet.is_keyframe = bool(segment["key"][at])
                 # Each encoder began anew; in one file the times of decoding must rise throughout.
                 early = number == 0 and at < delay
