@@ -55,6 +55,9 @@ def test_what_was_just_built_stays_whatever_its_size(folder: Path) -> None:
 def test_nothing_that_the_cache_did_not_write_goes(folder: Path) -> None:
     strange = folder / "ab" / ("ab" + "0" * 62)
     mine = [folder / "my.plan", folder / "ab/my.plan", strange / "my.plan"]
+    # Plans have notes wherever they stand.
+    for home in (folder / "ab" / "abroad", folder / "ab" / ("cd" + "0" * 62)):
+        mine += [home / "my.plan", home / "my.plan.json"]
     for path in mine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(50_000))
