@@ -55,7 +55,7 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.parent / "lock")
         lock.acquire()
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # some file systems know no locks
         if _usable(path, note):
             return path
         raise OutputError(
