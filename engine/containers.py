@@ -92,7 +92,7 @@ class VideoReader:
         video.thread_type = "SLICE" if live or on_gpu else "AUTO"
         self.decoder = "NVDEC" if on_gpu else video.codec_context.codec.name
         """What decodes, in words."""
-        video.codec_context.options = {"max_pixels": str(self.source.most_pixels)}
+        video.codec_context.options = {"max_pixels": str(self.source.most_decoded)}
         self.copied: list[Stream] = [s for s in streams if s.type in COPIED]
         self.attachments: list[Any] = [s for s in streams if s.type == "attachment"]
         kept = (self.video, *self.copied, *self.attachments)

@@ -34,6 +34,8 @@ _NUMBERED = re.compile(r"%0?\d*d")
 _CAMERA = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/.+)")
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 """Names of it."""
+_ROUNDED_UP = 1 << 22
+"""Pixels by which sides that become multiples of 64 can enlarge a frame of sides up to 32768."""
 DOWNLOADS = ("http", "https")
 """What ends by itself: FFmpeg asks for the rest when the connection is lost."""
 
@@ -80,6 +82,11 @@ class Input:
         if not given.isdecimal():
             raise ConfigError(f"got max_pixels={given}; expected a number of pixels")
         return int(given)
+
+    @property
+    def most_decoded(self) -> int:
+        """What decoders are told of that limit, since they count what they round sides up to."""
+        return self.most_pixels + _ROUNDED_UP
 
     @property
     def is_pipe(self) -> bool:

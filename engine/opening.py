@@ -10,7 +10,7 @@ from cyclegan.engine.cameras import camera_options, close_camera, how_to_list, n
 from cyclegan.engine.endpoints import Input, unspoken
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.pipes import AT_ONCE, Pipe
-from cyclegan.errors import VideoError, reason_of
+from cyclegan.errors import ConfigError, VideoError, reason_of
 from cyclegan.files import name_for_ffmpeg
 
 if TYPE_CHECKING:
@@ -30,12 +30,15 @@ def open_video(
     "auto" takes NVDEC where it opens, for codecs that it knows, and says in the log why not.
     ``keep_on`` is the CUDA device in whose memory NVDEC leaves pictures, such as "cuda:0"; None:
     they come to the host. Raises VideoError for what cannot be read, has no video that this FFmpeg
-    decodes or too large a one, and where "nvdec" cannot be had.
+    decodes or too large a one, and where "nvdec" cannot be had; ConfigError for a limit on pixels
+    that is no number.
     """
     import av
 
     try:
         container = _container(source, decoder, keep_on, pipe)
+    except ConfigError:
+        raise
     except av.error.ProtocolNotFoundError as error:
         raise VideoError(f"cannot read {source.name}: {unspoken(source.url)}") from error
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -151,7 +154,7 @@ def _opened(source: Input, accelerator: "HWAccel | None", pipe: Pipe | None) -> 
         format=source.format,
         # Not all of them for the decoders as well, as PyAV would: of a camera that has no frames of
         # the size that is asked for, that one would be believed, and every frame be damaged.
-        options={"max_pixels": str(source.most_pixels)},
+        options={"max_pixels": str(source.most_decoded)},
         container_options=camera_options(source) if source.is_camera else dict(source.options),
         timeout=source.timeout,
         hwaccel=accelerator,

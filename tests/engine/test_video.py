@@ -1,3 +1,4 @@
+import io
 import json
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from videos import Copies, decoded, leftovers, smooth, times, write_video
 
 from cyclegan.config import ResnetConfig
@@ -20,7 +22,7 @@ from cyclegan.engine.options import VideoOptions, VideoStats
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.engine.writer import VideoWriter
-from cyclegan.errors import BackendError, OutputError, VideoError
+from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
 
 Clip = Callable[[str], Path]
 
@@ -365,6 +367,47 @@ def test_what_is_no_video_is_refused(clip: Clip, copies: Translator, tmp_path: P
     assert len(leftovers(tmp_path)) == 4
 
 
+def test_frames_have_a_limit_that_can_be_set(copies: Translator, tmp_path: Path) -> None:
+    """Decoders make 128x64 of 80x50 pixels, and count those."""
+    source, target = write_video(tmp_path / "in.mp4", smooth(2, 80, 50)), tmp_path / "out.mp4"
+    exact, less, none = (
+        VideoOptions(source_options={"max_pixels": most}) for most in ("4000", "3999", "many")
+    )
+    assert translate_video(source, target, copies, exact).frames == 2
+    with pytest.raises(VideoError, match=r"frames are 80x50; expected at most 3,999 pixels; .* gi"):
+        translate_video(source, target, copies, less)
+    with pytest.raises(ConfigError, match=r"^got max_pixels=many; expected a number of pixels$"):
+        translate_video(source, target, copies, none)
+
+
+def test_frames_of_which_the_head_says_nothing_have_the_limit_too(
+    copies: Translator, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "in.mkv", tmp_path / "out.mp4"
+    with av.open(str(source), "w") as made:
+        stream = made.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number, size in enumerate([(64, 48), (64, 48), (4096, 2048)]):
+            jpeg = io.BytesIO()
+            Image.new("RGB", size).save(jpeg, "jpeg", subsampling="4:2:0")
+            packet = av.Packet(jpeg.getvalue())
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            packet.pts = packet.dts = number
+            made.mux(packet)
+    with pytest.raises(VideoError, match="change from 64x48 to 4096x2048"):
+        translate_video(source, target, copies)
+    few = VideoOptions(source_options={"max_pixels": "4000000"})
+    with pytest.raises(VideoError, match=r"1 packets are damaged\. The 2 frames"):
+        translate_video(source, target, copies, few)
+
+
+def test_video_that_nothing_decodes_is_refused(copies: Translator, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mkv", smooth(2))
+    source.write_bytes(source.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ"))
+    with pytest.raises(VideoError, match="holds video that this FFmpeg has no decoder for"):
+        translate_video(source, tmp_path / "out.mp4", copies)
+
+
 def test_a_video_without_frames_is_refused(clip: Clip, copies: Translator, tmp_path: Path) -> None:
     whole = tmp_path / "whole.mp4"
     translate_video(clip("carphone_pristine"), whole, copies)
@@ -504,7 +547,7 @@ def test_a_disk_that_is_full_before_the_first_frame_is_told(tmp_path: Path) -> N
     write_video(video, smooth(2))
     with av.open(str(video)) as plain, av.open(str(source), "w") as made:
         copy = made.add_stream_from_template(plain.streams.video[0])
-        made.add_attachment("letters.ttf", "font/ttf", bytes(100_000))
+        made.add_attachment("letters.ttf", "font/ttf", bytes(1_000_000))
         for packet in plain.demux(video=0):
             if packet.dts is not None:
                 packet.stream = copy
@@ -516,6 +559,19 @@ def test_a_disk_that_is_full_before_the_first_frame_is_told(tmp_path: Path) -> N
     )
     assert done.stdout == f"OutputError cannot write {target}: File too large\n", done.stderr
     assert leftovers(tmp_path) == ["in.mkv", "in.mp4"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses limits of POSIX")
+def test_a_picture_that_finds_no_room_does_not_take_its_name(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (160, 200, 3), np.uint8)
+    source = write_video(tmp_path / "in.mkv", [noise * 0, noise])
+    tests, target = str(Path(__file__).parent), str(tmp_path / "out" / "%d.png")
+    code = PROGRAM.format(how="full disk", tests=tests, source=str(source), target=target)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout == f"OutputError cannot write {target}: File too large\n", done.stderr
+    assert leftovers(tmp_path / "out") == ["1.png", "2.png.tmp"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uses signals of POSIX")
