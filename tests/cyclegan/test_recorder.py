@@ -225,6 +225,29 @@ def test_events_begin_where_there_is_room_again(small_disk, tmp_path):
     assert loss.step == 7
 
 
+def test_records_carry_the_checksums_that_readers_ask_for(tmp_path):
+    """CRC-32C, turned by 15 bits and moved, as TFRecords have it: a reader gives up without."""
+
+    def checksum(content):
+        crc = 0xFFFFFFFF
+        for byte in content:
+            crc ^= byte
+            for _ in range(8):
+                crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        crc ^= 0xFFFFFFFF
+        return (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
+
+    Board(tmp_path, 6).scalars({"loss": 0.5}, 7)
+    (path,) = tmp_path.iterdir()
+    content, count = path.read_bytes(), 0
+    while content:
+        size = 12 + int.from_bytes(content[:8], "little")
+        assert content[8:12] == checksum(content[:8])
+        assert content[size : size + 4] == checksum(content[12:size])
+        content, count = content[size + 4 :], count + 1
+    assert count == 3
+
+
 def test_a_score_that_a_full_disk_refuses_leaves_no_half_of_a_line(small_disk, config):
     recorder = Recorder(dataclasses.replace(config, tensorboard=False))
     config.output.mkdir()
