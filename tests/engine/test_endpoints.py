@@ -86,6 +86,29 @@ def test_names_tell_what_they_are() -> None:
         input_from("-", form="raw")
 
 
+@pytest.mark.parametrize(
+    ("source", "name", "usual", "asked"),
+    [
+        ("rtsp://camera/1", "rtsp_transport", "tcp", "udp"),
+        ("https://host/clip.mp4", "reconnect_max_retries", "6", "0"),
+        ("p/%04d.png", "start_number", "0", "7"),
+        ("p/*.png", "pattern_type", "glob", "none"),
+    ],
+)
+def test_what_is_asked_for_goes_before_what_is_usual(
+    source: str, name: str, usual: str, asked: str
+) -> None:
+    assert input_from(source).options[name] == usual
+    given = input_from(source, options={name: asked, "other": "1"}).options
+    assert (given[name], given["other"]) == (asked, "1")
+
+
+def test_a_container_that_is_named_goes_before_that_of_an_address() -> None:
+    assert output_to("rtsp://host/1").format == "rtsp"
+    assert output_to("tcp://host:1").format == "mpegts"
+    assert output_to("tcp://host:1", "mkv").format == "matroska"
+
+
 def test_pauses_grow_and_are_bounded() -> None:
     retry = Retry(first_seconds=0.5, longest_seconds=3)
     assert [retry.pause(n) for n in range(5)] == [0.5, 1, 2, 3, 3]
