@@ -123,6 +123,13 @@ def test_pool_holds_pictures_of_all_sizes_until_a_batch_wants_one():
         assert pool.query(torch.zeros(2, 1, 4, 8)).shape == (2, 1, 4, 8)
 
 
+def test_pool_of_one_size_forgets_the_others_in_batches_of_one_too():
+    pool = ImagePool(4, random.Random(0), one_size=True)
+    for width in 20 * [4] + 20 * [8]:
+        assert pool.query(torch.zeros(1, 1, 4, width)).shape == (1, 1, 4, width)
+    assert [image.shape[2] for image in pool.images] == 4 * [8]
+
+
 def test_pool_of_none():
     batch = torch.randn(2, 3, 4, 4)
     assert ImagePool(0, random.Random(0)).query(batch) is batch
