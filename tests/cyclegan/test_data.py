@@ -1,6 +1,7 @@
 """Unpaired batches: what they hold, that they repeat, and what bad data says."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -100,6 +101,18 @@ def test_samples_do_not_depend_on_workers(folders: Path, workers: int) -> None:
     for alone, beside in zip(epoch(dataset, 2), epoch(dataset, 2, workers=workers)):
         assert torch.equal(alone[0], beside[0])
         assert torch.equal(alone[1], beside[1])
+
+
+def test_nothing_is_collected_where_no_process_inherits_it(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected: list[None] = []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(None))
+    dataset = UnpairedPictures(config(folders))
+    assert len(epoch(dataset)) == 5
+    assert not collected
+    assert len(epoch(dataset, workers=1)) == 5
+    assert collected
 
 
 def test_an_epoch_goes_on_where_it_stopped(folders: Path) -> None:
