@@ -725,6 +725,7 @@ def test_tests_that_were_not_run_have_not_passed(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With pytest's own words and status of every file."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # these load for longer than it runs
     gpu, made = bench("gpu"), bench("report").Report(tmp_path / "gpu", {"gpu": "none"})
     for name, (text, _) in TESTED.items():
         (tmp_path / f"{name}.py").write_text(text + "\n")
@@ -756,6 +757,7 @@ def test_tests_end_with_all_that_they_started(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What they leave behind would use the GPU beside what is timed next."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     gpu, made = bench("gpu"), bench("report").Report(tmp_path / "gpu", {"gpu": "none"})
     files = [tmp_path / f"{name}.py" for name in ("fails", "hangs")]
     for path, then in zip(files, ("assert False", "time.sleep(60)"), strict=True):
