@@ -369,19 +369,16 @@ def test_a_generator_in_training_is_left_alone(frames: np.ndarray) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-def test_ctrl_c_works_when_translators_came_and_went() -> None:
+def test_ctrl_c_works_when_translators_came_and_went(graph: Path) -> None:
     """In a process of its own: OpenVINO leaves no thread a signal stack that is gone."""
     code = """
-import gc, os, signal, time
+import gc, os, signal, sys, time
 import numpy as np
-from cyclegan.config import ResnetConfig
 from cyclegan.engine.doctor import diagnose
 from cyclegan.engine.translator import Translator
-from cyclegan.networks import ResnetGenerator
 
-generator = ResnetGenerator(ResnetConfig(width=4, blocks=1))
-first = Translator.open(generator, backend="openvino")
-second = Translator.open(generator, backend="openvino", precision="float32")
+first = Translator.open(sys.argv[1], backend="openvino")
+second = Translator.open(sys.argv[1], backend="openvino", precision="float32")
 diagnose()
 for translator in (first, second):
     translator(np.zeros((16, 16, 3), np.uint8))
@@ -394,6 +391,6 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
-    command = [sys.executable, "-X", "faulthandler", "-c", code]
+    command = [sys.executable, "-X", "faulthandler", "-c", code, str(graph)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.stdout == "interrupted\n", result.stderr
