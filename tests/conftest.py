@@ -21,12 +21,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def cache(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Path]:
     """Graphs and engines of all tests go to one folder, made new for each run, never the user's.
 
-    Processes that tests start inherit it.
+    Processes that tests start inherit it, and the workers of a run share it: what takes seconds to
+    compile is compiled by one of them.
     """
-    folder = tmp_path_factory.mktemp("cache")
+    ours = tmp_path_factory.getbasetemp()
+    folder = (ours.parent if hasattr(request.config, "workerinput") else ours) / "cache"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CYCLEGAN_CACHE", str(folder))
         yield folder
