@@ -43,7 +43,9 @@ def graph(model: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("runtime"), "-DCYCLEGAN_OPENVINO=ON")
+    """Files of a target as one, in half the time; `test_add_subdirectory` compiles each alone."""
+    options = ["-DCYCLEGAN_OPENVINO=ON", "-DCMAKE_UNITY_BUILD=ON"]
+    return build(tmp_path_factory.mktemp("runtime"), *options)
 
 
 @pytest.fixture(scope="module")
