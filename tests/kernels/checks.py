@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from interpreter import patch_language_once_a_launch
 from torch import Tensor
 
 from cyclegan.kernels import (
@@ -22,6 +23,8 @@ from cyclegan.kernels.pixels import _coding
 from cyclegan.kernels.reference import Activation, norm_reference, pad_reference
 
 DEVICE = "cpu" if launch.INTERPRETED else "cuda"
+if launch.INTERPRETED:
+    patch_language_once_a_launch()
 TOLERANCE = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-5}
 FORMATS = {"nhwc": torch.channels_last, "nchw": torch.contiguous_format}
 

@@ -1,0 +1,36 @@
+"""Triton's interpreter with less to do, for tests on a CPU: ``checks.py`` has it."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+
+def patch_language_once_a_launch() -> None:
+    """The interpreter puts its own functions in place of Triton's language for each launch, and
+    again for each call of one function from another, which changes nothing more.
+
+    This looks into Triton 3.7.
+    """
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    patch, run = interpreter._patch_lang, interpreter.GridExecutor.__call__
+    patched: set[int] = set()
+
+    @cache
+    def names(function: Callable[..., Any]) -> frozenset[int]:
+        """The modules of the language that it knows."""
+        known = function.__globals__.values()
+        return frozenset(id(module) for module in known if module is tl or module is tl.core)
+
+    def patch_the_rest(function: Callable[..., Any]) -> Any:
+        if names(function) <= patched:
+            return None  # nobody restores what such a call has patched
+        patched.update(names(function))
+        return patch(function)
+
+    def launch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        patched.clear()
+        return run(self, *args, **kwargs)
+
+    interpreter._patch_lang, interpreter.GridExecutor.__call__ = patch_the_rest, launch
