@@ -205,7 +205,8 @@ def batches(
         generator=torch.Generator(),
     )
     # All that PyTorch brings takes half a second to collect: only where processes inherit it.
-    for drawn in _begun(loader) if loader.num_workers else loader:
+    begun: Iterable[Drawn | CycleGANError] = _begun(loader) if loader.num_workers else loader
+    for drawn in begun:
         if isinstance(drawn, CycleGANError):
             raise drawn
         dataset.bad.update(drawn.bad)
