@@ -6,6 +6,7 @@ N batch, C channels, H height, W width.
 import dataclasses
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from cyclegan.recorder import Recorder
 from cyclegan.resume import list_checkpoints, save_checkpoint
 from cyclegan.schedule import Progress
 from cyclegan.scoring import Scorer
+from cyclegan.sources import Item
 
 log = logging.getLogger(__name__)
 GENERATORS = ("generator_ab", "generator_ba")
@@ -285,8 +287,15 @@ def _remains(output: Path) -> list[Path]:
 
 
 def _fingerprint(data: UnpairedPictures) -> str:
-    """What tells one set of pictures from another: how many, and a digest of their names."""
-    names = "\n".join(map(str, [*data.paths_a, "", *data.paths_b]))
+    """What tells one set of pictures from another, wherever it lies: how many, and a digest of
+    their names within the sources."""
+    config = data.config
+    names = "\n".join([*_within(config.a, data.paths_a), "", *_within(config.b, data.paths_b)])
     # Names on a disk may be any bytes.
     digest = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return f"{len(data.paths_a)} and {len(data.paths_b)} pictures, {digest}"
+
+
+def _within(source: Path, items: Sequence[Item]) -> list[str]:
+    folder = source if source.is_dir() else source.parent
+    return [str(item).removeprefix(f"{folder}{os.sep}") for item in items]

@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -323,6 +324,19 @@ def test_other_pictures_are_told(finished, tmp_path, caplog):
         result = run(longer, resume=True)
     assert "the pictures are not those" in caplog.text
     assert result.steps == before["step"] + 5
+
+
+def test_the_same_pictures_at_another_place_are_the_same(finished, tmp_path, caplog):
+    begun = dataclasses.replace(finished, output=tmp_path / "run")
+    run(begun)
+    folders = [
+        shutil.copytree(folder, tmp_path / "mounted" / folder.name)
+        for folder in (finished.data.a, finished.data.b)
+    ]
+    data = dataclasses.replace(finished.data, a=folders[0], b=folders[1])
+    run(dataclasses.replace(begun, data=data), resume=True)
+    assert "nothing is left to do" in caplog.text
+    assert "the pictures are not those" not in caplog.text
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, small_disk):
