@@ -140,11 +140,23 @@ def evaluate(
         backend: what runs the generator
     """
     from cyclegan.engine.translator import Translator
-    from cyclegan.evaluate import distances, evaluate_folders
+    from cyclegan.evaluate import distances, evaluate_folders, paired_folders
     from cyclegan.pictures import list_pictures, read_picture
 
-    if unpaired and truth is None:
-        raise ConfigError("--unpaired compares two sets of pictures: name the folder TRUTH as well")
+    # What cannot be scored is told before the generator is made ready, which takes long.
+    if truth is None:
+        if unpaired:
+            raise ConfigError(
+                "--unpaired compares two sets of pictures: name the folder TRUTH as well"
+            )
+        if not source.is_file():
+            raise ConfigError(
+                f"{source} is no video: give the folder of what its pictures should be"
+            )
+    elif unpaired:
+        inputs, truths = list_pictures(source), list_pictures(truth)
+    else:
+        paired_folders(source, truth)
     with Translator.open(find_model(model), backend=backend) as translator:
         if truth is None:
             _tell_flicker(translator, source)
@@ -152,8 +164,8 @@ def evaluate(
         network: Any = translator.info.config
         channels = (network.in_channels, network.out_channels)
         if unpaired:
-            given = (read_picture(path, channels[0]) for path in list_pictures(source))
-            reals = (read_picture(path, channels[1]) for path in list_pictures(truth))
+            given = (read_picture(path, channels[0]) for path in inputs)
+            reals = (read_picture(path, channels[1]) for path in truths)
             scores: Any = distances(map(translator, given), reals)
         else:
             scores = evaluate_folders(translator, source, truth, channels)
@@ -167,8 +179,6 @@ def _tell_flicker(translator: "Translator", source: Path) -> None:
     from cyclegan.engine.layout import Picture
     from cyclegan.flicker import flicker
 
-    if not source.is_file():
-        raise ConfigError(f"{source} is no video: give the folder of what its pictures should be")
     with VideoReader(source) as reader:
         items = (item for item in reader.items() if isinstance(item, Picture))
         frames: Any = (picture.frame for picture in items)

@@ -448,3 +448,28 @@ def test_a_source_that_is_not_there_is_told_before_the_generator_is_opened(
     missing = tmp_path / "mapp.png"
     assert main(["translate", str(missing), str(tmp_path / "out.png")]) == 1
     assert f"there is no file or folder {missing}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["missing.mp4"], "missing.mp4 is no video"),
+        (["missing", "truth"], "missing does not exist"),
+        (["truth", "missing", "--unpaired"], "missing does not exist"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_before_the_generator_is_opened(
+    given: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(
+        "cyclegan.engine.translator.Translator.open", lambda *_, **__: pytest.fail("it was opened")
+    )
+    monkeypatch.chdir(tmp_path)
+    Path("truth").mkdir()
+    Image.new("RGB", (8, 8)).save("truth/0.png")
+    assert main(["evaluate", "relief2satellite", *given]) == 1
+    assert told in capsys.readouterr().err
