@@ -137,9 +137,10 @@ def _timing_cache(tensorrt: TensorRT, config: Any, path: Path | None) -> Any:
         return
     _take_timings(config, path)
     yield
+    cache = config.get_timing_cache()
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
+            temporary.write_bytes(bytes(cache.serialize()))
     except OutputError as error:  # the plan is worth more than a faster build of the next
         _log.warning("the kernel timings were not kept: %s", error)
 
