@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -35,3 +35,12 @@ def cache(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CYCLEGAN_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """No file may grow beyond so many bytes: a real refusal of the system."""
+    resource = pytest.importorskip("resource", reason="limits are POSIX's")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -128,20 +128,16 @@ def test_rows_are_on_disk_one_by_one(bench: Any, tmp_path: Path) -> None:
     assert (tmp_path / "some-gpu/gpu.md").read_text().endswith("| copy | 2 |\n")
 
 
-def test_a_row_that_does_not_fit_leaves_those_before_it(bench: Any, tmp_path: Path) -> None:
-    """On a full disk; a limit on the size of files is one for this test."""
-    resource = pytest.importorskip("resource", reason="limits are POSIX's")
+def test_a_row_that_does_not_fit_leaves_those_before_it(
+    bench: Any, tmp_path: Path, small_disk: Callable[[int], None]
+) -> None:
     report = bench("report").Report(tmp_path / "gpu", {})
     report.add("kernels", operation="copy")
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
     report.tables["kernels"].append({"operation": "norm"})
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r"cannot write .*gpu\.json: File too large"):
-            report.write()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    small_disk(10)
+    with pytest.raises(OSError, match=r"cannot write .*gpu\.json: File too large"):
+        report.write()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
 
 

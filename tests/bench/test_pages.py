@@ -1,6 +1,7 @@
 """What the pages say is what was measured, and nothing else."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +117,11 @@ def test_a_gpu_that_was_measured_is_named(root: Path) -> None:
 
 
 def test_pages_that_do_not_fit_leave_those_before(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch, small_disk: Callable[[int], None]
 ) -> None:
-    """On a full disk; a limit on the size of files is one for this test."""
-    resource = pytest.importorskip("resource", reason="limits are POSIX's")
     readme, said = root / "README.md", (root / "README.md").read_text()
     monkeypatch.setattr(pages, "written", lambda: {readme: "longer than it may be"})
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            pages.main()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    small_disk(10)
+    with pytest.raises(OSError, match="File too large"):
+        pages.main()
     assert readme.read_text() == said
