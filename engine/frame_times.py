@@ -68,7 +68,10 @@ class FrameTimes:
         self._slot = last
 
     def duration(self, stated: int) -> int:
-        """Of a frame, in units of ``base``, that has ``stated`` in the source; 0: not known."""
+        """Of a frame, in units of ``base``, that has ``stated`` in the source; 0: not known, or
+        that of every other."""
+        if self._is_even:
+            return 0
         return round(stated * self._layout.time_base / self.base)
 
     def notes(self) -> list[str]:

@@ -27,7 +27,7 @@ from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
-from cyclegan.engine.writer import VideoWriter, held_back
+from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import ConfigError, VideoError
 from cyclegan.files import fitting, replacing
 
@@ -93,6 +93,7 @@ class Segments:
                 file,
                 pts=np.array([packet.pts for packet in packets], np.int64),
                 dts=np.array([packet.dts for packet in packets], np.int64),
+                duration=np.array([packet.duration or 0 for packet in packets], np.int64),
                 key=np.array([packet.is_keyframe for packet in packets]),
                 size=np.array([packet.size for packet in packets]),
                 data=np.frombuffer(b"".join(map(bytes, packets)), np.uint8),
@@ -116,6 +117,7 @@ class Segments:
                 packet = av.Packet(segment["data"][end - segment["size"][at] : end].tobytes())
                 packet.time_base = base
                 packet.pts = int(segment["pts"][at])
+                packet.duration = int(segment["duration"][at])
                 packet.is_keyframe = bool(segment["key"][at])
                 # Each encoder began anew; in one file the times of decoding must rise throughout.
                 early = number == 0 and at < delay
@@ -189,7 +191,7 @@ class SegmentWriter:
         self._frames = 0
 
     def _end(self) -> None:
-        self._packets += held_back(self._encoder)
+        self._packets += self._final.held_back(self._encoder)
         self._segments.add(self._packets)
 
 

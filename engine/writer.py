@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine import carried
 from cyclegan.engine.colour import as_rgb, bits_of, picture_from_rgb
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.durations import Durations, TrackEnd
 from cyclegan.engine.encoding import Chosen, Encoding, choose
 from cyclegan.engine.endpoints import Output, output_to, unspoken
 from cyclegan.engine.frame_times import FrameTimes
@@ -87,6 +88,7 @@ class VideoWriter:
         self._container: Any = _opened(output)
         self._form: str = self._container.format.name
         self._name = output.name
+        self._durations, self._end = Durations(), TrackEnd(self._form)
         self._is_one_picture = self._form == "image2" and "%" not in output.url
         try:
             self._container.metadata.update(reader.metadata)
@@ -120,7 +122,7 @@ class VideoWriter:
     def write(self, item: "Picture | Packet[Any]") -> None:
         """Encode a translated frame, or copy a packet of the source."""
         if isinstance(item, Picture):
-            self._container.mux(self.encode(item, self._video))
+            self._mux(self.encode(item, self._video))
         elif (stream := self._copies[item.stream]) is not None:
             item.stream = stream
             self._container.mux(item)
@@ -139,10 +141,16 @@ class VideoWriter:
                 "frame%05d.png"
             )
         picture.pts, picture.time_base = when, self._times.base
-        if self._form == "gif":  # mostly played again and again, with a pause at the end
-            picture.duration = self._times.duration(item.duration)
-        packets: list[Packet[Any]] = encoder.encode(picture)
-        return packets
+        self._durations.expect(when, self._times.duration(item.duration))
+        return self._durations.told(encoder.encode(picture))
+
+    def held_back(self, encoder: Any) -> "list[Packet[Any]]":
+        """The packets that ``encoder`` has yet to give after its last frame."""
+        packets: list[Packet[Any]] = encoder.encode(None)
+        if self.chosen.encoder == "libx265" and len(packets) <= _TOO_FEW:
+            for packet in packets:
+                packet.dts = packet.pts
+        return self._durations.told(packets)
 
     def fresh_encoder(self) -> Any:
         """A codec context with the same settings, for :meth:`encode`; see ``segments``."""
@@ -165,16 +173,16 @@ class VideoWriter:
 
     def mux(self, packet: "Packet[Any]") -> None:
         """Write a packet of a fresh encoder, instead of frames."""
-        packet.stream = self._video
-        self._container.mux(packet)
+        self._mux([packet])
 
     def close(self) -> None:
         """Write what the encoder holds back, and the end of the file."""
-        self._container.mux(held_back(self._video))
+        self._mux(self.held_back(self._video))
         self.finish()
 
     def finish(self) -> None:
         """Write the end of the file."""
+        self._container.mux(self._end.rest())
         self._container.close()
         self.notes += self._times.notes()
 
@@ -182,6 +190,11 @@ class VideoWriter:
         """Let go of a file that nobody wants any more."""
         with contextlib.suppress(Exception):
             self._container.close()
+
+    def _mux(self, packets: "list[Packet[Any]]") -> None:
+        for packet in packets:
+            packet.stream = self._video
+        self._container.mux(self._end.ready(packets))
 
     def _add_video(self, reader: VideoReader, encoding: Encoding, suffix: str) -> Any:
         layout = self._layout
@@ -224,14 +237,10 @@ class VideoWriter:
 
     def _describe(self, stream: Any) -> None:
         """Times, shape of pixels, colours and rotation, as the source has them."""
-        from av.codec.context import Flags
-
         layout, context = self._layout, stream.codec_context
         context.time_base = stream.time_base = self._times.base
         if self._form in _UNORDERED:
             context.max_b_frames = 0
-        if self._form == "gif":
-            context.flags |= Flags.frame_duration  # else encoders take no notice of durations
         if layout.pixel_aspect is not None:
             context.sample_aspect_ratio = layout.pixel_aspect
             self._check_shape(layout.pixel_aspect)
@@ -251,15 +260,6 @@ class VideoWriter:
                 f"{self._form} files of {self.chosen.canonical} do not get it; .mp4 does, and "
                 "H.264 keeps it everywhere"
             )
-
-
-def held_back(encoder: Any) -> "list[Packet[Any]]":
-    """The packets that PyAV's stream or codec context has yet to give, after its last frame."""
-    packets: list[Packet[Any]] = encoder.encode(None)
-    if encoder.codec.name == "libx265" and len(packets) <= _TOO_FEW:
-        for packet in packets:
-            packet.dts = packet.pts
-    return packets
 
 
 def _usual_encoder(container: Any) -> str | None:

@@ -280,6 +280,33 @@ def test_an_animation_stays_one(copies: Translator, tmp_path: Path) -> None:
     assert np.abs(rgb(tmp_path / "out.gif")[3].astype(int) - smooth(4)[3]).mean() < 24
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "encoder"),
+    [
+        (".mp4", "auto"),
+        (".mov", "libx265"),
+        (".mp4", "mpeg4"),
+        (".mp4", "libsvtav1"),
+        (".mkv", "auto"),
+        (".webm", "auto"),
+    ],
+)
+def test_a_pause_at_the_end_of_an_animation_stays_in_a_video(
+    suffix: str, encoder: str, resume: bool, copies: Translator, tmp_path: Path
+) -> None:
+    """Frames are decoded in the order in which they are shown, or not; encoders know of times."""
+    first, *others = [Image.fromarray(frame) for frame in smooth(12)]
+    lasting = [80] * 11 + [1500]
+    first.save(tmp_path / "in.gif", save_all=True, append_images=others, duration=lasting)
+    options = VideoOptions(resume=resume, encoding=Encoding(encoder=encoder))
+    target = tmp_path / f"out{suffix}"
+    translate_video(tmp_path / "in.gif", target, copies, options)
+    assert times(target) == [Fraction(8 * n, 100) for n in range(12)]
+    with av.open(str(target)) as container:
+        assert container.duration == sum(lasting) * 1000
+
+
 def test_lossless_leaves_nothing_to_choose() -> None:
     with pytest.raises(ConfigError, match="nothing to choose"):
         Encoding(lossless=True, quality=3)
