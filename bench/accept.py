@@ -83,10 +83,19 @@ def main(arguments: list[str] | None = None) -> int:
     if not given.why.strip():
         parser.error("say why: make bench-accept WHY='what changed, in a sentence'")
     fresh = None if given.counts_only else gates_of(given.why, given.runs)
-    write(BASELINES / "counts.json", this_run(machine(), {}, counted(), given.why))
+    accept_counts(BASELINES / "counts.json", given.why)
     if fresh:
         write(BASELINES / f"{slug(machine())}.json", fresh)
     return 0
+
+
+def accept_counts(path: Path, why: str) -> None:
+    """Replace the counts; where they are the same, so stay the machine and the reason of old."""
+    fresh = this_run(machine(), {}, counted(), why)
+    if path.exists() and compare.read(path).counts == fresh.counts:
+        print(f"{path} holds these counts already")
+        return
+    write(path, fresh)
 
 
 def gates_of(why: str, runs: int) -> Baseline:

@@ -105,9 +105,14 @@ def test_accept_quick_and_prove_from_end_to_end(
     now.slow_down = SLOW_DOWN
     assert quick.main([]) == 1
     assert prove.main(["--runs", "1"]) == 1
+    counts = tmp_path / "counts.json"
+    assert accept.main(["--counts-only", "--why", "nothing"]) == 0
+    assert compare.read(counts).why == "first", "the reason of what did not change"
     now.slow_down, counted["launches"] = 0.0, 6
     assert quick.main([]) == 1
     assert "FAIL: more" in capsys.readouterr().out
+    assert accept.main(["--counts-only", "--why", "one more"]) == 0
+    assert (compare.read(counts).why, compare.read(counts).counts) == ("one more", counted)
     now.bursts = 0.5
     with pytest.raises(SystemExit, match="disturbed"):
         accept.main(["--why", "on a busy machine"])
