@@ -134,7 +134,8 @@ def _rows(suite: str, comparison: Comparison, options: Options, pace: Pace) -> l
     }
     rows: list[Row] = []
     if timings:
-        table(f"{suite}: {comparison.name}", timings, f"{comparison.unit}/s")
+        busy = f"; others used {others.share:.0%} of the CPU: busy" if others.busy else ""
+        table(f"{suite}: {comparison.name}{busy}", timings, f"{comparison.unit}/s")
         limits = measure_limits(comparison.device) if comparison.work else None
         rows = [head | _marked(row, others) for row in _measured(comparison, timings, limits)]
         if comparison.scale:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from bench.generators import new_generator
 from bench.harness import Timing, figures, record
 from bench.limits import Work
 from bench.options import output_argument, parser_for
+from bench.others import Others
 from bench.peer import Given, Peer, Ready, needs
 from bench.suite import TINY, Comparison, Options, Pace, Row, exponent, run_suite
 from cyclegan.errors import BackendError
@@ -56,6 +57,20 @@ def test_short_calls_are_repeated_to_fill_a_turn(tmp_path: Path) -> None:
     row = run_suite("s", lambda options: iter([comparison]), options, tmp_path / "r.jsonl")[0]
     assert seen[:2] == [1, 1]
     assert row["items"] == 4 * seen[-1] > 4
+
+
+@pytest.mark.parametrize("share", [0.05, 0.51])
+def test_what_is_measured_while_others_compute_is_marked(
+    share: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the row, and where it is shown: all turns may have been slowed alike."""
+    monkeypatch.setattr(suite, "watching_others", lambda: nullcontext(Others(share)))
+    monkeypatch.setattr(suite, "timed", lambda *_, **__: {"a": Timing(seconds=(1, 1, 1), items=1)})
+    comparison = Comparison(name="x", candidates={"a": nothing})
+    row = run_suite("s", lambda options: iter([comparison]), TINY, None)[0]
+    assert (row["busy"], row["others_used"]) == (share == 0.51, share)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert ("others used 51% of the CPU" in shown) == row["busy"]
 
 
 def test_when_the_time_is_over_three_turns_must_do() -> None:
