@@ -106,10 +106,11 @@ def _call(function: Callable[..., None], verb: str, arguments: Sequence[str]) ->
     import tyro
     from tyro.conf import OmitArgPrefixes
 
-    from cyclegan.verbs.flags import REGISTRY, refuse_two_numbers
+    from cyclegan.verbs.flags import REGISTRY, refuse_two_numbers, spelled_out
 
     refuse_two_numbers(arguments)
     prog, config = f"cyclegan {verb}", (OmitArgPrefixes,)
+    arguments = spelled_out(arguments)
     tyro.cli(function, prog=prog, args=arguments, config=config, registry=REGISTRY)
 
 

@@ -28,6 +28,27 @@ def _size(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Size | None] | No
     )
 
 
+_SHORT = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
+"""What others call a precision."""
+
+
+def spelled_out(arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with our names for the precisions that are asked for by short ones."""
+    words = []
+    for before, word in zip(["", *arguments], arguments):
+        flag, equals, value = word.partition("=")
+        if equals and _names_precision(flag):
+            word = f"{flag}={_SHORT.get(value, value)}"
+        elif _names_precision(before):
+            word = _SHORT.get(word, word)
+        words.append(word)
+    return words
+
+
+def _names_precision(flag: str) -> bool:
+    return flag.startswith("--") and flag.removeprefix("--").split(".")[-1] == "precision"
+
+
 def refuse_two_numbers(arguments: Sequence[str]) -> None:
     """Raises ConfigError for ``--size 272 640``, which does not say which is the width."""
     for flag, one, two in zip(arguments, arguments[1:], arguments[2:]):

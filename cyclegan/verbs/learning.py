@@ -14,6 +14,7 @@ from cyclegan.config import TrainConfig, as_dict, from_dict
 from cyclegan.errors import ConfigError, OutputError, printable, reason_of
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Backend, Model
+from cyclegan.verbs.flags import spelled_out
 from cyclegan.verbs.public_options import equivalents
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _config_from_flags(flags: list[str], default: Any) -> TrainConfig:
             description="Train on two sets of pictures. --config FILE reads the settings from "
             "a TOML file first, such as the config.toml that every run leaves; flags change them. "
             "--resume FOLDER goes on with the run in FOLDER.",
-            args=flags,
+            args=spelled_out(flags),
             default=default,
         )
     except SystemExit as stopped:

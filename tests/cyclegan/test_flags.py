@@ -12,7 +12,7 @@ from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.verbs.building import Settings
-from cyclegan.verbs.flags import REGISTRY
+from cyclegan.verbs.flags import REGISTRY, spelled_out
 from cyclegan.verbs.translating import Options
 
 
@@ -88,3 +88,26 @@ def test_flags_that_contradict_are_told(flags, says, capsys, monkeypatch):
     assert left.value.code == 2
     assert says in capsys.readouterr().err
     assert not Path("b.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("--precision fp16", "--precision float16"),
+        ("--precision=bf16", "--precision=bfloat16"),
+        ("--model.precision fp32 --data.a half", "--model.precision float32 --data.a half"),
+        ("fp16 --model fp16 --precision mixed", "fp16 --model fp16 --precision mixed"),
+        ("--source-option precision=fp16", "--source-option precision=fp16"),
+    ],
+)
+def test_precisions_have_short_names_too(given, taken):
+    assert spelled_out(given.split()) == taken.split()
+
+
+@pytest.mark.parametrize("verb", ["build", "bench", "translate", "train"])
+def test_every_verb_takes_the_short_names_of_precisions(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--model.precision" if verb == "train" else "--precision", "fp32"])
+    shown = capsys.readouterr().err
+    assert "required" in shown.lower()
+    assert "fp32" not in shown
