@@ -175,6 +175,8 @@ class VideoReader:
 
     def why_empty(self) -> str:
         """What to say where reading gave no frame at all."""
+        import av
+
         if self._is_short:
             return (
                 f"{self.name} has no frames from {self.part.start:g} s on: it ends after "
@@ -186,9 +188,11 @@ class VideoReader:
                 f"{self._first_seconds:.2f} s; give a later end"
             )
         problems = "".join(f"; {problem}" for problem in self.problems)
-        if self.video.codec_context.name == "webp":
+        codecs = av.codec.codecs_available
+        if self.video.codec_context.name == "webp" and "webp_anim" not in codecs:
             problems += (
-                "; FFmpeg decodes no animated WebP: where this is one, make a .gif or a video of it"
+                "; FFmpeg decodes animated WebP from 9.0 on, and this is an older one: where it is "
+                "one, make a .gif or a video of it"
             )
         return f"{self.name} has no frames that can be decoded{problems}"
 
