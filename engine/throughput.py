@@ -22,6 +22,7 @@ from cyclegan.engine.parity import compare
 from cyclegan.engine.runners import BACKENDS, Precision
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import ConfigError, CycleGANError
+from cyclegan.sizes import MOST_PIXELS, size_text
 
 if TYPE_CHECKING:
     from cyclegan.networks import Generator
@@ -87,6 +88,10 @@ def measure(
         raise ConfigError(f"batch sizes are {tuple(batches)}; expected numbers from 1 up")
     if not 0 < seconds < math.inf or min(size) < 1:
         raise ConfigError(f"got seconds {seconds} and size {size}; expected numbers above 0")
+    if math.prod(size) > MOST_PIXELS:
+        raise ConfigError(
+            f"got frames of {size_text(size)}; expected at most {MOST_PIXELS:,} pixels"
+        )
     source = open_source(model)
     frames = sample_frames(max(batches), *size, source.info.config.in_channels)
     exact = _exact(source, model, frames[:1])
@@ -127,11 +132,12 @@ def sample_frames(count: int, height: int, width: int, channels: int = 3) -> Fra
     y, x, c = np.mgrid[:height, :width, :channels] / np.array(
         [max(height, width), max(height, width), 1]
     ).reshape(3, 1, 1, 1)
-    frames = [
-        np.sin(7 * x + 3 * y + shift + c) + 0.5 * np.sign(np.sin(9 * x + shift) * np.sin(6 * y - c))
-        for shift in np.arange(count) / 8
-    ]
-    return ((np.stack(frames) / 1.5 + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    frames = np.empty((count, height, width, channels), np.uint8)
+    for frame, shift in zip(frames, np.arange(count) / 8):
+        waves = np.sin(7 * x + 3 * y + shift + c)
+        edges = np.sign(np.sin(9 * x + shift) * np.sin(6 * y - c))
+        frame[:] = (((waves + 0.5 * edges) / 1.5 + 1) * 127.5).round().clip(0, 255)
+    return frames
 
 
 def stream(translator: Translator, batches: Sequence[Frames]) -> Frames:

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import signal
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,7 @@ def test_brackets_are_shown_as_they_are() -> None:
         {"batches": (0,)},
         *({"seconds": seconds} for seconds in (0.0, math.nan, math.inf)),
         {"size": (0, 8)},
+        {"size": (5_000_000, 5_000_000)},
     ],
 )
 def test_settings_are_checked(model: Path, wrong: dict[str, Any]) -> None:
@@ -174,6 +176,17 @@ def test_frames_are_pictures_that_move() -> None:
     assert frames.std() > 30
     assert not np.array_equal(frames[0], frames[1])
     assert np.array_equal(frames, sample_frames(3, 24, 40, 1))
+
+
+def test_frames_are_made_one_after_the_other() -> None:
+    """As numbers of 64 bits, sixteen of 4K would take a machine's memory."""
+    tracemalloc.start()
+    try:
+        frames = sample_frames(64, 64, 64)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * frames.nbytes
 
 
 def test_the_verb_shows_records_and_draws(
