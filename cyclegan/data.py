@@ -92,7 +92,8 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
     ) -> None:
         self.config, self.seed, self.multiple = config, seed, multiple
         self.channels_a, self.channels_b = channels_a, channels_b
-        self.paths_a, self.paths_b = list_items(config.a), list_items(config.b)
+        self.paths_a = list_items(config.a, skip_bad=config.skip_bad)
+        self.paths_b = list_items(config.b, skip_bad=config.skip_bad)
         self.bad: dict[str, str] = {}
 
     def __len__(self) -> int:

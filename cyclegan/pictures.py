@@ -117,7 +117,7 @@ def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> li
         got = "is a file" if is_there else "does not exist"
         raise DataError(f"{folder} {got}; expected a folder of pictures")
     found = sorted(
-        path for path in _files(folder) if path.suffix.lower() in suffixes and _may_be_picture(path)
+        path for path in _files(folder) if path.suffix.lower() in suffixes and may_be_picture(path)
     )
     if not found:
         raise DataError(
@@ -126,7 +126,7 @@ def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> li
     return found
 
 
-def _may_be_picture(path: Path) -> bool:
+def may_be_picture(path: Path) -> bool:
     """Not a folder, and no pipe or device either, behind a link: reading that may never end.
 
     A link to nothing, or into a closed folder, is one: who reads it says what is wrong with it.

@@ -11,6 +11,7 @@ are slow to draw from; re-encode them with one every second or so. Frames stand 
 show them.
 """
 
+import codecs
 import functools
 import math
 import os
@@ -31,12 +32,14 @@ from cyclegan.pictures import (
     Channels,
     Picture,
     list_pictures,
+    may_be_picture,
     picture_from_image,
     read_picture,
 )
 from cyclegan.sizes import MOST_PIXELS
 
 LIST_SUFFIX = ".txt"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 ARRAY_SUFFIX = ".npy"
 Pixels = npt.NDArray[Any]
 _LIMITS = {"max_pixels": str(MOST_PIXELS)}
@@ -71,16 +74,19 @@ class Frame:
 Item = Path | Frame
 
 
-def list_items(source: Path) -> list[Item]:
+def list_items(source: Path, *, skip_bad: bool = False) -> list[Item]:
     """The pictures of ``source``, in a stable order.
 
     A folder is searched recursively, for pictures and arrays; a ``.txt`` file names one on every
     line, relative to its own folder; any other file is a video. Raises DataError for a source
-    without pictures.
+    without pictures, and for a list of which one is missing: with ``skip_bad`` only where all are,
+    since who reads it says so, and a run that goes on finds as many as before.
     """
-    if _is_file(source):
-        return list(_listed(source) if source.suffix.lower() == LIST_SUFFIX else _frames(source))
-    return list(list_pictures(source, SUFFIXES | {ARRAY_SUFFIX}))
+    if not _is_file(source):
+        return list(list_pictures(source, SUFFIXES | {ARRAY_SUFFIX}))
+    if source.suffix.lower() == LIST_SUFFIX:
+        return list(_listed(source, skip_bad))
+    return list(_frames(source))
 
 
 def read_item(item: Item, channels: int = 3, depth: Depth = 8) -> Pixels:
@@ -135,13 +141,20 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _listed(source: Path) -> list[Path]:
+def _listed(source: Path, skip_bad: bool) -> list[Path]:
     try:
-        lines = [line.strip() for line in source.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the list {source}: {error}") from error
-    paths = [source.parent / line for line in lines if line and not line.startswith("#")]
+        content = source.read_bytes()
+        # Windows' shell writes such lists in UTF-16.
+        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+    except OSError as error:
+        raise DataError(f"cannot read the list {source}: {reason_of(error)}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the list {source} is not in UTF-8 ({error}); save it as that") from error
+    names = (line.strip() for line in text.splitlines())
+    paths = [source.parent / name for name in names if name and not name.startswith("#")]
     missing = [path for path in paths if not _is_file(path)]
+    if skip_bad and len(missing) < len(paths):
+        missing = [path for path in missing if not may_be_picture(path)]
     if missing or not paths:
         got = f"names {missing[0]}, which is no file" if missing else "names no picture"
         raise DataError(f"{source} {got}; expected the path of a picture on every line")

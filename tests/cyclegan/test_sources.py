@@ -273,6 +273,55 @@ def test_a_list_says_what_is_missing(tmp_path):
         list_items(names)
 
 
+def test_a_list_may_lose_pictures_where_bad_ones_are_passed_over(tmp_path):
+    for n in range(3):
+        write_picture(np.full((40, 40, 3), n, np.uint8), tmp_path / f"{n}.png")
+    names = tmp_path / "list.txt"
+    names.write_text("0.png\n1.png\n2.png\n")
+    kept = DataConfig(a=names, b=names, preprocess="crop", crop_size=32, skip_bad=True)
+    before = UnpairedPictures(kept)
+    (tmp_path / "1.png").unlink()
+    data = UnpairedPictures(kept)
+    assert data.paths_a == before.paths_a  # a run that goes on draws in the same order
+    found = list(batches(data, batch_size=1, workers=0, epoch=0))
+    assert sorted(round((a.mean().item() + 1) * 127.5) for a, _ in found) == [0, 2, 2]
+    assert list(data.bad) == [str(tmp_path / "1.png")]
+    with pytest.raises(DataError, match=r"names .*1\.png, which is no file"):
+        UnpairedPictures(DataConfig(a=names, b=names))
+
+
+def test_a_list_that_names_nothing_but_missing_pictures_is_refused_in_any_case(tmp_path):
+    names = tmp_path / "list.txt"
+    names.write_text("elsewhere/0.png\nelsewhere/1.png\n")
+    with pytest.raises(DataError, match=r"elsewhere/0\.png, which is no file"):
+        list_items(names, skip_bad=True)
+
+
+def test_what_a_list_names_and_is_no_file_is_not_read(tmp_path):
+    """Reading a pipe might never end."""
+    write_picture(np.zeros((8, 8, 3), np.uint8), tmp_path / "0.png")
+    os.mkfifo(tmp_path / "pipe")
+    names = tmp_path / "list.txt"
+    names.write_text("0.png\npipe\n")
+    with pytest.raises(DataError, match="pipe, which is no file"):
+        list_items(names, skip_bad=True)
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_a_list_may_be_in_utf_16(order, tmp_path):
+    write_picture(np.zeros((8, 8, 3), np.uint8), tmp_path / "grün.png")
+    names = tmp_path / "list.txt"
+    names.write_bytes("\ufeffgrün.png\r\n".encode(f"utf-16-{order}"))
+    assert list_items(names) == [tmp_path / "grün.png"]
+
+
+def test_a_list_in_another_encoding_says_what_is_wanted(tmp_path):
+    names = tmp_path / "list.txt"
+    names.write_bytes("grün.png\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"not in UTF-8 .*; save it as that"):
+        list_items(names)
+
+
 def test_what_is_neither(tmp_path):
     other = tmp_path / "notes.doc"
     other.write_text("no video")
