@@ -38,8 +38,10 @@ Picture = npt.NDArray[np.uint8]
 Channels = Literal[1, 3]
 
 SUFFIXES = frozenset(
-    ".bmp .gif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()  # noqa: SIM905
+    ".bmp .gif .jfif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()  # noqa: SIM905
 )
+OTHERS = frozenset(".avif .dng .heic .heif .j2k .jp2 .jxl .tga".split())  # noqa: SIM905
+"""Pictures too, which folders are not searched for: not every Pillow reads them."""
 
 DAMAGE = (
     OSError,
@@ -105,8 +107,9 @@ def picture_from_image(image: Image.Image, channels: Channels = 3) -> Picture:
 def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
     """All pictures under ``folder``, recursively, sorted by path, but for hidden ones.
 
-    Links are followed; folders that cannot be read are named in the log. Raises DataError if the
-    folder is missing, is no folder, cannot be reached, or has no picture.
+    Links are followed; folders that cannot be read are named in the log, and so are kinds of
+    pictures that are left out. Raises DataError if the folder is missing, is no folder, cannot be
+    reached, or has no picture.
     """
     folder = Path(folder)
     try:
@@ -116,12 +119,18 @@ def list_pictures(folder: Path | str, suffixes: frozenset[str] = SUFFIXES) -> li
     if not is_folder:
         got = "is a file" if is_there else "does not exist"
         raise DataError(f"{folder} {got}; expected a folder of pictures")
+    files = list(_files(folder))
     found = sorted(
-        path for path in _files(folder) if path.suffix.lower() in suffixes and may_be_picture(path)
+        path for path in files if path.suffix.lower() in suffixes and may_be_picture(path)
     )
     if not found:
         raise DataError(
             f"no pictures under {folder}; looked, recursively, for {', '.join(sorted(suffixes))}"
+        )
+    if left := [suffix for path in files if (suffix := path.suffix.lower()) in OTHERS]:
+        kinds = ", ".join(sorted(set(left)))
+        log.warning(
+            "%s: %d pictures (%s) are left out; convert them to .png", folder, len(left), kinds
         )
     return found
 

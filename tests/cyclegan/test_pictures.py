@@ -146,11 +146,22 @@ def test_missing_file_and_text_are_named(tmp_path: Path) -> None:
 
 def test_listing_is_recursive_sorted_and_of_pictures_alone(tmp_path: Path) -> None:
     hidden = (".d.png", ".thumbs/e.png", "deep/.er/f.png")
-    for name in ("b.PNG", "deep/er/c.jpg", "a.webp", "notes.txt", *hidden):
+    for name in ("b.PNG", "deep/er/c.jpg", "deep/d.JFIF", "a.webp", "notes.txt", *hidden):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     names = [str(path.relative_to(tmp_path)) for path in list_pictures(tmp_path)]
-    assert names == ["a.webp", "b.PNG", "deep/er/c.jpg"]
+    assert names == ["a.webp", "b.PNG", "deep/d.JFIF", "deep/er/c.jpg"]
+
+
+def test_pictures_that_a_folder_is_not_searched_for_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else half of a phone's pictures would be left out without a word."""
+    for name in ("a.png", "notes.txt", "b.HEIC", "deep/c.heic", "d.jp2"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_pictures(tmp_path) == [tmp_path / "a.png"]
+    assert f"{tmp_path}: 3 pictures (.heic, .jp2) are left out" in caplog.text
 
 
 def test_listing_follows_links_and_ends(tmp_path: Path) -> None:
