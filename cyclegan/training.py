@@ -245,6 +245,11 @@ def _pictures(config: TrainConfig, here: World) -> UnpairedPictures:
         channels_b=generator.out_channels,
         multiple=generator.size_multiple,
     )
+    if data.paths_a == data.paths_b and here.writes:
+        log.warning(
+            "both domains are the same pictures, which leaves nothing to translate; pairs side by "
+            "side in one picture are not taken apart: cut them into two folders first"
+        )
     wanted = config.batch_size * here.size
     if len(data) < wanted:
         raise DataError(

@@ -343,6 +343,16 @@ def test_a_bad_picture_among_the_samples_is_told_what_goes_on_without_it(config)
         training._first_pictures(config, UnpairedPictures(config.data))
 
 
+def test_two_domains_that_are_one_are_told(config, caplog):
+    """As whoever has a folder of pairs side by side may give it."""
+    train(config, device="cpu", show_progress=False)
+    assert "same pictures" not in caplog.text
+    data = replaced(config.data, b=config.data.a)
+    train(replaced(config, data=data, overwrite=True), device="cpu", show_progress=False)
+    assert "both domains are the same pictures" in caplog.text
+    assert "cut them into two folders" in caplog.text
+
+
 def test_folder_without_pictures(config, tmp_path):
     (tmp_path / "empty").mkdir()
     data = replaced(config.data, b=tmp_path / "empty")
