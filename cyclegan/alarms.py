@@ -6,6 +6,7 @@ N batch, C channels, H height, W width.
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -37,6 +38,21 @@ class Alarms:
         self.messages: list[str] = []
         self.active: set[str] = set()
         self.recent: dict[str, deque[float]] = {}
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "messages": list(self.messages),
+            "active": sorted(self.active),
+            "recent": {name: list(window) for name, window in self.recent.items()},
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``: what has been told is not told again, nor forgotten."""
+        self.messages, self.active = list(state["messages"]), set(state["active"])
+        self.recent = {
+            name: deque(window, maxlen=WINDOW) for name, window in state["recent"].items()
+        }
 
     def losses(self, step: int, losses: Mapping[str, float]) -> list[str]:
         """What the losses of one step say. Raises DivergedError, naming the first bad loss."""

@@ -97,6 +97,8 @@ class Run:
             torch.cuda.set_rng_state(own["cuda"], self.model.device)
         if self.world.writes:
             self.recorder = Recorder(self.config, self.progress.step)
+            if "alarms" in state:  # not in older checkpoints
+                self.recorder.alarms.load_state(state["alarms"])
             self._keep_settings()
             self.recorder.rewind(self.progress.step)
 
@@ -155,6 +157,7 @@ class Run:
             "means": [mean.state_dict() for mean in self.means],
             "progress": self.progress.state(),
             "best": self.best,
+            "alarms": self.recorder.alarms.state(),
             "ranks": ranks,
         }
         folder, step = self.config.output / "checkpoints", self.progress.step

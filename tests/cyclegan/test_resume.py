@@ -17,7 +17,7 @@ import pytest
 import tomli_w
 import torch
 
-from cyclegan import resume, train
+from cyclegan import alarms, resume, train, training
 from cyclegan.config import (
     CycleGANConfig,
     DataConfig,
@@ -214,6 +214,27 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path, damag
         assert load_checkpoint(tmp_path)["x"][0] == 2
     assert f"{newest} is damaged" in caplog.text
     assert f"going on from {before}" in caplog.text
+
+
+def test_what_looked_wrong_before_a_stop_is_kept_and_not_told_again(config, monkeypatch, caplog):
+    monkeypatch.setattr(alarms, "WINDOW", 3)
+    monkeypatch.setattr(alarms, "SATURATED", 1e9)  # every loss is below it
+    half = dataclasses.replace(config, epochs_decay=0)
+    first = run(half)
+    assert [message[:23] for message in first.alarms] == [
+        f"step 3: discriminator_{domain}" for domain in "ab"
+    ]
+    caplog.clear()
+    assert run(config, resume=True).alarms == first.alarms
+    assert "tells every picture" not in caplog.text
+
+
+def test_a_checkpoint_from_before_alarms_were_kept_goes_on(finished, monkeypatch):
+    folder = finished.output / "checkpoints"
+    state = load_checkpoint(folder)
+    state.pop("alarms")
+    monkeypatch.setattr(training, "load_checkpoint", lambda _: state)
+    run(finished, resume=True)
 
 
 def test_a_picture_that_goes_away_under_the_run(config, tmp_path, monkeypatch):
