@@ -344,11 +344,11 @@ def _shower(bar: Bar, run: Run) -> Callable[[], None]:
             return
         said = time.monotonic()
         left = progress.seconds() * (1 / max(progress.fraction(), 1e-9) - 1)
-        losses = (f"{name} {value:.3f}" for name, value in run.recorder.last.items())
+        losses = ", ".join(f"{name} {value:.3f}" for name, value in run.recorder.last.items())
         bar.console.print(
             f"epoch {progress.epoch + 1}, step {progress.step}, {progress.fraction():.1%}, "
             f"{rate:.2f} steps/s, ETA {timedelta(seconds=round(left))}, "
-            f"learning rate {run.model.learning_rate:.3g}: {', '.join(losses)}",
+            f"learning rate {run.model.learning_rate:.3g}" + (f": {losses}" if losses else ""),
             soft_wrap=True,
             highlight=False,
         )

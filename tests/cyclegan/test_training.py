@@ -134,6 +134,7 @@ def test_without_a_terminal_a_run_says_how_far_it_has_come(config, monkeypatch, 
     train(replaced(config, log_every=2), device="cpu")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
     assert len(lines) == 12
+    assert lines[0].endswith("learning rate 0.0002"), "no loss has been read yet"
     assert re.match(
         r"epoch 2, step 10, 83\.3%, [\d.]+ steps/s, ETA 0:00:\d\d, learning rate 0\.0001: "
         r"generator_ab \d\.\d{3}, .*discriminator_b \d\.\d{3}$",

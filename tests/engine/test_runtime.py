@@ -231,6 +231,12 @@ def test_the_benchmark_runs(built: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert json.loads(capsys.readouterr().out)["of_bare"] == result["of_bare"] > 0
 
 
+def test_ctypes_example_says_what_it_takes() -> None:
+    done = run(["python", RUNTIME / "examples" / "translate.py"])
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"usage: python translate.py libcyclegan.so model.onnx")
+
+
 def test_ctypes_example_reports(built: Path, tmp_path: Path) -> None:
     example = [RUNTIME / "examples" / "translate.py", library(built), tmp_path / "none.onnx"]
     done = run(["python", *example, "photo.npy", "painting.npy"])

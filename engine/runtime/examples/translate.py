@@ -28,6 +28,8 @@ def check(status: int, handle: ctypes.c_void_p | None) -> None:
         sys.exit(library.cyclegan_last_error(handle).decode(errors="replace"))
 
 
+if len(sys.argv) != 5:
+    sys.exit("usage: python translate.py libcyclegan.so model.onnx photo.npy painting.npy")
 library, translator = ctypes.CDLL(sys.argv[1]), ctypes.c_void_p()
 library.cyclegan_last_error.restype = ctypes.c_char_p
 check(library.cyclegan_open(ctypes.byref(translator), os.fsencode(sys.argv[2]), None), None)
