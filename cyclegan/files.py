@@ -89,18 +89,21 @@ def check_writable(path: Path | str) -> None:
 
 
 def append(path: Path, content: bytes) -> None:
-    """Add ``content`` to the end of a file: all of it, or nothing. Missing folders are made.
+    """Add ``content`` to the end of a file: all of it, or nothing, where there was none no file.
 
-    Raises OSError.
+    Missing folders are made. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    size = path.stat().st_size if path.exists() else 0
+    size = path.stat().st_size if path.exists() else None
     try:
         with path.open("ab") as file:
             file.write(content)
     except OSError:
         with contextlib.suppress(OSError):
-            os.truncate(path, size)
+            if size is None:
+                path.unlink()
+            else:
+                os.truncate(path, size)
         raise
 
 

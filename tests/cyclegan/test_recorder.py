@@ -261,6 +261,18 @@ def test_a_score_that_a_full_disk_refuses_leaves_no_half_of_a_line(small_disk, c
     assert lines == ["step,ab_l1", "6,0.125", "18,0.5"]
 
 
+def test_scores_have_their_names_where_a_full_disk_refused_the_first(small_disk, config):
+    recorder = Recorder(dataclasses.replace(config, tensorboard=False))
+    config.output.mkdir()
+    small_disk(4)
+    with pytest.raises(OutputError, match=r"cannot write .*scores\.csv: File too large"):
+        recorder.scores(6, {"ab_l1": 0.25})
+    small_disk(resource.RLIM_INFINITY)
+    assert not recorder.scores_path.exists()
+    recorder.scores(12, {"ab_l1": 0.5})
+    assert recorder.scores_path.read_text().splitlines() == ["step,ab_l1", "12,0.5"]
+
+
 class Painter(nn.Module):
     """Paints all of one value."""
 
