@@ -104,14 +104,31 @@ class Report:
 def samples_over_time(
     folder: Path, directions: Sequence[str] = ("ab", "ba")
 ) -> list[tuple[int, AnyPicture]]:
-    """Of a run's samples those at a few steps, first and last among them: for ``progress``."""
-    steps = sorted({int(path.stem.split("_")[0]) for path in folder.glob("*_ab.png")})
+    """Of a run's samples those at a few steps, first and last among them: for ``progress``.
+
+    Steps of which one is missing, as a full disk may have refused it, are passed over.
+    """
+    steps = _steps(folder, directions)
+    if not steps:
+        return []
     chosen = np.unique(np.linspace(0, len(steps) - 1, MOMENTS).round().astype(int))
     return [
         (steps[i], folder / f"{steps[i]:06d}_{direction}.png")
         for direction in directions
         for i in chosen
     ]
+
+
+def _steps(folder: Path, directions: Sequence[str]) -> list[int]:
+    found = [
+        {
+            int(number)
+            for path in folder.glob(f"*_{direction}.png")
+            if (number := path.stem.removesuffix(f"_{direction}")).isdecimal()
+        }
+        for direction in directions
+    ]
+    return sorted(set.intersection(*found))
 
 
 def write_report(report: Report, path: Path | str) -> Path:

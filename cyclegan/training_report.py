@@ -54,7 +54,9 @@ def _scores(path: Path) -> dict[str, Table]:
     if not path.exists():
         return {}
     with path.open(newline="") as file:
-        header, *rows = csv.reader(file)
+        header, *rows = [*csv.reader(file)] or [[]]
+    if not rows:
+        return {}
     note = "On the test pictures; the generators of the greatest goodness are kept as _best."
     return {"Scores": Table(columns=header, rows=rows, note=note)}
 

@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from cyclegan.config import TrainConfig, as_dict, from_dict
-from cyclegan.errors import ConfigError, OutputError, printable, reason_of
+from cyclegan.errors import ConfigError, DataError, OutputError, printable, reason_of
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Backend, Model
 from cyclegan.verbs.flags import spelled_out
@@ -57,7 +57,7 @@ def train(arguments: list[str]) -> None:
     print(f"generators: {result.generator_ab} {result.generator_ba}")
     try:
         print(f"report: {write_training_report(config, result)}")
-    except OutputError as error:
+    except (OutputError, DataError) as error:  # the run is done all the same
         print(f"no report: {error}", file=sys.stderr)
 
 

@@ -13,7 +13,7 @@ import tomli_w
 import torch
 from PIL import Image
 
-from cyclegan import load_generator, save_generator
+from cyclegan import load_generator, save_generator, training
 from cyclegan.checkpoint import read_info
 from cyclegan.cli import VERBS, main
 from cyclegan.config import DataConfig, ResnetConfig, TrainConfig, as_dict
@@ -22,6 +22,7 @@ from cyclegan.networks import PatchDiscriminator, ResnetGenerator
 from cyclegan.pictures import read_picture
 from cyclegan.reference import export_reference
 from cyclegan.sample_data import clip, evaluation_pairs
+from cyclegan.training import TrainResult
 from cyclegan.verbs.public_options import EQUIVALENTS, OLDER
 
 
@@ -129,6 +130,16 @@ def test_a_folder_of_networks_is_no_run(cyclegan, tmp_path):
     assert result.returncode == 1
     assert f"{tmp_path} holds no run to go on with" in result.stderr
     assert f"--pretrained {tmp_path}" in result.stderr
+
+
+def test_a_page_that_cannot_be_made_does_not_fail_the_run(cyclegan, tmp_path, monkeypatch):
+    """As where its log found no room: the networks are there."""
+    place = tmp_path / "generator.safetensors"
+    result = TrainResult(steps=7, seconds=1.0, generator_ab=place, generator_ba=place, skipped={})
+    monkeypatch.setattr(training, "train", lambda config, resume: result)
+    done = cyclegan("train", "--data.a", "a", "--data.b", "b", "--output", tmp_path)
+    assert done.returncode == 0
+    assert f"no report: {tmp_path / 'losses.csv'} is no table of losses" in done.stderr
 
 
 def test_public_names_of_options_are_answered_with_ours(cyclegan):

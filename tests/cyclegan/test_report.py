@@ -230,3 +230,11 @@ def test_samples_are_shown_at_a_few_steps_first_and_last_among_them(tmp_path: Pa
     assert [step for step, _ in shown] == [0, 1_000, 2_000, 2_500, 3_500, 4_500] * 2
     assert shown[-1] == (4_500, tmp_path / "004500_ba.png")
     assert samples_over_time(tmp_path, ["ab"]) == shown[:6]
+
+
+def test_samples_of_which_one_was_never_written_are_passed_over(tmp_path: Path) -> None:
+    for name in ("000000_ab", "000000_ba", "000500_ab", "000500_ba", "001000_ab", "mine_ab"):
+        (tmp_path / f"{name}.png").touch()
+    assert [step for step, _ in samples_over_time(tmp_path)] == [0, 500] * 2
+    assert [step for step, _ in samples_over_time(tmp_path, ["ab"])] == [0, 500, 1_000]
+    assert samples_over_time(tmp_path / "nowhere") == []
