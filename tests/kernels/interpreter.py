@@ -1,16 +1,17 @@
-"""Triton's interpreter with less to do, for tests on a CPU: ``checks.py`` has it."""
+"""Triton's interpreter with less to do, for tests on a CPU: ``checks.py`` has it.
+
+This looks into Triton 3.7.
+"""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 
 def patch_language_once_a_launch() -> None:
     """The interpreter puts its own functions in place of Triton's language for each launch, and
-    again for each call of one function from another, which changes nothing more.
-
-    This looks into Triton 3.7.
-    """
+    again for each call of one function from another, which changes nothing more."""
     import triton.language as tl
     from triton.runtime import interpreter
 
@@ -34,3 +35,29 @@ def patch_language_once_a_launch() -> None:
         return run(self, *args, **kwargs)
 
     interpreter._patch_lang, interpreter.GridExecutor.__call__ = patch_the_rest, launch
+
+
+def leave_out_discarded_checks() -> None:
+    """Whether each sum and product of integers overflows is worked out by ten operations, for an
+    assertion that the interpreter passes over."""
+    from triton.runtime.interpreter import interpreter_builder
+
+    options = interpreter_builder.options
+    assert not options.debug, "the assertions count"
+    interpreter_builder.options = replace(options, sanitize_overflow=False)
+
+
+def look_up_dtypes_once() -> None:
+    """A table of all of NumPy's is made anew for each cast and constant."""
+    from triton.runtime import interpreter
+
+    look_up = interpreter._get_np_dtype
+    known: dict[str, Any] = {}
+
+    def known_or_looked_up(dtype: Any) -> Any:
+        found = known.get(dtype.name)
+        if found is None:
+            found = known[dtype.name] = look_up(dtype)
+        return found
+
+    interpreter._get_np_dtype = known_or_looked_up
