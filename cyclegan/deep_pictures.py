@@ -6,7 +6,7 @@ H height, W width. Arrays are uint16 in which white is 65535: (H, W, 1) gray, (H
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from cyclegan.config import Depth
 from cyclegan.errors import ImageError
 from cyclegan.files import replacing
 from cyclegan.pictures import DAMAGE, Channels
+
+if TYPE_CHECKING:
+    import av
 
 DeepPicture = npt.NDArray[np.uint16]
 
@@ -113,6 +116,17 @@ def write_deep(array: DeepPicture, path: Path | str) -> None:
         temporary.write_bytes(b"".join(bytes(packet) for packet in packets))
 
 
+def converted(frame: "av.VideoFrame", pixel_format: str) -> "av.VideoFrame":
+    """The frame in another pixel format, by FFmpeg's name.
+
+    Without threads, by a converter of its own: PyAV 19 keeps one for each thread of Python, and a
+    process that was forked would wait for ever for threads that the one it inherits had.
+    """
+    from av.video.reformatter import VideoReformatter
+
+    return VideoReformatter().reformat(frame, format=pixel_format, threads=1)
+
+
 class _UnknownFormError(Exception):
     """What FFmpeg says of a form that it does not know."""
 
@@ -129,7 +143,7 @@ def _decoded(data: bytes, decoder: str) -> DeepPicture:
     if max(part.bits for part in parts) <= 8:
         raise _UnknownFormError(f"FFmpeg reads it as {frame.format.name}")
     channels = {1: 1, 2: 4, 3: 3, 4: 4}[len(parts)]  # gray with opacity has no format of NumPy's
-    array = frame.reformat(format=_FORMATS[channels]).to_ndarray()
+    array = converted(frame, _FORMATS[channels]).to_ndarray()
     return cast(DeepPicture, array.reshape(frame.height, frame.width, channels))
 
 

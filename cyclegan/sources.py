@@ -22,9 +22,18 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from cyclegan.config import Depth
-from cyclegan.deep_pictures import PEAKS, TYPES, flat, in_depth, is_deep, read_deep
+from cyclegan.deep_pictures import (
+    PEAKS,
+    TYPES,
+    converted,
+    flat,
+    in_depth,
+    is_deep,
+    read_deep,
+)
 from cyclegan.errors import DataError, ImageError, reason_of
 from cyclegan.files import name_for_ffmpeg
 from cyclegan.pictures import (
@@ -218,7 +227,7 @@ def _decoded(frame: Frame, channels: Channels) -> Picture:
         stream = container.streams.video[0]
         for seconds in EARLIER:
             if found := _found(container, stream, frame.time, seconds):
-                image = found.to_image()
+                image = Image.fromarray(converted(found, "rgb24").to_ndarray())
                 if found.rotation:
                     image = image.rotate(found.rotation, expand=True)
                 return picture_from_image(image, channels)

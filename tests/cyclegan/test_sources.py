@@ -14,6 +14,7 @@ from PIL import Image
 
 from cyclegan.config import DataConfig
 from cyclegan.data import UnpairedPictures, batches, tensor_from_pictures
+from cyclegan.deep_pictures import write_deep
 from cyclegan.errors import DataError, ImageError
 from cyclegan.pictures import write_picture
 from cyclegan.preprocess import augmented, plain
@@ -153,6 +154,29 @@ os.register_at_fork(after_in_child=gc.collect)
 data = UnpairedPictures(DataConfig(a=video, b=other, preprocess="crop", crop_size=32))
 print(len(list(batches(data, batch_size=1, workers=2, epoch=0))))
 """
+
+
+FORKED_DEEP = """
+import sys
+from pathlib import Path
+from cyclegan.config import DataConfig
+from cyclegan.data import UnpairedPictures, batches
+from cyclegan.sources import list_items, read_item
+folder = Path(sys.argv[1])
+read_item(list_items(folder)[0], 3, 16)
+data = UnpairedPictures(DataConfig(a=folder, b=folder, preprocess="none", depth=16))
+print(len(list(batches(data, batch_size=1, workers=1, epoch=0))))
+"""
+
+
+def test_processes_that_read_wait_for_no_threads_that_deep_pictures_left(tmp_path):
+    """PyAV 19 keeps what converts pictures, with its threads, of which a fork has none."""
+    deep = np.random.default_rng(0).integers(0, 1 << 16, (64, 64, 3)).astype(np.uint16)
+    write_deep(deep, tmp_path / "deep.png")
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED_DEEP, tmp_path], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_processes_that_read_leave_decoders_alone_that_they_inherit(video, tmp_path):
