@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Tiles = Literal["exact", "thumbnail", "frozen"]
 TILE = 512
-"""Height and width of a tile in pixels."""
+"""Height and width of a tile in pixels; of very deep U-Nets the least above it that they take."""
 OVERLAP = 96
 """Pixels that neighbouring tiles share; the one fades into the other there."""
 _OUTER = OVERLAP // 3
@@ -50,13 +50,14 @@ def open_tiled(
     model: "str | os.PathLike[str] | Generator",
     mode: Tiles,
     *,
-    tile: int = TILE,
+    tile: int | None = None,
     precision: Precision = "auto",
     device: str | None = None,
 ) -> Translator:
     """A translator that never has more than a part of a frame in the network.
 
-    Raises ConfigError, ModelError; BackendError for a generator that ``mode`` cannot take.
+    ``tile`` is the side of tiles in pixels; None: ``TILE``, or as large as they have to be. Raises
+    ConfigError, ModelError; BackendError for a generator that ``mode`` cannot take.
     """
     source = open_source(model)
     settings = Settings(precision=precision, device=device)
@@ -71,7 +72,7 @@ class TiledRunner(OrderedRunner):
     """A generator that sees no more of a frame at once than it has memory for."""
 
     def __init__(
-        self, source: Source, settings: Settings, mode: Tiles, *, tile: int = TILE
+        self, source: Source, settings: Settings, mode: Tiles, *, tile: int | None = None
     ) -> None:
         """Raises ConfigError for a tile that its overlaps fill, BackendError."""
         super().__init__()
@@ -84,6 +85,8 @@ class TiledRunner(OrderedRunner):
         self._multiple, self._channels = config.size_multiple, config.out_channels
         # Tiles begin at multiples too, and neighbours must meet where neither is dropped.
         least = max(2 * OVERLAP, self._multiple + 2 * _OUTER)
+        if tile is None:
+            tile = -(-max(TILE, least) // self._multiple) * self._multiple
         if tile < least or tile % self._multiple:
             raise ConfigError(
                 f"got tiles of {tile} pixels; expected at least {least}, and a multiple of "

@@ -220,3 +220,13 @@ def test_tiles_cover_all_with_weights_above_zero(kind: tuple[int, int], share: f
         total[start : start + len(weight)] += weight
     assert start + len(weight) == length
     assert total.min() > 0.009
+
+
+def test_tiles_are_as_large_as_a_very_deep_u_net_needs_them() -> None:
+    deep = GeneratorSource(generator_from_config(UnetConfig(width=2, depth=9)).eval())
+    settings = Settings(precision="float32")
+    frame = picture(1100, 600)
+    with Translator(TiledRunner(deep, settings, "thumbnail"), deep.info, "torch") as translator:
+        assert translator(frame).shape == frame.shape
+    with pytest.raises(BackendError, match="cannot be computed band by band"):
+        TiledRunner(deep, settings, "exact")
