@@ -31,9 +31,6 @@ from cyclegan.errors import TensorError
 from cyclegan.kernels import instance_norm_cpu, launch, native
 from cyclegan.kernels.reference import Activation, check_floating, norm_reference
 
-if launch.HAS_TRITON:
-    from cyclegan.kernels.instance_norm_ops import instance_norm_op
-
 ACTIVATIONS = get_args(Activation)
 
 
@@ -63,8 +60,8 @@ def instance_norm(
     _check(x, weight, bias, activation, residual, pad)
     if not 0 <= eps < math.inf:
         raise TensorError(f"eps is {eps}; expected a number from 0 up")
-    if launch.has_kernels(x):
-        operator = instance_norm_op
+    if launch.has_kernels(x) and launch.registered("instance_norm_ops"):
+        operator: Any = torch.ops.cyclegan.instance_norm.default
     elif native.has_norm_kernels(x):
         operator = instance_norm_cpu.instance_norm_op
     else:

@@ -13,15 +13,16 @@ N batch, C channels, H height, W width.
 """
 
 import functools
+import importlib
 import importlib.util
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -55,6 +56,15 @@ MAX_ROWS = 1 << 30
 """Images times channels: the two sums of each lie at 32-bit offsets, unlike the pixels."""
 
 _log = logging.getLogger(__name__)
+
+
+Constant = TypeVar("Constant", bound=Callable[..., object])
+
+
+def constant_in_graphs(function: Constant) -> Constant:
+    """``torch.compiler.assume_constant_result`` without torch.compile, which that loads."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,9 +173,19 @@ def why_missing() -> str | None:
     return _why_not_launched() if HAS_TRITON else "Triton is not installed"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_in_graphs
 def _can_launch() -> bool:
     return _why_not_launched() is None
+
+
+@constant_in_graphs
+def registered(module: str) -> bool:
+    """True, once PyTorch knows the operators of that module of kernels in Triton.
+
+    That loads all of torch.compile, which takes longer than PyTorch: a CPU does without.
+    """
+    importlib.import_module(f"cyclegan.kernels.{module}")
+    return True
 
 
 @functools.cache

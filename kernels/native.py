@@ -94,7 +94,7 @@ def computed_in(x: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype("cpu") if autocast else x.dtype
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@launch.constant_in_graphs
 def available(source: str) -> bool:
     """Whether the kernels of that file are there; compiles them, the first time."""
     return ON and library(source) is not None

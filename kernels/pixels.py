@@ -25,14 +25,6 @@ from cyclegan.kernels.pixels_reference import (
     yuv_to_tensor_reference,
 )
 
-if launch.HAS_TRITON:
-    from cyclegan.kernels.pixels_triton import (
-        frames_to_tensor_op,
-        tensor_to_frames_op,
-        tensor_to_yuv_op,
-        yuv_to_tensor_op,
-    )
-
 Matrix = Literal["bt601", "bt709", "bt2020"]
 LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
     "bt601": (0.299, 0.114),
@@ -47,17 +39,17 @@ def frames_to_tensor(frames: Tensor, dtype: torch.dtype = torch.float16) -> Tens
     if frames.dtype != torch.uint8 or frames.dim() != 4 or frames.shape[-1] != 3:
         raise FrameError(f"frames are {_seen(frames)}; expected uint8 (N, H, W, 3)")
     _check_dtype(dtype)
-    if not launch.has_kernels(frames, torch.uint8):
+    if not _has_kernels(frames, torch.uint8):
         return frames_to_tensor_reference(frames, dtype)
-    return frames_to_tensor_op(frames, dtype)  # type: ignore[no-any-return]
+    return torch.ops.cyclegan.frames_to_tensor.default(frames, dtype)  # type: ignore[no-any-return]
 
 
 def tensor_to_frames(x: Tensor) -> Tensor:
     """(N, 3, H, W) in [-1, 1], clamped -> uint8 RGB (N, H, W, 3), rounded to nearest."""
     _check_tensor(x)
-    if not launch.has_kernels(x):
+    if not _has_kernels(x):
         return tensor_to_frames_reference(x)
-    return tensor_to_frames_op(x)  # type: ignore[no-any-return]
+    return torch.ops.cyclegan.tensor_to_frames.default(x)  # type: ignore[no-any-return]
 
 
 def yuv_to_tensor(
@@ -85,9 +77,9 @@ def yuv_to_tensor(
         raise FrameError(f"luma is on {y.device}, chroma on {uv.device}; expected one device")
     _check_dtype(dtype)
     coding = _coding(matrix, full_range, 10 if y.dtype == torch.uint16 else 8)
-    if not launch.has_kernels(y, torch.uint8, torch.uint16):
+    if not _has_kernels(y, torch.uint8, torch.uint16):
         return yuv_to_tensor_reference(y, uv, coding, dtype)
-    return yuv_to_tensor_op(y, uv, coding, dtype)  # type: ignore[no-any-return]
+    return torch.ops.cyclegan.yuv_to_tensor.default(y, uv, coding, dtype)  # type: ignore[no-any-return]
 
 
 def tensor_to_yuv(
@@ -99,9 +91,13 @@ def tensor_to_yuv(
     if bits not in (8, 10):
         raise FrameError(f"bits is {bits}; expected 8 for NV12 or 10 for P010")
     coding, dtype = _coding(matrix, full_range, bits), torch.uint16 if bits == 10 else torch.uint8
-    if not launch.has_kernels(x):
+    if not _has_kernels(x):
         return tensor_to_yuv_reference(x, coding, dtype)
-    return tensor_to_yuv_op(x, coding, dtype)  # type: ignore[no-any-return]
+    return torch.ops.cyclegan.tensor_to_yuv.default(x, coding, dtype)  # type: ignore[no-any-return]
+
+
+def _has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
+    return launch.has_kernels(x, *dtypes) and launch.registered("pixels_triton")
 
 
 def _coding(matrix: Matrix, full_range: bool, bits: int) -> list[float]:

@@ -12,14 +12,12 @@ edges, four at corners, up to nine in a tiny picture. Again 2 T.
 N batch, C channels, H height, W width.
 """
 
+import torch
 from torch import Tensor, nn
 
 from cyclegan.errors import TensorError
 from cyclegan.kernels import launch
 from cyclegan.kernels.reference import check_floating, pad_reference
-
-if launch.HAS_TRITON:
-    from cyclegan.kernels.reflection_pad_triton import reflection_pad_op
 
 Pad = int | tuple[int, int, int, int]
 
@@ -39,9 +37,9 @@ def reflection_pad2d(x: Tensor, pad: Pad) -> Tensor:
         )
     launch.check_pads(shape, pads)
     left, right, top, bottom = pads
-    if not launch.has_kernels(x):
+    if not (launch.has_kernels(x) and launch.registered("reflection_pad_triton")):
         return pad_reference(x, left, right, top, bottom)
-    padded: Tensor = reflection_pad_op(x, left, right, top, bottom)
+    padded: Tensor = torch.ops.cyclegan.reflection_pad.default(x, left, right, top, bottom)
     return padded
 
 

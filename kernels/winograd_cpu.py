@@ -15,7 +15,7 @@ from torch.library import custom_op
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from cyclegan.errors import TensorError
-from cyclegan.kernels import native
+from cyclegan.kernels import launch, native
 
 SOURCE = "winograd_cpu"
 MULTIPLE = 32
@@ -49,7 +49,7 @@ def packed(weight: Tensor) -> Tensor | None:
     return _pack(weight, weight.dtype, TILES[weight.dtype])
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@launch.constant_in_graphs
 def _has_kernels(dtype: torch.dtype, outputs: int, channels: int, *kernel: int) -> bool:
     return (
         dtype in TILES

@@ -190,7 +190,7 @@ def test_torch_compile_is_no_export(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(compiled(x), x * 0)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.usefixtures("operators")
 def test_pytorch_finds_the_kernels_of_every_operator() -> None:
     """By the text of the operators; by what it finds, its caches notice that a kernel changed."""
     from torch._library.triton import get_triton_kernels_for_op

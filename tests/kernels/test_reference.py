@@ -1,7 +1,7 @@
 """The public functions without a GPU: PyTorch's own numbers, and an answer to every bad input."""
 
-import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -26,9 +26,6 @@ from cyclegan.kernels import (
     yuv_to_tensor,
 )
 
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="operators need Triton"
-)
 X = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
 
 
@@ -311,6 +308,27 @@ def test_nothing_of_triton_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[1, 3, 16, 16]" in done.stdout
 
 
+def test_a_cpu_does_without_torch_compile() -> None:
+    """To load it, which operators in Triton do, takes longer than to load PyTorch."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, torch, cyclegan.networks as n\n"
+        "n.ResnetGenerator().eval()(torch.zeros(1, 3, 16, 16))\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_constants_are_marked_as_pytorch_marks_them() -> None:
+    def ours() -> None: ...
+    def theirs() -> None: ...
+
+    torch.compiler.assume_constant_result(theirs)  # type: ignore[no-untyped-call]
+    assert vars(launch.constant_in_graphs(ours)) == vars(theirs) != {}
+
+
 def test_a_size_that_is_a_power_of_two_is_its_own_edge() -> None:
     edges = {1: 256, 256: 256, 257: 512, 512: 512, 65536: 65536, 65537: 131072}
     assert {pixels: launch.bucket(pixels) for pixels in edges} == edges
@@ -330,57 +348,53 @@ def test_block_sizes_fill_a_gpu_and_change_only_where_a_size_doubles() -> None:
                 assert 528 <= programs <= 1056
 
 
-@needs_triton
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_operators_keep_their_contracts(layout: torch.memory_format) -> None:
+def test_operators_keep_their_contracts(layout: torch.memory_format, operators: Any) -> None:
     x = X.contiguous(memory_format=layout).requires_grad_()
     w, b = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
     mean, rstd = torch.zeros(2, 3), torch.ones(2, 3)
     padded = torch.randn(2, 3, 9, 10)
     planes = torch.zeros(1, 4, 6).byte(), torch.zeros(1, 2, 3, 2).byte()
     coding = [0.2126, 0.0722, 16.0, 219.0, 128.0, 224.0]
-    ops = torch.ops.cyclegan
     for op, arguments in (
-        (ops.instance_norm.default, (x, w, b, x.detach().clone(), 1e-5, "relu", 2, True)),
-        (ops.instance_norm.default, (x, None, None, None, 1e-5, "none", 0, False)),
+        (operators.instance_norm.default, (x, w, b, x.detach().clone(), 1e-5, "relu", 2, True)),
+        (operators.instance_norm.default, (x, None, None, None, 1e-5, "none", 0, False)),
         (
-            ops.instance_norm_backward.default,
+            operators.instance_norm_backward.default,
             (X, padded, X, mean, rstd, None, None, 1e-5, "relu", 2, True),
         ),
-        (ops.reflection_pad.default, (x, 1, 2, 3, 4)),
-        (ops.reflection_pad_backward.default, (padded, 1, 2, 3, 1)),
-        (ops.frames_to_tensor.default, (torch.zeros(1, 4, 4, 3).byte(), torch.float16)),
-        (ops.tensor_to_frames.default, (X,)),
-        (ops.yuv_to_tensor.default, (*planes, coding, torch.float16)),
-        (ops.tensor_to_yuv.default, (X[:, :, :4], coding, torch.uint8)),
+        (operators.reflection_pad.default, (x, 1, 2, 3, 4)),
+        (operators.reflection_pad_backward.default, (padded, 1, 2, 3, 1)),
+        (operators.frames_to_tensor.default, (torch.zeros(1, 4, 4, 3).byte(), torch.float16)),
+        (operators.tensor_to_frames.default, (X,)),
+        (operators.yuv_to_tensor.default, (*planes, coding, torch.float16)),
+        (operators.tensor_to_yuv.default, (X[:, :, :4], coding, torch.uint8)),
     ):
         result = torch.library.opcheck(op, arguments)
         assert set(result.values()) == {"SUCCESS"}
 
 
-@needs_triton
 @pytest.mark.filterwarnings("ignore")
-def test_derivatives_to_the_second() -> None:
+def test_derivatives_to_the_second(operators: Any) -> None:
     def double(*shape: int) -> Tensor:
         return torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
     def norm(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return torch.ops.cyclegan.instance_norm(*tensors, 1e-2, "leaky_relu", 2, True)[:2]  # type: ignore[no-any-return]
+        return operators.instance_norm(*tensors, 1e-2, "leaky_relu", 2, True)[:2]  # type: ignore[no-any-return]
 
     torch.manual_seed(0)
     tensors = (double(1, 2, 3, 3), double(2), double(2), double(1, 2, 3, 3))
     assert torch.autograd.gradcheck(norm, tensors)
     assert torch.autograd.gradgradcheck(norm, tensors)
-    pad = torch.ops.cyclegan.reflection_pad
+    pad = operators.reflection_pad
     assert torch.autograd.gradcheck(lambda x: pad(x, 1, 2, 0, 1), (tensors[0],))
     assert torch.autograd.gradgradcheck(lambda x: pad(x, 1, 2, 0, 1), (tensors[0],))
 
 
-@needs_triton
-def test_a_third_derivative_says_that_there_is_none() -> None:
+def test_a_third_derivative_says_that_there_is_none(operators: Any) -> None:
     x = torch.randn(1, 2, 3, 3, requires_grad=True)
-    y = torch.ops.cyclegan.instance_norm(x, None, None, None, 1e-2, "none", 0, True)[0]
+    y = operators.instance_norm(x, None, None, None, 1e-2, "none", 0, True)[0]
     (first,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
     with pytest.raises(TensorError, match="third derivative"):
         torch.autograd.grad(first.pow(2).sum(), x, create_graph=True)
