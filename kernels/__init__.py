@@ -3,6 +3,9 @@
 Of its convolutions, on CPUs, those of 3x3 (:mod:`cyclegan.kernels.winograd_cpu`).
 """
 
+import torch
+
+from cyclegan.kernels import launch
 from cyclegan.kernels.instance_norm import InstanceNormAct, instance_norm
 from cyclegan.kernels.pixel_modules import (
     FramesToTensor,
@@ -18,6 +21,11 @@ from cyclegan.kernels.pixels import (
 )
 from cyclegan.kernels.reference import Activation, finish
 from cyclegan.kernels.reflection_pad import ReflectionPad, reflection_pad2d
+
+if launch.HAS_TRITON and torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+    # Not at the first call, which torch.compile may be tracing.
+    for _module in launch.OPERATORS:
+        launch.registered(_module)
 
 __all__ = [
     "Activation",

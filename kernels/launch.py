@@ -54,9 +54,10 @@ MAX_GRID = (1 << 16) - 1
 """Programs along a grid's second and third axis, where channels and images lie."""
 MAX_ROWS = 1 << 30
 """Images times channels: the two sums of each lie at 32-bit offsets, unlike the pixels."""
+OPERATORS = ("instance_norm_ops", "reflection_pad_triton", "pixels_triton")
+"""The modules that register operators in Triton."""
 
 _log = logging.getLogger(__name__)
-
 
 Constant = TypeVar("Constant", bound=Callable[..., object])
 
@@ -182,7 +183,7 @@ def _can_launch() -> bool:
 def registered(module: str) -> bool:
     """True, once PyTorch knows the operators of that module of kernels in Triton.
 
-    That loads all of torch.compile, which takes longer than PyTorch: a CPU does without.
+    That loads all of torch.compile, which takes longer than PyTorch: builds for CPUs do without.
     """
     importlib.import_module(f"cyclegan.kernels.{module}")
     return True

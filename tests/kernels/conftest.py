@@ -11,12 +11,12 @@ sys.path.append(str(Path(__file__).parent))
 
 @pytest.fixture
 def operators() -> Any:
-    """Those that are registered where a GPU is first seen, by their names."""
+    """Those that builds of PyTorch for GPUs register at once, by their names."""
     pytest.importorskip("triton", reason="operators need Triton")
     import torch
 
     from cyclegan.kernels import launch
 
-    for module in ("instance_norm_ops", "pixels_triton", "reflection_pad_triton"):
+    for module in launch.OPERATORS:
         assert launch.registered(module)
     return torch.ops.cyclegan

@@ -1,5 +1,7 @@
 """The public functions without a GPU: PyTorch's own numbers, and an answer to every bad input."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -398,3 +400,21 @@ def test_a_third_derivative_says_that_there_is_none(operators: Any) -> None:
     (first,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
     with pytest.raises(TensorError, match="third derivative"):
         torch.autograd.grad(first.pow(2).sum(), x, create_graph=True)
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_operators_are_registered_at_once_where_pytorch_is_built_for_gpus(built: bool) -> None:
+    """There torch.compile must not come upon them unregistered; elsewhere nothing needs them."""
+    pytest.importorskip("triton", reason="operators need Triton")
+    program = (
+        "import sys, torch\n"
+        f"torch.backends.cuda.is_built = lambda: {built}\n"
+        "import cyclegan.kernels\n"
+        "names = ('instance_norm', 'reflection_pad', 'frames_to_tensor')\n"
+        "print([hasattr(torch.ops.cyclegan, name) for name in names])\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout
+    assert told.split("\n")[:2] == [f"{3 * [built]}", f"{built}"]
