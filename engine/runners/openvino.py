@@ -20,6 +20,9 @@ from cyclegan.errors import BackendError, ConfigError
 
 SLOTS = 2
 """One batch runs while the next waits behind it, so that the cores never idle between two."""
+_MOST_KERNELS = 500
+"""Kept for sizes that were seen before: enough for a few that take turns. OpenVINO would keep ten
+times as many, which pictures of ever new sizes fill with gigabytes."""
 _HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -33,7 +36,10 @@ def shared_core() -> Any:
     """
     import openvino
 
-    return openvino.Core()
+    core = openvino.Core()
+    with contextlib.suppress(RuntimeError):  # what is not there, or known no more, bounds nothing
+        core.set_property("CPU", {"CPU_RUNTIME_CACHE_CAPACITY": _MOST_KERNELS})
+    return core
 
 
 def why_missing() -> str | None:

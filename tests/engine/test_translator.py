@@ -1,4 +1,5 @@
 import importlib.metadata
+import os
 import pickle
 import shutil
 import subprocess
@@ -220,6 +221,23 @@ def test_any_size_comes_back_as_it_went_in(
     padded = np.pad(frame, ((0, below), (0, right), (0, 0)), mode="reflect")
     expected = exact(generator, padded[None])[0, :height, :width]
     assert compare(translated, expected).max_abs <= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pictures_of_ever_new_sizes_do_not_fill_the_memory(graph: Path) -> None:
+    """OpenVINO keeps kernels for the sizes that it has seen."""
+
+    def mebibytes() -> float:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+    taken = []
+    with Translator.open(graph, backend="openvino", precision="float32") as opened:
+        for height in range(16, 92, 4):
+            for width in range(16, 92, 4):
+                opened(np.zeros((height, width, 3), np.uint8))
+            taken.append(mebibytes())
+    assert taken[-1] - taken[9] < 90, "by itself about 145 of 171 more sizes"
 
 
 def test_even_a_pixel_is_a_frame(translator: Translator, frames: np.ndarray) -> None:

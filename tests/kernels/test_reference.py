@@ -402,19 +402,17 @@ def test_a_third_derivative_says_that_there_is_none(operators: Any) -> None:
         torch.autograd.grad(first.pow(2).sum(), x, create_graph=True)
 
 
-@pytest.mark.parametrize("built", [False, True])
-def test_operators_are_registered_at_once_where_pytorch_is_built_for_gpus(built: bool) -> None:
-    """There torch.compile must not come upon them unregistered; elsewhere nothing needs them."""
+def test_operators_are_registered_at_once_where_pytorch_is_built_for_gpus() -> None:
+    """There torch.compile must not come upon them unregistered."""
     pytest.importorskip("triton", reason="operators need Triton")
     program = (
-        "import sys, torch\n"
-        f"torch.backends.cuda.is_built = lambda: {built}\n"
+        "import torch\n"
+        "torch.backends.cuda.is_built = lambda: True\n"
         "import cyclegan.kernels\n"
         "names = ('instance_norm', 'reflection_pad', 'frames_to_tensor')\n"
-        "print([hasattr(torch.ops.cyclegan, name) for name in names])\n"
-        "print('torch._dynamo' in sys.modules)"
+        "print([hasattr(torch.ops.cyclegan, name) for name in names])"
     )
     told = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     ).stdout
-    assert told.split("\n")[:2] == [f"{3 * [built]}", f"{built}"]
+    assert told.strip() == "[True, True, True]"

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <openvino/runtime/core.hpp>
 #include <openvino/runtime/properties.hpp>
 
@@ -26,10 +27,23 @@ const Precision kPrecisions[] = {  // the fastest first
     {CYCLEGAN_FLOAT32, "FP32", ov::element::f32},
 };
 
+// Kernels for sizes that were seen before: enough for a few that take turns. OpenVINO would keep ten
+// times as many, which frames of ever new sizes fill with gigabytes.
+constexpr const char *kMostKernels = "500";
+
+ov::Core *new_core() {
+    auto made = std::make_unique<ov::Core>();
+    try {
+        made->set_property("CPU", {{"CPU_RUNTIME_CACHE_CAPACITY", kMostKernels}});
+    } catch (const ov::Exception &) {  // what is not there, or known no more, bounds nothing
+    }
+    return made.release();
+}
+
 // One a process, and never destroyed: a core takes the signal stack of the thread that loads it
 // away when it goes, and of several the last to go can leave one that is gone already.
 ov::Core &core() {
-    static ov::Core &core = *new ov::Core;
+    static ov::Core &core = *new_core();
     return core;
 }
 
