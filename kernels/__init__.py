@@ -24,8 +24,7 @@ from cyclegan.kernels.reflection_pad import ReflectionPad, reflection_pad2d
 
 if launch.HAS_TRITON and torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
     # Not at the first call, which torch.compile may be tracing.
-    for _module in launch.OPERATORS:
-        launch.registered(_module)
+    launch.register_operators()
 
 __all__ = [
     "Activation",

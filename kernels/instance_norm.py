@@ -60,7 +60,7 @@ def instance_norm(
     _check(x, weight, bias, activation, residual, pad)
     if not 0 <= eps < math.inf:
         raise TensorError(f"eps is {eps}; expected a number from 0 up")
-    if launch.has_kernels(x) and launch.registered("instance_norm_ops"):
+    if launch.has_kernels(x):
         operator: Any = torch.ops.cyclegan.instance_norm.default
     elif native.has_norm_kernels(x):
         operator = instance_norm_cpu.instance_norm_op

@@ -176,17 +176,19 @@ def why_missing() -> str | None:
 
 @constant_in_graphs
 def _can_launch() -> bool:
-    return _why_not_launched() is None
+    if _why_not_launched() is not None:
+        return False
+    register_operators()
+    return True
 
 
-@constant_in_graphs
-def registered(module: str) -> bool:
-    """True, once PyTorch knows the operators of that module of kernels in Triton.
+def register_operators() -> None:
+    """Have PyTorch know the operators in Triton.
 
     That loads all of torch.compile, which takes longer than PyTorch: builds for CPUs do without.
     """
-    importlib.import_module(f"cyclegan.kernels.{module}")
-    return True
+    for module in OPERATORS:
+        importlib.import_module(f"cyclegan.kernels.{module}")
 
 
 @functools.cache

@@ -39,7 +39,7 @@ def frames_to_tensor(frames: Tensor, dtype: torch.dtype = torch.float16) -> Tens
     if frames.dtype != torch.uint8 or frames.dim() != 4 or frames.shape[-1] != 3:
         raise FrameError(f"frames are {_seen(frames)}; expected uint8 (N, H, W, 3)")
     _check_dtype(dtype)
-    if not _has_kernels(frames, torch.uint8):
+    if not launch.has_kernels(frames, torch.uint8):
         return frames_to_tensor_reference(frames, dtype)
     return torch.ops.cyclegan.frames_to_tensor.default(frames, dtype)  # type: ignore[no-any-return]
 
@@ -47,7 +47,7 @@ def frames_to_tensor(frames: Tensor, dtype: torch.dtype = torch.float16) -> Tens
 def tensor_to_frames(x: Tensor) -> Tensor:
     """(N, 3, H, W) in [-1, 1], clamped -> uint8 RGB (N, H, W, 3), rounded to nearest."""
     _check_tensor(x)
-    if not _has_kernels(x):
+    if not launch.has_kernels(x):
         return tensor_to_frames_reference(x)
     return torch.ops.cyclegan.tensor_to_frames.default(x)  # type: ignore[no-any-return]
 
@@ -77,7 +77,7 @@ def yuv_to_tensor(
         raise FrameError(f"luma is on {y.device}, chroma on {uv.device}; expected one device")
     _check_dtype(dtype)
     coding = _coding(matrix, full_range, 10 if y.dtype == torch.uint16 else 8)
-    if not _has_kernels(y, torch.uint8, torch.uint16):
+    if not launch.has_kernels(y, torch.uint8, torch.uint16):
         return yuv_to_tensor_reference(y, uv, coding, dtype)
     return torch.ops.cyclegan.yuv_to_tensor.default(y, uv, coding, dtype)  # type: ignore[no-any-return]
 
@@ -91,13 +91,9 @@ def tensor_to_yuv(
     if bits not in (8, 10):
         raise FrameError(f"bits is {bits}; expected 8 for NV12 or 10 for P010")
     coding, dtype = _coding(matrix, full_range, bits), torch.uint16 if bits == 10 else torch.uint8
-    if not _has_kernels(x):
+    if not launch.has_kernels(x):
         return tensor_to_yuv_reference(x, coding, dtype)
     return torch.ops.cyclegan.tensor_to_yuv.default(x, coding, dtype)  # type: ignore[no-any-return]
-
-
-def _has_kernels(x: Tensor, *dtypes: torch.dtype) -> bool:
-    return launch.has_kernels(x, *dtypes) and launch.registered("pixels_triton")
 
 
 def _coding(matrix: Matrix, full_range: bool, bits: int) -> list[float]:

@@ -75,6 +75,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Compile
     from triton.backends.compiler import GPUTarget
 
     found = Compiled()
+    launch.register_operators()
     monkeypatch.setattr(launch, "has_kernels", lambda x, *_: not launch.is_exporting())
     monkeypatch.setattr(launch, "device_guard", lambda x: nullcontext())
     monkeypatch.setattr(launch, "_arch", lambda device: "sm_90")
