@@ -29,7 +29,7 @@ from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.parity import compare
 from cyclegan.engine.runners import BACKENDS, Precision
-from cyclegan.engine.runners.openvino import shared_core
+from cyclegan.engine.runners.openvino import openvino_module, shared_core
 from cyclegan.engine.runners.torch import why_no_compiler
 from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.engine.translator import Translator
@@ -104,8 +104,6 @@ class BareOpenVINO:
     """The least code that keeps OpenVINO busy: two requests, inputs set once, no copies."""
 
     def __init__(self, onnx: Path, frames: Frames, precision: str) -> None:
-        import openvino
-
         core = shared_core()
         model = core.read_model(onnx)
         frames = frames[None] if frames.ndim == 3 else frames
@@ -114,7 +112,7 @@ class BareOpenVINO:
         compiled = core.compile_model(model, "CPU", hints)
         self._requests = [compiled.create_infer_request() for _ in range(2)]
         for request in self._requests:
-            request.set_input_tensor(openvino.Tensor(frames.copy()))
+            request.set_input_tensor(openvino_module().Tensor(frames.copy()))
 
     def run(self, count: int) -> Frames:
         """Infer ``count`` times; the last output."""

@@ -20,10 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Here, not where it is used: OpenVINO's telemetry forks in a thread of its own, and what filelock
-# does at forks complains where it comes between the two ends of one.
-from filelock import FileLock
-
 from cyclegan.engine.cache_space import limit_bytes, make_room
 from cyclegan.errors import OutputError, reason_of
 from cyclegan.files import CACHE_VARIABLE, cache_folder, replacing
@@ -52,6 +48,8 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
     cache has to be written and cannot, ConfigError for a limit that is none, and what ``build``
     raises.
     """
+    from filelock import FileLock
+
     path, note = _entry(name, key)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

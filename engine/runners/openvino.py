@@ -9,8 +9,10 @@ import functools
 import importlib.util
 import io
 import platform
+import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from cyclegan.engine.cache import cached, file_digest
 from cyclegan.engine.frames import Frames
@@ -27,6 +29,26 @@ _HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16":
 
 
 @functools.cache
+def openvino_module() -> ModuleType:
+    """OpenVINO, imported without its telemetry.
+
+    With it, each import tells an analytics service, from a process that it forks for that in a
+    thread, and leaves a folder in the user's home: nothing that a program which only translates
+    pictures, or one that embeds it, has asked for. Whoever imports OpenVINO before decides himself.
+    """
+    name = "openvino_telemetry"
+    if name in sys.modules:
+        import openvino
+    else:
+        sys.modules[name] = cast(ModuleType, None)  # what cannot be imported; OpenVINO does without
+        try:
+            import openvino
+        finally:
+            sys.modules.pop(name, None)
+    return cast(ModuleType, openvino)
+
+
+@functools.cache
 def shared_core() -> Any:
     """The one ``openvino.Core`` of this process.
 
@@ -34,9 +56,7 @@ def shared_core() -> Any:
     several cores, the last to go can leave a stack that is gone already, and then the next signal,
     such as Ctrl-C, ends in a segmentation fault (seen with OpenVINO 2026.4).
     """
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_module().Core()
     with contextlib.suppress(RuntimeError):  # what is not there, or known no more, bounds nothing
         core.set_property("CPU", {"CPU_RUNTIME_CACHE_CAPACITY": _MOST_KERNELS})
     return core
@@ -74,9 +94,7 @@ class OpenVINORunner:
     """On a CPU larger batches gain nothing, and every frame of a batch waits for the last."""
 
     def __init__(self, compiled: Any, precision: str) -> None:
-        import openvino
-
-        self._tensor = openvino.Tensor
+        self._tensor = openvino_module().Tensor
         self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
         self._inputs: list[Frames | None] = [None] * self.slots
         self.description = f"OpenVINO, {precision}"
@@ -141,8 +159,6 @@ def _graph(source: Source, settings: Settings) -> Path:
 def _compiled(
     core: Any, source: Source, settings: Settings, onnx: Path, device: str, hints: dict[str, str]
 ) -> Any:
-    import openvino
-
     def build(path: Path) -> None:
         model = core.read_model(onnx)
         if settings.size is not None:
@@ -153,7 +169,7 @@ def _compiled(
         return core.compile_model(core.read_model(onnx), device, hints)
     key = {
         "onnx": file_digest(onnx),
-        "openvino": openvino.get_version(),
+        "openvino": openvino_module().get_version(),
         "device": device,
         "device_name": core.get_property(device, "FULL_DEVICE_NAME"),
         "capabilities": " ".join(core.get_property(device, "OPTIMIZATION_CAPABILITIES")),
