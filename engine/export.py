@@ -60,9 +60,11 @@ def onnx_from_generator(
     )
     with replacing(path) as temporary:  # refused before the work, where it cannot be written
         model = _exported(generator, _DTYPES[precision], _FRAMES[depth])
-        _tidy(model, info)
+        _tidy(model)
+        _free_sizes(model)
+        info.describe(model)
         seal(model)
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(model)
         onnx.save(model, temporary)
     return path
 
@@ -79,13 +81,13 @@ def weights_digest(generator: Generator) -> str:
 def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype) -> Any:
     """The ONNX model (protobuf) of a copy of ``generator`` in ``dtype``, for ``frames``."""
     frozen = copy.deepcopy(generator).cpu().eval().requires_grad_(False).to(dtype)
-    # Sizes that are neither 0 nor 1, and unlike one another, so that none is taken for a constant.
     multiple = generator.config.size_multiple
     side = max(8, multiple)
     size = (2, side + multiple, side + 2 * multiple, generator.config.in_channels)
     example = torch.zeros(size, dtype=frames, device="cpu")
-    free = torch.export.Dim.DYNAMIC
     try:
+        # Of one size: symbols for N, H and W would give the same graph in several times the time,
+        # since none of our networks computes with its sizes. `_free_sizes` refuses one that does.
         with _quietly():
             program = torch.onnx.export(
                 FrameToFrame(frozen, dtype).eval(),
@@ -94,7 +96,6 @@ def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype) -> 
                 output_names=[OUTPUT],
                 opset_version=OPSET,
                 dynamo=True,
-                dynamic_shapes=({0: free, 1: free, 2: free},),
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
@@ -103,19 +104,34 @@ def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype) -> 
     return program.model_proto
 
 
-def _tidy(model: Any, info: GraphInfo) -> None:
-    """Name the free sizes N, H and W, drop the exporter's notes, and add our metadata."""
-    for value in (*model.graph.input, *model.graph.output):
-        for size, name in zip(value.type.tensor_type.shape.dim, "NHW"):
-            size.dim_param = name
-    # The intermediate shapes are written in the exporter's own symbols; every reader infers them.
+def _tidy(model: Any) -> None:
+    """Drop the exporter's notes, and shapes inside the graph, which every reader infers."""
     del model.graph.value_info[:]
     for item in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
         del item.metadata_props[:]
         item.doc_string = ""
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
-    info.describe(model)
+
+
+def _free_sizes(model: Any) -> None:
+    """Let N, H and W be any, in a graph that was exported of one size.
+
+    Raises BackendError where something inside has that size for good.
+    """
+    import onnx
+
+    for value in (*model.graph.input, *model.graph.output):
+        for size, name in zip(value.type.tensor_type.shape.dim, "NHW"):
+            size.dim_param = name
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim if size.dim_value]
+        if len(sizes) > 1:  # more than the channels
+            raise BackendError(
+                f"this generator cannot be exported for every size: {value.name} has the sizes "
+                f"{sizes} whatever the frames are; its layers should not depend on them"
+            )
 
 
 def seal(model: Any) -> None:

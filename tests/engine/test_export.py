@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
+from cyclegan.engine import export
 from cyclegan.engine.export import onnx_from_generator, seal, weights_digest
-from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.frame_graph import FrameToFrame, frames_of_values
 from cyclegan.engine.graph_info import GraphInfo, read_graph_info
 from cyclegan.engine.onnx_header import GRAPH_DIGEST, read_onnx_header
-from cyclegan.errors import ModelError, NewerFormatError, OutputError
+from cyclegan.errors import BackendError, ModelError, NewerFormatError, OutputError
 from cyclegan.networks import Generator, generator_from_config, initialise
 
 STANDARD = {
@@ -46,8 +47,9 @@ def test_a_frame_is_scaled_rounded_and_clamped() -> None:
     [
         (UnetConfig(width=4, depth=5, norm="batch"), 0.1),
         (ResnetConfig(width=4, blocks=1, dropout=True, norm="none", in_channels=1), 0.25),
+        (ResnetConfig(width=4, blocks=1, upsample="resize"), 0.25),
     ],
-    ids=["unet-batch", "resnet-dropout-1-channel"],
+    ids=["unet-batch", "resnet-dropout-1-channel", "resnet-resize"],
 )
 def test_every_architecture_equals_pytorch(
     config: GeneratorConfig, gain: float, frames: np.ndarray, tmp_path: Path
@@ -64,6 +66,25 @@ def test_every_architecture_equals_pytorch(
     assert expected.std() > 1
     assert difference.max() <= 1
     assert (difference > 0).mean() < 1e-3
+
+
+class Vignette(FrameToFrame):
+    """Darker outwards, by factors of the size that it saw."""
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        rows, columns = (torch.linspace(-1, 1, n) for n in frames.shape[1:3])
+        dark = 1 - (rows[:, None] ** 2 + columns**2) / 4
+        y: torch.Tensor = self.generator(frames.permute(0, 3, 1, 2) / 127.5 - 1) * dark
+        return frames_of_values(y, frames.dtype)
+
+
+def test_what_computes_with_its_sizes_is_refused(
+    generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "FrameToFrame", Vignette)
+    with pytest.raises(BackendError, match=r"has the sizes \[.*12, 16\] whatever the frames are"):
+        onnx_from_generator(generator, tmp_path / "g.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_graph_takes_every_batch_and_size(
