@@ -1,4 +1,4 @@
-"""Writes docs/performance.md, its charts and the README's table from bench/results/.
+"""Writes docs/performance.md, its charts and the README's part from bench/results/.
 
     python -m bench.pages            after a run; commit what it writes with the results
 
@@ -37,7 +37,9 @@ the machine has is shown and not judged.
 
 | aim | | measured | machine | |
 | --- | --- | --: | --- | --- |"""
-README_HEAD = "Frames per second, uint8 frames to uint8 frames, candidates taking turns:"
+README_HEAD = """Frames per second, uint8 frames to uint8 frames, and in brackets the ratio to
+the first line. The candidates of a machine took turns in one run."""
+CHART = "performance.svg"
 NO_PEERS = "Peers have not been compared on a quiet machine yet."
 
 
@@ -236,22 +238,29 @@ def _unmeasured(machines: dict[str, list[Row]], gpus: list[Path]) -> Iterator[st
             yield f"- {name}: {', '.join(missing)}."
 
 
-def readme_table(machines: dict[str, list[Row]]) -> str:
-    """The README's part: the peers' first comparison on every machine that has one."""
-    parts = []
-    for rows in machines.values():
-        chosen = charts.bars(rows)
-        if not chosen:
-            continue
-        lines = [
-            f"| {row['candidate']} | {_number(row['per_second'])} | {row['to_first']:.2f} |"
-            for row in chosen
-        ]
-        head = f"| {_title(rows)}; {_section(chosen[0])} | frames/s | ratio |"
-        parts.append("\n".join([head, "| --- | --: | --: |", *lines]))
-    body = "\n\n".join([README_HEAD, *parts]) if parts else NO_PEERS
+def readme_part(machines: dict[str, list[Row]]) -> str:
+    """The README's part: the peers' first comparison, a column for each machine that has one."""
+    columns = [chosen for rows in machines.values() if (chosen := charts.bars(rows))]
+    body = "\n".join(_readme_lines(columns)) if columns else NO_PEERS
     link = "[All results, their machines, and what was not measured](docs/performance.md)."
     return f"{BEGIN}\n\n{body}\n\n{link}\n\n{END}"
+
+
+def _readme_lines(columns: list[list[Row]]) -> Iterator[str]:
+    yield f"{README_HEAD}\n"
+    yield f"![Frames per second on every machine](docs/{CHART})\n"
+    yield f"| {_section(columns[0][0])} | {' | '.join(map(charts.where, columns))} |"
+    yield f"| --- |{' --: |' * len(columns)}"
+    cells = [{row["candidate"]: _rate_and_ratio(row) for row in rows} for rows in columns]
+    for name in dict.fromkeys(name for column in cells for name in column):
+        yield f"| {name} | {' | '.join(column.get(name, '') for column in cells)} |"
+    if any(row["busy"] for rows in columns for row in rows):
+        yield "\n" + r"\* Others disturbed this figure."
+
+
+def _rate_and_ratio(row: Row) -> str:
+    mark = r" \*" if row["busy"] else ""
+    return f"{_number(row['per_second'])} ({row['to_first']:.2f}){mark}"
 
 
 def with_table(readme: str, table: str) -> str:
@@ -276,7 +285,8 @@ def written(root: Path = ROOT) -> dict[Path, str]:
     drawn = {name: chart for name, rows in machines.items() if (chart := charts.draw(rows))}
     return {
         root / "docs/performance.md": page(machines, gpus),
-        readme: with_table(readme.read_text(), readme_table(machines)),
+        readme: with_table(readme.read_text(), readme_part(machines)),
+        root / "docs" / CHART: charts.draw(*machines.values()),
         **{root / f"docs/performance-{name}.svg": chart for name, chart in drawn.items()},
     }
 

@@ -82,7 +82,23 @@ def test_the_latest_row_counts_with_its_machine_its_marks_and_its_reasons(root: 
     assert readme.startswith("before\n")
     assert readme.endswith("after\n")
     assert "old" not in readme
-    assert "| cyclegan-engine, auto | 4 | 2.50 |" in readme
+    assert "| cyclegan-engine, auto | 4 (2.50) |" in readme
+    assert r"| slow | 4 (2.50) \* |" in readme
+    assert "disturbed" in readme
+    assert f"(docs/{pages.CHART})" in readme
+
+
+def test_each_machine_has_a_column_and_a_panel(root: Path) -> None:
+    other = machine() | {"cpu": "Another", "cores": 1, "revision": "6-5-4"}
+    rows = [row("eager", machine=other), row("only here", machine=other)]
+    (root / "bench/results/other.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    written = pages.written(root)
+    readme, chart = written[root / "README.md"], written[root / "docs" / pages.CHART]
+    assert "Another, 1 core, " in readme
+    assert "| only here | 4 (2.50) |  |" in readme
+    assert "| cyclegan-engine, auto |  | 4 (2.50) |" in readme
+    for text in ("Another, 1 core", "Test CPU, 7 cores", "only here", "cyclegan-engine, auto"):
+        assert text in chart
 
 
 def test_the_chart_is_the_same_at_every_drawing(root: Path) -> None:
