@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 # The networks of tests are small: threads that share one wait for each other for longer than they
 # work, most of all on a machine that others use. Processes that tests start have it from here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Hundreds of processes load the package and two the tests: what one has compiled is kept for all.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Shared machines stall now and then: a slow example is no failure.
 hypothesis.settings.register_profile("project", deadline=None, max_examples=50)
