@@ -83,7 +83,9 @@ def page_from_results(conditions: Conditions, results: Results, seconds: float) 
                 title="Satellite to relief", ours=OURS, rival=RIVAL, rows=results.scores_back
             ),
         ),
-        progress=samples_over_time(folder / "train" / "samples", ["ab"]),
+        progress=samples_over_time(
+            folder / "train" / "samples", {"ab": "Relief to satellite, and back"}
+        ),
         losses=folder / "train" / "losses.csv",
         speed=_speed(conditions, results),
         parity=_parity(results),

@@ -6,7 +6,7 @@ left out.
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from cyclegan.loss_charts import loss_charts
 from cyclegan.pictures import Picture, read_picture
 
 AnyPicture = Picture | Path
-MOMENTS = 6
+SHOWN_STEPS = 6
 """Steps of a run from which its samples are shown."""
 
 
@@ -78,6 +78,15 @@ class Video:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moments:
+    """What became of the fixed samples of one direction in the course of a run."""
+
+    title: str
+    pictures: Sequence[tuple[int, AnyPicture]]
+    """(step, each sample beside its translation, and that translated back)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What the page shows."""
 
@@ -87,8 +96,7 @@ class Report:
     videos: Sequence[Video] = ()
     gallery: Gallery | None = None
     scores: Sequence[ScoreTable] = ()
-    progress: Sequence[tuple[int, AnyPicture]] = ()
-    """(step, picture of the fixed samples at that step)."""
+    progress: Sequence[Moments] = ()
     losses: Path | None = None
     """CSV file with the columns step, seconds and one for each loss."""
     speed: Table | None = None
@@ -101,25 +109,26 @@ class Report:
     credits: Sequence[str] = ()
 
 
-def samples_over_time(
-    folder: Path, directions: Sequence[str] = ("ab", "ba")
-) -> list[tuple[int, AnyPicture]]:
+def samples_over_time(folder: Path, directions: Mapping[str, str]) -> list[Moments]:
     """Of a run's samples those at a few steps, first and last among them: for ``progress``.
 
-    Steps of which one is missing, as a full disk may have refused it, are passed over.
+    ``directions`` are ab and ba, or one of them, with their titles. Steps of which one is missing,
+    as a full disk may have refused it, are passed over.
     """
     steps = _steps(folder, directions)
     if not steps:
         return []
-    chosen = np.unique(np.linspace(0, len(steps) - 1, MOMENTS).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(steps) - 1, SHOWN_STEPS).round().astype(int))
     return [
-        (steps[i], folder / f"{steps[i]:06d}_{direction}.png")
-        for direction in directions
-        for i in chosen
+        Moments(
+            title=title,
+            pictures=[(steps[i], folder / f"{steps[i]:06d}_{direction}.png") for i in chosen],
+        )
+        for direction, title in directions.items()
     ]
 
 
-def _steps(folder: Path, directions: Sequence[str]) -> list[int]:
+def _steps(folder: Path, directions: Iterable[str]) -> list[int]:
     found = [
         {
             int(number)

@@ -28,7 +28,9 @@ def write_training_report(config: TrainConfig, result: TrainResult) -> Path:
                 Figure(label="rate", value=f"{rate:.2f} steps/s"),
                 Figure(label="alarms", value=str(len(result.alarms))),
             ),
-            progress=samples_over_time(config.output / "samples"),
+            progress=samples_over_time(
+                config.output / "samples", {"ab": f"{a} to {b}", "ba": f"{b} to {a}"}
+            ),
             losses=config.output / "losses.csv",
             tables={**_alarms(result), **_scores(config.output / "scores.csv")},
             settings=_flat(as_dict(config)),

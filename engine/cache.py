@@ -148,7 +148,7 @@ def why_build(name: str, key: Key) -> str:
             nearest = changes
     if nearest is None or 2 * len(nearest) > len(wanted):
         return "there is none yet"
-    return "the nearest was built for another " + ", ".join(
+    return "the nearest differs in " + ", ".join(
         f"{item} ({_brief(old)}, now {_brief(new)})" for item, (old, new) in nearest.items()
     )
 

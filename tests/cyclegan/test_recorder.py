@@ -116,6 +116,8 @@ def test_the_page_of_a_run(config):
     for part in (
         "relief ↔ satellite",
         "step 7: &lt;something&gt; looked wrong",
+        "<h3>relief to satellite</h3>",
+        "<h3>satellite to relief</h3>",
         "goodness",
         "<dt>model.generator.width</dt><dd>4</dd>",
         "data:image/png;base64,",

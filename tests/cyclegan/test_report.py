@@ -19,6 +19,7 @@ from cyclegan.pictures import read_picture, write_picture
 from cyclegan.report import (
     Figure,
     Gallery,
+    Moments,
     Report,
     ScoreTable,
     Table,
@@ -90,7 +91,9 @@ def full(tmp_path: Path, losses: Path) -> Report:
         videos=[Video(path=clip, caption="a clip")],
         gallery=Gallery(columns=("in", "out"), rows=[(picture(1), picture(2))], title="Unseen"),
         scores=[score_table(scores(l1=0.1))],
-        progress=[(1000, tmp_path / "sample.png"), (2000, picture(3))],
+        progress=[
+            Moments(title="there", pictures=[(1000, tmp_path / "sample.png"), (2000, picture(3))])
+        ],
         losses=losses,
         speed=Table(columns=("stage", "frames/s"), rows=[("decode", "<800>")]),
         parity=Table(columns=("runner", "PSNR"), rows=[("torch", "60")]),
@@ -128,6 +131,7 @@ def test_pictures_and_videos_are_those_given(full: Report, tmp_path: Path) -> No
 def test_text_is_escaped(full: Report, tmp_path: Path) -> None:
     text = write_report(full, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "A &lt;b&gt; &amp; B" in text
+    assert "<h3>there</h3>" in text
     assert "&lt;800&gt;" in text
     assert "somebody &amp; sons" in text
 
@@ -222,19 +226,25 @@ def test_a_missing_extra_says_how_to_install_it(
         write_report(Report(title="t"), tmp_path / "report.html")
 
 
+BOTH = {"ab": "photo to map", "ba": "map to photo"}
+
+
 def test_samples_are_shown_at_a_few_steps_first_and_last_among_them(tmp_path: Path) -> None:
     for step in range(0, 5_000, 500):
         for direction in ("ab", "ba"):
             (tmp_path / f"{step:06d}_{direction}.png").touch()
-    shown = samples_over_time(tmp_path)
-    assert [step for step, _ in shown] == [0, 1_000, 2_000, 2_500, 3_500, 4_500] * 2
-    assert shown[-1] == (4_500, tmp_path / "004500_ba.png")
-    assert samples_over_time(tmp_path, ["ab"]) == shown[:6]
+    there, back = samples_over_time(tmp_path, BOTH)
+    assert (there.title, back.title) == ("photo to map", "map to photo")
+    for shown in (there, back):
+        assert [step for step, _ in shown.pictures] == [0, 1_000, 2_000, 2_500, 3_500, 4_500]
+    assert back.pictures[-1] == (4_500, tmp_path / "004500_ba.png")
+    assert samples_over_time(tmp_path, {"ab": "photo to map"}) == [there]
 
 
 def test_samples_of_which_one_was_never_written_are_passed_over(tmp_path: Path) -> None:
     for name in ("000000_ab", "000000_ba", "000500_ab", "000500_ba", "001000_ab", "mine_ab"):
         (tmp_path / f"{name}.png").touch()
-    assert [step for step, _ in samples_over_time(tmp_path)] == [0, 500] * 2
-    assert [step for step, _ in samples_over_time(tmp_path, ["ab"])] == [0, 500, 1_000]
-    assert samples_over_time(tmp_path / "nowhere") == []
+    both, (one,) = (samples_over_time(tmp_path, titles) for titles in (BOTH, {"ab": "there"}))
+    assert [[step for step, _ in found.pictures] for found in both] == [[0, 500]] * 2
+    assert [step for step, _ in one.pictures] == [0, 500, 1_000]
+    assert samples_over_time(tmp_path / "nowhere", BOTH) == []

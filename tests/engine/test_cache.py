@@ -212,10 +212,10 @@ def test_the_reason_to_build_names_what_differs(
     assert why_build("a.bin", key) == "there is none yet"
     cached("a.bin", key, Builder())
     newer = {**key, "driver": "560"}
-    assert why_build("a.bin", newer) == "the nearest was built for another driver (550, now 560)"
+    assert why_build("a.bin", newer) == "the nearest differs in driver (550, now 560)"
     with caplog.at_level(logging.INFO):
         cached("a.bin", newer, Builder())
-    assert "building a.bin: the nearest was built for another driver" in caplog.text
+    assert "building a.bin: the nearest differs in driver" in caplog.text
     other = {**newer, "onnx": "2" * 64, "level": None}
     assert "another level (3, now None), onnx (111111111111..., now 222222222222...)" in why_build(
         "a.bin", other

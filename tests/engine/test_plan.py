@@ -441,7 +441,7 @@ def test_a_damaged_plan_is_built_again(
     caplog.clear()
     with caplog.at_level("INFO"):
         plan_from_onnx(graph, settings=settings(check=False, targets=("8.6",)))
-    assert "the nearest was built for another targets (8.9, now 8.6)" in caplog.text
+    assert "the nearest differs in targets (8.9, now 8.6)" in caplog.text
 
 
 def test_norms_go_to_float32_when_squares_overflow(
