@@ -85,6 +85,7 @@ def write_plot(path: Path, results: Results, title: str) -> None:
     """
     check_plot(path)
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -97,7 +98,11 @@ def write_plot(path: Path, results: Results, title: str) -> None:
                 str(speed.batch), point, xytext=(4, 4), textcoords="offset points", fontsize=8
             )
     axes.set(title=title, xlabel="latency of a batch, ms (numbers: frames in it)")
-    axes.set(ylabel="frames/s", xscale="log", ylim=(0, None))
+    fastest = max((speed.frames_per_second for speed in speeds(results)), default=1.0)
+    axes.set(ylabel="frames/s", xscale="log", ylim=(0, 1.1 * fastest))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.minorticks_off()
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend()
