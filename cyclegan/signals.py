@@ -56,7 +56,7 @@ def leaving() -> Iterator[None]:
 
     In the middle of an import the end waits for it: extension modules swallow an exception that
     comes while they are loaded, and go on with half of NumPy. Those of Cython, such as PyAV's, also
-    do while they raise an error. An error that a library makes of the end is the end too.
+    do while they make an error. One that a library makes of the end is the end too.
     """
     asked = _Asked()
     interrupts = [signal.SIGINT] if signal.getsignal(signal.SIGINT) != signal.SIG_IGN else []
@@ -81,7 +81,7 @@ class _Asked:
 
     def leave(self, number: int, frame: FrameType | None) -> None:
         self.by = number
-        lost = _imports_in(frame) > self._outside or _is_made_up(frame)
+        lost = _imports_in(frame) > self._outside or _is_lost_in(frame)
         if not lost or not hasattr(signal, "setitimer"):
             leave(number)
         before = signal.signal(signal.SIGALRM, self._again)
@@ -91,7 +91,7 @@ class _Asked:
 
     def _again(self, number: int, frame: FrameType | None) -> None:
         assert self.by is not None
-        if _is_made_up(frame):
+        if _is_lost_in(frame):
             signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         else:
             signal.raise_signal(self.by)  # another handler may be in force by now
@@ -103,12 +103,15 @@ class _Asked:
             signal.signal(signal.SIGALRM, self._before)
 
 
-def _is_made_up(frame: FrameType | None) -> bool:
-    """Whether Cython has made ``frame`` to tell of an error, which hides what is raised there.
+def _is_lost_in(frame: FrameType | None) -> bool:
+    """Whether ``frame`` runs while Cython makes an error, which hides what is raised there.
 
-    It names the whole path to a function, where Python's code has the function's name alone.
+    It is one that Cython has made to tell of the error, which names the whole path to a function,
+    where Python's code has the function's name alone. Or it is what filelock, from Python 3.13 on,
+    has Python call wherever code is made, and so before there is Cython's own.
     """
-    return frame is not None and "." in frame.f_code.co_name
+    name = "" if frame is None else frame.f_code.co_name
+    return "." in name or name == "_audit_fork_safety"
 
 
 def _imports_in(frame: FrameType | None) -> int:

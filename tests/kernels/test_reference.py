@@ -310,6 +310,7 @@ def test_nothing_of_triton_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[1, 3, 16, 16]" in done.stdout
 
 
+@pytest.mark.skipif(torch.backends.cuda.is_built(), reason="PyTorch is built for GPUs")
 def test_a_cpu_does_without_torch_compile() -> None:
     """To load it, which operators in Triton do, takes longer than to load PyTorch."""
     import subprocess
