@@ -26,8 +26,9 @@ measures them again on any machine. Candidates of a table took turns in one run.
 item: the median, and the turns at 20 and 80 %. *Ratio* is to the first line, taken turn by turn.
 *PSNR* is to float32 PyTorch, of frames compared before anything was timed. *Of limit* is the share
 of what the machine's rates of copying and of matrix products, measured in the same run, would
-allow; products of 8 bits, which may pass it, are not among those. **busy** marks a figure that
-others disturbed.
+allow. What counts as more than it does may pass it: 3x3 convolutions by Winograd's filtering take
+fewer products than are counted, and products of 8 bits are not among those measured. **busy** marks
+a figure that others disturbed.
 """
 AIMS_HEAD = """## Aims
 
