@@ -107,7 +107,7 @@ def _is_lost_in(frame: FrameType | None) -> bool:
     """Whether ``frame`` runs while Cython makes an error, which hides what is raised there.
 
     It is one that Cython has made to tell of the error, which names the whole path to a function,
-    where Python's code has the function's name alone. Or it is what filelock, from Python 3.13 on,
+    where Python's code has the function's name alone. Or it is what filelock, from Python 3.12 on,
     has Python call wherever code is made, and so before there is Cython's own.
     """
     name = "" if frame is None else frame.f_code.co_name

@@ -68,7 +68,7 @@ def test_other_errors_stay_what_they_are() -> None:
 def test_an_end_comes_after_the_error_of_a_library_that_would_swallow_it() -> None:
     """As PyAV's errors do, while they are made: here by a program that makes nothing else."""
     import av
-    import filelock  # noqa: F401 (from Python 3.13 on it listens to what is made)
+    import filelock  # noqa: F401 (from Python 3.12 on it listens to what is made)
 
     def opens() -> bool:
         context = av.CodecContext.create("h264_nvenc", "w")
