@@ -3,7 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
-from bench.machine import cores_in_words
+from bench.machine import in_few_words
 from bench.suite import Row
 
 if TYPE_CHECKING:
@@ -14,13 +14,6 @@ def bars(rows: list[Row]) -> list[Row]:
     """What is drawn: the timed rows of the peers' first comparison."""
     peers = [row for row in rows if row["benchmark"] == "peers" and "p50_ms" in row]
     return [row for row in peers if row["comparison"] == peers[0]["comparison"]]
-
-
-def where(rows: list[Row]) -> str:
-    """The machine of some rows, in few words."""
-    machine = rows[-1]["machine"]
-    best = next(iter(machine["instruction_sets"]), "")
-    return ", ".join(filter(None, [machine["cpu"], cores_in_words(machine), best]))
 
 
 def draw(*machines: list[Row]) -> str:
@@ -60,5 +53,6 @@ def _draw_panel(axes: "Axes", chosen: list[Row]) -> None:
     axes.bar_label(held, fmt="%.3g", padding=4)
     axes.invert_yaxis()
     axes.set_xlabel("frames/s")
-    axes.set_title(f"{chosen[0]['comparison']}\n{where(chosen)}", loc="right", fontsize="medium")
+    title = f"{chosen[0]['comparison']}\n{in_few_words(chosen[-1]['machine'])}"
+    axes.set_title(title, loc="right", fontsize="medium")
     axes.margins(x=0.12)

@@ -65,6 +65,13 @@ def in_words(card: Card) -> str:
     )
 
 
+def in_few_words(card: Card) -> str:
+    """What tells a card from others at a glance: CPU, cores, and its GPU or best vectors."""
+    gpu = card["gpu"]["name"] if card.get("gpu") else ""
+    best = gpu or next(iter(card["instruction_sets"]), "")
+    return ", ".join(filter(None, [card["cpu"], cores_in_words(card), best]))
+
+
 def cores_in_words(card: Card) -> str:
     """``1 core``, ``2 cores``."""
     return "1 core" if card["cores"] == 1 else f"{card['cores']} cores"

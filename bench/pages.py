@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench import aims, charts
-from bench.machine import ROOT, cores_in_words, in_words, slug
+from bench.machine import ROOT, cores_in_words, in_few_words, in_words, slug
 from bench.suite import Row
 from bench.suites import PROGRAMS, SUITES
 from cyclegan.files import write_whole
@@ -248,15 +248,21 @@ def readme_part(machines: dict[str, list[Row]]) -> str:
 
 
 def _readme_lines(columns: list[list[Row]]) -> Iterator[str]:
-    yield f"{README_HEAD}\n"
-    yield f"![Frames per second on every machine](docs/{CHART})\n"
-    yield f"| {_section(columns[0][0])} | {' | '.join(map(charts.where, columns))} |"
+    """The chart, and a table for all machines that were measured at the same."""
+    yield f"{README_HEAD}\n\n![Frames per second on every machine](docs/{CHART})"
+    for section in dict.fromkeys(_section(rows[0]) for rows in columns):
+        yield from _readme_table(section, [r for r in columns if _section(r[0]) == section])
+    if any(row["busy"] for rows in columns for row in rows):
+        yield "\n" + r"\* Others disturbed this figure."
+
+
+def _readme_table(section: str, columns: list[list[Row]]) -> Iterator[str]:
+    where = [in_few_words(rows[-1]["machine"]) for rows in columns]
+    yield f"\n| {section} | {' | '.join(where)} |"
     yield f"| --- |{' --: |' * len(columns)}"
     cells = [{row["candidate"]: _rate_and_ratio(row) for row in rows} for rows in columns]
     for name in dict.fromkeys(name for column in cells for name in column):
         yield f"| {name} | {' | '.join(column.get(name, '') for column in cells)} |"
-    if any(row["busy"] for rows in columns for row in rows):
-        yield "\n" + r"\* Others disturbed this figure."
 
 
 def _rate_and_ratio(row: Row) -> str:
@@ -283,12 +289,12 @@ def written(root: Path = ROOT) -> dict[Path, str]:
     machines = by_machine(read(root / "bench/results"))
     gpus = sorted((root / "bench/results").glob("*/gpu.json"))
     readme = root / "README.md"
-    drawn = {name: chart for name, rows in machines.items() if (chart := charts.draw(rows))}
+    drawn = {CHART: charts.draw(*machines.values())}
+    drawn |= {f"performance-{name}.svg": charts.draw(rows) for name, rows in machines.items()}
     return {
         root / "docs/performance.md": page(machines, gpus),
         readme: with_table(readme.read_text(), readme_part(machines)),
-        root / "docs" / CHART: charts.draw(*machines.values()),
-        **{root / f"docs/performance-{name}.svg": chart for name, chart in drawn.items()},
+        **{root / "docs" / name: chart for name, chart in drawn.items() if chart},
     }
 
 

@@ -101,6 +101,23 @@ def test_each_machine_has_a_column_and_a_panel(root: Path) -> None:
         assert text in chart
 
 
+def test_machines_that_were_measured_at_something_else_have_a_table_of_their_own(
+    root: Path,
+) -> None:
+    gpu = machine() | {"cpu": "Host", "cores": 2, "gpu": {"name": "A GPU"}}
+    other = row("eager", machine=gpu, comparison="512x512, batch 4")
+    (root / "bench/results/other.jsonl").write_text(json.dumps(other) + "\n")
+    readme = pages.written(root)[root / "README.md"]
+    assert "| peers: 512x512, batch 4, 64 channels, 9 blocks | Host, 2 cores, A GPU |" in readme
+    assert "| peers: 256x256, batch 1, 64 channels, 9 blocks | Test CPU, 7 cores, " in readme
+    assert "| cyclegan-engine, auto | 4 (2.50) |" in readme
+
+
+def test_nothing_is_drawn_of_nothing(root: Path) -> None:
+    (root / "bench/results/test.jsonl").write_text("")
+    assert set(pages.written(root)) == {root / "docs/performance.md", root / "README.md"}
+
+
 def test_the_chart_is_the_same_at_every_drawing(root: Path) -> None:
     rows = pages.by_machine(pages.read(root / "bench/results"))
     (drawn,) = map(charts.draw, rows.values())

@@ -109,10 +109,11 @@ def test_opening_again_compiles_nothing_and_needs_no_pytorch(model: Path, tmp_pa
         f"Translator.open({str(model)!r}, backend='openvino').close();"
         "print({'openvino', 'openvino_telemetry', 'torch'} & set(sys.modules))"
     )
-    told = {"capture_output": True, "text": True, "check": True}
     home = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
     home.pop("CI", None)  # where OpenVINO tells nobody of itself
-    done = subprocess.run([sys.executable, "-c", code], env=home, **told)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=home, capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == ("{'openvino'}\n", "")
     assert not list(tmp_path.iterdir()), "what is told to others is counted in the user's folder"
 
