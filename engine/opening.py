@@ -1,7 +1,6 @@
 """Sources, opened: where their pictures are decoded, and which of them are refused."""
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,16 +74,20 @@ def why(error: Exception, source: Input) -> str:
 def _lacks_index(path: Path) -> bool:
     """Whether it is an .mp4 or .mov by its first box, and none of its boxes holds the index."""
     kinds: list[bytes] = []
+    begin = 0
     try:
         with path.open("rb") as file:
-            while len(head := file.read(16)) >= 8:
+            end = path.stat().st_size
+            while begin < end:  # a length may be any number, more than a file can be sought to
+                file.seek(begin)
+                head = file.read(16)
                 size = int.from_bytes(head[:4], "big")
                 length = int.from_bytes(head[8:], "big") if size == 1 else size  # 0: to the end
                 kinds.append(head[4:8])
                 if kinds[0] != b"ftyp" or length < 8:
                     break
-                file.seek(length - len(head), os.SEEK_CUR)
-    except (OSError, OverflowError):
+                begin += length
+    except OSError:
         return False
     # Still pictures (.heic) have another index, of this name.
     return kinds[:1] == [b"ftyp"] and not {b"moov", b"meta"} & set(kinds)

@@ -288,15 +288,19 @@ def test_a_part_before_the_first_frame_says_when_it_comes(
         translate_video(source, tmp_path / "out.mp4", copies, VideoOptions(part=Part(end=0.9)))
 
 
-@pytest.mark.parametrize("kept", [36, 0])
+FAR = (1).to_bytes(4) + b"free" + b"\xff" * 8
+"""A box of more bytes than a file can be sought to."""
+
+
+@pytest.mark.parametrize(("kept", "more"), [(36, b""), (0, b""), (32, FAR)])
 def test_a_recording_without_its_index_is_told(
-    kept: int, copies: Translator, tmp_path: Path
+    kept: int, more: bytes, copies: Translator, tmp_path: Path
 ) -> None:
     """As where a camera lost its power: FFmpeg finds its data invalid."""
     source = write_video(tmp_path / "in.mp4", smooth(10))
     whole = source.read_bytes()
     index = whole.index(b"moov") - 4
-    source.write_bytes(whole[: kept or index])
+    source.write_bytes(whole[: kept or index] + more)
     with pytest.raises(
         VideoError, match=r"in\.mp4 as a video: its index \(the moov box\) is missing"
     ):
