@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from cyclegan.config import Depth
-from cyclegan.errors import ImageError
+from cyclegan.errors import ImageError, reason_of
 from cyclegan.files import replacing
 from cyclegan.pictures import DAMAGE, Channels
 
@@ -45,7 +45,7 @@ def is_deep(path: Path | str) -> bool:
                 return int(stored[-1]) > 255
             return ";16" in str(stored)
     except DAMAGE as error:
-        raise ImageError(f"cannot read {path} as a picture: {error}") from error
+        raise ImageError(f"cannot read {path} as a picture: {reason_of(error)}") from error
 
 
 def read_deep(path: Path | str) -> DeepPicture:
@@ -69,7 +69,7 @@ def read_deep(path: Path | str) -> DeepPicture:
             "take a depth of 8"
         ) from error
     except DAMAGE as error:
-        raise ImageError(f"cannot read {path} as a picture: {error}") from error
+        raise ImageError(f"cannot read {path} as a picture: {reason_of(error)}") from error
 
 
 def in_depth(array: npt.NDArray[Any], depth: Depth) -> npt.NDArray[Any]:

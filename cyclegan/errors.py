@@ -96,4 +96,4 @@ def one_line(text: object) -> str:
 
 def reason_of(error: Exception) -> str:
     """What the system or a library says went wrong, without the name and the number of it."""
-    return str(getattr(error, "strerror", None) or error)
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__

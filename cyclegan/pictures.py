@@ -20,8 +20,6 @@ PostScript is refused: it is a program, which Pillow would give to Ghostscript.
 
 import logging
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -43,16 +41,8 @@ SUFFIXES = frozenset(
 OTHERS = frozenset(".avif .dng .heic .heif .j2k .jp2 .jxl .tga".split())  # noqa: SIM905
 """Pictures too, which folders are not searched for: not every Pillow reads them."""
 
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow's decoders are seen to raise for damaged files."""
+DAMAGE = Exception
+"""What Pillow's decoders raise for damaged files: of those in Python, whatever comes of the bytes."""
 
 
 def read_picture(path: Path | str, channels: Channels = 3) -> Picture:
@@ -73,11 +63,13 @@ def open_image(path: Path | str) -> Image.Image:
             ImageOps.exif_transpose(image, in_place=True)  # a copy would cost as much as decoding
             return _eight_bit(image)
     except DAMAGE as error:
-        raise ImageError(f"cannot read {path} as a picture: {error}") from error
+        raise ImageError(f"cannot read {path} as a picture: {reason_of(error)}") from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """``image`` without depths above 8 bits a channel."""
+    if image.mode in ("P", "PA") and image.palette is None:
+        raise ValueError("it has no palette for its colours")
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.int64)
         if wide.size and not 0 <= wide.min() <= wide.max() <= 65535:

@@ -10,7 +10,6 @@ Its names: ``G_A`` translates A to B (our generator_ab), ``G_B`` B to A. ``D_A``
 
 import io
 import os
-import pickle
 import re
 import warnings
 import zipfile
@@ -40,15 +39,16 @@ from cyclegan.networks import (
 )
 from cyclegan.reference_names import NetworkConfig, empty, keys
 
-_UNREADABLE = (
-    pickle.UnpicklingError,
+_TELLING = (
     SafetensorError,  # torch.load goes by the ending, we do not
     RuntimeError,
     EOFError,
     ValueError,
-    KeyError,
     OSError,
 )
+"""Errors of torch.load that say what is wrong with a file. Of what it does not unpickle it says how
+to run it all the same, which we do not, and the rest are the bytes' of a damaged file, which its
+unpickler takes for instructions: anything can come of them."""
 _MOST_FROM_ONE_BYTE = 4
 """Bytes of tensors. PyTorch saves them as they are, but reads what was compressed, and one number
 that stands for many: a file much smaller than its tensors is meant to fill the memory."""
@@ -128,11 +128,8 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
     try:
         with warnings.catch_warnings(action="ignore"):  # of a damaged file we say it ourselves
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        # Of what it does not unpickle PyTorch says how to run it all the same: we do not.
-        # KeyError is what its unpickler makes of a byte that is no instruction, as of a text's.
-        unpickled = isinstance(error, pickle.UnpicklingError | KeyError)
-        said = "" if unpickled else str(error).partition("\n")[0]
+    except Exception as error:
+        said = str(error).partition("\n")[0] if isinstance(error, _TELLING) else ""
         reason = said or (
             "it holds something else than tensors (of a whole network save the state_dict()), or "
             "is damaged; nothing was loaded"
@@ -167,7 +164,8 @@ def _check_unpacked(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (OSError, ValueError, zipfile.BadZipFile):  # another format, or damaged: see there
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        # Another format, or damaged: loading it will tell.
         return
     _check_size(path, unpacked)
 

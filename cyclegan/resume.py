@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from cyclegan.config import TrainConfig, as_dict
-from cyclegan.errors import ConfigError, DataError, OutputError
+from cyclegan.errors import ConfigError, DataError, OutputError, reason_of
 from cyclegan.files import replacing
 from cyclegan.signals import ending_signals, handling, is_urgent, leave
 
@@ -71,9 +71,9 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
             state = _read(path)
         except ConfigError:
             raise  # whole, and not to be lost
-        except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except Exception as error:  # whatever zipfile and an unpickler make of damaged bytes
             damaged.append(path.name)
-            log.warning("%s is damaged (%s); trying the one before", path, error)
+            log.warning("%s is damaged (%s); trying the one before", path, reason_of(error))
             continue
         if damaged:
             log.warning("going on from %s: later ones are damaged", path)
