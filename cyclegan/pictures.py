@@ -42,7 +42,7 @@ OTHERS = frozenset(".avif .dng .heic .heif .j2k .jp2 .jxl .tga".split())  # noqa
 """Pictures too, which folders are not searched for: not every Pillow reads them."""
 
 DAMAGE = Exception
-"""What Pillow's decoders raise for damaged files: of those in Python, whatever comes of the bytes."""
+"""What Pillow's decoders raise for damaged files: those in Python, whatever comes of the bytes."""
 
 
 def read_picture(path: Path | str, channels: Channels = 3) -> Picture:

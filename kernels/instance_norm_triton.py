@@ -60,9 +60,12 @@ def in_stats(
         delta = tl.where(mask, x - mean, 0.0)
         mean += delta * (1 / tl.maximum(count, 1.0))[:, None]
         m2 += delta * (x - mean)
-    whole = tl.sum(mean * count[:, None], 0) / (last - first)
-    apart = mean - whole[None, :]
-    m2 = tl.sum(m2 + apart * apart * count[:, None], 0)
+    # The sum of all means is off in its last places; that of their distances to it puts them right.
+    near = tl.sum(mean * count[:, None], 0) / (last - first)
+    apart = mean - near[None, :]
+    weighed = apart * count[:, None]
+    whole = near + tl.sum(weighed, 0) / (last - first)
+    m2 = tl.sum(m2 + apart * weighed, 0)
     at = (n * tl.num_programs(0) + split).to(tl.int64) * 2 * C + channel
     tl.store(partial_ptr + at, whole, mask=channel < C)
     tl.store(partial_ptr + at + C, m2, mask=channel < C)
@@ -96,8 +99,9 @@ def merge_moments(
         if start + AT_ONCE < splits:
             last = (start + AT_ONCE) * share
         new = last - start * share
-        some = tl.sum(part_mean * count[:, None], 0) / new
-        apart = part_mean - some[None, :]
+        near = tl.sum(part_mean * count[:, None], 0) / new
+        apart = part_mean - near[None, :]
+        some = near + tl.sum(apart * count[:, None], 0) / new
         some_m2 = tl.sum(part_m2 + apart * apart * count[:, None], 0)
         delta = some - mean
         weight = new / (seen + new)

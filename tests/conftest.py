@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Shared machines stall now and then: a slow example is no failure. Each run has the same examples, so
-# that no change is refused for what it did not do; --hypothesis-profile=search looks for new ones.
+# Shared machines stall now and then: a slow example is no failure. Each run has the same examples,
+# so that no change is refused for what it did not do; --hypothesis-profile=search finds new ones.
 hypothesis.settings.register_profile("project", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("project")

@@ -57,9 +57,10 @@ def test_many_splits_are_merged_by_a_kernel_of_their_own(monkeypatch: pytest.Mon
         check_norm(Case(shape=(2, 3, 7, 5), activation="relu", affine=True, mean=50.0))
 
 
-def test_more_splits_than_are_merged_at_once() -> None:
+@pytest.mark.parametrize("mean", [100.0, 1e3])
+def test_more_splits_than_are_merged_at_once(mean: float) -> None:
     with blocks(4, 4, 4):
-        check_norm(Case(shape=(1, 2, 13, 11), mean=100.0))
+        check_norm(Case(shape=(1, 3, 13, 11), mean=mean))
 
 
 def test_splits_do_not_change_the_result() -> None:
