@@ -74,9 +74,6 @@ MUTATIONS = {
     "rows merged without their distance": (
         "norm", "tl.sum(m2 + apart * weighed", "tl.sum(m2 + 0 * weighed", norm()
     ),
-    "a mean of rows without its last places": (
-        "norm", "near + tl.sum(weighed, 0)", "near + 0 * tl.sum(weighed, 0)", norm(mean=1e3)
-    ),
     "the last tile's mask forgotten": (
         "norm", "delta = tl.where(mask, x - mean, 0.0)", "delta = x - mean", norm(mean=3.0)
     ),

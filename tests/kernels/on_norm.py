@@ -51,6 +51,10 @@ def test_bfloat16() -> None:
     check_norm(Case(dtype=torch.bfloat16, activation="relu", pad=1))
 
 
+def test_a_large_mean_is_right_to_the_last_place_with_the_tables_blocks() -> None:
+    check_norm(Case(shape=(1, 3, 16, 16), mean=1e3))
+
+
 def test_many_splits_are_merged_by_a_kernel_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "INLINE_SPLITS", 2)
     with blocks(8, 4, 8):
