@@ -16,9 +16,9 @@ from cyclegan.engine.flavours import TensorRT
 from cyclegan.engine.gpus import Gpu
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan_settings import Profile, capability_name
-from cyclegan.engine.targets import check_target
+from cyclegan.engine.targets import check_ending, check_target
 from cyclegan.engine.typed_graph import norm_type
-from cyclegan.errors import ModelError, NewerFormatError, OutputError, reason_of
+from cyclegan.errors import ModelError, NewerFormatError, reason_of
 from cyclegan.files import replacing
 
 PLAN_FORMAT = 1
@@ -134,11 +134,7 @@ def copy_plan(plan: PlanFile, target: Path) -> PlanFile:
 def check_plan_target(source: Path, target: Path) -> None:
     """Raises OutputError where a plan of ``source`` must not be written to ``target``."""
     check_target(source, target)
-    if not looks_like_plan(target):
-        raise OutputError(
-            f"{target} is no name for a plan, which is known by its suffix: end it in "
-            f"{' or '.join(SUFFIXES)}"
-        )
+    check_ending(target, "a plan", *SUFFIXES)
 
 
 def describe(plan: PlanFile) -> dict[str, Any]:

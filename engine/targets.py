@@ -17,6 +17,15 @@ def check_target(source: Path, target: Path) -> None:
         )
 
 
+def check_ending(target: Path, kind: str, *endings: str) -> None:
+    """Raises OutputError where a file of ``kind`` would go by another name than one of these."""
+    if target.suffix.lower() not in endings:
+        raise OutputError(
+            f"{target} would be {kind} by its content; give it a name that ends with "
+            f"{' or '.join(endings)}"
+        )
+
+
 def check_pattern(source: str, target: str) -> None:
     """Raises OutputError where numbered pictures would be written among those that are read."""
     here, there = Path(source), Path(target)

@@ -34,6 +34,8 @@ AS_FAST = 0.97
 """Rates nearer to the best than this are as good as it; latency then decides."""
 BUSY = 1.25
 """80 % over 20 % of the streams' times: above it, others were using the machine."""
+_MOST_AT_ONCE = 8 * MOST_PIXELS
+"""Of a batch, in pixels: 64 frames of 1920x1080 and more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,11 @@ def measure(
     if math.prod(size) > MOST_PIXELS:
         raise ConfigError(
             f"got frames of {size_text(size)}; expected at most {MOST_PIXELS:,} pixels"
+        )
+    if max(batches) * math.prod(size) > _MOST_AT_ONCE:
+        raise ConfigError(
+            f"got batches of {max(batches)} frames of {size_text(size)}; expected at most "
+            f"{_MOST_AT_ONCE:,} pixels at once"
         )
     source = open_source(model)
     frames = sample_frames(max(batches), *size, source.info.config.in_channels)

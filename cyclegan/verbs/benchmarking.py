@@ -6,6 +6,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from cyclegan.engine.runners import Precision
+from cyclegan.engine.targets import check_target
 from cyclegan.files import check_writable
 from cyclegan.shipped import find_model
 from cyclegan.sizes import Size, size_text
@@ -41,8 +42,10 @@ def bench(
 
     if plot is not None:
         report.check_plot(plot)
+    path = find_model(model)
     for target in (json, plot):
         if target is not None:
+            check_target(path, target)
             check_writable(target)
     results: list[Speed | Absent] = []
 
@@ -56,7 +59,7 @@ def bench(
 
     try:
         for result in measure(
-            find_model(model),
+            path,
             backends=tuple(BACKENDS) if backend == "all" else (backend,),
             size=size,
             precision=precision,

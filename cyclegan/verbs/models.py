@@ -8,11 +8,15 @@ from tyro.conf import Positional, arg
 
 from cyclegan.engine.model_source import is_onnx, open_source
 from cyclegan.engine.plan_file import DAMAGED
-from cyclegan.engine.targets import check_target
+from cyclegan.engine.targets import check_ending, check_target
 from cyclegan.errors import ConfigError, ModelError, one_line
 from cyclegan.files import replacing
 from cyclegan.shipped import find_model
 from cyclegan.verbs import Model
+
+_GRAPH = ("an ONNX graph, or with --reference a .pth", ".onnx")
+_STATE_DICT = ("a state_dict of PyTorch", ".pth", ".pt")
+"""What export writes, and how its name may end."""
 
 
 def import_(
@@ -33,6 +37,7 @@ def import_(
     from cyclegan.reference import domains_of, import_reference
 
     check_target(source, target)
+    check_ending(target, "a .safetensors file of ours", ".safetensors")
     if is_onnx(source):
         graph = open_source(source)
         save_generator(target, graph.generator(), domains or graph.info.domains)
@@ -80,6 +85,7 @@ def export(
     if triton_repository:
         _export_repository(path, target, plan)
         return
+    check_ending(target, *(_STATE_DICT if reference else _GRAPH))
     if reference:
         from cyclegan.reference import export_reference
 

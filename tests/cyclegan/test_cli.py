@@ -335,6 +335,25 @@ def test_models_are_not_written_over(model, tmp_path, capsys):
     assert (own.read_bytes(), net.read_bytes()) == (model.read_bytes(), before)
 
 
+@pytest.mark.parametrize(
+    ("verb", "name", "flags", "says"),
+    [
+        ("export", "g.pth", [], "an ONNX graph, or with --reference a .pth by its content"),
+        ("export", "g.onnx", ["--reference"], "ends with .pth or .pt"),
+        ("import", "g.onnx", [], "ends with .safetensors"),
+        ("import", "clip.mp4", [], "ends with .safetensors"),
+    ],
+)
+def test_no_result_bears_the_name_of_another_kind(verb, name, flags, says, model, tmp_path, capsys):
+    (tmp_path / name).write_text("kept")
+    net = tmp_path / "net.pth"
+    export_reference(net, load_generator(model))
+    source = model if verb == "export" else net
+    assert main([verb, str(source), str(tmp_path / name), *flags]) == 1
+    assert says in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "kept"
+
+
 def test_translate_and_evaluate(model, tmp_path, cyclegan):
     relief, satellite = evaluation_pairs(2, 64)
     for folder, pictures in (("relief", relief), ("satellite", satellite)):

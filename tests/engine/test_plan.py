@@ -554,7 +554,7 @@ def test_a_plan_replaces_no_model_and_is_named_as_one(
     with pytest.raises(OutputError, match="is the source itself"):
         plan_from_onnx(graph, graph, settings=settings())
     assert main(["build", str(own), str(tmp_path / "small"), *flags]) == 1
-    assert "end it in .plan or .engine" in capsys.readouterr().err
+    assert "ends with .plan or .engine" in capsys.readouterr().err
     assert not (tmp_path / "small").exists()
 
 

@@ -160,6 +160,7 @@ def test_brackets_are_shown_as_they_are() -> None:
     [
         {"batches": ()},
         {"batches": (0,)},
+        {"batches": (1, 10**20)},
         *({"seconds": seconds} for seconds in (0.0, math.nan, math.inf)),
         {"size": (0, 8)},
         {"size": (5_000_000, 5_000_000)},
@@ -250,6 +251,13 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
 
 
 @pytest.mark.parametrize("flag", ["--json", "--plot"])
+def test_the_model_is_not_written_over(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = model.read_bytes()
+    assert main(["bench", str(model), "--json", str(model)]) == 1
+    assert "is the source itself" in capsys.readouterr().err
+    assert model.read_bytes() == before
+
+
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
     flag: str,
     model: Path,
