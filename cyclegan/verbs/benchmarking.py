@@ -6,7 +6,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from cyclegan.engine.runners import Precision
-from cyclegan.engine.targets import check_target
+from cyclegan.engine.targets import check_ending
 from cyclegan.files import check_writable
 from cyclegan.shipped import find_model
 from cyclegan.sizes import Size, size_text
@@ -32,7 +32,7 @@ def bench(
         precision: of the arithmetic
         batches: frames handed over at once
         seconds: spent on each batch size, at least
-        json: also write the figures to this file
+        json: also write the figures to this file (.json)
         plot: also draw frames per second against latency (.svg, .png, .pdf)
     """
     from cyclegan.engine import throughput_report as report
@@ -42,10 +42,10 @@ def bench(
 
     if plot is not None:
         report.check_plot(plot)
-    path = find_model(model)
+    if json is not None:
+        check_ending(json, "JSON", ".json")
     for target in (json, plot):
         if target is not None:
-            check_target(path, target)
             check_writable(target)
     results: list[Speed | Absent] = []
 
@@ -59,7 +59,7 @@ def bench(
 
     try:
         for result in measure(
-            path,
+            find_model(model),
             backends=tuple(BACKENDS) if backend == "all" else (backend,),
             size=size,
             precision=precision,

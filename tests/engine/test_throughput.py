@@ -250,14 +250,16 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
     assert "suffix must be one of" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", ["--json", "--plot"])
 def test_the_model_is_not_written_over(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = model.read_bytes()
     assert main(["bench", str(model), "--json", str(model)]) == 1
-    assert "is the source itself" in capsys.readouterr().err
+    assert "ends with .json" in capsys.readouterr().err
+    assert main(["bench", str(model), "--plot", str(model)]) == 1
+    assert "cannot draw" in capsys.readouterr().err
     assert model.read_bytes() == before
 
 
+@pytest.mark.parametrize("flag", ["--json", "--plot"])
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
     flag: str,
     model: Path,
@@ -267,5 +269,6 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
 ) -> None:
     monkeypatch.setattr(throughput, "measure", lambda *_, **__: pytest.fail("was measured"))
     (tmp_path / "file").touch()
-    assert main(["bench", str(model), flag, str(tmp_path / "file" / "deep" / "speed.svg")]) == 1
-    assert "speed.svg: Not a directory" in capsys.readouterr().err
+    name = "speed.json" if flag == "--json" else "speed.svg"
+    assert main(["bench", str(model), flag, str(tmp_path / "file" / "deep" / name)]) == 1
+    assert f"{name}: Not a directory" in capsys.readouterr().err
