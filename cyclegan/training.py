@@ -52,6 +52,7 @@ from cyclegan.resume import Stopping, check_same, load_checkpoint, stopping
 from cyclegan.run import Run
 from cyclegan.schedule import Progress
 from cyclegan.sources import Item, Pixels
+from cyclegan.targets import check_target
 
 SAMPLES = 4
 SAY_SECONDS = 60.0
@@ -98,9 +99,13 @@ def train(
     Raises DataError or ImageError for pictures that cannot be used or a checkpoint that is
     missing, ConfigError for one of another run, pretrained networks of another architecture or a
     step that does not fit the GPU, ModelError for networks that cannot be read, OutputError
-    when the run's folder cannot be written, another process trains there, or it holds another run
-    and ``config.overwrite`` is not set, and DivergedError when a loss is no longer finite.
+    when the run's folder cannot be written or lies among its pictures, another process trains
+    there, or it holds another run and ``config.overwrite`` is not set, and DivergedError when a
+    loss is no longer finite.
     """
+    for source in (config.data.a, config.data.b, config.data.test_a, config.data.test_b):
+        if source is not None and not resume:
+            check_target(source, config.output)
     usual = "cuda" if torch.cuda.is_available() else "cpu"
     with world(device or usual) as (here, device), contextlib.ExitStack() as claims:
         if here.writes and not (resume and not config.output.exists()):

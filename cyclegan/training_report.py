@@ -42,7 +42,7 @@ def write_training_report(config: TrainConfig, result: TrainResult) -> Path:
 
 def _again(output: Path) -> list[str]:
     """The same run once more, beside this one."""
-    other = output.with_name(f"{output.name}-again")
+    other = Path(f"{output if output.name else output.resolve()}-again")  # "." has no name
     settings = ["--config", str(output / "config.toml"), "--output", str(other)]
     return ["cyclegan", "train", *settings]
 

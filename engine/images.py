@@ -23,11 +23,11 @@ from cyclegan.engine.image_files import (
 )
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
-from cyclegan.engine.targets import check_target, check_targets
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.engine.video import check_depth, check_translator, open_input, translate_video
 from cyclegan.errors import ConfigError, ImageError, OutputError
 from cyclegan.pictures import list_pictures
+from cyclegan.targets import check_target, check_targets
 
 
 @dataclass(frozen=True, kw_only=True)

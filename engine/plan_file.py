@@ -16,10 +16,10 @@ from cyclegan.engine.flavours import TensorRT
 from cyclegan.engine.gpus import Gpu
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan_settings import Profile, capability_name
-from cyclegan.engine.targets import check_ending, check_target
 from cyclegan.engine.typed_graph import norm_type
 from cyclegan.errors import ModelError, NewerFormatError, reason_of
 from cyclegan.files import replacing
+from cyclegan.targets import check_ending, check_target
 
 PLAN_FORMAT = 1
 """Of the note; a reader refuses what is newer."""

@@ -20,11 +20,11 @@ from cyclegan.engine.job import Job
 from cyclegan.engine.live import EndlessReader
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint
-from cyclegan.engine.targets import check_pattern, check_target
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError, reason_of
 from cyclegan.files import behind_link, fitting, replacing
+from cyclegan.targets import check_pattern, check_target
 
 
 def translate_video(

@@ -6,10 +6,10 @@ from typing import Literal
 from tyro.conf import Positional
 
 from cyclegan.engine.runners import Precision
-from cyclegan.engine.targets import check_ending
 from cyclegan.files import check_writable
 from cyclegan.shipped import find_model
 from cyclegan.sizes import Size, size_text
+from cyclegan.targets import check_ending
 from cyclegan.verbs import Backend, Model
 
 

@@ -8,10 +8,10 @@ from tyro.conf import Positional, arg
 
 from cyclegan.engine.model_source import is_onnx, open_source
 from cyclegan.engine.plan_file import DAMAGED
-from cyclegan.engine.targets import check_ending, check_target
 from cyclegan.errors import ConfigError, ModelError, one_line
 from cyclegan.files import replacing
 from cyclegan.shipped import find_model
+from cyclegan.targets import check_ending, check_target
 from cyclegan.verbs import Model
 
 _GRAPH = ("an ONNX graph, or with --reference a .pth", ".onnx")

@@ -128,6 +128,14 @@ def test_the_page_of_a_run(config):
     assert 'src="http' not in page
 
 
+def test_the_page_of_a_run_in_the_folder_where_it_was_begun(config, monkeypatch):
+    result = train(config, device="cpu", show_progress=False)
+    monkeypatch.chdir(config.output)
+    here = dataclasses.replace(config, output=Path())
+    page = write_training_report(here, result).read_text()
+    assert f" --output {config.output.resolve()}-again<" in page
+
+
 def test_the_best_is_kept_and_what_comes_after_it_is_not(config, monkeypatch):
     goodness, scored = iter([0.1, 0.9, 0.5, 0.7]), []
 

@@ -112,6 +112,16 @@ def test_a_run_does_not_replace_another_unless_told_to(config):
         train(again, device="cpu", show_progress=False)
 
 
+@pytest.mark.parametrize("inside", ["", "run"])
+def test_no_run_lies_among_its_pictures(config, inside):
+    """Else its samples would be the next one's data."""
+    data = config.data.b
+    before = sorted(data.rglob("*"))
+    with pytest.raises(OutputError, match=r"is the source itself|lies inside the source"):
+        train(replaced(config, output=data / inside), device="cpu", show_progress=False)
+    assert sorted(data.rglob("*")) == before
+
+
 def test_what_replaces_a_run_offers_nothing_of_it(config):
     train(config, device="cpu", show_progress=False)
     other = replaced(config, overwrite=True, ema_decay=0.0)
