@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import resource
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
