@@ -58,7 +58,7 @@ def from_dict(cls: Any, values: Mapping[str, Any], where: str = "") -> Any:
 def _from_tagged(union: types.UnionType, values: Mapping[str, Any], where: str) -> Any:
     classes = {member.kind: member for member in typing.get_args(union)}
     kind = values.get("kind", next(iter(classes)))
-    if kind not in classes:
+    if not isinstance(kind, str) or kind not in classes:
         raise ConfigError(
             f"{where}kind is {kind!r}; expected one of {', '.join(map(repr, classes))}"
         )

@@ -24,6 +24,8 @@ from cyclegan.targets import check_ending, check_target
 PLAN_FORMAT = 1
 """Of the note; a reader refuses what is newer."""
 SUFFIXES = (".plan", ".engine")
+_AMISS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading a note raises that lacks something, or has something else in its place."""
 DAMAGED = "DAMAGED"
 """With what `cyclegan inspect` begins to say that the content is not what it was."""
 
@@ -103,7 +105,7 @@ def read_plan(path: Path) -> PlanFile:
             f"{path} has no note {sidecar(path).name} beside it, so that nothing is known of it; "
             "copy both files, or build it with `cyclegan build`"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (OSError, *_AMISS) as error:
         raise ModelError(f"the note on {path} cannot be read: {error}; build it again") from error
     if version > PLAN_FORMAT:
         raise NewerFormatError(
@@ -113,7 +115,7 @@ def read_plan(path: Path) -> PlanFile:
     plan = PlanFile(path=path, note=note)
     try:
         _ = plan.profile, plan.flavour, plan.info, note.key["version"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _AMISS as error:
         raise _damaged(path, error) from error
     return plan
 
@@ -141,7 +143,7 @@ def describe(plan: PlanFile) -> dict[str, Any]:
     """What `cyclegan inspect` says of it. Raises ModelError where the note lacks something."""
     try:
         return _described(plan)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _AMISS as error:
         raise _damaged(plan.path, error) from error
 
 

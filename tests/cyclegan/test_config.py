@@ -52,6 +52,7 @@ def test_survives_toml(generator, seed, learning_rate):
         ({"discriminator": {"layers": 10**9}}, "layers is 1000000000; expected at most 256"),
         ({"discriminator": {"width": 10**9}}, "width is 1000000000; expected at most 16384"),
         ({"discriminator": {"kind": "pixel", "width": 10**9}}, "width is 1000000000; expected"),
+        ({"generator": {"kind": {}}}, "kind is {}; expected one of 'resnet', 'unet'"),
         ({"generator": {"kind": "vit"}}, "kind is 'vit'; expected one of 'resnet', 'unet'"),
         ({"generator": 3}, "expected a table"),
         ({"pool_size": "many"}, "pool_size is 'many'; expected int"),

@@ -83,6 +83,11 @@ def test_a_plan_without_a_note_it_can_read(plan: PlanFile, tmp_path: Path) -> No
         note.write_text(json.dumps(values))
         with pytest.raises(ModelError, match=r"note on .* (cannot be read|is damaged)"):
             read_plan(plan.path)
+    values = json.loads(good)
+    values["facts"]["graph"]["cyclegan.format_version"] = float("inf")
+    note.write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=r"note on .* is damaged"):
+        read_plan(plan.path)
     for part, item in (("key", "version"), ("facts", "graph")):
         values = json.loads(good)
         del values[part][item]
