@@ -12,6 +12,8 @@ from cyclegan.errors import OutputError, reason_of
 CACHE_VARIABLE = "CYCLEGAN_CACHE"
 LONGEST_NAME = 255
 """Bytes, on all common file systems."""
+ANY_TEXT = "surrogateescape"
+"""How Python keeps bytes that are no UTF-8 in a text, as names of files and old titles may be."""
 _OWNER = stat.S_IRUSR | stat.S_IWUSR
 
 

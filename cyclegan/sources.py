@@ -35,7 +35,7 @@ from cyclegan.deep_pictures import (
     read_deep,
 )
 from cyclegan.errors import DataError, ImageError, reason_of
-from cyclegan.files import name_for_ffmpeg
+from cyclegan.files import ANY_TEXT, name_for_ffmpeg
 from cyclegan.pictures import (
     SUFFIXES,
     Channels,
@@ -216,7 +216,8 @@ def _opened(video: Path, process: int) -> Any:
 def _container(video: Path) -> Any:
     import av
 
-    return av.open(name_for_ffmpeg(str(video)), options=_LIMITS)
+    name = name_for_ffmpeg(str(video))
+    return av.open(name, options=_LIMITS, metadata_errors=ANY_TEXT)
 
 
 def _decoded(frame: Frame, channels: Channels) -> Picture:

@@ -11,6 +11,10 @@ Y4M = "yuv4mpegpipe"
 _STATED_DURATION = ("mov,mp4", "matroska")
 """Formats that state their duration; others have it guessed from what there is."""
 
+_AVI_ENTRY = 16
+"""Bytes of a frame in the index that ends an .avi: where that is there, frames that are missing at
+the end were never there, but counted, as recorders do with those that they drop."""
+
 
 class Ending:
     """What the packets of a source reach, and what the source says of itself."""
@@ -39,7 +43,8 @@ class Ending:
         more = self._bytes() - self._last_byte
         if self._container.format.name == Y4M and more > 0 and self._last_byte > 0:
             return f"its last picture is not whole: {more} bytes of it are there"
-        if packets < self._video.frames and self._video_ends_early():
+        early = packets < self._video.frames and self._video_ends_early()
+        if early and not (self._container.format.name == "avi" and more >= packets * _AVI_ENTRY):
             return f"it ends after {packets} of {self._video.frames} frames"
         end, stated, slack = self._stated()
         return f"it ends after {end:.2f} of {stated:.2f} seconds" if end < stated - slack else None

@@ -10,7 +10,7 @@ from cyclegan.engine.endpoints import Input, unspoken
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.pipes import AT_ONCE, Pipe
 from cyclegan.errors import ConfigError, VideoError, reason_of
-from cyclegan.files import name_for_ffmpeg
+from cyclegan.files import ANY_TEXT, name_for_ffmpeg
 
 if TYPE_CHECKING:
     from av.codec.hwaccel import HWAccel
@@ -161,6 +161,7 @@ def _opened(source: Input, accelerator: "HWAccel | None", pipe: Pipe | None) -> 
         container_options=camera_options(source) if source.is_camera else dict(source.options),
         timeout=source.timeout,
         hwaccel=accelerator,
+        metadata_errors=ANY_TEXT,
     )
 
 

@@ -24,7 +24,7 @@ from cyclegan.engine.layout import Picture
 from cyclegan.engine.muxers import SLOTTED, holds
 from cyclegan.engine.planes import Planes, picture_from_planes
 from cyclegan.errors import OutputError, VideoError, reason_of
-from cyclegan.files import name_for_ffmpeg
+from cyclegan.files import ANY_TEXT, name_for_ffmpeg
 
 if TYPE_CHECKING:
     from av import Packet
@@ -284,6 +284,7 @@ def _opened(output: Output) -> Any:
             "w",
             format=output.format,
             options=_options(output),
+            metadata_errors=ANY_TEXT,
         )
     except (av.FFmpegError, ValueError) as error:
         unknown = output.format is None and not isinstance(error, av.FFmpegError)

@@ -91,6 +91,19 @@ def test_frames_of_avi_come_evenly(copies: Translator, tmp_path: Path) -> None:
     assert set(np.diff(times(tmp_path / "out.mp4"))) == {Fraction(1, 25)}
 
 
+def test_frames_that_an_avi_only_counts_are_none_that_are_missing(
+    copies: Translator, tmp_path: Path
+) -> None:
+    """Recorders drop frames so; with nothing behind the last one, the file was cut off."""
+    source = write_video(tmp_path / "in.avi", smooth(12), pix_fmt="yuv420p")
+    with av.open(str(source)) as container:
+        assert container.streams.video[0].frames == 480, "in steps of a millisecond"
+    assert translate_video(source, tmp_path / "out.mkv", copies).frames == 12
+    source.write_bytes(source.read_bytes()[:8000])
+    with pytest.raises(VideoError, match=r"it ends after \d of 480 frames"):
+        translate_video(source, tmp_path / "cut.mkv", copies)
+
+
 def test_frames_without_times_come_at_their_rate(copies: Translator, tmp_path: Path) -> None:
     """As in a stream of H.264 in no container."""
     encoder: Any = av.CodecContext.create("libx264", "w")

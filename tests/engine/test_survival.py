@@ -19,6 +19,7 @@ from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.errors import ConfigError, OutputError, VideoError
+from cyclegan.sources import list_items, read_item
 
 Clip = Callable[[str], Path]
 
@@ -455,6 +456,25 @@ def test_chapters_titles_and_attachments_stay(
             assert ["attachment stream" in note for note in notes] == [True]
             # .mp4 keeps the names of chapters in a stream of its own.
             assert translate_video(target, tmp_path / "again.mp4", copies).notes == ()
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi"])
+def test_titles_that_are_no_utf8_stay_byte_for_byte(
+    suffix: str, copies: Translator, tmp_path: Path
+) -> None:
+    """As old files have them, of which nothing tells the encoding."""
+    source, target = with_extras(tmp_path / "in.mkv", 5), tmp_path / f"out{suffix}"
+    whole = source.read_bytes()
+    source.write_bytes(whole.replace(b"A walk", b"A w\xe4lk").replace(b"Go", b"\xf6!"))
+    translate_video(source, target, copies)
+    with av.open(str(target), metadata_errors="surrogateescape") as container:
+        assert container.metadata["title"].encode(errors="surrogateescape") == b"A w\xe4lk"
+        if suffix != ".avi":
+            mark = container.chapters()[0]["metadata"]["title"]
+            assert mark.encode(errors="surrogateescape") == b"\xf6!"
+    frames = list_items(source)
+    assert len(frames) == 5, "a domain's frames can be drawn from it, too"
+    assert read_item(frames[0]).shape == (48, 64, 3)
 
 
 def test_chapters_are_cut_to_the_part(copies: Translator, tmp_path: Path) -> None:
