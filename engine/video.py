@@ -177,14 +177,13 @@ def placing(output: Output) -> Iterator[Output]:
         if output.format == "image2":
             Path(output.url).parent.mkdir(parents=True, exist_ok=True)
         yield output
-    except ValueError as error:
-        if not isinstance(error, av.FFmpegError):
-            raise
-        raise VideoError(f"FFmpeg cannot write {output.name}: {reason_of(error)}") from error
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"cannot write {output.name}: {reason_of(error)}") from error
+    except av.FFmpegError as error:
+        more = "" if output.url.endswith(".mkv") else "; an .mkv holds more, such as long pauses"
+        raise VideoError(f"FFmpeg cannot write {output.name}: {reason_of(error)}{more}") from error
 
 
 def damaged(reader: VideoReader, frames: int, place: Output, output: Output) -> VideoError:

@@ -104,6 +104,23 @@ def test_frames_that_an_avi_only_counts_are_none_that_are_missing(
         translate_video(source, tmp_path / "cut.mkv", copies)
 
 
+def test_a_pause_that_a_file_cannot_hold_is_told(copies: Translator, tmp_path: Path) -> None:
+    """As damaged times make it: three weeks between two frames."""
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number, frame in enumerate(smooth(4)):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts = number + (number > 1) * 50_000_000
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    with pytest.raises(VideoError, match=r"FFmpeg cannot write .*out\.mp4: .*an \.mkv holds more"):
+        translate_video(source, tmp_path / "out.mp4", copies)
+    assert translate_video(source, tmp_path / "out.mkv", copies).frames == 4
+    assert times(tmp_path / "out.mkv")[-1] == times(source)[-1]
+
+
 def test_frames_without_times_come_at_their_rate(copies: Translator, tmp_path: Path) -> None:
     """As in a stream of H.264 in no container."""
     encoder: Any = av.CodecContext.create("libx264", "w")
