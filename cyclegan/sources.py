@@ -34,6 +34,7 @@ from cyclegan.deep_pictures import (
     is_deep,
     read_deep,
 )
+from cyclegan.demuxing import demuxed
 from cyclegan.errors import DataError, ImageError, reason_of
 from cyclegan.files import ANY_TEXT, name_for_ffmpeg
 from cyclegan.pictures import (
@@ -183,7 +184,7 @@ def _frames(video: Path) -> list[Frame]:
                     f"most {MOST_PIXELS:,} pixels; make them smaller"
                 )
             # Of a video that was cut without encoding it again, those before the cut are not shown.
-            shown = (p for p in container.demux(stream) if p.size and not p.is_discard)
+            shown = (p for p in demuxed(container, stream) if p.size and not p.is_discard)
             packets = [packet.pts for packet in shown]
     except (av.FFmpegError, IndexError) as error:
         reason = "it has no pictures" if isinstance(error, IndexError) else reason_of(error)

@@ -14,6 +14,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.demuxing import demuxed
 from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
 from cyclegan.engine.cutting import Cutter, Part
@@ -212,7 +213,7 @@ class VideoReader:
         if not self.copied:
             return
         with contextlib.suppress(av.FFmpegError, ValueError):
-            for packet in self._container.demux(*self.copied):
+            for packet in demuxed(self._container, *self.copied):
                 yield from self._copied(packet)
 
     def _raw_items(self) -> Iterator["Decoded | Packet[Any]"]:
@@ -306,8 +307,7 @@ class VideoReader:
         if self.source.is_camera:
             silence = self.source.timeout or float("inf")
             return camera_packets(self._container, self.video, silence, self._stop)
-        packets: Iterator[Packet[Any]] = self._container.demux(self.video, *self.copied)
-        return packets
+        return demuxed(self._container, self.video, *self.copied)
 
     def _copied(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
         if (kept := self._cutter.packet(packet)) is not None:

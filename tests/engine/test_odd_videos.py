@@ -19,6 +19,7 @@ from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.errors import ConfigError, OutputError, VideoError
+from cyclegan.sources import list_items
 
 WRAP = 2**33 / 90000
 """Seconds after which the clock of a transport stream starts again."""
@@ -106,19 +107,42 @@ def test_frames_that_an_avi_only_counts_are_none_that_are_missing(
 
 def test_a_pause_that_a_file_cannot_hold_is_told(copies: Translator, tmp_path: Path) -> None:
     """As damaged times make it: three weeks between two frames."""
-    source = tmp_path / "in.mkv"
-    with av.open(str(source), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number, frame in enumerate(smooth(4)):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture.pts = number + (number > 1) * 50_000_000
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
+    source = write_video(tmp_path / "in.mkv", smooth(4), [0, 40, 2 * 10**9, 2 * 10**9 + 40])
     with pytest.raises(VideoError, match=r"FFmpeg cannot write .*out\.mp4: .*an \.mkv holds more"):
         translate_video(source, tmp_path / "out.mp4", copies)
     assert translate_video(source, tmp_path / "out.mkv", copies).frames == 4
     assert times(tmp_path / "out.mkv")[-1] == times(source)[-1]
+
+
+def test_a_stream_that_comes_up_on_the_way_is_no_end(
+    copies: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyAV fails to flush it: by what lay in its memory before, so that here it always does."""
+    source = write_video(tmp_path / "in.flv", smooth(5), pix_fmt="yuv420p")
+
+    class Late:
+        def __init__(self, container: Any) -> None:
+            self._container = container
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._container, name)
+
+        def __enter__(self) -> "Late":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._container.close()
+
+        def demux(self, *streams: Any) -> Any:
+            yield from self._container.demux(*streams)
+            raise IndexError("list index out of range")
+
+    opened = av.open
+    monkeypatch.setattr(
+        av, "open", lambda *a, **k: opened(*a, **k) if "w" in a else Late(opened(*a, **k))
+    )
+    assert translate_video(source, tmp_path / "out.mkv", copies).frames == 5
+    assert len(list_items(source)) == 5
 
 
 def test_frames_without_times_come_at_their_rate(copies: Translator, tmp_path: Path) -> None:
