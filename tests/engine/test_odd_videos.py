@@ -105,6 +105,19 @@ def test_frames_that_an_avi_only_counts_are_none_that_are_missing(
         translate_video(source, tmp_path / "cut.mkv", copies)
 
 
+def test_sound_behind_the_last_frame_of_an_avi_is_no_index(
+    copies: Translator, tmp_path: Path
+) -> None:
+    """Of which a .y4m takes none, but which is read."""
+    source = with_sound(tmp_path / "in.avi", "pcm_s16le")
+    with av.open(str(source)) as container:
+        packets = [(p.pos, p.size, p.stream.type) for p in container.demux() if p.size]
+    half = [(at, size) for at, size, kind in packets if kind == "audio"][len(packets) // 4]
+    source.write_bytes(source.read_bytes()[: sum(half)])
+    with pytest.raises(VideoError, match=r"it ends after \d+ of \d+ frames"):
+        translate_video(source, tmp_path / "cut.y4m", copies)
+
+
 def test_a_pause_that_a_file_cannot_hold_is_told(copies: Translator, tmp_path: Path) -> None:
     """As damaged times make it: three weeks between two frames."""
     source = write_video(tmp_path / "in.mkv", smooth(4), [0, 40, 2 * 10**9, 2 * 10**9 + 40])
