@@ -28,15 +28,17 @@ from bench.checked import Call, Checked, as_tuple
 from bench.graph_timing import copy_rate, sets_of, timed
 from bench.pixels import PICTURES, PIXELS, Pixels
 from bench.report import Report, brief, gpu_or_exit
-from bench.switches import either
+from bench.switches import either, in_splits
 from bench.time_limit import at_most
-from cyclegan.kernels import instance_norm, reflection_pad2d
+from cyclegan.kernels import instance_norm, launch, reflection_pad2d
 
 DEVICE = "cuda"
 ROW_SECONDS = 40
 """Of one row, compilation included."""
 BATCHES = (1, 8)
-ORDER = (("ours", "eager"), ("torch.compile",))
+SPLIT = "ours, in splits"
+"""Small images as large ones: what one launch saves."""
+ORDER = (("ours", SPLIT, "eager"), ("torch.compile",))
 """Variants, those first that are worth most in little time."""
 
 
@@ -157,6 +159,7 @@ def variants(run: Callable[[Tensor, Tensor], Any]) -> dict[str, tuple[Callable[.
     torch._dynamo.reset()
     return {
         "ours": (run, True),
+        SPLIT: (in_splits()(run), True),
         "eager": (run, False),
         "torch.compile": (torch.compile(run, fullgraph=True, dynamic=False), False),
     }
@@ -171,6 +174,11 @@ class Case:
     run: Callable[..., Any]
     directions: dict[str, tuple[int, Callable[[Callable[..., Any]], Sequence[Call]]]]
     """Name: (bytes that must move, the calls to be timed of a variant of ``run``)."""
+
+    @property
+    def is_held_whole(self) -> bool:
+        """Whether one program of a norm holds such an image."""
+        return self.operation.startswith("norm") and math.prod(self.shape[2:]) <= launch.WHOLE
 
 
 def cases(batch: int) -> Iterator[Case]:
@@ -235,7 +243,7 @@ def measure(report: Report, deadline: float, alone: bool = True) -> None:
     for again, batch, names in itertools.product(rounds, BATCHES, ORDER):
         for case in cases(batch):
             for variant, (run, ours) in variants(case.run).items():
-                if variant not in names:
+                if variant not in names or (variant == SPLIT and not case.is_held_whole):
                     continue
                 in_time = time.monotonic() <= deadline
                 if in_time:
@@ -268,6 +276,8 @@ def measure_one(
     """
     report = common.report
     for direction, (size, calls) in case.directions.items():
+        if variant == SPLIT and direction == "backward":  # which is split anyway
+            continue
         row: dict[str, Any] = {
             "operation": case.operation,
             "direction": direction,

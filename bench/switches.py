@@ -20,3 +20,14 @@ def without_kernels() -> Iterator[None]:
         yield
     finally:
         launch.HAS_TRITON, native.ON = before
+
+
+@contextmanager
+def in_splits() -> Iterator[None]:
+    """Small images by the two kernels of large ones."""
+    before = launch.WHOLE
+    launch.WHOLE = 0
+    try:
+        yield
+    finally:
+        launch.WHOLE = before

@@ -9,13 +9,14 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench import steps
+from bench.kernel_times import KernelTime, kernel_times
 from bench.report import Report, brief
 from bench.switches import either, without_kernels
 from bench.time_limit import at_most
@@ -43,6 +44,10 @@ VARIANTS = {
     "ours eager, CUDA graph": (torch.channels_last, True, False, True),
 }
 """The last is what a translator runs small frames with."""
+LOOKED_INTO = ("ours, CUDA graph", "bfloat16, phases compiled, CUDA graphs")
+"""Variants whose kernels are listed: where their time goes."""
+LONGEST = 25
+"""So many."""
 
 
 def graphed(call: Callable[[], object]) -> Callable[[], object]:
@@ -220,18 +225,16 @@ def measure_models(report: Report, deadline: float, part: str = "models") -> Non
             return
         with either(row.ours), without_tf32():
             limit = min(ROW_SECONDS, deadline - time.monotonic())
-            figures = _timed(row, limit)
+            figures, times = _timed(row, limit)
         report.add("models", **row.named, **figures)
+        report.drop("launches", **row.named)
+        for kernel in times[:LONGEST] if row.variant in LOOKED_INTO else ():
+            report.add("launches", **row.named, **asdict(kernel))
 
 
-def ran_ours(call: Callable[[], object]) -> bool:
-    """Whether ``call`` ran our kernels: a figure of something else would bear a false name."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
-        call()
-        torch.cuda.synchronize()  # all of it is to be seen
-    return any(event.name.startswith("in_apply") for event in seen.events() or ())
+def ran_ours(times: list[KernelTime]) -> bool:
+    """Whether these are of our kernels too: a figure of something else would bear a false name."""
+    return any(time.kernel.startswith(("in_apply", "in_whole")) for time in times)
 
 
 def graphs_skipped() -> int:
@@ -241,7 +244,8 @@ def graphs_skipped() -> int:
     return counters["inductor"]["cudagraph_skips"]
 
 
-def _timed(row: Row, seconds: float) -> dict[str, Any]:
+def _timed(row: Row, seconds: float) -> tuple[dict[str, Any], list[KernelTime]]:
+    """Figures of a row, and what the GPU does meanwhile: ``gpu_ms`` are all kernels together."""
     torch._dynamo.reset()
     skipped = graphs_skipped()
     try:
@@ -251,11 +255,14 @@ def _timed(row: Row, seconds: float) -> dict[str, Any]:
             call = row.build()
             row.check(call())
             took = seconds_of(call)
-            if ran_ours(call) != row.ours:
+            times = kernel_times(call)
+            if ran_ours(times) != row.ours:
                 raise AssertionError(f"our kernels ran: {not row.ours}; expected {row.ours}")
             if skipped := graphs_skipped() - skipped:
                 raise AssertionError(f"{skipped} graphs did not become CUDA graphs")
     except Exception as error:  # the other rows must not be lost with this one
-        return {"ms": None, "pictures_per_s": None, "error": brief(error)}
+        return {"ms": None, "pictures_per_s": None, "gpu_ms": None, "error": brief(error)}, []
     rate = round(row.size[0] / took, 1)
-    return {"ms": round(1e3 * took, 3), "pictures_per_s": rate, "error": ""}
+    gpu_ms = round(sum(time.us for time in times) / 1e3, 3)
+    figures = {"ms": round(1e3 * took, 3), "pictures_per_s": rate, "gpu_ms": gpu_ms, "error": ""}
+    return figures, times

@@ -9,6 +9,8 @@ before the second can normalise anything:
     in_stats        T      mean and M2 over H x W, in splits, so that a single image fills a GPU
     in_apply       2 T     normalise, activate; pads as it writes          (+ T with a residual,
                                                                             + T for z beside pad(z))
+    in_whole       2 T     both, where one program holds an image's channels in registers: up to
+                           64 x 64 pixels, where launches cost more than bytes (+ as in_apply)
     in_bwd_reduce  2 T     S1 = sum g, S2 = sum g x^                       (+ T writes dy, where a
                                                                             residual wants it)
     in_bwd_dx      3 T     dx = gamma rstd (g - S1 / HW - x^ S2 / HW)

@@ -9,6 +9,8 @@ A kernel gets x for every tensor that it does not use. A result must not be give
 would copy it before the kernel writes, since its old numbers might be read through the other name.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.library import triton_op
@@ -22,6 +24,7 @@ from cyclegan.kernels.instance_norm_triton import (
     in_merge,
     in_stats,
 )
+from cyclegan.kernels.instance_norm_whole_triton import in_whole
 from cyclegan.kernels.launch import wrap_triton
 from cyclegan.kernels.reference import norm_backward_reference, norm_forward_reference
 
@@ -77,20 +80,28 @@ def instance_norm_op(
     rstd = torch.empty_like(mean)
     if x.numel() == 0:
         return z, padded, mean, rstd
-    pixels = (h + 2 * pad) * (w + 2 * pad)
-    blocks = launch.blocks_for(x, h * w, last)
-    grid = (launch.cdiv(pixels, blocks.share), launch.cdiv(c, blocks.channels), n)
+    gamma, beta = x if weight is None else weight, x if bias is None else bias
+    added = x if residual is None else launch.in_format(residual, last)
+    out, padded_out = z if write_z else x, padded if pad else x
+    whole = launch.whole_blocks(x, h * w, last)
+    blocks = whole or launch.blocks_for(x, h * w, last)
+    columns = launch.cdiv(c, blocks.channels)
+    settings: dict[str, Any] = {
+        "C": c, "P": blocks.pixels, "BLOCK_C": blocks.channels, "CHANNELS_LAST": last,
+        "WEIGHT": weight is not None, "BIAS": bias is not None, "RESIDUAL": residual is not None,
+        "ACTIVATION": CODES[activation], "Z": write_z, "PADDED": pad > 0, "num_warps": blocks.warps,
+    }  # fmt: skip
     with launch.device_guard(x):
+        if whole:
+            wrap_triton(in_whole)[(columns, n)](
+                x, gamma, beta, added, out, padded_out, mean, rstd, h, w, pad, eps, **settings
+            )
+            return z, padded, mean, rstd
         partial, splits, share = _stats(x, last)
+        grid = (launch.cdiv((h + 2 * pad) * (w + 2 * pad), blocks.share), columns, n)
         wrap_triton(in_apply)[grid](
-            x, partial, x if weight is None else weight, x if bias is None else bias,
-            x if residual is None else launch.in_format(residual, last),
-            z if write_z else x, padded if pad else x, mean, rstd,
-            h, w, blocks.share, splits, share, pad, eps,
-            C=c, P=blocks.pixels, BLOCK_C=blocks.channels, CHANNELS_LAST=last,
-            WEIGHT=weight is not None, BIAS=bias is not None, RESIDUAL=residual is not None,
-            ACTIVATION=CODES[activation], Z=write_z, PADDED=pad > 0, ONE_TILE=blocks.one_tile,
-            num_warps=blocks.warps,
+            x, partial, gamma, beta, added, out, padded_out, mean, rstd,
+            h, w, blocks.share, splits, share, pad, eps, ONE_TILE=blocks.one_tile, **settings,
         )  # fmt: skip
     return z, padded, mean, rstd
 

@@ -179,6 +179,17 @@ def load_affine(
     return gamma, beta
 
 
+@triton.jit
+def normalised(x, mean, rstd, gamma, beta, ACTIVATION: tl.constexpr):
+    """act((x - mean) rstd gamma + beta) of a tile."""
+    y = (x - mean[None, :]) * rstd[None, :] * gamma[None, :] + beta[None, :]
+    if ACTIVATION == RELU:
+        y = tl.where(y < 0, 0.0, y)  # keeps a NaN, as PyTorch does
+    elif ACTIVATION == LEAKY_RELU:
+        y = tl.where(y > 0, y, y * SLOPE)
+    return y
+
+
 @triton.jit(do_not_specialize=RUN_TIME)
 def in_apply(
     x_ptr, partial_ptr, weight_ptr, bias_ptr, residual_ptr,
@@ -220,11 +231,7 @@ def in_apply(
             mean, rstd = merged_moments(
                 partial_ptr, mean_ptr, rstd_ptr, n, splits, partial_share, pixels, channel, eps, C
             )
-        y = (x - mean[None, :]) * rstd[None, :] * gamma[None, :] + beta[None, :]
-        if ACTIVATION == RELU:
-            y = tl.where(y < 0, 0.0, y)  # keeps a NaN, as PyTorch does
-        elif ACTIVATION == LEAKY_RELU:
-            y = tl.where(y > 0, y, y * SLOPE)
+        y = normalised(x, mean, rstd, gamma, beta, ACTIVATION)
         if RESIDUAL:
             y += residual
         if Z:

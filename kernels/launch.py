@@ -48,6 +48,8 @@ SMALL = 1 << 23
 most."""
 INLINE_SPLITS = 64
 """Partial results a consumer merges by itself; more are first merged by a kernel of their own."""
+WHOLE = 4096
+"""Up to so many pixels one program holds a whole image, 16 bytes of its channels: one launch."""
 MAX_PIXELS = 1 << 30
 """Pixels are counted in 32 bits, with room for the last, partly filled program."""
 MAX_GRID = (1 << 16) - 1
@@ -150,6 +152,20 @@ def blocks_for(x: Tensor, pixels: int, channels_last: bool, backward: bool = Fal
     """Block sizes for a tensor like ``x`` (N, C, H, W) over ``pixels`` pixels an image."""
     arch, channels, edge = _arch(x.device), int(x.shape[1]), bucket(pixels)
     return _blocks(arch, channels, edge, channels_last, x.dtype, backward)
+
+
+def whole_blocks(x: Tensor, pixels: int, channels_last: bool) -> Blocks | None:
+    """Block sizes where one program holds an image like ``x`` whole; None where it is too large, or
+    no 16 bytes of its channels lie together. A thread holds what registers take without spills.
+    """
+    edge, channels = bucket(pixels), int(x.shape[1])
+    width = 16 // x.dtype.itemsize if channels_last else 1
+    # Padded, an image is less than nine times as large; there 32 bits must count its numbers.
+    if edge > WHOLE or channels % width or 9 * edge * channels >= 1 << 31:
+        return None
+    held = 128 if width == 8 else 32
+    warps = max(1, edge * width // (32 * held))
+    return Blocks(pixels=edge, channels=width, share=edge, warps=warps)
 
 
 @functools.cache

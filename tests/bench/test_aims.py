@@ -69,7 +69,7 @@ def test_gpu_results_have_the_columns_that_aims_look_for(
     """Rows as make gpu writes them, with times put in: every GPU aim finds its figure."""
     report = gpu.Report(tmp_path / "some-gpu" / "gpu", {"gpu": "NVIDIA H100"})
     monkeypatch.setattr(
-        whole_networks, "_timed", lambda *_: {"ms": 0.5, "pictures_per_s": 4e3, "error": ""}
+        whole_networks, "_timed", lambda *_: ({"ms": 0.5, "pictures_per_s": 4e3, "error": ""}, [])
     )
     for part in ("models", "sizes"):
         whole_networks.measure_models(report, float("inf"), part)

@@ -21,11 +21,13 @@ import pytest
 import torch
 
 from bench import graph_timing
+from bench.kernel_times import KernelTime
 from cyclegan.config import PatchConfig, ResnetConfig
 from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.kernels import native
 
 ROOT = Path(__file__).parents[2]
+OURS = KernelTime(kernel="in_whole", launches=18.0, us=30.0)
 
 
 @pytest.fixture
@@ -285,7 +287,7 @@ def test_a_row_that_fails_or_takes_too_long_is_kept_as_one(
     report = bench("report").Report(tmp_path / "gpu", {})
     monkeypatch.setattr(gpu, "ROW_SECONDS", 0.05)
     monkeypatch.setattr(gpu, "seconds_of", lambda call: call())
-    monkeypatch.setattr(gpu, "ran_ours", lambda call: call() == 0.5)
+    monkeypatch.setattr(gpu, "kernel_times", lambda call: [OURS] if call() == 0.5 else [])
     builds: list[Any] = [
         lambda: time.sleep(60), lambda: lambda: 1 / 0, lambda: lambda: 0.5, lambda: lambda: 0.2,
     ]  # fmt: skip
@@ -333,7 +335,7 @@ def test_pictures_and_losses_are_compared_before_they_are_timed(
     step = functools.partial(networks.step_row, 2, 32, variant)
     pictures = functools.partial(networks.check_pictures, 2, 32, 48)
     losses = functools.partial(networks.check_losses, 2, 32)
-    monkeypatch.setattr(networks, "ran_ours", lambda call: True)
+    monkeypatch.setattr(networks, "kernel_times", lambda call: [OURS])
     for build, check, wrong in (
         (forward, pictures, ("cyclegan.networks.torch.tanh", torch.sin)),
         (step, losses, ("cyclegan.losses.F.l1_loss", torch.nn.functional.mse_loss)),
@@ -341,11 +343,49 @@ def test_pictures_and_losses_are_compared_before_they_are_timed(
         row = networks.Row(
             task="any", size=(2, 32, 32), variant="any", ours=True, build=build, check=check
         )
-        assert networks._timed(row, 60.0)["error"] == ""
+        assert networks._timed(row, 60.0)[0]["error"] == ""
         monkeypatch.setattr(*wrong)
-        found = networks._timed(row, 60.0)
+        found, _ = networks._timed(row, 60.0)
         assert found["ms"] is None
         assert found["error"].startswith("AssertionError: wrong "), found
+
+
+def test_kernels_of_a_row_are_listed_where_its_time_is_to_be_looked_into(
+    networks: Any, new_report: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured anew, they are not listed twice."""
+    times = [OURS, replace(OURS, kernel="cutlass", us=2.0)]
+    rows = [
+        networks.Row(
+            task="step", size=networks.FIRST, variant=variant, ours=True, build=lambda: int
+        )
+        for variant in ("another", networks.LOOKED_INTO[0])
+    ]
+    monkeypatch.setattr(networks, "rows", lambda: iter(rows))
+    monkeypatch.setattr(networks, "seconds_of", lambda call: 0.5)
+    monkeypatch.setattr(networks, "kernel_times", lambda call: times)
+    for _ in range(2):
+        networks.measure_models(new_report, float("inf"))
+        assert [row["gpu_ms"] for row in new_report.tables.pop("models")] == [0.032, 0.032]
+    named = {"task": "step", "size": "1x256x256", "variant": networks.LOOKED_INTO[0]}
+    assert new_report.tables["launches"] == [
+        named | {"kernel": "in_whole", "launches": 18.0, "us": 30.0},
+        named | {"kernel": "cutlass", "launches": 18.0, "us": 2.0},
+    ]
+
+
+def test_times_of_kernels_are_a_calls_mean(bench: Any) -> None:
+    kinds = torch.autograd.DeviceType
+    events = [
+        SimpleNamespace(device_type=kind, name=name, time_range=SimpleNamespace(elapsed_us=us))
+        for kind, name, us in (
+            (kinds.CUDA, "short", lambda: 1), (kinds.CPU, "cudaLaunchKernel", lambda: 90),
+            (kinds.CUDA, "a" * 100, lambda: 3), (kinds.CUDA, "a" * 100, lambda: 7),
+        )
+    ]  # fmt: skip
+    long, short = bench("kernel_times").summed(events, 2)
+    assert (long.kernel, long.launches, long.us) == ("a" * 72, 1.0, 5.0)
+    assert (short.kernel, short.launches, short.us) == ("short", 0.5, 0.5)
 
 
 def test_what_did_not_become_a_cuda_graph_is_no_figure(
@@ -354,7 +394,7 @@ def test_what_did_not_become_a_cuda_graph_is_no_figure(
     """Inductor says so in its log and goes on; the row would say that it was replayed."""
     from torch._inductor.cudagraph_utils import log_cudagraph_skip_and_bump_counter as skip
 
-    monkeypatch.setattr(networks, "ran_ours", lambda call: False)
+    monkeypatch.setattr(networks, "kernel_times", lambda call: [])
     reasons = ["skipping cudagraphs due to cpu device"]
 
     def build() -> Any:
@@ -363,11 +403,11 @@ def test_what_did_not_become_a_cuda_graph_is_no_figure(
         return lambda: 1
 
     row = networks.Row(task="step", size=(1, 2, 2), variant="any", ours=False, build=build)
-    found = networks._timed(row, 60.0)
+    found, _ = networks._timed(row, 60.0)
     assert found["ms"] is None
     assert found["error"] == "AssertionError: 1 graphs did not become CUDA graphs"
     reasons.clear()
-    assert networks._timed(row, 60.0)["error"] == "", "those of the row before count no more"
+    assert networks._timed(row, 60.0)[0]["error"] == "", "those of the row before count no more"
 
 
 def test_a_kernel_that_takes_too_long_is_a_row_and_the_others_follow(
@@ -1089,6 +1129,6 @@ def test_a_step_whose_compilation_fails_is_not_a_figure(
         task="step", size=(1, 32, 32), variant="phases", ours=True,
         build=lambda: steps.step_call(variant, steps.new_model(variant, "cpu", SMALL), *pictures),
     )  # fmt: skip
-    found = gpu._timed(row, 60.0)
+    found, _ = gpu._timed(row, 60.0)
     assert found["ms"] is None
     assert "torch.compile failed" in found["error"]

@@ -74,9 +74,21 @@ def blocks(pixels: int = 16, channels: int = 4, share: int = 32) -> Iterator[Non
     flat = replace(tiny, channels=1)
     launch.blocks_for = lambda x, number, last, backward=False: tiny if last else flat
     try:
-        yield
+        with in_splits():
+            yield
     finally:
         launch.blocks_for = chosen
+
+
+@contextmanager
+def in_splits() -> Iterator[None]:
+    """No program holds a whole image, however small."""
+    whole = launch.whole_blocks
+    launch.whole_blocks = lambda x, number, last: None
+    try:
+        yield
+    finally:
+        launch.whole_blocks = whole
 
 
 @contextmanager

@@ -6,6 +6,7 @@ the places of the real ones. Run by ``test_interpreted.py``: only the interprete
 
 import importlib.util
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,7 @@ from checks import (
 from cyclegan.kernels import (
     instance_norm_ops,
     instance_norm_triton,
+    instance_norm_whole_triton,
     launch,
     pixels_triton,
     reflection_pad_triton,
@@ -60,6 +62,7 @@ def full_range_10_bits() -> None:
 
 
 RESIDUAL = norm(residual=True, pad=1, unpadded=True)
+WHOLE = norm(shape=(1, 8, 6, 7), residual=True, pad=1, unpadded=True)
 MUTATIONS = {
     "a fixed eps": ("norm", "m2 / pixels + eps", "m2 / pixels + 1e-5", norm(eps=0.5)),
     "eps outside the root": (
@@ -96,6 +99,34 @@ MUTATIONS = {
     ),
     "z written over by the border": (
         "norm", "mask & ((h >= 0) & (h < H)", "mask & ((h >= 1) & (h < H)", RESIDUAL
+    ),
+    "a fixed eps in one launch": (
+        "whole", "/ pixels + eps)", "/ pixels + 1e-5)", norm(shape=(1, 8, 6, 7), eps=0.5)
+    ),
+    "the last place of the mean forgotten": (
+        "whole", "near + tl.sum(apart, 0) / pixels", "near", norm(shape=(1, 4, 40, 41), mean=1e3)
+    ),
+    "pixels beyond the image counted": (
+        "whole", "tl.where(mask, x - near[None, :], 0.0)", "x - near[None, :]",
+        norm(shape=(1, 8, 6, 7), mean=3.0),
+    ),
+    "residual forgotten in one launch": (
+        "whole", "y += tl.load(residual_ptr", "y += 0 * tl.load(residual_ptr", WHOLE
+    ),
+    "residual forgotten around it": (
+        "whole", "mirrored += residual", "mirrored += 0 * residual", WHOLE
+    ),
+    "the rows below taken for those above": (
+        "whole", "tl.where(above < pad, above, above + H)", "tl.where(above < pad, above, above)",
+        WHOLE,
+    ),
+    "the columns right taken for those left": (
+        "whole", "tl.where(left < pad, left, left + W)", "tl.where(left < pad, left, left)",
+        WHOLE,
+    ),
+    "the border's last pixels forgotten": (
+        "whole", "for start in range(0, wide * high - pixels, BORDER)",
+        "for start in range(0, wide * high - pixels - BORDER, BORDER)", WHOLE,
     ),
     "edge pixels repeated": (
         "pad", "size - 1 - tl.abs(size - 1 - tl.abs(i))",
@@ -134,7 +165,12 @@ MUTATIONS = {
     "full range beyond the last code": ("pixels", "top = 2 * c_zero - 1", "top = 4 * c_zero",
         full_range_10_bits),
 }  # fmt: skip
-FILES = {"norm": instance_norm_triton, "pad": reflection_pad_triton, "pixels": pixels_triton}
+FILES = {
+    "norm": instance_norm_triton,
+    "whole": instance_norm_whole_triton,
+    "pad": reflection_pad_triton,
+    "pixels": pixels_triton,
+}
 
 
 def text_of(file: str) -> str:
@@ -164,11 +200,13 @@ def replaced(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
 CHECKS = list(dict.fromkeys((file, check) for file, _, _, check in MUTATIONS.values()))
 
 
-def run_on(kernels: ModuleType, check: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def run_on(
+    file: str, kernels: ModuleType, check: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     tiles = (8, 2, 16) if check is not large_image else (4, 1, 16)
     replaced(kernels, monkeypatch)
-    with blocks(*tiles):
+    with blocks(*tiles) if file != "whole" else nullcontext():
         check()
 
 
@@ -176,7 +214,7 @@ def run_on(kernels: ModuleType, check: Callable[[], None], monkeypatch: pytest.M
 def test_kernels_built_from_their_unchanged_text_pass(
     file: str, check: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run_on(built(text_of(file), tmp_path), check, monkeypatch)
+    run_on(file, built(text_of(file), tmp_path), check, monkeypatch)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
@@ -188,4 +226,4 @@ def test_a_broken_kernel_is_noticed(
     assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {file}"
     kernels = built(text.replace(old, new), tmp_path)
     with pytest.raises(AssertionError):
-        run_on(kernels, check, monkeypatch)
+        run_on(file, kernels, check, monkeypatch)

@@ -1,13 +1,19 @@
 """Instance norm on the kernels. Run by ``test_interpreted.py``, and directly where a GPU is."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
 import pytest
 import torch
 import triton
 import triton.language as tl
-from checks import DEVICE, TOLERANCE, Case, blocks, check_norm, normal, relative
+from checks import DEVICE, TOLERANCE, Case, blocks, check_norm, in_splits, normal, relative
 
 from cyclegan.kernels import instance_norm, launch
 from cyclegan.kernels.instance_norm_triton import FEW, in_merge, merge_moments
+
+Splits = Callable[[], AbstractContextManager[None]]
 
 CASES = {
     "plain": Case(),
@@ -41,18 +47,51 @@ def test_agrees_with_float64(name: str) -> None:
         check_norm(CASES[name])
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_images_in_one_launch_agree_with_float64(name: str) -> None:
+    n, _, height, width = CASES[name].shape
+    check_norm(replace(CASES[name], shape=(n, 8, height, width)))
+
+
+@pytest.mark.parametrize("splits", [in_splits, nullcontext])
 @pytest.mark.parametrize("channels", [3, 8, 48, 64, 256, 513])
-def test_any_number_of_channels_with_the_tables_blocks(channels: int) -> None:
-    check_norm(Case(shape=(1, channels, 7, 7), activation="relu"))
+def test_any_number_of_channels_with_the_tables_blocks(channels: int, splits: Splits) -> None:
+    with splits():
+        check_norm(Case(shape=(1, channels, 7, 7), activation="relu"))
 
 
 @pytest.mark.skipif(launch.INTERPRETED, reason="the interpreter rounds bfloat16 wrongly")
-def test_bfloat16() -> None:
-    check_norm(Case(dtype=torch.bfloat16, activation="relu", pad=1))
+@pytest.mark.parametrize("splits", [in_splits, nullcontext])
+def test_bfloat16(splits: Splits) -> None:
+    with splits():
+        check_norm(Case(dtype=torch.bfloat16, activation="relu", pad=1))
 
 
-def test_a_large_mean_is_right_to_the_last_place_with_the_tables_blocks() -> None:
-    check_norm(Case(shape=(1, 3, 16, 16), mean=1e3))
+@pytest.mark.parametrize("splits", [in_splits, nullcontext])
+def test_a_large_mean_is_right_to_the_last_place_with_the_tables_blocks(splits: Splits) -> None:
+    with splits():
+        check_norm(Case(shape=(1, 4, 16, 16), mean=1e3))
+
+
+@pytest.mark.skipif(launch.INTERPRETED, reason="takes minutes in the interpreter")
+@pytest.mark.parametrize("side", [(64, 64), (61, 67), (31, 31), (16, 256)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_images_as_large_as_one_program_holds(side: tuple[int, int], dtype: torch.dtype) -> None:
+    shape = (2, 32, *side)
+    check_norm(Case(shape=shape, dtype=dtype, residual=True, pad=1, unpadded=True))
+    check_norm(Case(shape=shape, dtype=dtype, activation="relu", affine=True, pad=3, layout="nchw"))
+
+
+def test_what_one_program_does_not_hold_is_split() -> None:
+    def held(channels: int, pixels: int, last: bool = True) -> launch.Blocks | None:
+        return launch.whole_blocks(torch.empty(1, channels, 1, 1), pixels, last)
+
+    assert held(4, launch.WHOLE) is not None
+    assert held(4, launch.WHOLE + 1) is None
+    assert held(3, launch.WHOLE) is None, "16 bytes of its channels are not together"
+    assert held(3, launch.WHOLE, last=False) is not None
+    assert held(1 << 15, launch.WHOLE) is not None
+    assert held(1 << 16, launch.WHOLE) is None, "32 bits do not count its numbers"
 
 
 def test_many_splits_are_merged_by_a_kernel_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,19 @@ def test_the_gradient_is_orthogonal_to_ones_and_to_x(height: int, width: int, la
     assert ((dx * z).sum((2, 3)).abs() / size).max() < 1e-3
 
 
+@given(data=st.data(), height=sides, width=sides, layout=layouts, residual=st.booleans())
+@settings(max_examples=8, deadline=None)
+def test_an_image_in_one_launch_is_padded_as_one_alone(
+    data: st.DataObject, height: int, width: int, layout: str, residual: bool
+) -> None:
+    x, added = (normal((2, 8, height, width), torch.float32, layout) for _ in range(2))
+    pad = data.draw(st.integers(0, min(height, width) - 1))
+    z, padded = instance_norm(
+        x, activation="relu", residual=added if residual else None, pad=pad, unpadded=True
+    )
+    assert torch.equal(padded, reflection_pad2d(z, pad))
+
+
 @given(data=st.data(), height=sides, width=sides)
 @settings(max_examples=6, deadline=None)
 def test_backward_is_the_transpose(data: st.DataObject, height: int, width: int) -> None:

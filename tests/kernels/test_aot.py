@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 triton = pytest.importorskip("triton")
 
@@ -21,6 +22,7 @@ from triton.compiler import ASTSource  # noqa: E402
 
 from cyclegan.kernels import (  # noqa: E402
     instance_norm_triton,
+    instance_norm_whole_triton,
     launch,
     pixels_triton,
     reflection_pad_triton,
@@ -109,6 +111,24 @@ VARIANTS = {
         pixels=1 << 12,
         channels=256,
     ),
+    "in_whole_relu_pad": Variant(
+        kernel=instance_norm_whole_triton.in_whole,
+        flags={**RELU, "RESIDUAL": False, "Z": False, "PADDED": True},
+        pixels=1 << 12,
+        channels=256,
+    ),
+    "in_whole_residual_both": Variant(
+        kernel=instance_norm_whole_triton.in_whole,
+        flags={**NONE, "RESIDUAL": True, "Z": True, "PADDED": True},
+        pixels=1 << 12,
+        channels=256,
+    ),
+    "in_whole_leaky": Variant(
+        kernel=instance_norm_whole_triton.in_whole,
+        flags={"ACTIVATION": 2, "RESIDUAL": False, "Z": True, "PADDED": False},
+        pixels=961,
+        channels=512,
+    ),
     "pad_forward": Variant(kernel=reflection_pad_triton.pad_forward, flags={}, pixels=1 << 16),
     "pad_backward": Variant(kernel=reflection_pad_triton.pad_backward, flags={}, pixels=1 << 16),
     "unpack_frames": Variant(
@@ -140,6 +160,14 @@ def _apply(**changes: Any) -> Variant:
         instance_norm_triton.in_apply,
         {**RELU, "RESIDUAL": False, "Z": True, "PADDED": False},
         changes,
+    )
+
+
+def _whole(**changes: Any) -> Variant:
+    return _variant(
+        instance_norm_whole_triton.in_whole,
+        {**RELU, "RESIDUAL": False, "Z": True, "PADDED": False},
+        {"pixels": launch.WHOLE, **changes},
     )
 
 
@@ -180,6 +208,14 @@ LEGAL = {
     "in_apply_c513_affine_both": _apply(channels=513, **AFFINE, **BOTH),
     "in_apply_fp32_affine_both": _apply(dtype="fp32", **AFFINE, **BOTH),
     "in_apply_bf16_affine_leaky": _apply(dtype="bf16", **AFFINE, **LEAKY, pixels=1 << 20),
+    "in_whole_nchw_both": _whole(**NCHW, **BOTH),
+    "in_whole_nchw_fp32_affine_leaky": _whole(
+        dtype="fp32", channels=513, **NCHW, **AFFINE, **LEAKY
+    ),
+    "in_whole_bf16_affine_both": _whole(dtype="bf16", **AFFINE, **BOTH),
+    "in_whole_fp32_both": _whole(dtype="fp32", **BOTH),
+    "in_whole_fp32_affine_both": _whole(dtype="fp32", **AFFINE, **BOTH),
+    "in_whole_bf16_tiny": _whole(dtype="bf16", pixels=256, **BOTH),
     "in_bwd_reduce_nchw": _reduce(**NCHW, DPADDED=True, DY=True),
     "in_bwd_reduce_c3_pad": _reduce(channels=3, **PADDED_GRADIENT),
     "in_bwd_reduce_c513_affine": _reduce(channels=513, **AFFINE, **LEAKY),
@@ -202,6 +238,7 @@ LEGAL = {
 FLOAT32 = {
     "partial_ptr", "merged_ptr", "mean_ptr", "rstd_ptr", "sums_ptr", "weight_ptr", "bias_ptr",
 }  # fmt: skip
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 FLOATS = {"eps", "kr", "kb", "y_black", "y_range", "c_zero", "c_range"}
 BYTES = {"frames_ptr", "y_ptr", "uv_ptr"}
 
@@ -223,11 +260,20 @@ def _constants(variant: Variant) -> tuple[dict[str, Any], int]:
     known = {"C": variant.channels, **FLAGS, **variant.flags}
     warps = 8 if variant.kernel is instance_norm_triton.in_merge else 4
     if variant.pixels:
-        backward = variant.kernel in BACKWARD
-        blocks = launch.default(variant.channels, variant.pixels, known["CHANNELS_LAST"], backward)
+        blocks = _blocks(variant, known["CHANNELS_LAST"])
         known |= {"P": blocks.pixels, "BLOCK_C": blocks.channels, "ONE_TILE": blocks.one_tile}
         warps = blocks.warps
     return {name: known[name] for name in variant.kernel.arg_names if name in known}, warps
+
+
+def _blocks(variant: Variant, channels_last: bool) -> launch.Blocks:
+    if variant.kernel is not instance_norm_whole_triton.in_whole:
+        backward = variant.kernel in BACKWARD
+        return launch.default(variant.channels, variant.pixels, channels_last, backward)
+    x = torch.empty(1, variant.channels, 1, 1, dtype=DTYPES[variant.dtype])
+    blocks = launch.whole_blocks(x, variant.pixels, channels_last)
+    assert blocks
+    return blocks
 
 
 def _type(variant: Variant, name: str) -> str:

@@ -121,8 +121,9 @@ def test_onnx_export_gives_standard_operators() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.parametrize(("height", "width", "count"), [(180, 320, 4), (45, 80, 3)])
 def test_a_traced_graph_holds_the_kernels_for_every_size_of_its_bucket(
-    monkeypatch: pytest.MonkeyPatch,
+    height: int, width: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Traces what torch.compile sees on a GPU, on fake tensors of symbolic height and width."""
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -142,18 +143,23 @@ def test_a_traced_graph_holds_the_kernels_for_every_size_of_its_bucket(
         dx, _, dy = backward(dz, dpadded, x, mean, rstd, None, None, 1e-5, "relu", 1, True)
         return z, padded, dx, dy
 
-    x, padded = torch.empty(2, 64, 180, 320), torch.empty(2, 64, 182, 322)
+    x, padded = torch.empty(2, 64, height, width), torch.empty(2, 64, height + 2, width + 2)
     graph = make_fx(both, tracing_mode="symbolic")(x, x.clone(), padded)
     kernels = [n for n in graph.graph.nodes if "triton_kernel_wrapper" in str(n.target)]
-    assert len(kernels) == 4, "statistics, apply, reduction, dx: and no layout copies beside them"
-    grids = [n.kwargs["grid"] for n in kernels]
-    assert all(isinstance(grid[0][0], torch.fx.Node) for grid in grids), "sizes were baked in"
+    assert len(kernels) == count, "statistics, apply, reduction, dx: no layout copies beside them"
+    given = [n.kwargs["kwargs"] for n in kernels]
+    sizes = [k[name] for k in given for name in ("H", "W", "pixels") if name in k]
+    assert len(sizes) >= len(kernels)
+    if count == 4:  # else a program holds the image, whatever its size
+        sizes += [n.kwargs["grid"][0][0] for n in kernels]
+    assert all(isinstance(size, torch.fx.Node) for size in sizes), "sizes were baked in"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize(("pad", "unpadded"), [(0, False), (0, True), (1, False), (1, True)])
 def test_no_kernel_gets_its_result_twice(
-    pad: int, unpadded: bool, monkeypatch: pytest.MonkeyPatch
+    pad: int, unpadded: bool, whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -161,6 +167,10 @@ def test_no_kernel_gets_its_result_twice(
 
     monkeypatch.setattr(launch, "device_guard", lambda x: nullcontext())
     monkeypatch.setattr(launch, "_arch", lambda device: "sm_90")
+    if not whole:
+        monkeypatch.setattr(launch, "WHOLE", 0)
+    if not whole:
+        monkeypatch.setattr(launch, "WHOLE", 0)
 
     def both(x: torch.Tensor) -> Any:
         x, dz, dpadded = (
@@ -174,7 +184,7 @@ def test_no_kernel_gets_its_result_twice(
 
     graph = make_fx(both, tracing_mode="fake")(torch.ones(1))
     kernels = [n for n in graph.graph.nodes if "triton_kernel_wrapper" in str(n.target)]
-    assert len(kernels) == 4
+    assert len(kernels) == 4 - whole
     assert not [given_twice(node) for node in kernels if given_twice(node)]
 
 
@@ -198,7 +208,9 @@ def test_pytorch_finds_the_kernels_of_every_operator() -> None:
     def kernels(operator: str) -> set[str]:
         return {kernel.fn.__name__ for kernel in get_triton_kernels_for_op(f"cyclegan::{operator}")}
 
-    assert kernels("instance_norm") == {"in_stats", "in_merge", "in_apply"}
+    assert kernels("instance_norm") == {
+        "in_whole", "in_stats", "in_merge", "in_apply",
+    }  # fmt: skip
     assert kernels("instance_norm_backward") == {"in_bwd_reduce", "in_merge", "in_bwd_dx"}
     assert kernels("reflection_pad") == {"pad_forward"}
     assert kernels("frames_to_tensor") == {"unpack_frames"}
