@@ -3,10 +3,11 @@
     python -m bench.blocks                 # at most nine minutes
     python -m bench.blocks --skip 5        # goes on after the fifth search
 
-Every size of ``bench/kernels.py`` is tried at batch 1 with each candidate, forward and backward
-apart, all operations of a size together; the fastest is kept where it beats the default by more
-than 2 percent, which is more than two runs differ. Where none does, an earlier row goes; one that
-the GPU refuses is out of the running.
+Every size of ``bench/kernels.py`` is tried alone and in a batch, forward and backward apart, all
+operations of a size together; where one program holds an image whole, backward alone. First each
+tile with one share of an image, then the best tiles with others; the fastest is kept where it beats
+the default by more than 2 percent, which is more than two runs differ. Where none does, an earlier
+row goes; one that the GPU refuses is out of the running.
 """
 
 import argparse
@@ -15,12 +16,13 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from bench.checked import Checked
 from bench.graph_timing import timed
 from bench.kernels import CASES, OPERATIONS, calls_of
 from bench.report import brief, gpu_or_exit
@@ -28,25 +30,59 @@ from cyclegan.files import write_whole
 from cyclegan.kernels import launch
 
 MARGIN = 0.98
+BATCHES = (1, 8)
+"""Alone, and as ``launch.MANY`` or more are."""
+PROGRAMS = (528, 64, 264, 1056, 2112)
+"""Of all images together."""
+LARGE = 1 << 24
+"""Numbers of an image that fills a GPU alone; no batches of larger ones are searched."""
+BEST = 3
+"""Tiles that are tried with all of PROGRAMS; the others with its first."""
 Row = list[int]
 Case = tuple[str, tuple[int, int, int, int]]
 """An operation and the shape of its input."""
+Calls = list[list[Checked]]
+"""Of each operation, over inputs that pass the cache."""
 
 
-def candidates(channels: int, pixels: int) -> Iterator[Row]:
-    """[pixels, channels, share, warps] of tiles of 1,024 to 4,096 numbers, 64 to 1,024 programs."""
+def tiles(channels: int, pixels: int) -> list[tuple[int, int, int]]:
+    """(pixels, channels, warps) of 1,024 to 4,096 numbers."""
     widths = [width for width in (8, 16, 32, 64, 128) if width <= channels]
-    for width, numbers, programs in itertools.product(widths, (1024, 2048, 4096), (64, 264, 528)):
-        height = min(numbers // width, pixels)
-        share = launch.cdiv(launch.cdiv(pixels * channels, width * programs), height) * height
-        yield [height, width, max(height, share), 8 if numbers == 4096 else 4]
+    return [
+        (min(numbers // width, pixels), width, 8 if numbers == 4096 else 4)
+        for width, numbers in itertools.product(widths, (1024, 2048, 4096))
+    ]
 
 
-def fastest(rows: Iterable[Row], default: float, time_of: Callable[[Row], float]) -> Row | None:
+def in_shares(tile: tuple[int, int, int], channels: int, pixels: int, programs: int) -> Row:
+    """[pixels, channels, share, warps] for so many programs an image."""
+    height, width, warps = tile
+    share = launch.cdiv(launch.cdiv(pixels * channels, width * programs), height) * height
+    return [height, width, max(height, share), warps]
+
+
+def fastest(
+    channels: int,
+    pixels: int,
+    images: int,
+    default: float,
+    time_of: Callable[[Row], float],
+) -> Row | None:
     """The row of least time, or None where none beats the default clearly."""
-    times = {tuple(row): time_of(row) for row in rows}
-    best = min(times, key=lambda row: times[row])
-    return list(best) if times[best] < MARGIN * default else None
+    found: dict[tuple[int, ...], float] = {}
+
+    def look(tile: tuple[int, int, int], programs: int) -> float:
+        row = in_shares(tile, channels, pixels, max(1, programs // images))
+        if tuple(row) not in found:
+            found[tuple(row)] = time_of(row)
+        return found[tuple(row)]
+
+    first, *others = PROGRAMS
+    best = sorted(tiles(channels, pixels), key=lambda tile: look(tile, first))[:BEST]
+    for tile, programs in itertools.product(best, others):
+        look(tile, programs)
+    row = min(found, key=lambda row: found[row])
+    return list(row) if found[row] < MARGIN * default else None
 
 
 def write(path: Path, arch: str, found: Mapping[str, Row | None]) -> None:
@@ -78,31 +114,45 @@ def groups() -> dict[tuple[int, int], list[Case]]:
 
 @dataclass(frozen=True)
 class Search:
-    """Of one row: a direction of all operations of a size."""
+    """Of one row: a direction of all operations of a size, in one batch."""
 
     channels: int
     edge: int
     cases: list[Case]
     backward: bool
+    images: int = 1
 
     @property
     def key(self) -> str:
-        return launch.key(self.channels, self.edge, True, torch.float16, self.backward)
+        many = self.images >= launch.MANY
+        return launch.key(self.channels, self.edge, True, torch.float16, self.backward, many)
 
     def best(self, arch: str) -> Row | None:
         """The row that wins, or None for the default: this process goes on with it."""
+        calls = self._calls()
         row = fastest(
-            candidates(self.channels, self.edge),
-            self._time_of(arch, None),
-            functools.partial(self._time_if_it_runs, arch),
+            self.channels,
+            self.edge,
+            self.images,
+            self._time_of(calls, arch, None),
+            functools.partial(self._time_if_it_runs, calls, arch),
         )
         self._use(arch, row)
         return row
 
-    def _time_if_it_runs(self, arch: str, row: Row) -> float:
+    def _calls(self) -> Calls:
+        """Made once: they take the block sizes of the moment each time."""
+        return [
+            calls_of(OPERATIONS[name].run, (self.images, *shape[1:]), OPERATIONS[name])[
+                self.backward
+            ]
+            for name, shape in self.cases
+        ]
+
+    def _time_if_it_runs(self, calls: Calls, arch: str, row: Row) -> float:
         """Infinite where it does not: the search must not end with sizes that do not fit."""
         try:
-            return self._time_of(arch, row)
+            return self._time_of(calls, arch, row)
         except Exception as error:
             print(self.key, row, brief(error), flush=True)
             return math.inf
@@ -114,19 +164,19 @@ class Search:
             rows[self.key] = row
         launch._blocks.cache_clear()
 
-    def _time_of(self, arch: str, row: Row | None) -> float:
+    def _time_of(self, calls: Calls, arch: str, row: Row | None) -> float:
         self._use(arch, row)
-        return sum(
-            timed(calls_of(OPERATIONS[name].run, shape, OPERATIONS[name])[self.backward]).ms
-            for name, shape in self.cases
-        )
+        return sum(timed(each).ms for each in calls)
 
 
 def searches() -> list[Search]:
+    """Batches first: what one image takes was searched before, and the default is of that."""
     return [
-        Search(*size, cases, backward)
+        Search(*size, cases, backward, images)
+        for images in reversed(BATCHES)
         for size, cases in groups().items()
         for backward in (False, True)
+        if (backward or size[1] > launch.WHOLE) and (images == 1 or math.prod(size) <= LARGE)
     ]
 
 

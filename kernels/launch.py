@@ -50,6 +50,8 @@ INLINE_SPLITS = 64
 """Partial results a consumer merges by itself; more are first merged by a kernel of their own."""
 WHOLE = 4096
 """Up to so many pixels one program holds a whole image, 16 bytes of its channels: one launch."""
+MANY = 4
+"""From so many images on, those of a batch fill a GPU together, and have rows of their own."""
 MAX_PIXELS = 1 << 30
 """Pixels are counted in 32 bits, with room for the last, partly filled program."""
 MAX_GRID = (1 << 16) - 1
@@ -129,19 +131,34 @@ def _table() -> dict[str, dict[str, list[int]]]:
 
 
 def key(
-    channels: int, pixels: int, channels_last: bool, dtype: torch.dtype, backward: bool = False
+    channels: int,
+    pixels: int,
+    channels_last: bool,
+    dtype: torch.dtype,
+    backward: bool = False,
+    many: bool = False,
 ) -> str:
-    """The name of a row of ``blocks.json``: both halves, float16 and bfloat16, have one."""
+    """The name of a row of ``blocks.json``: both halves, float16 and bfloat16, have one.
+
+    ``many``: of a batch of MANY images or more.
+    """
     layout = "nhwc" if channels_last else "nchw"
     direction = "backward" if backward else "forward"
-    return f"{8 * dtype.itemsize} bits/{layout}/c{channels}/hw{pixels}/{direction}"
+    batch = "/many" if many else ""
+    return f"{8 * dtype.itemsize} bits/{layout}/c{channels}/hw{pixels}/{direction}{batch}"
 
 
 @functools.cache
 def _blocks(
-    arch: str, channels: int, edge: int, last: bool, dtype: torch.dtype, backward: bool
+    arch: str,
+    channels: int,
+    edge: int,
+    last: bool,
+    dtype: torch.dtype,
+    backward: bool,
+    many: bool = False,
 ) -> Blocks:
-    row = _table().get(arch, {}).get(key(channels, edge, last, dtype, backward))
+    row = _table().get(arch, {}).get(key(channels, edge, last, dtype, backward, many))
     if row is None:
         return default(channels, edge, last, backward)
     pixels, width, share, warps = row
@@ -151,7 +168,8 @@ def _blocks(
 def blocks_for(x: Tensor, pixels: int, channels_last: bool, backward: bool = False) -> Blocks:
     """Block sizes for a tensor like ``x`` (N, C, H, W) over ``pixels`` pixels an image."""
     arch, channels, edge = _arch(x.device), int(x.shape[1]), bucket(pixels)
-    return _blocks(arch, channels, edge, channels_last, x.dtype, backward)
+    many = bool(x.shape[0] >= MANY)
+    return _blocks(arch, channels, edge, channels_last, x.dtype, backward, many)
 
 
 def whole_blocks(x: Tensor, pixels: int, channels_last: bool) -> Blocks | None:

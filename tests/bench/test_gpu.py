@@ -1002,10 +1002,31 @@ def test_the_table_of_block_sizes_keeps_other_rows(bench: Any, tmp_path: Path) -
         "sm_80": {"a": [1, 2, 3, 4]},
         "sm_90": {"b": [32, 64, 128, 4]},
     }
-    rows = list(blocks.candidates(64, 1 << 16))
-    assert all(row[2] % row[0] == 0 for row in rows)
-    assert blocks.fastest(rows, 1.0, lambda row: 0.5 if row == rows[3] else 0.9) == rows[3]
-    assert blocks.fastest(rows, 1.0, lambda row: 0.99) is None
+
+
+def test_block_sizes_are_searched_by_tiles_first_then_by_shares(bench: Any) -> None:
+    blocks = bench("blocks")
+    tried: list[list[int]] = []
+
+    def time_of(row: list[int]) -> float:
+        tried.append(row)
+        return 0.1 + sum(abs(is_ - best) for is_, best in zip(row, (32, 64, 512))) / 1e4
+
+    assert blocks.fastest(64, 1 << 16, 8, 1.0, time_of) == [32, 64, 512, 4]
+    assert all(row[2] % row[0] == 0 for row in tried)
+    assert len({tuple(row) for row in tried}) == len(tried) <= 12 + 3 * 4, "each is tried once"
+    assert blocks.fastest(64, 1 << 16, 8, 1.0, lambda row: 0.99) is None
+
+
+def test_images_held_whole_and_huge_batches_are_not_searched(bench: Any) -> None:
+    launch = bench("blocks").launch
+    searches = bench("blocks").searches()
+    assert len({search.key for search in searches}) == len(searches)
+    assert all(search.backward for search in searches if search.edge <= launch.WHOLE)
+    alone = {(s.channels, s.edge, s.backward) for s in searches if s.images == 1}
+    batch = {(s.channels, s.edge, s.backward) for s in searches if s.images > 1}
+    assert {size for size in alone - batch if size[1] < 1 << 20} == set()
+    assert alone - batch == {(64, 1 << 20, False), (64, 1 << 20, True)}
 
 
 def test_a_row_of_block_sizes_that_no_longer_wins_goes(bench: Any, tmp_path: Path) -> None:
@@ -1022,20 +1043,28 @@ def test_a_row_of_block_sizes_that_no_longer_wins_goes(bench: Any, tmp_path: Pat
     assert path.read_text() == "{}\n"
 
 
+def rows_of(blocks: Any, search: Any) -> list[list[int]]:
+    """The first two that a search tries."""
+    size = search.channels, search.edge
+    programs = blocks.PROGRAMS[0] // search.images
+    return [blocks.in_shares(tile, *size, programs) for tile in blocks.tiles(*size)[:2]]
+
+
 def test_block_sizes_that_do_not_run_do_not_end_the_search(
     bench: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = bench("blocks")
     search = blocks.searches()[0]
-    rows = list(blocks.candidates(search.channels, search.edge))
+    bad, good = rows_of(blocks, search)
 
-    def time_of(self: Any, arch: str, row: list[int] | None) -> float:
-        if row == rows[0]:
+    def time_of(self: Any, calls: Any, arch: str, row: list[int] | None) -> float:
+        if row == bad:
             raise RuntimeError("out of resource: shared memory")
-        return 0.5 if row == rows[1] else 1.0
+        return 0.5 if row == good else 1.0
 
+    monkeypatch.setattr(blocks.Search, "_calls", lambda self: [])
     monkeypatch.setattr(blocks.Search, "_time_of", time_of)
-    assert search.best("sm_90") == rows[1]
+    assert search.best("sm_90") == good
     assert "RuntimeError: out of resource: shared memory" in capsys.readouterr().out
 
 
@@ -1046,22 +1075,25 @@ def test_a_search_of_block_sizes_leaves_what_it_found(
     """The search of a gradient runs forward first: in these sizes, not in those tried last."""
     blocks = bench("blocks")
     launch, search = blocks.launch, blocks.searches()[0]
-    rows = list(blocks.candidates(search.channels, search.edge))
+    _, good = rows_of(blocks, search)
     table: dict[str, Any] = {}
     monkeypatch.setattr(launch, "_table", lambda: table)
     monkeypatch.setattr(blocks, "calls_of", lambda *_: ([], []))
 
     def timed(calls: Any) -> Any:
         row = table["sm_90"].get(search.key)
-        return SimpleNamespace(ms=0.5 if wins and row == rows[1] else 1.0)
+        return SimpleNamespace(ms=0.5 if wins and row == good else 1.0)
 
     monkeypatch.setattr(blocks, "timed", timed)
     launch._blocks.cache_clear()
-    assert search.best("sm_90") == (rows[1] if wins else None)
-    found = launch._blocks("sm_90", search.channels, search.edge, True, torch.float16, False)
+    assert search.best("sm_90") == (good if wins else None)
+    x = torch.empty(search.images, search.channels, 1, 1, dtype=torch.float16, device="meta")
+    monkeypatch.setattr(launch, "_arch", lambda device: "sm_90")
+    found = launch.blocks_for(x, search.edge, True)
     default = launch.default(search.channels, search.edge, True)
-    assert ([found.pixels, found.channels, found.share, found.warps] == rows[1]) is wins
+    assert ([found.pixels, found.channels, found.share, found.warps] == good) is wins
     assert (found == default) is not wins
+    assert launch.blocks_for(x[:1], search.edge, True) == default, "a batch's row is not one's own"
     launch._blocks.cache_clear()
 
 
