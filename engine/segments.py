@@ -12,9 +12,9 @@ the same pixels of the first frame. Frames that are done are decoded again, but 
 import hashlib
 import heapq
 import json
-import shutil
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ from cyclegan.engine.layout import Picture
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
-from cyclegan.errors import ConfigError, VideoError
-from cyclegan.files import fitting, replacing
+from cyclegan.errors import ConfigError, OutputError, VideoError, reason_of
+from cyclegan.files import fitting, replacing, write_whole
 
 if TYPE_CHECKING:
     from av import Packet
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 LENGTH = 250
 """Frames of a segment."""
 
+_ARRAYS = ("pts", "dts", "duration", "key", "size", "data")
+"""Of a segment: one number a packet, but for all their bytes in a row."""
 _ANIMATIONS = ("gif", "apng", "webp")
 """Codecs whose packets belong together: each first one begins a file."""
 
@@ -70,17 +72,25 @@ class Segments:
     """The finished segments beside a target."""
 
     def __init__(self, target: Path, facts: str) -> None:
-        """Segments of other ``facts`` are removed."""
+        """Segments of other ``facts`` are removed, and what follows a damaged one is not used.
+
+        Raises OutputError.
+        """
         self.folder = target.with_name(fitting(f".{target.name}", ".segments"))
         noted = self.folder / "facts.json"
-        if not noted.exists() or noted.read_text() != facts:
-            self.remove()
-            with replacing(noted) as temporary:
-                temporary.write_text(facts)
-        self.count = 0
-        while self._path(self.count).exists():
-            self.count += 1
-        times = [self._load(number)["pts"] for number in range(self.count)]
+        if not (noted.is_file() and noted.read_bytes() == facts.encode()):
+            self._clear()
+            write_whole(noted, facts)
+        times: list[Any] = []
+        self.damaged: str | None = None
+        """Why the segments end where they do, if the next is there."""
+        while self._path(len(times)).exists():
+            try:
+                times.append(self._load(len(times))["pts"])
+            except VideoError as error:
+                self.damaged = str(error)
+                break
+        self.count = len(times)
         self.frames = sum(map(len, times))
         """Frames in them."""
         self.last_pts = max((int(shown.max()) for shown in times), default=None)
@@ -101,7 +111,10 @@ class Segments:
         self.count += 1
 
     def packets(self, base: Any) -> "Iterator[Packet[Any]]":
-        """All packets in the order of decoding, with times in units of ``base``."""
+        """All packets in the order of decoding, with times in units of ``base``.
+
+        Raises VideoError where a segment cannot be read any more.
+        """
         import av
 
         shown: deque[int] = deque()
@@ -126,14 +139,34 @@ class Segments:
 
     def remove(self) -> None:
         """Nothing of them is needed any more."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OutputError):
+            self._clear()
+
+    def _clear(self) -> None:
+        """File by file, since the folder may be a link to where there is room. Raises OutputError:
+        segments must not stay beside the facts of others.
+        """
+        try:
+            for path in (*self.folder.glob("*facts*.json"), *self.folder.glob("*.npz")):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot remove {path}, of an earlier translation: {reason_of(error)}"
+            ) from error
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06}.npz"
 
     def _load(self, number: int) -> dict[str, Any]:
-        with np.load(self._path(number)) as file:
-            return dict(file)
+        """Raises VideoError."""
+        path = self._path(number)
+        try:
+            with path.open("rb") as opened, np.load(opened) as file:
+                return {name: file[name] for name in _ARRAYS}
+        except Exception as error:  # of zip, of NumPy or of the system, by where the damage is
+            raise VideoError(f"{path} is damaged: {reason_of(error)}") from error
 
 
 class SegmentWriter:
@@ -153,6 +186,8 @@ class SegmentWriter:
             )
         self._final, self._segments, self._sound = final, segments, sound
         self.notes, self.is_deep, self.chosen = final.notes, final.is_deep, final.chosen
+        if segments.damaged is not None:
+            self.notes.append(f"{segments.damaged}; from there on, all is translated again")
         if segments.last_pts is not None:
             self.notes.append(f"{segments.frames} frames are from an earlier run")
             final.go_on(segments.last_pts)

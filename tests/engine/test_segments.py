@@ -22,7 +22,7 @@ from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
-from cyclegan.errors import BackendError, ConfigError, VideoError
+from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
 
 Clip = Callable[[str], Path]
 RESUME = VideoOptions(resume=True)
@@ -250,6 +250,69 @@ def test_segments_of_another_job_are_not_used(change: str, tmp_path: Path) -> No
     stats = translate_video(source, tmp_path / "out.mp4", translator(runner), options)
     assert stats.frames == 40
     assert leftovers(tmp_path) == ["in.mp4", "out.mp4"]
+
+
+def test_segments_of_another_job_are_not_used_behind_a_link(tmp_path: Path) -> None:
+    """To a disk with room, say: such a folder is not removed with its link."""
+    source = write_video(tmp_path / "in.mp4", smooth(40))
+    (tmp_path / "room").mkdir()
+    (tmp_path / ".out.mp4.segments").symlink_to(tmp_path / "room")
+    with pytest.raises(BackendError):
+        translate_video(source, tmp_path / "out.mp4", translator(Copies(fail_at=38)), RESUME)
+    assert {path.name for path in (tmp_path / "room").iterdir()} >= {"000000.npz", "facts.json"}
+    stats = translate_video(source, tmp_path / "out.mp4", translator(Negatives()), RESUME)
+    assert stats.frames == 40
+    assert list((tmp_path / "room").iterdir()) == []
+
+
+def test_segments_of_another_job_that_cannot_be_removed_are_refused(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(4))
+    (tmp_path / ".out.mp4.segments" / "000000.npz").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"000000.npz, of an earlier translation: "):
+        translate_video(source, tmp_path / "out.mp4", translator(Copies()), RESUME)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _change(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _leave_out(path: Path) -> None:
+    with np.load(path) as file:
+        arrays = dict(file)
+    del arrays["dts"]
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("damage", [_cut, _change, _leave_out, lambda path: path.write_bytes(b"")])
+def test_what_follows_a_damaged_segment_is_translated_again(
+    damage: Callable[[Path], object], number: int, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(60))
+    whole, target = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    translate_video(source, whole, translator(Copies()), RESUME)
+    with pytest.raises(BackendError):
+        translate_video(source, target, translator(Copies(fail_at=55)), RESUME)
+    damage(tmp_path / ".out.mp4.segments" / f"{number:06}.npz")
+    (tmp_path / ".out.mp4.segments/.facts.1-2.json").touch()  # as a kill leaves it
+    stats = translate_video(source, target, translator(Copies()), RESUME)
+    assert stats.frames == 60 - 16 * number
+    assert any(f"{number:06}.npz is damaged: " in note for note in stats.notes)
+    assert target.read_bytes() == whole.read_bytes()
+    assert leftovers(tmp_path) == ["in.mp4", "out.mp4", "whole.mp4"]
+
+
+def test_facts_that_are_no_text_are_of_another_job(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(4))
+    (tmp_path / ".out.mp4.segments").mkdir()
+    (tmp_path / ".out.mp4.segments/facts.json").write_bytes(b"\xff\xfe{")
+    assert translate_video(source, tmp_path / "out.mp4", translator(Copies()), RESUME).frames == 4
 
 
 @pytest.mark.parametrize("length", [3, 251])  # with its suffix as long as a name may be
