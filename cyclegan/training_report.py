@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.config import TrainConfig, as_dict
+from cyclegan.errors import DataError, reason_of
 from cyclegan.report import Figure, Report, Table, samples_over_time, write_report
 from cyclegan.training import TrainResult
 
@@ -14,7 +15,8 @@ from cyclegan.training import TrainResult
 def write_training_report(config: TrainConfig, result: TrainResult) -> Path:
     """Writes report.html into the run's folder; returns its path.
 
-    Raises OutputError where it cannot be written or the extra ``demo`` is not installed.
+    Raises OutputError where it cannot be written or the extra ``demo`` is not installed, DataError
+    where what it is made of cannot be read.
     """
     a, b = config.data.name_a, config.data.name_b
     rate = result.steps / max(result.seconds, 1e-9)
@@ -55,8 +57,11 @@ def _alarms(result: TrainResult) -> dict[str, Table]:
 def _scores(path: Path) -> dict[str, Table]:
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
-        header, *rows = [*csv.reader(file)] or [[]]
+    try:
+        with path.open(newline="") as file:
+            header, *rows = [*csv.reader(file)] or [[]]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path} is no table of scores: {reason_of(error)}") from error
     if not rows:
         return {}
     note = "On the test pictures; the generators of the greatest goodness are kept as _best."

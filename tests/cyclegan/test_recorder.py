@@ -24,6 +24,7 @@ from cyclegan.phases import LOSSES, Images
 from cyclegan.recorder import Recorder
 from cyclegan.sample_data import evaluation_pairs, write_training_folders
 from cyclegan.scoring import Scorer
+from cyclegan.training import TrainResult
 from cyclegan.training_report import write_training_report
 
 
@@ -135,6 +136,17 @@ def test_the_page_of_a_run_in_the_folder_where_it_was_begun(config, monkeypatch)
     here = dataclasses.replace(config, output=Path())
     page = write_training_report(here, result).read_text()
     assert f" --output {config.output.resolve()}-again<" in page
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"step\n\xff"), Path.mkdir])
+def test_a_page_is_refused_where_the_scores_are_no_table(damage, config):
+    """As :mod:`cyclegan.verbs.learning` expects it, for which the run is done all the same."""
+    config.output.mkdir()
+    (config.output / "losses.csv").write_text("step,seconds,cycle_a\n1,0.5,0.25\n")
+    damage(config.output / "scores.csv")
+    result = TrainResult(steps=1, seconds=1.0, generator_ab=Path(), generator_ba=Path(), skipped={})
+    with pytest.raises(DataError, match=r"scores\.csv is no table of scores: "):
+        write_training_report(config, result)
 
 
 def test_the_best_is_kept_and_what_comes_after_it_is_not(config, monkeypatch):
