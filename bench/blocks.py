@@ -15,8 +15,10 @@ import functools
 import itertools
 import json
 import math
+import multiprocessing
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from bench.checked import Checked
 from bench.graph_timing import timed
 from bench.kernels import CASES, OPERATIONS, calls_of
 from bench.report import brief, gpu_or_exit
+from bench.switches import in_splits
+from cyclegan.cpu import cpu_cores
 from cyclegan.files import write_whole
 from cyclegan.kernels import launch
 
@@ -180,6 +184,51 @@ def searches() -> list[Search]:
     ]
 
 
+Job = tuple[int, str, tuple[int, int, int]]
+"""Channels, operation and tile: the kernels of all its images, of which only shares differ."""
+
+
+def jobs(searches: list[Search]) -> list[Job]:
+    """What the searches make Triton compile."""
+    found = {
+        (search.channels, name, tile): None
+        for search in searches
+        for name, _ in search.cases
+        for tile in tiles(search.channels, search.edge)
+    }
+    return list(found)
+
+
+def compile_all(searches: list[Search]) -> None:
+    """On all cores at once: one after another takes longer than the search."""
+    with multiprocessing.get_context("spawn").Pool(cpu_cores()) as pool:
+        for _ in pool.imap_unordered(compile_one, jobs(searches)):
+            pass
+
+
+def compile_one(job: Job) -> None:
+    """Triton's cache on disk has it then. What does not compile is told when it is searched."""
+    channels, name, (pixels, width, warps) = job
+    operation, shape = OPERATIONS[name], (1, channels, 64, 64)
+    for share in (pixels, 2 * pixels):  # kernels differ where a share is one tile
+        blocks = launch.Blocks(pixels=pixels, channels=width, share=share, warps=warps)
+        with suppress(Exception), in_these(blocks):
+            for calls in calls_of(operation.run, shape, operation):
+                calls[0]()
+
+
+@contextmanager
+def in_these(blocks: launch.Blocks) -> Iterator[None]:
+    """Whatever the table has, and no image held whole."""
+    before = launch.blocks_for
+    launch.blocks_for = lambda *_, **__: blocks
+    try:
+        with in_splits():
+            yield
+    finally:
+        launch.blocks_for = before
+
+
 def search_all(
     searches: list[Search], skip: int, minutes: float, arch: str, path: Path
 ) -> int | None:
@@ -204,7 +253,10 @@ def main() -> None:
     gpu_or_exit("blocks")
     major, minor = torch.cuda.get_device_capability()
     arch, path = f"sm_{major}{minor}", Path(launch.__file__).with_name("blocks.json")
-    done = search_all(searches(), options.skip, options.minutes, arch, path)
+    began = time.monotonic()
+    compile_all(searches()[options.skip :])
+    left = options.minutes - (time.monotonic() - began) / 60
+    done = search_all(searches(), options.skip, left, arch, path)
     if done is not None:
         print(f"time is over; go on with: python -m bench.blocks --skip {done}")
 

@@ -1018,6 +1018,35 @@ def test_block_sizes_are_searched_by_tiles_first_then_by_shares(bench: Any) -> N
     assert blocks.fastest(64, 1 << 16, 8, 1.0, lambda row: 0.99) is None
 
 
+def test_what_a_search_compiles_is_compiled_before(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each tile of each operation, in both kinds of shares; what fails does not end it."""
+    blocks = bench("blocks")
+    launch, searches = blocks.launch, blocks.searches()
+    jobs = blocks.jobs(searches)
+    assert len(jobs) == len(set(jobs))
+    for search in searches:
+        for tile in blocks.tiles(search.channels, search.edge):
+            assert all((search.channels, name, tile) in jobs for name, _ in search.cases)
+    taken: list[Any] = []
+    before = launch.blocks_for
+
+    def calls_of(run: Any, shape: tuple[int, ...], operation: Any) -> Any:
+        def call() -> None:
+            taken.append((launch.blocks_for(None, 64 * 64, True, backward=True), launch.WHOLE))
+            if len(taken) == 1:
+                raise RuntimeError("out of resource: shared memory")
+
+        return [[call], [call]]
+
+    monkeypatch.setattr(blocks, "calls_of", calls_of)
+    blocks.compile_one((64, "norm relu", (32, 64, 4)))
+    one, two = (launch.Blocks(pixels=32, channels=64, share=share, warps=4) for share in (32, 64))
+    assert taken == [(one, 0), (two, 0), (two, 0)]
+    assert launch.blocks_for is before
+
+
 def test_images_held_whole_and_huge_batches_are_not_searched(bench: Any) -> None:
     launch = bench("blocks").launch
     searches = bench("blocks").searches()
