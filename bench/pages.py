@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench import aims, charts
+from bench.gpu_tables import gpu_lines
 from bench.machine import ROOT, cores_in_words, in_few_words, in_words, slug
 from bench.suite import Row
 from bench.suites import PROGRAMS, SUITES
@@ -96,7 +97,10 @@ def page(machines: dict[str, list[Row]], gpus: list[Path]) -> str:
             parts += [f"### {key}\n", "\n".join(_section_lines(list(group))).strip("\n") + "\n"]
     for path in gpus:
         where = f"../bench/results/{path.parent.name}/gpu.md"
-        parts.append(f"## {path.parent.name}\n\n[Measured by make gpu]({where}).\n")
+        report = json.loads(path.read_text())
+        gpu = report.get("facts", {}).get("gpu", path.parent.name)
+        found = "\n".join(gpu_lines(report, where)) or f"[Measured by make gpu]({where})."
+        parts.append(f"## {gpu}\n\n{found}\n")
     return "\n".join([*parts, "## What was not measured\n", *_unmeasured(machines, gpus)]) + "\n"
 
 
@@ -239,10 +243,16 @@ def _unmeasured(machines: dict[str, list[Row]], gpus: list[Path]) -> Iterator[st
             yield f"- {name}: {', '.join(missing)}."
 
 
-def readme_part(machines: dict[str, list[Row]]) -> str:
-    """The README's part: the peers' first comparison, a column for each machine that has one."""
+def readme_part(machines: dict[str, list[Row]], gpus: list[Path]) -> str:
+    """The README's part: the peers' first comparison, a column for each machine that has one, and
+    what GPUs do with one picture.
+    """
     columns = [chosen for rows in machines.values() if (chosen := charts.bars(rows))]
     body = "\n".join(_readme_lines(columns)) if columns else NO_PEERS
+    for path in gpus:
+        where = f"bench/results/{path.parent.name}/gpu.md"
+        if lines := list(gpu_lines(json.loads(path.read_text()), where, ("1x256x256",))):
+            body += "\n\n" + "\n".join(lines)
     link = "[All results, their machines, and what was not measured](docs/performance.md)."
     return f"{BEGIN}\n\n{body}\n\n{link}\n\n{END}"
 
@@ -293,7 +303,7 @@ def written(root: Path = ROOT) -> dict[Path, str]:
     drawn |= {f"performance-{name}.svg": charts.draw(rows) for name, rows in machines.items()}
     return {
         root / "docs/performance.md": page(machines, gpus),
-        readme: with_table(readme.read_text(), readme_part(machines)),
+        readme: with_table(readme.read_text(), readme_part(machines, gpus)),
         **{root / "docs" / name: chart for name, chart in drawn.items() if chart},
     }
 

@@ -9,6 +9,7 @@ import pytest
 
 from bench import charts, pages
 from bench.machine import machine
+from bench.runner import FORMS
 
 
 def test_what_is_committed_is_what_the_results_say() -> None:
@@ -147,6 +148,42 @@ def test_a_gpu_that_was_measured_is_named(root: Path) -> None:
     page = pages.written(root)[root / "docs/performance.md"]
     assert "## some-gpu" in page
     assert "Any GPU" not in page
+
+
+def test_what_a_gpu_does_is_told_of_networks_and_of_frames(root: Path) -> None:
+    """In the README of one picture alone; what failed is no figure."""
+    models = [
+        {"task": task, "size": size, "variant": variant, "ms": ms}
+        for task, size, variant, ms in (
+            ("forward", "1x256x256", "NCHW compiled", 2.0), ("forward", "16x256x256", "ours", 5.0),
+            ("step", "1x256x256", "plain", 120.0), ("step", "1x256x256", "ours", 12.3456),
+            ("step", "1x256x256", "broken", None),
+        )
+    ]  # fmt: skip
+    runner = [
+        {"size": "8x256x256", "compiled": True, "form": form, "frames_per_s": 2945.1,
+         "of_network": 0.98}
+        for form in FORMS
+    ]  # fmt: skip
+    runner.append({"size": "1x720x1280", "compiled": True, "form": "", "frames_per_s": None})
+    facts = {"gpu": "Some GPU", "date": "2026-01-02", "torch": "2.11.0"}
+    (root / "bench/results/some-gpu").mkdir()
+    (root / "bench/results/some-gpu/gpu.json").write_text(
+        json.dumps({"facts": facts, "models": models, "runner": runner})
+    )
+    written = pages.written(root)
+    page, readme = written[root / "docs/performance.md"], written[root / "README.md"]
+    for text in (page, readme):
+        assert "\nSome GPU (2026-01-02, PyTorch 2.11.0)" in text
+        assert "| ours | 12.3 | 9.72 |" in text
+        assert "| compiled, 8x256x256, RGB frames | 2,945 | 0.98 |" in text
+        assert "broken" not in text
+        assert "network alone |\n" in text
+        assert "8x256x256, network alone" not in text
+    assert "generator, half precision, 16x256x256" in page
+    assert "16x256x256" not in readme
+    assert "](../bench/results/some-gpu/gpu.md)" in page
+    assert "](bench/results/some-gpu/gpu.md)" in readme
 
 
 def test_pages_that_do_not_fit_leave_those_before(

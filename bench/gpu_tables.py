@@ -1,0 +1,57 @@
+"""What the results of ``make gpu`` say of whole networks and of the runner, as tables of a page."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bench.runner import FORMS
+from bench.suite import Row
+
+TASKS = {
+    "step": "training step, {}, all four networks",
+    "forward": "generator, half precision, {}, 9 blocks",
+}
+ALONE = FORMS[0]
+HEAD = """{gpu} ({date}, PyTorch {torch}), by [make gpu]({link}). Ratios are to the
+first line; float32 is without TF32; sizes are batch, height and width."""
+
+
+def gpu_lines(report: Mapping[str, Any], link: str, sizes: tuple[str, ...] = ()) -> Iterator[str]:
+    """Head, and tables, of networks of these sizes or of all; nothing where none was measured."""
+    networks = [row for row in report.get("models", ()) if row.get("ms") is not None]
+    groups = dict.fromkeys((row["task"], row["size"]) for row in networks)
+    parts = [
+        *(
+            _networks(task, size, [r for r in networks if (r["task"], r["size"]) == (task, size)])
+            for task, size in sorted(groups, key=lambda group: -list(TASKS).index(group[0]))
+            if not sizes or size in sizes
+        ),
+        _runner([row for row in report.get("runner", ()) if row.get("frames_per_s")]),
+    ]
+    if not any(parts):
+        return
+    yield HEAD.format(**report["facts"], link=link)
+    for part in parts:
+        yield from part
+
+
+def _networks(task: str, size: str, rows: list[Row]) -> list[str]:
+    first = rows[0]["ms"]
+    return [
+        "",
+        f"| {TASKS[task].format(size)} | ms | |",
+        "| --- | --: | --: |",
+        *(f"| {row['variant']} | {row['ms']:.3g} | {first / row['ms']:.2f} |" for row in rows),
+    ]
+
+
+def _runner(rows: list[Row]) -> list[str]:
+    """Frames and planes; the network alone is what their share is of."""
+    names = {True: "compiled", False: "not compiled"}
+    lines = [
+        f"| {names[row['compiled']]}, {row['size']}, {row['form']} "
+        f"| {row['frames_per_s']:,.0f} | {row['of_network']:.2f} |"
+        for row in rows
+        if row["form"] != ALONE
+    ]
+    head = ["", "| runner, from the host and back | frames/s | of the network alone |"]
+    return [*head, "| --- | --: | --: |", *lines] if lines else []
