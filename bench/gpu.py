@@ -3,20 +3,21 @@
 Runs on a machine with nothing but PyTorch, Triton, NumPy and pytest:
 
 1. the tests of kernels and runner on the GPU, all files at once; meanwhile torch.compile fills its
-   caches with what 3 and 6 need, on all cores;
+   caches with what 3 and 4 need, on all cores;
 2. each kernel against a copy's rate (``bench/kernels.py``), as far as it comes until these caches
-   are full, and the rest after 3; what was measured beside compilers is measured again at the end;
+   are full;
 3. whole networks at 256x256, batch 1: forward in PyTorch's layouts and on our kernels, and the
    training step of all four networks (``bench/steps.py``) in float32, and in bfloat16 on our
    kernels;
-4. TensorRT, where one is installed (``bench/tensorrt.py``);
-5. PyTorch's runner from the host and back (``bench/runner.py``);
-6. whole networks in larger batches and sizes, until the time is over.
+4. whole networks in larger batches and sizes, forward first;
+5. TensorRT, where one is installed (``bench/tensorrt.py``);
+6. PyTorch's runner from the host and back (``bench/runner.py``);
+7. the rest of 2, until the time is over; at the end again what was measured beside compilers.
 
     python -m bench.gpu --continue              # measures what is missing, or failed
     python -m bench.gpu --only kernels sizes    # measures these anew, keeps the other rows
 
-Results go to bench/results/<gpu>/gpu.json and gpu.md, row by row. Each of 2 to 6 is a process of
+Results go to bench/results/<gpu>/gpu.json and gpu.md, row by row. Each of 2 to 7 is a process of
 its own with a limit of time, as each test file is: one that hangs or crashes is named among the
 facts, and its rows are kept. Ends with status 1 where a test failed or a part did not end by
 itself, after all has been measured.
@@ -147,15 +148,14 @@ class Part:
     """Seconds from the start of all at which it must be over."""
 
 
+LAST = SECONDS - 2 * GRACE
+"""Seconds from the start of all at which the last part must be over."""
 PARTS = {
     "models": Part(measure=whole_networks.measure_models, end=320),
-    "kernels": Part(measure=kernels.measure, end=420),
-    "tensorrt": Part(measure=measure_tensorrt, end=460),
-    "runner": Part(measure=runner.measure, end=490),
-    "sizes": Part(
-        measure=functools.partial(whole_networks.measure_models, part="sizes"),
-        end=SECONDS - 2 * GRACE,
-    ),
+    "sizes": Part(measure=functools.partial(whole_networks.measure_models, part="sizes"), end=380),
+    "tensorrt": Part(measure=measure_tensorrt, end=410),
+    "runner": Part(measure=runner.measure, end=450),
+    "kernels": Part(measure=kernels.measure, end=LAST),
 }
 ALL = ("tests", *PARTS)
 EARLY = "kernels beside compilers"
@@ -261,7 +261,7 @@ def main(arguments: list[str] | None = None) -> None:
     report.write()
     parts = {name: part for name, part in PARTS.items() if name in wanted}
     for name, part in parts.items():
-        end = part.end if name != list(parts)[-1] else PARTS["sizes"].end
+        end = part.end if name != list(parts)[-1] else LAST
         report, well = run_part(report, name, start + end - time.monotonic())
         good = good and well
     print(report.path.with_suffix(".md"), f"{time.monotonic() - start:.0f} s")
