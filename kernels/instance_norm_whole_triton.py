@@ -71,7 +71,9 @@ def in_whole(
 
 @triton.jit
 def inside(pixel, channel, pixels, C: tl.constexpr, CHANNELS_LAST: tl.constexpr):
-    """Where [pixel, channel] of an image lies in it, in elements."""
+    """Where [pixel, channel] of an image lies in it, in elements: in 32 bits, unlike ``offsets``,
+    since registers are full of x.
+    """
     if CHANNELS_LAST:
         return (pixel * C)[:, None] + channel[None, :]
     return (channel * pixels)[None, :] + pixel[:, None]
@@ -84,9 +86,10 @@ def around(index, H, W, pad):
     """
     wide = W + 2 * pad
     above = index // wide
-    beside = index - 2 * pad * wide
-    left = tl.maximum(beside, 0) % (2 * pad)
-    h = tl.where(beside < 0, tl.where(above < pad, above, above + H), 0)
-    h = tl.where(beside < 0, h, pad + tl.maximum(beside, 0) // (2 * pad))
-    w = tl.where(beside < 0, index % wide, tl.where(left < pad, left, left + W))
+    over = index < 2 * pad * wide
+    beside = tl.maximum(index - 2 * pad * wide, 0)
+    left = beside % (2 * pad)
+    above = tl.where(above < pad, above, above + H)
+    h = tl.where(over, above, pad + beside // (2 * pad))
+    w = tl.where(over, index % wide, tl.where(left < pad, left, left + W))
     return h - pad, w - pad

@@ -156,7 +156,7 @@ def _blocks(
     last: bool,
     dtype: torch.dtype,
     backward: bool,
-    many: bool = False,
+    many: bool,
 ) -> Blocks:
     row = _table().get(arch, {}).get(key(channels, edge, last, dtype, backward, many))
     if row is None:

@@ -13,6 +13,7 @@ from interpreter import (
 )
 from torch import Tensor
 
+from bench.switches import in_splits
 from cyclegan.kernels import (
     frames_to_tensor,
     instance_norm,
@@ -78,17 +79,6 @@ def blocks(pixels: int = 16, channels: int = 4, share: int = 32) -> Iterator[Non
             yield
     finally:
         launch.blocks_for = chosen
-
-
-@contextmanager
-def in_splits() -> Iterator[None]:
-    """No program holds a whole image, however small."""
-    whole = launch.whole_blocks
-    launch.whole_blocks = lambda x, number, last: None
-    try:
-        yield
-    finally:
-        launch.whole_blocks = whole
 
 
 @contextmanager

@@ -8,8 +8,9 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from checks import DEVICE, TOLERANCE, Case, blocks, check_norm, in_splits, normal, relative
+from checks import DEVICE, TOLERANCE, Case, blocks, check_norm, normal, relative
 
+from bench.switches import in_splits
 from cyclegan.kernels import instance_norm, launch
 from cyclegan.kernels.instance_norm_triton import FEW, in_merge, merge_moments
 

@@ -169,8 +169,6 @@ def test_no_kernel_gets_its_result_twice(
     monkeypatch.setattr(launch, "_arch", lambda device: "sm_90")
     if not whole:
         monkeypatch.setattr(launch, "WHOLE", 0)
-    if not whole:
-        monkeypatch.setattr(launch, "WHOLE", 0)
 
     def both(x: torch.Tensor) -> Any:
         x, dz, dpadded = (
