@@ -26,7 +26,7 @@ import torch
 
 from bench.checked import Checked
 from bench.graph_timing import timed
-from bench.kernels import CASES, OPERATIONS, calls_of
+from bench.kernels import CASES, OPERATIONS, call_pair, calls_of
 from bench.report import brief, gpu_or_exit
 from bench.switches import in_splits
 from cyclegan.cpu import cpu_cores
@@ -213,8 +213,8 @@ def compile_one(job: Job) -> None:
     for share in (pixels, 2 * pixels):  # kernels differ where a share is one tile
         blocks = launch.Blocks(pixels=pixels, channels=width, share=share, warps=warps)
         with suppress(Exception), in_these(blocks):
-            for calls in calls_of(operation.run, shape, operation):
-                calls[0]()
+            for call in call_pair(operation.run, shape, operation):
+                call()
 
 
 @contextmanager

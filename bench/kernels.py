@@ -105,18 +105,23 @@ def calls_of(
     run: Callable[[Tensor, Tensor], Any], shape: tuple[int, int, int, int], operation: Operation
 ) -> tuple[list[Checked], list[Checked]]:
     """Forward and backward calls over inputs that together pass the L2 three times."""
-    forward: list[Checked] = []
-    backward: list[Checked] = []
-    for _ in range(sets_of(2 * torch.Size(shape).numel())):
-        x, residual = (
-            torch.randn(shape, device=DEVICE, dtype=torch.float16)
-            .to(memory_format=torch.channels_last)
-            .requires_grad_()
-            for _ in range(2)
-        )
-        forward.append(_forward(run, x, residual, operation))
-        backward.append(_backward(run, x, residual, operation))
-    return forward, backward
+    pairs = [
+        call_pair(run, shape, operation) for _ in range(sets_of(2 * torch.Size(shape).numel()))
+    ]
+    return [forward for forward, _ in pairs], [backward for _, backward in pairs]
+
+
+def call_pair(
+    run: Callable[[Tensor, Tensor], Any], shape: tuple[int, int, int, int], operation: Operation
+) -> tuple[Checked, Checked]:
+    """A forward call, and the backward one over the same input."""
+    x, residual = (
+        torch.randn(shape, device=DEVICE, dtype=torch.float16)
+        .to(memory_format=torch.channels_last)
+        .requires_grad_()
+        for _ in range(2)
+    )
+    return _forward(run, x, residual, operation), _backward(run, x, residual, operation)
 
 
 def _forward(
@@ -175,10 +180,12 @@ class Case:
     directions: dict[str, tuple[int, Callable[[Callable[..., Any]], Sequence[Call]]]]
     """Name: (bytes that must move, the calls to be timed of a variant of ``run``)."""
 
-    @property
-    def is_held_whole(self) -> bool:
-        """Whether one program of a norm holds such an image."""
-        return self.operation.startswith("norm") and math.prod(self.shape[2:]) <= launch.WHOLE
+    def measured(self, variant: str) -> dict[str, Any]:
+        """The directions of a variant: splits are apart only forward, of images held whole."""
+        if variant != SPLIT:
+            return self.directions
+        whole = self.operation.startswith("norm") and math.prod(self.shape[2:]) <= launch.WHOLE
+        return {name: of for name, of in self.directions.items() if whole and name == "forward"}
 
 
 def cases(batch: int) -> Iterator[Case]:
@@ -243,7 +250,7 @@ def measure(report: Report, deadline: float, alone: bool = True) -> None:
     for again, batch, names in itertools.product(rounds, BATCHES, ORDER):
         for case in cases(batch):
             for variant, (run, ours) in variants(case.run).items():
-                if variant not in names or (variant == SPLIT and not case.is_held_whole):
+                if variant not in names:
                     continue
                 in_time = time.monotonic() <= deadline
                 if in_time:
@@ -275,9 +282,7 @@ def measure_one(
     deadline interrupts is no row. Raises an error after which nothing runs in this process.
     """
     report = common.report
-    for direction, (size, calls) in case.directions.items():
-        if variant == SPLIT and direction == "backward":  # which is split anyway
-            continue
+    for direction, (size, calls) in case.measured(variant).items():
         row: dict[str, Any] = {
             "operation": case.operation,
             "direction": direction,
