@@ -7,8 +7,8 @@ from bench.runner import FORMS
 from bench.suite import Row
 
 TASKS = {
-    "step": "training step, {}, all four networks",
     "forward": "generator, half precision, {}, 9 blocks",
+    "step": "training step, {}, all four networks",
 }
 ALONE = FORMS[0]
 HEAD = """{gpu} ({date}, PyTorch {torch}), by [make gpu]({link}). Ratios are to the
@@ -18,12 +18,12 @@ first line; float32 is without TF32; sizes are batch, height and width."""
 def gpu_lines(report: Mapping[str, Any], link: str, sizes: tuple[str, ...] = ()) -> Iterator[str]:
     """Head, and tables, of networks of these sizes or of all; nothing where none was measured."""
     networks = [row for row in report.get("models", ()) if row.get("ms") is not None]
-    groups = dict.fromkeys((row["task"], row["size"]) for row in networks)
+    found = dict.fromkeys(row["size"] for row in networks)
     parts = [
         *(
             _networks(task, size, [r for r in networks if (r["task"], r["size"]) == (task, size)])
-            for task, size in sorted(groups, key=lambda group: -list(TASKS).index(group[0]))
-            if not sizes or size in sizes
+            for task in TASKS
+            for size in sizes or found
         ),
         _runner([row for row in report.get("runner", ()) if row.get("frames_per_s")]),
     ]
@@ -35,13 +35,11 @@ def gpu_lines(report: Mapping[str, Any], link: str, sizes: tuple[str, ...] = ())
 
 
 def _networks(task: str, size: str, rows: list[Row]) -> list[str]:
-    first = rows[0]["ms"]
-    return [
-        "",
-        f"| {TASKS[task].format(size)} | ms | |",
-        "| --- | --: | --: |",
-        *(f"| {row['variant']} | {row['ms']:.3g} | {first / row['ms']:.2f} |" for row in rows),
+    head = ["", f"| {TASKS[task].format(size)} | ms | |", "| --- | --: | --: |"]
+    lines = [
+        f"| {row['variant']} | {row['ms']:.3g} | {rows[0]['ms'] / row['ms']:.2f} |" for row in rows
     ]
+    return [*head, *lines] if lines else []
 
 
 def _runner(rows: list[Row]) -> list[str]:

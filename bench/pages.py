@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from bench import aims, charts
 from bench.gpu_tables import gpu_lines
@@ -41,6 +42,8 @@ the machine has is shown and not judged.
 | --- | --- | --: | --- | --- |"""
 README_HEAD = """Frames per second, uint8 frames to uint8 frames, and in brackets the ratio to
 the first line. The candidates of a machine took turns in one run."""
+Report = Mapping[str, Any]
+"""What make gpu has written: facts, and tables by their names."""
 CHART = "performance.svg"
 NO_PEERS = "Peers have not been compared on a quiet machine yet."
 
@@ -86,7 +89,7 @@ def by_machine(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return {name: latest(found) for name, found in sorted(machines.items())}
 
 
-def page(machines: dict[str, list[Row]], gpus: list[Path]) -> str:
+def page(machines: dict[str, list[Row]], gpus: Mapping[str, Report]) -> str:
     """The whole of docs/performance.md."""
     parts = [HEAD, AIMS_HEAD, *_aim_lines(machines, gpus), ""]
     for name, rows in machines.items():
@@ -95,17 +98,15 @@ def page(machines: dict[str, list[Row]], gpus: list[Path]) -> str:
             parts.append(f"![Frames per second of every way to run it](performance-{name}.svg)\n")
         for key, group in itertools.groupby(_ordered(rows), key=_section):
             parts += [f"### {key}\n", "\n".join(_section_lines(list(group))).strip("\n") + "\n"]
-    for path in gpus:
-        where = f"../bench/results/{path.parent.name}/gpu.md"
-        report = json.loads(path.read_text())
-        gpu = report.get("facts", {}).get("gpu", path.parent.name)
+    for name, report in gpus.items():
+        where = f"../bench/results/{name}/gpu.md"
         found = "\n".join(gpu_lines(report, where)) or f"[Measured by make gpu]({where})."
-        parts.append(f"## {gpu}\n\n{found}\n")
+        parts.append(f"## {_gpu_name(name, report)}\n\n{found}\n")
     return "\n".join([*parts, "## What was not measured\n", *_unmeasured(machines, gpus)]) + "\n"
 
 
-def _aim_lines(machines: dict[str, list[Row]], gpus: list[Path]) -> Iterator[str]:
-    places = [*map(_place, machines.values()), *map(_gpu_place, gpus)]
+def _aim_lines(machines: dict[str, list[Row]], gpus: Mapping[str, Report]) -> Iterator[str]:
+    places = [*map(_place, machines.values()), *itertools.starmap(_gpu_place, gpus.items())]
     yield from (f"| {' | '.join(cells)} |" for cells in aims.lines(places))
 
 
@@ -117,11 +118,15 @@ def _place(rows: list[Row]) -> aims.Place:
     return aims.Place(title=_title(rows), rows=by_name, has=tuple(sets))
 
 
-def _gpu_place(path: Path) -> aims.Place:
-    report = json.loads(path.read_text())
-    tables = {f"gpu {name}": rows for name, rows in report.items() if name != "facts"}
-    gpu = report.get("facts", {}).get("gpu", path.parent.name)
+def _gpu_place(name: str, report: Report) -> aims.Place:
+    tables = {f"gpu {table}": rows for table, rows in report.items() if table != "facts"}
+    gpu = _gpu_name(name, report)
     return aims.Place(title=gpu, rows=tables, has=(gpu,))
+
+
+def _gpu_name(name: str, report: Report) -> str:
+    """As its driver says it, or its folder's."""
+    return str(report.get("facts", {}).get("gpu", name))
 
 
 def _ordered(rows: list[Row]) -> list[Row]:
@@ -234,7 +239,7 @@ def _cell(value: object) -> str:
     return _number(value) if isinstance(value, int | float) else str(value)
 
 
-def _unmeasured(machines: dict[str, list[Row]], gpus: list[Path]) -> Iterator[str]:
+def _unmeasured(machines: dict[str, list[Row]], gpus: Mapping[str, Report]) -> Iterator[str]:
     if not gpus:
         yield "- Any GPU: `make gpu` measures one; no result of it is committed."
     for name, rows in machines.items():
@@ -243,15 +248,14 @@ def _unmeasured(machines: dict[str, list[Row]], gpus: list[Path]) -> Iterator[st
             yield f"- {name}: {', '.join(missing)}."
 
 
-def readme_part(machines: dict[str, list[Row]], gpus: list[Path]) -> str:
+def readme_part(machines: dict[str, list[Row]], gpus: Mapping[str, Report]) -> str:
     """The README's part: the peers' first comparison, a column for each machine that has one, and
     what GPUs do with one picture.
     """
     columns = [chosen for rows in machines.values() if (chosen := charts.bars(rows))]
     body = "\n".join(_readme_lines(columns)) if columns else NO_PEERS
-    for path in gpus:
-        where = f"bench/results/{path.parent.name}/gpu.md"
-        if lines := list(gpu_lines(json.loads(path.read_text()), where, ("1x256x256",))):
+    for name, report in gpus.items():
+        if lines := list(gpu_lines(report, f"bench/results/{name}/gpu.md", ("1x256x256",))):
             body += "\n\n" + "\n".join(lines)
     link = "[All results, their machines, and what was not measured](docs/performance.md)."
     return f"{BEGIN}\n\n{body}\n\n{link}\n\n{END}"
@@ -297,7 +301,8 @@ def _number(value: float) -> str:
 def written(root: Path = ROOT) -> dict[Path, str]:
     """Every generated file and its content."""
     machines = by_machine(read(root / "bench/results"))
-    gpus = sorted((root / "bench/results").glob("*/gpu.json"))
+    reports = sorted((root / "bench/results").glob("*/gpu.json"))
+    gpus = {path.parent.name: json.loads(path.read_text()) for path in reports}
     readme = root / "README.md"
     drawn = {CHART: charts.draw(*machines.values())}
     drawn |= {f"performance-{name}.svg": charts.draw(rows) for name, rows in machines.items()}

@@ -82,7 +82,7 @@ def test_gpu_results_have_the_columns_that_aims_look_for(
     monkeypatch.setattr(kernels, "cases", lambda batch: [case] if batch == 1 else [])
     kernels.measure(report, float("inf"))
     gpu.trt.add(report, "any", "ran", device_ms=0.5, device_frames_per_s=4e3)
-    there = pages._gpu_place(report.path.with_suffix(".json"))
+    there = pages._gpu_place("some-gpu", json.loads(report.path.with_suffix(".json").read_text()))
     assert json.loads(report.path.with_suffix(".json").read_text())["models"]
     found = {aim.about: aim.found(there) for aim in AIMS if aim.benchmark.startswith("gpu")}
     assert len(found) == 11
