@@ -42,7 +42,8 @@ def test_every_objective_takes_finite_steps(adversarial):
 def test_running_statistics_follow_the_public_order_of_calls():
     """Each call moves them by a tenth: there both pictures go there and back, and then identity."""
     generator = ResnetConfig(width=4, blocks=1, norm="batch")
-    model = CycleGAN(CycleGANConfig(generator=generator, discriminator=PatchConfig(width=4)))
+    networks = {"generator": generator, "discriminator": PatchConfig(width=4)}
+    model = CycleGAN(CycleGANConfig(**networks, precision="float32"))
     ab, ba = copy.deepcopy(model.generator_ab), copy.deepcopy(model.generator_ba)
     real_a, real_b = torch.randn(2, 2, 3, 32, 32).mul(torch.tensor([0.2, 1]).view(2, 1, 1, 1, 1))
     model.step(real_a, real_b)
