@@ -286,6 +286,12 @@ class TrainConfig:
             f"crop_size is {short_size_text(self.data.cropped)}; "
             f"this generator takes multiples of {multiple}",
         )
+        smallest = self.model.discriminator.smallest_side
+        check(
+            not self.data.crops or min(self.data.cropped) >= smallest,
+            f"crop_size is {short_size_text(self.data.cropped)}; this discriminator takes at least "
+            f"{smallest} pixels; set larger crops, or fewer layers of it",
+        )
         check(
             self.model.adversarial != "wgangp" or self.data.crops,
             "wgangp mixes pictures with generated ones, which takes one size: got preprocess "

@@ -138,12 +138,19 @@ class PatchConfig:
         between(1, MOST_LAYERS, layers=self.layers)
         one_of(Norm, norm=self.norm)
 
+    @property
+    def smallest_side(self) -> int:
+        """Pixels that a picture must be high and wide for one logit."""
+        return 3 << self.layers
+
 
 @dataclass(frozen=True, kw_only=True)
 class PixelConfig:
     """The discriminator that judges each pixel by itself."""
 
     kind: ClassVar[str] = "pixel"
+    smallest_side: ClassVar[int] = 1
+    """Pixels that a picture must be high and wide for one logit."""
     in_channels: int = 3
     """Channels of the pictures that it judges; in training those of its domain, whatever is set."""
     width: int = 64

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cyclegan.config import (
     CycleGANConfig,
     DataConfig,
+    PatchConfig,
     PixelConfig,
     ResnetConfig,
     TrainConfig,
@@ -90,6 +91,10 @@ def test_more_parts_than_a_batch_has_are_refused():
         (
             {"model": CycleGANConfig(generator=UnetConfig(depth=9))},
             "crop_size is 256; this generator takes multiples of 512",
+        ),
+        (
+            {"model": CycleGANConfig(discriminator=PatchConfig(layers=7))},
+            "crop_size is 256; this discriminator takes at least 384 pixels",
         ),
     ],
 )

@@ -68,6 +68,15 @@ def test_discriminators(config, patches, norm):
     assert logits.shape == (2, 1, patches, patches)
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_smallest_pictures_of_a_discriminator(layers):
+    config = PatchConfig(width=4, layers=layers)
+    network, side = discriminator_from_config(config), config.smallest_side
+    assert network(torch.randn(1, 3, side, side)).shape == (1, 1, 1, 1)
+    with pytest.raises((RuntimeError, ValueError)):
+        network(torch.randn(1, 3, side, side - 1))
+
+
 def test_dropout_acts_in_training_alone():
     torch.manual_seed(0)
     network = ResnetGenerator(ResnetConfig(width=4, blocks=2, dropout=True))
