@@ -195,6 +195,11 @@ class VideoReader:
                 "; FFmpeg decodes animated WebP from 9.0 on, and this is an older one: where it is "
                 "one, make a .gif or a video of it"
             )
+        if self._stopped_by and not self.source.path and "mp4" in self._container.format.name:
+            problems += (
+                "; an .mp4 or .mov whose index comes last cannot be read as it arrives: save it as "
+                "a file first, or write it with FFmpeg's -movflags +faststart"
+            )
         return f"{self.name} has no frames that can be decoded{problems}"
 
     def items(self) -> Iterator["Picture | Packet[Any]"]:

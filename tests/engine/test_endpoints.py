@@ -208,6 +208,21 @@ def test_an_empty_pipe_is_told(form: str | None, copies: Translator, tmp_path: P
         translate_video("/dev/null", tmp_path / "out.mp4", copies, VideoOptions(source_format=form))
 
 
+def test_an_mp4_in_a_pipe_is_told_to_be_saved_where_its_index_comes_last(
+    copies: Translator, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), dtype=np.uint8)
+    film, pipe = write_video(tmp_path / "in.mp4", list(noise)), tmp_path / "pipe"
+    content = film.read_bytes()
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(content))
+    writer.start()
+    with pytest.raises(VideoError, match=r"no frames .* index comes last .* \+faststart"):
+        translate_video(pipe, tmp_path / "out.mp4", copies)
+    writer.join()
+    assert leftovers(tmp_path) == ["in.mp4", "pipe"]
+
+
 @pytest.mark.parametrize("sent", [b"", b"YUV4MPEG2 W64", b"YUV4MPEG2 W64 H48 C420\nFRAME\n"])
 def test_an_interrupt_ends_waiting_for_a_first_picture(
     sent: bytes, copies: Translator, tmp_path: Path
