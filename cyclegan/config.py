@@ -280,31 +280,34 @@ class TrainConfig:
             f"schedule is {self.schedule!r}, and counts epochs, of which a run of minutes has no "
             "number; leave minutes out, or set schedule 'linear'",
         )
-        multiple = self.model.generator.size_multiple
-        check(
-            not self.data.crops or not any(side % multiple for side in self.data.cropped),
-            f"crop_size is {short_size_text(self.data.cropped)}; "
-            f"this generator takes multiples of {multiple}",
-        )
-        smallest = self.model.discriminator.smallest_side
-        check(
-            not self.data.crops or min(self.data.cropped) >= smallest,
-            f"crop_size is {short_size_text(self.data.cropped)}; this discriminator takes at least "
-            f"{smallest} pixels; set larger crops, or fewer layers of it",
-        )
+        if self.data.crops:
+            self._check_crops()
         check(
             self.model.adversarial != "wgangp" or self.data.crops,
             "wgangp mixes pictures with generated ones, which takes one size: got preprocess "
             f"{self.data.preprocess}; set one with a crop, or another adversarial",
         )
         check(
-            not self.model.ssim_share
-            or not self.data.crops
-            or min(self.data.cropped) >= SSIM_WINDOW,
-            f"crop_size is {short_size_text(self.data.cropped)}; ssim_share compares windows of "
-            f"{SSIM_WINDOW} pixels, so expected at least as many",
-        )
-        check(
             self.epochs + self.epochs_decay > 0,
             "epochs and epochs_decay are both 0; expected at least one epoch",
+        )
+
+    def _check_crops(self) -> None:
+        """Raises ConfigError where what is trained cannot take pictures of the crops' size."""
+        cropped, given = self.data.cropped, f"crop_size is {short_size_text(self.data.cropped)}"
+        multiple = self.model.generator.size_multiple
+        check(
+            not any(side % multiple for side in cropped),
+            f"{given}; this generator takes multiples of {multiple}",
+        )
+        smallest = self.model.discriminator.smallest_side
+        check(
+            min(cropped) >= smallest,
+            f"{given}; this discriminator takes at least {smallest} pixels; set larger crops, or "
+            "fewer layers of it",
+        )
+        check(
+            not self.model.ssim_share or min(cropped) >= SSIM_WINDOW,
+            f"{given}; ssim_share compares windows of {SSIM_WINDOW} pixels, so expected at least "
+            "as many",
         )
