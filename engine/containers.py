@@ -195,7 +195,11 @@ class VideoReader:
                 "; FFmpeg decodes animated WebP from 9.0 on, and this is an older one: where it is "
                 "one, make a .gif or a video of it"
             )
-        if self._stopped_by and not self.source.path and "mp4" in self._container.format.name:
+        if (
+            self._stopped_by
+            and not self.source.path
+            and self._container.format.name.startswith("mov,mp4")
+        ):
             problems += (
                 "; an .mp4 or .mov whose index comes last cannot be read as it arrives: save it as "
                 "a file first, or write it with FFmpeg's -movflags +faststart"
