@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cyclegan.errors import OutputError, reason_of
+from cyclegan.left_over import MARK, remove_left_over
 
 CACHE_VARIABLE = "CYCLEGAN_CACHE"
 LONGEST_NAME = 255
@@ -40,18 +41,20 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """Yields a temporary name beside ``path``, which takes that name when the block ends well.
 
     Missing folders are made. When the block raises, or the process is interrupted, the temporary
-    file is removed and what stood at ``path`` before stays. The temporary name keeps the suffix,
-    by which writers choose their format. A symbolic link stays, and the file that it leads to is
+    file is removed and what stood at ``path`` before stays; where it was killed, processes that
+    write to the folder a day later remove the file. The temporary name keeps the suffix, by which
+    writers choose their format. A symbolic link stays, and the file that it leads to is
     replaced; the new one has its mode, and where there was none, what the umask allows. Raises
     OutputError where the system refuses to write, and for a folder, a pipe or a device.
     """
     path = Path(path)
     _check_file(path)
     path = behind_link(path)
-    end = f".{os.getpid()}-{threading.get_ident()}{path.suffix}"
+    end = f".{MARK}-{os.getpid()}-{threading.get_ident()}{path.suffix}"
     temporary = path.with_name(fitting(f".{path.stem}", end))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_left_over(path.parent)
         temporary.unlink(missing_ok=True)
         temporary.touch(exist_ok=False)  # no link that somebody else has put there is followed
         old = _mode_of(path)
