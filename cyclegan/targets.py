@@ -27,9 +27,11 @@ def check_ending(target: Path, kind: str, *endings: str) -> None:
 
 
 def check_pattern(source: str, target: str) -> None:
-    """Raises OutputError where numbered pictures would be written among those that are read."""
+    """Raises OutputError where numbered pictures could be written among those that are read."""
     here, there = Path(source), Path(target)
-    if here.suffix == there.suffix and here.parent.resolve() == there.parent.resolve():
+    could_be_any = not here.suffix or any(sign in here.suffix for sign in "*?[")
+    same_kind = could_be_any or here.suffix.lower() == there.suffix.lower()
+    if same_kind and here.parent.resolve() == there.parent.resolve():
         raise OutputError(
             f"{target} could be one of the pictures {source}; write the results into another folder"
         )

@@ -21,6 +21,7 @@ from cyclegan.engine.cutting import Cutter, Part
 from cyclegan.engine.endings import Ending
 from cyclegan.engine.endpoints import AnyPath, Input, input_from
 from cyclegan.engine.hardware import Decoder
+from cyclegan.engine.joined_times import JoinedTimes
 from cyclegan.engine.layout import (
     Decoded,
     FromDecoded,
@@ -118,6 +119,7 @@ class VideoReader:
         self._seen = 0
         self._size: tuple[int, int] | None = None
         self._next_pts = 0
+        self._times = JoinedTimes(self._container)
         self._cutter = Cutter(self.part, self._container, self.video)
         self._ending = Ending(self._container, self.video, self._pipe)
 
@@ -155,6 +157,15 @@ class VideoReader:
         if self.video.frames:
             return int(self.video.frames)
         return round(float(stated / 1e6 * rate)) if stated and rate else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What was unusual, and is no damage, found while reading."""
+        return [
+            f"times begin anew after {second:.2f} s, as where recordings were joined: what follows "
+            "was moved behind it"
+            for second in self._times.joints
+        ]
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -222,8 +233,9 @@ class VideoReader:
         if not self.copied:
             return
         with contextlib.suppress(av.FFmpegError, ValueError):
-            for packet in demuxed(self._container, *self.copied):
-                yield from self._copied(packet)
+            for packet in self._demuxed():
+                if packet.stream is not self.video:
+                    yield from self._copied(packet)
 
     def _raw_items(self) -> Iterator["Decoded | Packet[Any]"]:
         """As :meth:`items`, but that nothing is made of the frames yet."""
@@ -286,10 +298,11 @@ class VideoReader:
         """What was damaged or missing, once nothing more comes."""
         if self._stopped_by and not tally.done:
             self.problems.append(f"reading stopped: {self._stopped_by}")
-        if tally.damaged:
+        # Counters of packets jump where recordings are joined, and FFmpeg takes that for damage.
+        if (damaged := tally.damaged - len(self._times.joints)) > 0:
             most = self.source.most_pixels
             unless = "" if self._seen else f", or their frames have over {most:,} pixels"
-            self.problems.append(f"{tally.damaged} packets are damaged{unless}")
+            self.problems.append(f"{damaged} packets are damaged{unless}")
         if tally.concealed:
             # Decoders fill what they cannot decode from the pictures around.
             self.problems.append(f"{tally.concealed} pictures are damaged")
@@ -297,7 +310,7 @@ class VideoReader:
             return
         if self.source.gap:
             self.problems.append(self.source.gap)
-        if not self.part.start and (problem := self._ending.problem(tally.packets)):
+        if problem := self._ending.problem(None if self.part.start else tally.packets):
             self.problems.append(problem)
 
     def _until_error(self) -> "Iterator[Packet[Any]]":
@@ -316,7 +329,11 @@ class VideoReader:
         if self.source.is_camera:
             silence = self.source.timeout or float("inf")
             return camera_packets(self._container, self.video, silence, self._stop)
-        return demuxed(self._container, self.video, *self.copied)
+        return self._demuxed()
+
+    def _demuxed(self) -> "Iterator[Packet[Any]]":
+        times = self._times = JoinedTimes(self._container)
+        return times.moved(demuxed(self._container, self.video, *self.copied))
 
     def _copied(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
         if (kept := self._cutter.packet(packet)) is not None:
@@ -338,7 +355,7 @@ class VideoReader:
         given = self._cutter.time_of(picture)
         # Files without times (raw streams), or with times that stand still, count on.
         pts = self._next_pts if given is None else max(given, self._next_pts)
-        duration = int(picture.duration or 0)
+        duration = self._cutter.duration_of(picture, pts)
         step = duration if given is None else 1
         self._next_pts = pts + max(step, 1)
         return Decoded(picture, pts, duration, self.part.size)

@@ -3,11 +3,13 @@
 Times stay the integers that the source has, in its own time base, but that the part begins at zero.
 """
 
+import contextlib
 import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.demuxing import demuxed
 from cyclegan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,11 +56,33 @@ class Cutter:
         self._is_whole = not part.start and part.end is None
 
     def seek(self) -> None:
-        """Go to the key frame before the part; what lies between is decoded and dropped."""
-        if self._part.start and self._container.format.name.startswith(_SEEKABLE):
-            self._container.seek(
-                int(self._part.start / self._video.time_base), stream=self._video, backward=True
-            )
+        """Go to a key frame that is shown before the part; what follows is decoded and dropped.
+
+        An .mp4 is searched by when frames are decoded: the key frame found may be shown later.
+        """
+        start = self._part.start
+        if not start or not self._container.format.name.startswith(_SEEKABLE):
+            return
+        back = 0.0
+        while back < start:
+            self._seek_to(start - back)
+            if self._next_shown() <= start:
+                break
+            back = max(1.0, 2 * back)
+        self._seek_to(max(start - back, 0))
+
+    def _seek_to(self, second: float) -> None:
+        self._container.seek(int(second / self._video.time_base), stream=self._video, backward=True)
+
+    def _next_shown(self) -> float:
+        """At which second the next frame to be decoded is shown; none of what cannot be read."""
+        import av
+
+        with contextlib.suppress(av.FFmpegError):
+            for packet in demuxed(self._container, self._video):
+                if packet.pts is not None:
+                    return float(packet.pts * packet.time_base)
+        return -math.inf
 
     def chapters(self) -> list[Any]:
         """PyAV's chapters, cut to the part."""
@@ -85,6 +109,14 @@ class Cutter:
         """
         when = self._when(picture)
         return None if when is None else when - self._shift(self.base(picture))
+
+    def duration_of(self, picture: "VideoFrame", when: int) -> int:
+        """How long it is shown from ``when`` on, until the part ends; 0 where that is not known."""
+        duration = int(picture.duration or 0)
+        if self._part.end is None:
+            return duration
+        end = math.ceil((self._part.end - self._part.start) / self.base(picture) - 1e-3)
+        return min(duration, max(end - when, 1))
 
     def seconds_of(self, picture: "VideoFrame") -> float | None:
         """Its time in the source; None if it has none."""

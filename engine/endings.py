@@ -38,14 +38,18 @@ class Ending:
             if packet.stream is self._video:
                 self.video_seconds = max(self.video_seconds, end)
 
-    def problem(self, packets: int) -> str | None:
-        """How early the source ended, after so many packets of its video; None if it is whole."""
+    def problem(self, packets: int | None) -> str | None:
+        """How early the source ended; None if it is whole.
+
+        ``packets``: how many its video had; None where it was not read from its beginning.
+        """
         more = self._bytes() - self._last_byte
         if self._container.format.name == Y4M and more > 0 and self._last_byte > 0:
             return f"its last picture is not whole: {more} bytes of it are there"
-        early = packets < self._video.frames and self._video_ends_early()
-        if early and not (self._container.format.name == "avi" and more >= packets * _AVI_ENTRY):
-            return f"it ends after {packets} of {self._video.frames} frames"
+        if packets is not None and packets < self._video.frames and self._video_ends_early():
+            dropped = self._container.format.name == "avi" and more >= packets * _AVI_ENTRY
+            if not dropped:
+                return f"it ends after {packets} of {self._video.frames} frames"
         end, stated, slack = self._stated()
         return f"it ends after {end:.2f} of {stated:.2f} seconds" if end < stated - slack else None
 

@@ -222,7 +222,7 @@ class Job:
             bound_by=max(waits, key=lambda stage: waits[stage]),
             dropped=stages.dropped,
             latency=latency_of(self._latencies),
-            notes=tuple(self._writer.notes),
+            notes=(*self._writer.notes, *self._reader.notes),
         )
 
 

@@ -6,7 +6,8 @@ target's name and the folder goes. Segments do not depend on where a run began, 
 that of a run without interruption: the same frames given to the same encoders at the same times.
 
 A later run uses them if source, settings and versions are the same and the translator still makes
-the same pixels of the first frame. Frames that are done are decoded again, but nothing else.
+the same pixels of the first frame, and of noise, since films begin black, and instance norm leaves
+the same of that by most generators. Frames that are done are decoded again, but nothing else.
 """
 
 import hashlib
@@ -33,14 +34,15 @@ from cyclegan.files import fitting, replacing, write_whole
 
 if TYPE_CHECKING:
     from av import Packet
+    from numpy.typing import NDArray
 
 LENGTH = 250
 """Frames of a segment."""
 
 _ARRAYS = ("pts", "dts", "duration", "key", "size", "data")
 """Of a segment: one number a packet, but for all their bytes in a row."""
-_ANIMATIONS = ("gif", "apng", "webp")
-"""Codecs whose packets belong together: each first one begins a file."""
+_NOT_JOINED = {"gif": "gif", "apng": "apng", "webp": "webp", "wrapped_avframe": "y4m"}
+"""Codecs whose first packet begins a file, or whose packets lead to memory; how users call them."""
 
 
 def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptions) -> str:
@@ -60,12 +62,22 @@ def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptio
         "options": repr(options),
         "depths": list(translator.depths),
         "planes": None if options.convert == "cpu" else translator.planes_on,
-        "first frame": hashlib.sha256(translator(frame).tobytes()).hexdigest(),
+        "translations": [_translated(translator, picture) for picture in (frame, _noise(frame))],
         "length": LENGTH,
         "version": cyclegan.__version__,
         "ffmpeg": repr(_ffmpeg()),
     }
     return json.dumps(facts, indent=1)
+
+
+def _noise(frame: "NDArray[Any]") -> "NDArray[Any]":
+    """Pixels at random, the same for all frames of a size."""
+    most = np.iinfo(frame.dtype).max
+    return np.random.default_rng(0).integers(0, most, frame.shape, frame.dtype, endpoint=True)
+
+
+def _translated(translator: Translator, picture: "NDArray[Any]") -> str:
+    return hashlib.sha256(translator(picture).tobytes()).hexdigest()
 
 
 class Segments:
@@ -177,11 +189,10 @@ class SegmentWriter:
 
         Raises ConfigError where what is encoded apart cannot be joined; ``final`` is let go of.
         """
-        if (codec := final.chosen.canonical) in _ANIMATIONS:
+        if kind := _NOT_JOINED.get(final.chosen.canonical):
             final.discard()
-            segments.remove()
             raise ConfigError(
-                f"{codec} pictures cannot be joined from segments, as a resumed run does: give it "
+                f"{kind} pictures cannot be joined from segments, as a resumed run does: give it "
                 "without resume, or another target, such as .mp4"
             )
         self._final, self._segments, self._sound = final, segments, sound

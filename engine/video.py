@@ -22,7 +22,14 @@ from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
-from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError, reason_of
+from cyclegan.errors import (
+    BackendError,
+    ConfigError,
+    CycleGANError,
+    OutputError,
+    VideoError,
+    reason_of,
+)
 from cyclegan.files import behind_link, fitting, replacing
 from cyclegan.targets import check_pattern, check_target
 
@@ -100,7 +107,12 @@ def _in_segments(
 
         def open_segments() -> SegmentWriter:
             sound.layout = reader.layout
-            return SegmentWriter(open_writer(place, sound, options), segments, sound)
+            try:
+                return SegmentWriter(open_writer(place, sound, options), segments, sound)
+            except CycleGANError:
+                if not segments.count:
+                    segments.remove()
+                raise
 
         job = Job(reader, translator, options, progress=progress, show=show, stop=stop)
         stats = job.run(open_segments)
@@ -192,6 +204,8 @@ def damaged(reader: VideoReader, frames: int, place: Output, output: Output) -> 
     if output.is_file:
         target = behind_link(Path(output.url))
         partial = target.with_name(fitting(target.stem, f".partial{target.suffix}"))
+        if reader.source.path and partial.exists() and partial.samefile(reader.source.path):
+            partial = target.with_name(fitting(target.stem, f".partial.partial{target.suffix}"))
         Path(place.url).replace(partial)
         where = str(partial)
     return VideoError(
