@@ -31,8 +31,8 @@ from cyclegan.kernels.reference import norm_backward_reference, norm_forward_ref
 CODES = {"none": 0, "relu": 1, "leaky_relu": 2}
 
 
-def _stats(x: Tensor, last: bool) -> tuple[Tensor, int, int]:
-    """Moments of the splits of x: (partial, splits, pixels of a split)."""
+def _stats(x: Tensor, last: bool) -> tuple[Tensor, int, int, bool]:
+    """Moments of the splits of x: (partial, splits, pixels of a split, whether merged to one)."""
     n, c, h, w = launch.sizes(x)
     blocks = launch.blocks_for(x, h * w, last)
     splits, width = launch.cdiv(h * w, blocks.share), blocks.channels
@@ -42,8 +42,8 @@ def _stats(x: Tensor, last: bool) -> tuple[Tensor, int, int]:
         C=c, P=blocks.pixels, BLOCK_C=width, CHANNELS_LAST=last, num_warps=blocks.warps,
     )  # fmt: skip
     if splits <= launch.INLINE_SPLITS:
-        return partial, splits, blocks.share
-    return _merge(partial, blocks.share, h * w, moments=True), 1, h * w
+        return partial, splits, blocks.share, False
+    return _merge(partial, blocks.share, h * w, moments=True), 1, h * w, True
 
 
 def _merge(partial: Tensor, share: int, pixels: int, moments: bool) -> Tensor:
@@ -54,6 +54,11 @@ def _merge(partial: Tensor, share: int, pixels: int, moments: bool) -> Tensor:
         partial, merged, splits, share, pixels, C=c, BLOCK_C=width, MOMENTS=moments, num_warps=8
     )
     return merged
+
+
+def _given(parameter: Tensor | None, x: Tensor) -> Tensor:
+    """The numbers of a parameter side by side, as kernels read them; ``x`` for one that is not."""
+    return x if parameter is None else parameter.contiguous()
 
 
 @triton_op("cyclegan::instance_norm", mutates_args=())
@@ -80,7 +85,7 @@ def instance_norm_op(
     rstd = torch.empty_like(mean)
     if x.numel() == 0:
         return z, padded, mean, rstd
-    gamma, beta = x if weight is None else weight, x if bias is None else bias
+    gamma, beta = _given(weight, x), _given(bias, x)
     added = x if residual is None else launch.in_format(residual, last)
     out, padded_out = z if write_z else x, padded if pad else x
     whole = launch.whole_blocks(x, h * w, last)
@@ -97,11 +102,12 @@ def instance_norm_op(
                 x, gamma, beta, added, out, padded_out, mean, rstd, h, w, pad, eps, **settings
             )
             return z, padded, mean, rstd
-        partial, splits, share = _stats(x, last)
+        partial, splits, share, merged = _stats(x, last)
         grid = (launch.cdiv((h + 2 * pad) * (w + 2 * pad), blocks.share), columns, n)
         wrap_triton(in_apply)[grid](
             x, partial, gamma, beta, added, out, padded_out, mean, rstd,
-            h, w, blocks.share, splits, share, pad, eps, ONE_TILE=blocks.one_tile, **settings,
+            h, w, blocks.share, splits, share, pad, eps,
+            ONE_TILE=blocks.one_tile, MERGED=merged, **settings,
         )  # fmt: skip
     return z, padded, mean, rstd
 
@@ -139,7 +145,7 @@ def instance_norm_backward_op(
     splits, width = launch.cdiv(h * w, blocks.share), blocks.channels
     grid = (splits, launch.cdiv(c, width), n)
     partial = x.new_empty((n, splits, 2, c), dtype=torch.float32)
-    gamma, beta = x if weight is None else weight, x if bias is None else bias
+    gamma, beta = _given(weight, x), _given(bias, x)
     with launch.device_guard(x):
         wrap_triton(in_bwd_reduce)[grid](
             x if dz is None else dz, x if dpadded is None else dpadded,
@@ -150,7 +156,7 @@ def instance_norm_backward_op(
         )  # fmt: skip
         if whole:  # the second pass reads one tensor instead of two
             dz, dpadded = dy, None
-        if splits > launch.INLINE_SPLITS:
+        if merged := splits > launch.INLINE_SPLITS:
             partial, splits = _merge(partial, blocks.share, h * w, moments=False), 1
         wrap_triton(in_bwd_dx)[grid](
             x if dz is None else dz, x if dpadded is None else dpadded,
@@ -158,7 +164,7 @@ def instance_norm_backward_op(
             C=c, P=blocks.pixels, BLOCK_C=width, CHANNELS_LAST=last,
             WEIGHT=weight is not None, BIAS=bias is not None, ACTIVATION=CODES[activation],
             DZ=dz is not None, DPADDED=dpadded is not None, ONE_TILE=blocks.one_tile,
-            num_warps=blocks.warps,
+            MERGED=bool(merged), num_warps=blocks.warps,
         )  # fmt: skip
     return dx, sums, dy
 

@@ -5,7 +5,8 @@
 Grid (splits of H x W, channel blocks, N); a program walks ``share`` pixels in tiles of
 [pixels, channels]. A split's result for two sums or moments lies in ``partial`` (N, splits, 2, C),
 float32. Whoever needs them merges the splits in one fixed order, so results do not vary from run
-to run; where it has ONE_TILE to do, it asks for that before, so that both waits are one.
+to run, or finds them MERGED, and needs half the registers; where it has ONE_TILE to do, it asks for
+that before, so that both waits are one.
 
 The first pass of forward and backward walks images from their end: the second, which walks from the
 beginning, finds there what is still in the cache.
@@ -125,11 +126,23 @@ def merge_sums(partial_ptr, n, splits, channel, C: tl.constexpr, AT_ONCE: tl.con
 
 
 @triton.jit
+def load_merged(partial_ptr, n, channel, C: tl.constexpr):
+    """Both values of the only split."""
+    one = tl.load(partial_ptr + n * 2 * C + channel, mask=channel < C, other=0)
+    two = tl.load(partial_ptr + n * 2 * C + C + channel, mask=channel < C, other=0)
+    return one, two
+
+
+@triton.jit
 def merged_moments(
-    partial_ptr, mean_ptr, rstd_ptr, n, splits, share, pixels, channel, eps, C: tl.constexpr
-):
+    partial_ptr, mean_ptr, rstd_ptr, n, splits, share, pixels, channel, eps,
+    C: tl.constexpr, MERGED: tl.constexpr,
+):  # fmt: skip
     """Mean and 1 / sqrt(variance + eps); an image's first program keeps them for backward."""
-    mean, m2 = merge_moments(partial_ptr, n, splits, share, pixels, channel, C, FEW)
+    if MERGED:
+        mean, m2 = load_merged(partial_ptr, n, channel, C)
+    else:
+        mean, m2 = merge_moments(partial_ptr, n, splits, share, pixels, channel, C, FEW)
     rstd = tl.rsqrt(m2 / pixels + eps)
     if tl.program_id(0) == 0:
         tl.store(mean_ptr + n * C + channel, mean, mask=channel < C)
@@ -138,9 +151,12 @@ def merged_moments(
 
 
 @triton.jit
-def merged_sums(partial_ptr, sums_ptr, n, splits, channel, C: tl.constexpr):
+def merged_sums(partial_ptr, sums_ptr, n, splits, channel, C: tl.constexpr, MERGED: tl.constexpr):
     """S1 and S2; an image's first program keeps them for dbeta and dgamma."""
-    s1, s2 = merge_sums(partial_ptr, n, splits, channel, C, FEW)
+    if MERGED:
+        s1, s2 = load_merged(partial_ptr, n, channel, C)
+    else:
+        s1, s2 = merge_sums(partial_ptr, n, splits, channel, C, FEW)
     if tl.program_id(0) == 0:
         tl.store(sums_ptr + n * 2 * C + channel, s1, mask=channel < C)
         tl.store(sums_ptr + n * 2 * C + C + channel, s2, mask=channel < C)
@@ -197,7 +213,7 @@ def in_apply(
     H, W, share, splits, partial_share, pad, eps,
     C: tl.constexpr, P: tl.constexpr, BLOCK_C: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     WEIGHT: tl.constexpr, BIAS: tl.constexpr, RESIDUAL: tl.constexpr, ACTIVATION: tl.constexpr,
-    Z: tl.constexpr, PADDED: tl.constexpr, ONE_TILE: tl.constexpr,
+    Z: tl.constexpr, PADDED: tl.constexpr, ONE_TILE: tl.constexpr, MERGED: tl.constexpr,
 ):  # fmt: skip
     """Normalise, activate, add; write z, pad(z) or both.
 
@@ -209,8 +225,9 @@ def in_apply(
     pixels = H * W
     if not ONE_TILE:
         mean, rstd = merged_moments(
-            partial_ptr, mean_ptr, rstd_ptr, n, splits, partial_share, pixels, channel, eps, C
-        )
+            partial_ptr, mean_ptr, rstd_ptr, n, splits, partial_share, pixels, channel, eps,
+            C, MERGED,
+        )  # fmt: skip
     gamma, beta = load_affine(weight_ptr, bias_ptr, channel, C, WEIGHT, BIAS)
     wide, high = W + 2 * pad, H + 2 * pad
     first = tl.program_id(0) * share
@@ -229,8 +246,9 @@ def in_apply(
             residual = tl.load(residual_ptr + at, mask=mask, other=0).to(tl.float32)
         if ONE_TILE:
             mean, rstd = merged_moments(
-                partial_ptr, mean_ptr, rstd_ptr, n, splits, partial_share, pixels, channel, eps, C
-            )
+                partial_ptr, mean_ptr, rstd_ptr, n, splits, partial_share, pixels, channel, eps,
+                C, MERGED,
+            )  # fmt: skip
         y = normalised(x, mean, rstd, gamma, beta, ACTIVATION)
         if RESIDUAL:
             y += residual
@@ -313,7 +331,7 @@ def in_bwd_dx(
     partial_ptr, dx_ptr, sums_ptr, H, W, share, splits, pad,
     C: tl.constexpr, P: tl.constexpr, BLOCK_C: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     WEIGHT: tl.constexpr, BIAS: tl.constexpr, ACTIVATION: tl.constexpr,
-    DZ: tl.constexpr, DPADDED: tl.constexpr, ONE_TILE: tl.constexpr,
+    DZ: tl.constexpr, DPADDED: tl.constexpr, ONE_TILE: tl.constexpr, MERGED: tl.constexpr,
 ):  # fmt: skip
     """dx = gamma rstd (g - S1 / M - x^ S2 / M); keeps S1 and S2 for dbeta and dgamma."""
     n = tl.program_id(2)
@@ -322,7 +340,7 @@ def in_bwd_dx(
     rstd = tl.load(rstd_ptr + n * C + channel, mask=channel < C, other=0)
     gamma, beta = load_affine(weight_ptr, bias_ptr, channel, C, WEIGHT, BIAS)
     if not ONE_TILE:
-        s1, s2 = merged_sums(partial_ptr, sums_ptr, n, splits, channel, C)
+        s1, s2 = merged_sums(partial_ptr, sums_ptr, n, splits, channel, C, MERGED)
     pixels = H * W
     first = tl.program_id(0) * share
     last = tl.minimum(first + share, pixels)
@@ -336,7 +354,7 @@ def in_bwd_dx(
             C, CHANNELS_LAST, DZ, DPADDED,
         )  # fmt: skip
         if ONE_TILE:
-            s1, s2 = merged_sums(partial_ptr, sums_ptr, n, splits, channel, C)
+            s1, s2 = merged_sums(partial_ptr, sums_ptr, n, splits, channel, C, MERGED)
         xhat = (x - mean[None, :]) * rstd[None, :]
         g = before_activation(dy, xhat, gamma, beta, ACTIVATION)
         dx = (g - (s1 / pixels)[None, :] - xhat * (s2 / pixels)[None, :]) * (rstd * gamma)[None, :]

@@ -132,6 +132,22 @@ def test_views_and_expanded_inputs() -> None:
     assert relative(instance_norm(shared), instance_norm(shared.contiguous())) < 1e-6
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_parameters_may_lie_apart(whole: bool) -> None:
+    """As the columns of what a style network gives do, or one number for all channels."""
+    x = normal((2, 8, 5, 6), torch.float32).requires_grad_()
+    weight, bias = normal((8, 2, 1, 1), torch.float32)[:, :, 0, 0].unbind(1)
+    one = weight[:1].expand(8)
+    with nullcontext() if whole else blocks():
+        for given in ((weight, bias), (one, bias), (weight, None)):
+            dense = [None if p is None else p.clone() for p in given]
+            ours = instance_norm(x, *given, activation="relu")
+            expected = instance_norm(x, *dense, activation="relu")
+            assert torch.equal(ours, expected)
+            dy = torch.ones_like(ours)
+            assert torch.equal(*(torch.autograd.grad(z, x, dy)[0] for z in (ours, expected)))
+
+
 def test_constant_channels_are_zero_and_their_gradient_finite() -> None:
     x = torch.full((1, 3, 4, 4), 7.5, device=DEVICE, requires_grad=True)
     z = instance_norm(x)

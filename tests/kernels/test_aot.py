@@ -261,7 +261,9 @@ def _constants(variant: Variant) -> tuple[dict[str, Any], int]:
     warps = 8 if variant.kernel is instance_norm_triton.in_merge else 4
     if variant.pixels:
         blocks = _blocks(variant, known["CHANNELS_LAST"])
+        splits = launch.cdiv(variant.pixels, blocks.share)
         known |= {"P": blocks.pixels, "BLOCK_C": blocks.channels, "ONE_TILE": blocks.one_tile}
+        known["MERGED"] = splits > launch.INLINE_SPLITS
         warps = blocks.warps
     return {name: known[name] for name in variant.kernel.arg_names if name in known}, warps
 
