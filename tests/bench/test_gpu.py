@@ -880,6 +880,26 @@ def test_kernels_are_timed_early_where_there_is_time(
     assert started == [*early, *gpu.PARTS]
 
 
+def test_a_part_for_which_no_time_is_left_is_not_begun(
+    bench: Any, report: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be stopped while it loads PyTorch, and takes that time from those after it."""
+    gpu = bench("gpu")
+    started: list[str] = []
+    monkeypatch.setenv("CYCLEGAN_CACHE", "elsewhere")
+    monkeypatch.setattr(gpu, "preparing", lambda *_: nullcontext(False))
+    monkeypatch.setattr(
+        gpu, "run_part", lambda report, name, _: (started.append(name), (report, True))[1]
+    )
+    monkeypatch.setitem(gpu.PARTS, "sizes", gpu.Part(measure=abs, end=gpu.GRACE - 1))
+    with pytest.raises(SystemExit) as ended:
+        gpu.main(["--only", "sizes", "runner", "kernels"])
+    assert ended.value.code == 1
+    assert started == ["runner", "kernels"]
+    facts = json.loads(report.path.with_suffix(".json").read_text())["facts"]
+    assert facts["sizes"].startswith("not begun: 1")
+
+
 def test_by_itself_it_begins_anew(bench: Any, report: Any) -> None:
     assert bench("gpu").begin(None, False).tables == {}
 
