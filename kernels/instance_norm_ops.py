@@ -141,7 +141,7 @@ def instance_norm_backward_op(
         return dx, sums.zero_(), dy
     dz = None if dz is None else launch.in_format(dz, last)
     dpadded = None if dpadded is None else launch.in_format(dpadded, last)
-    blocks = launch.blocks_for(x, h * w, last, backward=True)
+    blocks = launch.blocks_for(x, h * w, last, backward=True, padded=dpadded is not None)
     splits, width = launch.cdiv(h * w, blocks.share), blocks.channels
     grid = (splits, launch.cdiv(c, width), n)
     partial = x.new_empty((n, splits, 2, c), dtype=torch.float32)

@@ -98,21 +98,30 @@ def bucket(pixels: int) -> int:
     return edge
 
 
-def default(channels: int, pixels: int, channels_last: bool, backward: bool = False) -> Blocks:
+def default(
+    channels: int,
+    pixels: int,
+    channels_last: bool,
+    backward: bool = False,
+    padded: bool = False,
+) -> Blocks:
     """Block sizes by reasoning and by searches on an H100 and an H200: 16 bytes an access, no
     processor idle.
 
     Small images take narrow channel blocks, so that few splits of H x W make enough programs and
     the merge of the splits needs no launch of its own. Narrower blocks than 32 bytes, one sector,
-    take 8 elements a thread; gradients, which may gather mirror images, take 16 at most.
+    take 8 elements a thread; gradients take 16 at most, and 8 where they gather mirror images: with
+    more than half of a multiprocessor's registers for one program, no other one fits beside it.
     """
     small = pixels * channels <= SMALL
     width = (32 if channels > 64 else 16) if small else 64
     width = min(width, next_power_of_two(channels)) if channels_last else 1
     inline = small and width >= 16
-    warps = 8 if inline and width == 16 else 4
+    warps = 8 if inline and width == 16 and not padded else 4
     numbers = 1024 if width < 16 else 4096 if small else 2048
-    height = min((min(numbers, 512 * warps) if backward else numbers) // width, pixels)
+    if backward:
+        numbers = min(numbers, (256 if padded else 512) * warps)
+    height = min(numbers // width, pixels)
     programs = INLINE_SPLITS if inline else max(1, PROGRAMS * width // channels)
     return Blocks(
         pixels=height,
@@ -157,19 +166,25 @@ def _blocks(
     dtype: torch.dtype,
     backward: bool,
     many: bool,
+    padded: bool,
 ) -> Blocks:
     row = _table().get(arch, {}).get(key(channels, edge, last, dtype, backward, many))
     if row is None:
-        return default(channels, edge, last, backward)
+        return default(channels, edge, last, backward, padded)
     pixels, width, share, warps = row
     return Blocks(pixels=pixels, channels=width, share=share, warps=warps)
 
 
-def blocks_for(x: Tensor, pixels: int, channels_last: bool, backward: bool = False) -> Blocks:
-    """Block sizes for a tensor like ``x`` (N, C, H, W) over ``pixels`` pixels an image."""
+def blocks_for(
+    x: Tensor, pixels: int, channels_last: bool, backward: bool = False, padded: bool = False
+) -> Blocks:
+    """Block sizes for a tensor like ``x`` (N, C, H, W) over ``pixels`` pixels an image.
+
+    ``padded``: of a gradient that is gathered from one of a padded image.
+    """
     arch, channels, edge = _arch(x.device), int(x.shape[1]), bucket(pixels)
     many = bool(x.shape[0] >= MANY)
-    return _blocks(arch, channels, edge, channels_last, x.dtype, backward, many)
+    return _blocks(arch, channels, edge, channels_last, x.dtype, backward, many, padded)
 
 
 def whole_blocks(x: Tensor, pixels: int, channels_last: bool) -> Blocks | None:

@@ -73,7 +73,7 @@ def blocks(pixels: int = 16, channels: int = 4, share: int = 32) -> Iterator[Non
     chosen = launch.blocks_for
     tiny = launch.Blocks(pixels=pixels, channels=channels, share=share)
     flat = replace(tiny, channels=1)
-    launch.blocks_for = lambda x, number, last, backward=False: tiny if last else flat
+    launch.blocks_for = lambda x, number, last, **_: tiny if last else flat
     try:
         with in_splits():
             yield

@@ -271,7 +271,8 @@ def _constants(variant: Variant) -> tuple[dict[str, Any], int]:
 def _blocks(variant: Variant, channels_last: bool) -> launch.Blocks:
     if variant.kernel is not instance_norm_whole_triton.in_whole:
         backward = variant.kernel in BACKWARD
-        return launch.default(variant.channels, variant.pixels, channels_last, backward)
+        padded = backward and bool(variant.flags.get("DPADDED"))
+        return launch.default(variant.channels, variant.pixels, channels_last, backward, padded)
     x = torch.empty(1, variant.channels, 1, 1, dtype=DTYPES[variant.dtype])
     blocks = launch.whole_blocks(x, variant.pixels, channels_last)
     assert blocks

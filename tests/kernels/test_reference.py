@@ -341,11 +341,10 @@ def test_block_sizes_fill_a_gpu_and_change_only_where_a_size_doubles() -> None:
     for channels, pixels in ((64, 1920 * 1080), (256, 4096), (128, 16384), (3, 65536), (513, 100)):
         edge = launch.bucket(pixels)
         assert pixels <= edge <= max(256, 2 * pixels)
-        for backward in (False, True):
-            chosen = launch.default(channels, edge, True, backward)
+        for backward, padded, most in ((False, False, 32), (True, False, 16), (True, True, 8)):
+            chosen = launch.default(channels, edge, True, backward, padded)
             assert chosen.share % chosen.pixels == 0
-            numbers = chosen.pixels * chosen.channels
-            assert numbers <= 32 * chosen.warps * (16 if backward else 32)
+            assert chosen.pixels * chosen.channels <= 32 * chosen.warps * most
             if pixels > 1 << 20:
                 programs = -(-channels // chosen.channels) * -(-pixels // chosen.share)
                 assert 528 <= programs <= 1056
