@@ -5,6 +5,7 @@ read, with what they should be and an exit status of 2. SIGTERM and SIGHUP end a
 does, with 143 and 129: nothing half-written stays.
 """
 
+import contextlib
 import importlib
 import inspect as introspection
 import io
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from cyclegan.errors import CycleGANError, printable, reason_of
 from cyclegan.signals import leaving
+from cyclegan.streams import give_up_unwritten
 
 VERBS = {
     "demo": "learning",
@@ -44,10 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # What reads our text, such as head, may have seen enough.
         if not isinstance(error, BrokenPipeError):
-            print(f"error: {printable(error)}", file=sys.stderr)
-        if sys.stdout is not None:  # at exit Python would flush once more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            with contextlib.suppress(OSError):  # it may be standard error that is full
+                print(f"error: {printable(error)}", file=sys.stderr)
         return 1  # as rich does
+    finally:
+        give_up_unwritten()
 
 
 def _prepare_streams() -> None:

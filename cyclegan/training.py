@@ -36,6 +36,7 @@ from torch import Tensor
 from cyclegan.claim import claimed
 from cyclegan.compiling import worth_compiling, worth_replaying
 from cyclegan.config import TrainConfig
+from cyclegan.console import LossyConsole
 from cyclegan.data import (
     CPU,
     SKIP_BAD,
@@ -327,6 +328,7 @@ def _bar(shown: bool) -> Bar:
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
+        console=LossyConsole(),
         disable=not shown,
     )
 

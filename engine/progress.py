@@ -19,11 +19,12 @@ def progress_bar(
 
     The bar is there ``at_once``, or when there is something to report.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
     from rich.progress import Task as BarTask
     from rich.text import Text
+
+    from cyclegan.console import LossyConsole
 
     class Rate(TextColumn):
         def render(self, task: BarTask) -> Text:
@@ -38,7 +39,7 @@ def progress_bar(
         Rate(""),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=console or Console(stderr=True)) as bar:
+    with Bar(*columns, console=console or LossyConsole(stderr=True)) as bar:
         task = bar.add_task(one_line(what), total=None, visible=at_once)
 
         def report(done: int, expected: int | None) -> None:

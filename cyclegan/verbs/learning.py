@@ -1,6 +1,7 @@
 """Verbs that make a generator and score it: demo, train, evaluate."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
@@ -13,6 +14,7 @@ from tyro.conf import Positional, arg
 from cyclegan.config import TrainConfig, as_dict, from_dict
 from cyclegan.errors import ConfigError, DataError, OutputError, printable, reason_of
 from cyclegan.shipped import find_model
+from cyclegan.streams import text_may_be_lost
 from cyclegan.verbs import Backend, Model
 from cyclegan.verbs.flags import spelled_out
 from cyclegan.verbs.public_options import equivalents
@@ -47,18 +49,22 @@ def train(arguments: list[str]) -> None:
 
     talks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     if talks:
-        print(tomli_w.dumps(as_dict(config)), flush=True)
+        with contextlib.suppress(OSError):  # a reader that leaves ends no run
+            print(tomli_w.dumps(as_dict(config)), flush=True)
     result = run(config, resume=resume)
     if not talks:
         return
-    for path, reason in result.skipped.items():
-        print(printable(f"skipped {path}: {reason}"), file=sys.stderr)
-    print(f"{result.steps} steps in {result.seconds:.0f} s, {len(result.skipped)} pictures skipped")
-    print(f"generators: {result.generator_ab} {result.generator_ba}")
     try:
-        print(f"report: {write_training_report(config, result)}")
+        page, out = f"report: {write_training_report(config, result)}", sys.stdout
     except (OutputError, DataError) as error:  # the run is done all the same
-        print(f"no report: {error}", file=sys.stderr)
+        page, out = f"no report: {error}", sys.stderr
+    with text_may_be_lost():
+        for path, reason in result.skipped.items():
+            print(printable(f"skipped {path}: {reason}"), file=sys.stderr)
+        skipped = len(result.skipped)
+        print(f"{result.steps} steps in {result.seconds:.0f} s, {skipped} pictures skipped")
+        print(f"generators: {result.generator_ab} {result.generator_ba}")
+        print(page, file=out)
 
 
 def _asked(arguments: list[str]) -> tuple[TrainConfig, bool]:

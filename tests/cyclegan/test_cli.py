@@ -13,7 +13,7 @@ import tomli_w
 import torch
 from PIL import Image
 
-from cyclegan import load_generator, save_generator, training
+from cyclegan import load_generator, save_generator, training, training_report
 from cyclegan.checkpoint import read_info
 from cyclegan.cli import VERBS, main
 from cyclegan.config import DataConfig, ResnetConfig, TrainConfig, as_dict
@@ -142,6 +142,33 @@ def test_a_page_that_cannot_be_made_does_not_fail_the_run(cyclegan, tmp_path, mo
     assert f"no report: {tmp_path / 'losses.csv'} is no table of losses" in done.stderr
 
 
+@pytest.mark.parametrize("leaves", ["at once", "during the run"])
+def test_a_run_that_nobody_watches_to_its_end_has_its_report(leaves, tmp_path, monkeypatch):
+    """As in ``cyclegan train ... | head``."""
+    ours, theirs = os.pipe()
+    if leaves == "at once":
+        os.close(ours)
+    place, page = tmp_path / "generator.safetensors", tmp_path / "report.html"
+    result = TrainResult(steps=7, seconds=1.0, generator_ab=place, generator_ba=place, skipped={})
+
+    def train(config, resume):
+        if leaves != "at once":
+            os.close(ours)
+        return result
+
+    def write_report(config, result):
+        page.touch()
+        return page
+
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training_report, "write_training_report", write_report)
+    with os.fdopen(theirs, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        arguments = ["train", "--data.a", "a", "--data.b", "b", "--output", str(tmp_path)]
+        assert main(arguments) == 0
+    assert page.exists()
+
+
 def test_public_names_of_options_are_answered_with_ours(cyclegan):
     result = cyclegan("train", "--dataroot", "x", "--n_epochs=50", "--netG", "resnet_6blocks")
     assert result.returncode == 2
@@ -196,7 +223,7 @@ def test_a_file_that_cannot_be_settings_is_named(content, cyclegan, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux")
-@pytest.mark.parametrize("closed", ["", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full"])
+@pytest.mark.parametrize("closed", ["", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full"])
 def test_where_the_text_goes_costs_no_result(closed, model, tmp_path):
     """Standard streams that are closed or full, and a name that is no text in a strict locale."""
     open_source(model).onnx()  # exported here once: the process below then needs no PyTorch
@@ -212,10 +239,10 @@ def test_where_the_text_goes_costs_no_result(closed, model, tmp_path):
         env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
     )
     assert b"Traceback" not in done.stderr
-    assert done.returncode == (">/dev/full" in closed), done.stderr
-    if "full" in closed:
+    assert done.returncode == (closed == ">/dev/full"), done.stderr
+    if closed == ">/dev/full":
         assert b"error: [Errno 28] No space left on device" in done.stderr
-    if not closed:
+    if closed in ("", "2>/dev/full"):
         assert done.stdout.endswith(b"\\udcff.png: 1 pictures, 0 skipped\n")
     with Image.open(target) as image:
         assert image.size == (16, 16)

@@ -1,5 +1,6 @@
 """Whole runs on real pictures."""
 
+import contextlib
 import csv
 import multiprocessing
 import os
@@ -150,6 +151,28 @@ def test_without_a_terminal_a_run_says_how_far_it_has_come(config, monkeypatch, 
         r"generator_ab \d\.\d{3}, .*discriminator_b \d\.\d{3}$",
         lines[9],
     ), lines[9]
+
+
+def unread():
+    """A file behind which nobody reads."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    return os.fdopen(theirs, "w")
+
+
+def full():
+    """A file for which the disk has no room."""
+    return Path("/dev/full").open("w")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+@pytest.mark.parametrize("place", [unread, full])
+def test_lines_that_cannot_be_printed_do_not_end_a_run(place, config, monkeypatch):
+    monkeypatch.setattr(training, "SAY_SECONDS", 0.0)
+    with contextlib.suppress(OSError), place() as stdout:  # which closing would still write to
+        monkeypatch.setattr(sys, "stdout", stdout)
+        steps = train(config, device="cpu").steps
+    assert steps == 12
 
 
 def test_a_reading_process_that_is_killed_is_told_and_the_run_is_kept(config, monkeypatch):
