@@ -80,12 +80,13 @@ def _asked(arguments: list[str]) -> tuple[TrainConfig, bool]:
         files.add_argument(f"--{domain}")
     given, rest = files.parse_known_args(arguments)
     domains = {name: vars(given)[name] for name in DOMAINS if vars(given)[name]}
-    rest = [part for name, source in domains.items() for part in (f"--{name}", source)] + rest
+    # One word each, for names that begin with a dash.
+    rest = [f"--{name}={source}" for name, source in domains.items()] + rest
     if given.resume:
         given.config = given.config or _settings_of(given.resume)
         given.output = _output_of(given.resume, given.output, rest)
     if given.output is not None:
-        rest = ["--output", str(given.output), *rest]  # before the kinds of networks
+        rest = [f"--output={given.output}", *rest]  # before the kinds of networks
     default = _config_from_file(given.config, domains) if given.config else tyro.MISSING_NONPROP
     return _config_from_flags(rest, default), given.resume is not None
 

@@ -213,6 +213,13 @@ def test_a_file_of_settings_without_data_is_completed_by_flags(cyclegan, tmp_pat
     assert "error: nowhere does not exist" in result.stderr
 
 
+def test_names_that_begin_with_a_dash_are_taken(cyclegan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cyclegan("train", "--data.a=-photos", "--data.b", "./-x", "--output", "./-run")
+    assert 'output = "-run"' in result.stdout, result.stderr
+    assert "error: -photos does not exist" in result.stderr
+
+
 @pytest.mark.parametrize("content", [b"a = " + b"[" * 10_000, b"\xff", b"epochs = " + b"9" * 5_000])
 def test_a_file_that_cannot_be_settings_is_named(content, cyclegan, tmp_path):
     file = tmp_path / "odd.toml"
