@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Results = Sequence[Speed | Absent]
+PLOTS = (".svg", ".png", ".pdf")
+"""Suffixes of plots: other formats of matplotlib's may need programs that are not there."""
 
 
 def show(results: Results, title: str) -> None:
@@ -80,7 +82,7 @@ def write_json(path: Path, results: Results, **settings: Any) -> None:
 def write_plot(path: Path, results: Results, title: str) -> None:
     """Frames per second against latency, a line for each engine, a point for each batch size.
 
-    The suffix chooses the format (.svg, .png, .pdf). Raises BackendError without matplotlib,
+    The suffix chooses the format, one of ``PLOTS``. Raises BackendError without matplotlib,
     OutputError.
     """
     check_plot(path)
@@ -97,7 +99,9 @@ def write_plot(path: Path, results: Results, title: str) -> None:
             axes.annotate(
                 str(speed.batch), point, xytext=(4, 4), textcoords="offset points", fontsize=8
             )
-    axes.set(title=title, xlabel="latency of a batch, ms (numbers: frames in it)")
+    text = one_line(title).encode(errors="backslashreplace").decode()  # names of files in any bytes
+    axes.set_title(text, parse_math=False)
+    axes.set(xlabel="latency of a batch, ms (numbers: frames in it)")
     fastest = max((speed.frames_per_second for speed in speeds(results)), default=1.0)
     axes.set(ylabel="frames/s", xscale="log", ylim=(0, 1.1 * fastest))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -113,16 +117,13 @@ def write_plot(path: Path, results: Results, title: str) -> None:
 def check_plot(path: Path) -> None:
     """Raises BackendError where :func:`write_plot` could not write, before anything is measured."""
     try:
-        from matplotlib.backend_bases import FigureCanvasBase
+        import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
         raise BackendError(
             f"a plot needs {error.name}; install it by: pip install 'cyclegan-engine[demo]'"
         ) from error
-    known = FigureCanvasBase.get_supported_filetypes()
-    if path.suffix.lower().removeprefix(".") not in known:
-        raise BackendError(
-            f"cannot draw {path.name}: its suffix must be one of {', '.join(sorted(known))}"
-        )
+    if path.suffix.lower() not in PLOTS:
+        raise BackendError(f"cannot draw {path.name}: its suffix must be one of {', '.join(PLOTS)}")
 
 
 def speeds(results: Results) -> list[Speed]:

@@ -246,8 +246,16 @@ def test_nothing_measured_is_an_error(
 def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["bench", str(model), "--plot", str(tmp_path / "speed.xyz")]) == 1
-    assert "suffix must be one of" in capsys.readouterr().err
+    for name in ("speed.xyz", "speed.pgf"):  # matplotlib draws the second where LaTeX is installed
+        assert main(["bench", str(model), "--plot", str(tmp_path / name)]) == 1
+        assert "suffix must be one of .svg, .png, .pdf" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a $x^^y$ b.onnx", "n\udcfc.onnx"])
+def test_a_plot_is_called_as_the_model_is(name: str, tmp_path: Path) -> None:
+    plot = tmp_path / "speed.svg"
+    throughput_report.write_plot(plot, [speed(12.5, 80.0)], name)
+    assert name.replace("\udcfc", "\\udcfc") in plot.read_text()
 
 
 def test_the_model_is_not_written_over(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
