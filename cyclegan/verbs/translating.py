@@ -1,11 +1,13 @@
 """What the verb translate makes of its flags, and what it says at the end."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,7 +130,7 @@ def tell(target: str, stats: "ImageStats | VideoStats") -> None:
     """The notes, to standard error; the summary too, where results go to standard output."""
     from cyclegan.engine.options import VideoStats
 
-    out = sys.stderr if target in STANDARD_OUTPUT else sys.stdout
+    out = sys.stderr if _is_standard_output(target) else sys.stdout
     for note in stats.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     if not isinstance(stats, VideoStats):
@@ -150,3 +152,14 @@ def tell(target: str, stats: "ImageStats | VideoStats") -> None:
             f"{stats.dropped} late frames dropped",
             file=out,
         )
+
+
+def _is_standard_output(target: str) -> bool:
+    """Whether ``target`` is where standard output goes, as ``/dev/fd/1`` is under any name."""
+    if target in STANDARD_OUTPUT:
+        return True
+    try:
+        same = os.path.samestat(Path(target).stat(), os.fstat(1))
+    except (OSError, ValueError):  # an address, or a name that no file has
+        return False
+    return same and target != os.devnull

@@ -17,6 +17,7 @@ from cyclegan import load_generator, save_generator, training, training_report
 from cyclegan.checkpoint import read_info
 from cyclegan.cli import VERBS, main
 from cyclegan.config import DataConfig, ResnetConfig, TrainConfig, as_dict
+from cyclegan.engine.images import ImageStats
 from cyclegan.engine.model_source import open_source
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator
 from cyclegan.pictures import read_picture
@@ -24,6 +25,7 @@ from cyclegan.reference import export_reference
 from cyclegan.sample_data import clip, evaluation_pairs
 from cyclegan.training import TrainResult
 from cyclegan.verbs.public_options import EQUIVALENTS, OLDER
+from cyclegan.verbs.translating import tell
 
 
 def started(*arguments):
@@ -253,6 +255,21 @@ def test_where_the_text_goes_costs_no_result(closed, model, tmp_path):
         assert done.stdout.endswith(b"\\udcff.png: 1 pictures, 0 skipped\n")
     with Image.open(target) as image:
         assert image.size == (16, 16)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/fd is Linux's")
+@pytest.mark.parametrize("target", ["-", "/dev/fd/1", "/proc/self/fd/1"])
+def test_the_summary_is_kept_out_of_results_on_standard_output(target, capsys):
+    tell(target, ImageStats(pictures=1, skipped=()))
+    assert capsys.readouterr() == ("", f"{target}: 1 pictures, 0 skipped\n")
+
+
+@pytest.mark.parametrize("target", ["out.png", "rtsp://127.0.0.1/", "/dev/null"])
+def test_the_summary_is_on_standard_output_where_results_go_elsewhere(target, monkeypatch, capsys):
+    """Also where both are thrown away."""
+    monkeypatch.setattr(os, "fstat", lambda number: Path(os.devnull).stat())
+    tell(target, ImageStats(pictures=1, skipped=()))
+    assert capsys.readouterr() == (f"{target}: 1 pictures, 0 skipped\n", "")
 
 
 @pytest.mark.parametrize("verb", ["train", "translate", "evaluate"])
