@@ -171,13 +171,16 @@ def resident_bytes(name: str = "VmRSS") -> int | None:
 
 
 def record(result: Mapping[str, Any], path: Path | None, card: Card | None = None) -> None:
-    """Append ``result``, with machine and time, as a JSON line to ``path`` or standard output."""
+    """Append ``result``, with machine and time, as a JSON line to ``path`` or standard output.
+
+    Raises ValueError for NaN and infinity, which JSON has no words for.
+    """
     stamped = {
         **result,
         "machine": card or machine(),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    line = json.dumps(stamped) + "\n"
+    line = json.dumps(stamped, allow_nan=False) + "\n"
     if path is None:
         sys.stdout.write(line)
         return

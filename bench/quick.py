@@ -21,6 +21,7 @@ from bench.gates import QUICK, Gate, Values
 from bench.machine import Card, machine
 from bench.suite import Options
 from bench.suites import COUNTS, GATES
+from cyclegan.errors import OutputError
 from cyclegan.files import check_writable, write_whole
 
 BASELINES = Path(__file__).with_name("baselines")
@@ -76,7 +77,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="also write this run's values")
     given = parser.parse_args(arguments)
     if given.output:
-        check_writable(given.output)
+        try:
+            check_writable(given.output)
+        except OutputError as error:
+            parser.error(str(error))
     start, card = time.monotonic(), machine()
     counts = counted()
     accepted = compare.read(BASELINES / "counts.json")

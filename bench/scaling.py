@@ -2,9 +2,10 @@
 
     python -m bench.run scaling
 
-Each comparison is one engine at several scales, timed in turns, and ends in a row ``fit``: the
-exponent of seconds over scale, for all scales and for each step. Cost in proportion to the work has
-exponent 1; a step above 1.15 is named in ``super_linear``. Threads that all help have exponent -1.
+Each comparison is one engine at several scales, timed in turns, and ends in a row ``fit`` where
+there are two or more: the exponent of seconds over scale, for all scales and for each step. Cost in
+proportion to the work has exponent 1; a step above 1.15 is named in ``super_linear``. Threads that
+all help have exponent -1.
 
 N batch, H height, W width.
 """

@@ -138,7 +138,7 @@ def _rows(suite: str, comparison: Comparison, options: Options, pace: Pace) -> l
         table(f"{suite}: {comparison.name}{busy}", timings, f"{comparison.unit}/s")
         limits = measure_limits(comparison.device) if comparison.work else None
         rows = [head | _marked(row, others) for row in _measured(comparison, timings, limits)]
-        if comparison.scale:
+        if len({comparison.scale.get(name) for name in timings}) > 1:
             rows.append(head | _fit(comparison, timings))
     why = {**comparison.absent, **long}
     return rows + [head | {"candidate": name, "absent": reason} for name, reason in why.items()]
@@ -208,13 +208,12 @@ def _fit(comparison: Comparison, timings: Mapping[str, Timing]) -> Row:
     steps = {
         f"{a[0]:g} to {b[0]:g}": exponent([a[0], b[0]], [a[1], b[1]])
         for a, b in itertools.pairwise(pairs)
+        if a[0] != b[0]
     }
     above = [step for step, power in steps.items() if power > SUPER_LINEAR]
     return {**fit, "steps": steps, "super_linear": above}
 
 
 def exponent(scales: list[float], seconds: list[float]) -> float:
-    """k of the least-squares fit of seconds = c * scale^k; NaN for fewer than two scales."""
-    if len(set(scales)) < 2:
-        return math.nan
+    """k of the least-squares fit of seconds = c * scale^k, of two scales at least."""
     return float(np.polyfit(np.log(scales), np.log(seconds), 1)[0])

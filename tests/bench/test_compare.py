@@ -82,6 +82,16 @@ def test_ten_unchanged_runs_pass_and_a_slow_down_of_a_fifth_is_caught(
     assert verdicts[0].says.startswith("FAIL: 1"), verdicts
 
 
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quick, "counted", lambda: pytest.fail("was measured"))
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="2"):
+        quick.main(["--output", str(tmp_path / "file" / "deep" / "run.json")])
+    assert "run.json: Not a directory" in capsys.readouterr().err
+
+
 def test_accept_quick_and_prove_from_end_to_end(
     simulate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

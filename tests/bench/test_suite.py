@@ -109,10 +109,14 @@ def test_a_call_that_would_take_too_long_is_a_row_that_says_so() -> None:
     assert "16 frames would take about 16 s" in reason
 
 
-@given(st.floats(0.3, 3.0), st.floats(1e-6, 1e3), st.lists(st.integers(1, 9999), min_size=2))
+@given(
+    st.floats(0.3, 3.0),
+    st.floats(1e-6, 1e3),
+    st.lists(st.integers(1, 9999), min_size=2, unique=True),
+)
 def test_exponents_of_power_laws_are_found(power: float, factor: float, scales: list[int]) -> None:
     found = exponent([float(s) for s in scales], [factor * s**power for s in scales])
-    assert math.isnan(found) if len(set(scales)) < 2 else found == pytest.approx(power, abs=1e-6)
+    assert found == pytest.approx(power, abs=1e-6)
 
 
 def test_a_super_linear_step_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +130,23 @@ def test_a_super_linear_step_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert fit["steps"] == {"1 to 2": pytest.approx(1.0), "2 to 4": pytest.approx(2.0)}
     assert fit["super_linear"] == ["2 to 4"]
     assert 1.4 < fit["exponent"] < 1.6
+
+
+def test_candidates_of_one_scale_have_no_exponent(tmp_path: Path) -> None:
+    for scale in ({"a": 1.0}, {"a": 2.0, "b": 2.0}, {"a": 2.0, "b": 2.0, "c": 3.0}):
+        comparison = Comparison(name="x", candidates=dict.fromkeys(scale, nothing), scale=scale)
+        rows = run_suite(
+            "s", lambda options, one=comparison: iter([one]), TINY, tmp_path / "r.jsonl"
+        )
+        fits = [row for row in rows if row["candidate"] == "fit"]
+        assert [list(fit["steps"]) for fit in fits] == [["2 to 3"]] * ("c" in scale)
+
+
+def test_what_json_has_no_number_for_is_not_recorded(tmp_path: Path) -> None:
+    for wrong in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="JSON"):
+            record({"figure": wrong}, tmp_path / "r.jsonl")
+    assert not (tmp_path / "r.jsonl").exists()
 
 
 def test_engines_are_compared_with_each_other_and_with_the_limit(tmp_path: Path) -> None:
@@ -286,7 +307,10 @@ def test_a_dash_is_standard_output() -> None:
     assert parser_for("", turns=1).parse_args(["--output", "-"]).output is None
 
 
-def test_scaling_fits_an_exponent_to_every_scale(tmp_path: Path) -> None:
+def test_scaling_fits_an_exponent_to_every_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scaling, "cpu_cores", lambda: 2)  # one has no exponent
     options = replace(TINY, sizes=((32, 32), (64, 64)), batches=(1, 4))
     rows = run_suite("scaling", scaling.comparisons, options, tmp_path / "r.jsonl")
     fits = {row["comparison"].split(",")[0]: row for row in rows if row["candidate"] == "fit"}
