@@ -99,7 +99,10 @@ def _config_from_flags(flags: list[str], default: Any) -> TrainConfig:
             prog="cyclegan train",
             description="Train on two sets of pictures. --config FILE reads the settings from "
             "a TOML file first, such as the config.toml that every run leaves; flags change them. "
-            "--resume FOLDER goes on with the run in FOLDER.",
+            "--resume FOLDER goes on with the run in FOLDER. "
+            "Settings of the networks are listed by cyclegan train model.generator:resnet-config "
+            "--help, or another kind below, and with model.discriminator:patch-config before the "
+            "--help.",
             args=spelled_out(flags),
             default=default,
         )

@@ -190,6 +190,16 @@ def pages_of_training(cyclegan):
         yield cyclegan("train", *data, *kinds, "--help").stdout
 
 
+def test_the_help_of_training_says_where_the_settings_of_networks_are(cyclegan):
+    general = cyclegan("train", "--help").stdout
+    generator, discriminator = "model.generator:resnet-config", "model.discriminator:patch-config"
+    for said in (f"cyclegan train {generator} --help", f"{discriminator} before the --help"):
+        assert said in general
+    assert "--model.generator.blocks" in cyclegan("train", generator, "--help").stdout
+    page = cyclegan("train", generator, discriminator, "--help").stdout
+    assert "--model.discriminator.layers" in page
+
+
 def test_what_public_names_are_answered_with_exists(cyclegan):
     known = "".join(pages_of_training(cyclegan))
     for name, answer in EQUIVALENTS.items():
