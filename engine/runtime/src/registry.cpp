@@ -56,14 +56,12 @@ void drain_all() {
     }
 }
 
-// Registered after the backend's first frame: what a library makes last goes first at exit, and a
-// frame that is waited for needs all of it.
-void drain_at_exit() { [[maybe_unused]] static const int done = std::atexit(drain_all); }
-
 thread_local char thread_error[1024] = "";
 thread_local char returned[1024] = "";
 
 }  // namespace
+
+void drain_at_exit() { [[maybe_unused]] static const int done = std::atexit(drain_all); }
 
 Call::Call(const cyclegan_translator *handle) {
     const std::lock_guard lock(registry().mutex);
@@ -80,7 +78,6 @@ Call::Call(const cyclegan_translator *handle) {
 
 Call::~Call() {
     const std::lock_guard lock(registry().mutex);
-    if (entry_->translator->is_warm()) drain_at_exit();
     if (--entry_->calls == 0) registry().left.notify_all();
 }
 
@@ -90,7 +87,6 @@ cyclegan_translator *register_translator(std::unique_ptr<Translator> translator)
     auto entry = std::make_shared<Entry>();
     entry->translator = std::move(translator);
     const std::lock_guard lock(registry().mutex);
-    if (entry->translator->is_warm()) drain_at_exit();
     const uintptr_t number = registry().last + 1;
     registry().entries.emplace(number, std::move(entry));
     registry().last = number;

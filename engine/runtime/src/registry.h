@@ -28,6 +28,10 @@ cyclegan_translator *register_translator(std::unique_ptr<Translator> translator)
 // Closes and destroys the translator, once every call on it has ended. Lets unknown handles pass.
 void close_translator(const cyclegan_translator *handle) noexcept;
 
+// From now on exit() waits for frames in flight. To be called after the backend's first frame: what a
+// library makes last goes first at exit, and a frame that is waited for needs all of it.
+void drain_at_exit();
+
 // What the last failed call left: on a handle if it is open, else on this thread.
 void set_error(const cyclegan_translator *handle, const char *message) noexcept;
 // In a buffer of this thread that stays until the next call.

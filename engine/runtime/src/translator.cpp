@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "pixels.h"
+#include "registry.h"
 #include "text.h"
 
 namespace cyclegan {
@@ -48,7 +49,7 @@ Translator::Translator(const char *path, const cyclegan_settings &settings)
     backend_.reset(open_backend(backend_for(model_, settings.backend), request));
     slots_.resize(backend_->slots());
     std::string().swap(model_.bytes);
-    is_warm_ = width_ != 0;
+    if (width_) drain_at_exit();  // the backend has computed a frame
     log(CYCLEGAN_LOG_INFO, model_.name + " is open: " + backend_->description());
 }
 
@@ -234,8 +235,8 @@ void Translator::begin(int number, const cyclegan_frame &source) {
 
 // On a thread of the backend.
 void Translator::finished(int number, std::exception_ptr error) {
+    drain_at_exit();  // here: the program may make no further call before it ends
     Lock lock(mutex_);
-    is_warm_ = true;
     Slot &slot = slots_[number];
     if (slot.cancelled) {
         slot = Slot();

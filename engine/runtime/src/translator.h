@@ -1,7 +1,6 @@
 // One open model: its slots, the frames in flight, and who waits for what.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -32,8 +31,6 @@ class Translator {
     void query(cyclegan_info &info) const;
     // Every thread that waits inside ends with HANDLE, and no frame is begun any more.
     void close() noexcept;
-    // Whether the backend has computed a frame, and so has made all that it makes at its first.
-    bool is_warm() const noexcept { return is_warm_; }
     // After close(): waits until the backend works on no frame.
     void drain() noexcept;
 
@@ -71,7 +68,6 @@ class Translator {
     std::condition_variable changed_;
     std::mutex device_;  // translate_device is enqueued one at a time
     bool closed_ = false;
-    std::atomic<bool> is_warm_{false};
     std::vector<Slot> slots_;
     std::unique_ptr<Backend> backend_;  // goes first: it waits for its own threads
 };
