@@ -105,11 +105,16 @@ class Threads {
                  "cyclegan_close, or start a program of its own",
                  static_cast<int>(process));
     }
-    ~Threads() { kept_by = ::getpid(); }
+    ~Threads() {
+        if (may_be_there_) kept_by = ::getpid();
+    }
     Threads(const Threads &) = delete;
+    // Before a model is compiled: that makes them, also where it fails later.
+    void expect() { may_be_there_ = true; }
 
   private:
     static inline std::atomic<pid_t> kept_by{0};
+    bool may_be_there_ = false;
 };
 
 class OpenVino final : public Backend {
@@ -126,6 +131,7 @@ class OpenVino final : public Backend {
             hints.insert(ov::cache_dir(std::string(settings.cache_folder) + "/" + precision()));
         auto model = core().read_model(request.model.bytes, ov::Tensor());
         if (request.width) model->reshape(ov::PartialShape{1, request.height, request.width, 3});
+        threads_.expect();
         ov::CompiledModel compiled = core().compile_model(model, device, hints);
         for (int slot = 0; slot < (settings.slots ? settings.slots : kSlots); ++slot) {
             slots_.push_back({compiled.create_infer_request(), {}});

@@ -43,8 +43,17 @@ static void open_another(int closed) {
     cyclegan_close(&translator);
 }
 
+static void fail_to_open(void) {
+    cyclegan_translator *translator;
+    cyclegan_settings settings;
+    CHECK(cyclegan_default_settings(&settings, sizeof settings) == CYCLEGAN_OK);
+    settings.device = "TOASTER";
+    CHECK(cyclegan_open(&translator, test_model(), &settings) == CYCLEGAN_ERROR_BACKEND);
+}
+
 static void open_and_fork(int closed) {
     cyclegan_translator *translator;
+    fail_to_open(); /* before it made anything, and so without a trace */
     CHECK(cyclegan_open(&translator, test_model(), NULL) == CYCLEGAN_OK);
     translate(translator, wanted);
     if (closed) cyclegan_close(&translator);
