@@ -57,6 +57,9 @@ void drain_all() {
 }
 
 thread_local char thread_error[1024] = "";
+// Of this thread's last failure on a handle: others there leave it, so that it fits its status.
+thread_local const cyclegan_translator *own_handle = nullptr;
+thread_local char own_error[1024] = "";
 thread_local char returned[1024] = "";
 
 }  // namespace
@@ -109,6 +112,10 @@ void close_translator(const cyclegan_translator *handle) noexcept {
 }
 
 void set_error(const cyclegan_translator *handle, const char *message) noexcept {
+    if (handle) {
+        own_handle = handle;
+        copy_text(own_error, sizeof own_error, message);
+    }
     const std::lock_guard lock(registry().mutex);
     const auto entry = registry().find(handle);
     copy_text(entry ? entry->error : thread_error, sizeof thread_error, message);
@@ -117,7 +124,8 @@ void set_error(const cyclegan_translator *handle, const char *message) noexcept 
 const char *last_error(const cyclegan_translator *handle) noexcept {
     const std::lock_guard lock(registry().mutex);
     const auto entry = registry().find(handle);
-    copy_text(returned, sizeof returned, entry ? entry->error : thread_error);
+    const bool is_own = handle && handle == own_handle;
+    copy_text(returned, sizeof returned, is_own ? own_error : entry ? entry->error : thread_error);
     return returned;
 }
 

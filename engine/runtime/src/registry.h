@@ -32,7 +32,8 @@ void close_translator(const cyclegan_translator *handle) noexcept;
 // library makes last goes first at exit, and a frame that is waited for needs all of it.
 void drain_at_exit();
 
-// What the last failed call left: on a handle if it is open, else on this thread.
+// What the last failed call left: of this thread if it was on the handle, else of any thread on a
+// handle that is open, else of this thread without one.
 void set_error(const cyclegan_translator *handle, const char *message) noexcept;
 // In a buffer of this thread that stays until the next call.
 const char *last_error(const cyclegan_translator *handle) noexcept;

@@ -191,6 +191,26 @@ void test_fork() {
     cyclegan_close(&translator);
 }
 
+// A thread is told of its own failure, also when another has failed or closed the handle since.
+void test_errors_of_several_threads() {
+    cyclegan_translator *translator = opened(1);
+    const cyclegan_translator *copy = translator;
+    Picture picture;
+    cyclegan_frame frame = picture.frame(), narrow = frame;
+    narrow.width -= 4;
+    const auto says = [copy](const char *words) { return strstr(cyclegan_last_error(copy), words); };
+    CHECK(cyclegan_translate(translator, &narrow, &frame) == CYCLEGAN_ERROR_SIZE);
+    std::thread([&] {
+        CHECK(says("expected one size"));  // another's, while it has none of its own
+        CHECK(cyclegan_done(translator, 0) == CYCLEGAN_ERROR_TICKET && says("has ticket 0"));
+    }).join();
+    CHECK(says("expected one size"));
+    std::thread([&] { CHECK(says("has ticket 0")); }).join();
+    cyclegan_close(&translator);
+    CHECK(says("expected one size"));
+    CHECK(cyclegan_query(copy, nullptr) == CYCLEGAN_ERROR_HANDLE && says("was closed"));
+}
+
 void test_cpp_layer() {
     cyclegan::Settings settings;
     settings.threads = 1;
@@ -232,5 +252,6 @@ int main(int count, char **arguments) {
     test_close_in_flight(3);
     test_close_while_a_frame_is_read();
     test_fork();
+    test_errors_of_several_threads();
     test_cpp_layer();
 }

@@ -169,8 +169,9 @@ CYCLEGAN_API uint32_t cyclegan_version(void);
 /* A status in words. The string stays for ever; a number that is no status is "unknown status". */
 CYCLEGAN_API const char *cyclegan_status_string(cyclegan_status status);
 
-/* Why the last call that failed on `translator` did so, on whichever thread; "" if none did. With
- * NULL: why the last call of this thread failed that had no valid handle, such as cyclegan_open.
+/* Why the last call that failed on `translator` did so: this thread's own, if its last failure on a
+ * handle was there, also once the handle was closed; else that of whichever thread; "" if none did.
+ * With NULL: why the last call of this thread failed that had no valid handle, such as cyclegan_open.
  * The string stays until this thread calls this function again. */
 CYCLEGAN_API const char *cyclegan_last_error(const cyclegan_translator *translator);
 
