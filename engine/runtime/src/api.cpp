@@ -39,6 +39,12 @@ void check_settings(const cyclegan_settings *given) {
     if (!given->width != !given->height)
         fail(CYCLEGAN_ERROR_ARGUMENT, "settings: size is %dx%d; set both sides or none",
              given->width, given->height);
+    const auto not_empty = [](const char *name, const char *value, const char *instead) {
+        if (value && !*value)
+            fail(CYCLEGAN_ERROR_ARGUMENT, "settings: %s is empty; set %s", name, instead);
+    };
+    not_empty("device", given->device, "a name, as in \"CPU\", or NULL for the backend's choice");
+    not_empty("cache_folder", given->cache_folder, "a folder, or NULL for none");
     for (uintptr_t word : given->reserved)
         if (word) fail(CYCLEGAN_ERROR_ARGUMENT, "settings: the reserved room is not zero");
 }

@@ -150,6 +150,8 @@ static void test_settings(void) {
     REFUSE_SETTINGS(bad.slots = 17, "slots is 17");
     REFUSE_SETTINGS(bad.threads = -1, "threads is -1");
     REFUSE_SETTINGS(bad.device = "TOASTER", "TOASTER");
+    REFUSE_SETTINGS(bad.device = "", "device is empty; set a name");
+    REFUSE_SETTINGS(bad.cache_folder = "", "cache_folder is empty; set a folder, or NULL for none");
     REFUSE_SETTINGS(bad.reserved[0] = 1, "reserved room");
 }
 
