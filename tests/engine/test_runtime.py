@@ -414,14 +414,27 @@ def test_an_application_ships_a_handful_of_files(
     assert str(libraries).encode() not in done.stderr
 
 
-def test_a_process_may_go_elsewhere_before_it_opens_a_model(built: Path, graph: Path) -> None:
+def open_elsewhere(path: str, folder: Path, graph: Path) -> bytes:
+    """Status and error of a process that loads the library at ``path`` from ``folder``, and leaves
+    that before it opens ``graph``."""
     program = (
-        "import ctypes, os; library = ctypes.CDLL('lib/libcyclegan.so'); os.chdir('/');"
+        f"import ctypes, os; library = ctypes.CDLL({path!r}); os.chdir('/');"
         "library.cyclegan_last_error.restype = ctypes.c_char_p; handle = ctypes.c_void_p();"
         f"status = library.cyclegan_open(ctypes.byref(handle), {str(graph)!r}.encode(), None);"
         "print(status, library.cyclegan_last_error(None).decode())"
     )
-    assert must(["python", "-c", program], cwd=built) == b"0 \n"
+    return must(["python", "-c", program], cwd=folder)
+
+
+def test_a_process_may_go_elsewhere_before_it_opens_a_model(built: Path, graph: Path) -> None:
+    assert open_elsewhere("lib/libcyclegan.so", built, graph) == b"0 \n"
+
+
+def test_a_link_to_the_library_finds_its_backends(
+    installed: Path, graph: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "painter.so").symlink_to(library(installed))
+    assert open_elsewhere("./painter.so", tmp_path, graph) == b"0 \n"
 
 
 def exported(path: Path) -> set[str]:
@@ -458,6 +471,7 @@ def patched(path: Path, old: bytes, new: bytes) -> None:
     ("break_it", "reason"),
     [
         (lambda module: module.unlink(), "cannot open shared object file"),
+        (lambda module: shutil.rmtree(module.parent), 'keep the folder "cyclegan" beside'),
         (
             lambda module: patched(module, b"libopenvino.so.", b"libOpenVino.so."),
             "libOpenVino.so.",
@@ -465,7 +479,7 @@ def patched(path: Path, old: bytes, new: bytes) -> None:
         (lambda module: patched(module, b"0.1.0 (", b"0.9.0 ("), "is of version 0.9.0"),
         (lambda module: module.write_bytes(b"no library"), "too short"),
     ],
-    ids=["no module", "no OpenVINO", "another version", "damaged"],
+    ids=["no module", "no folder", "no OpenVINO", "another version", "damaged"],
 )
 def test_a_backend_that_cannot_be_loaded_is_an_error(
     break_it: Callable[[Path], None], reason: str, installed: Path, graph: Path, tmp_path: Path

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <string>
@@ -30,6 +31,10 @@ char loaded_from[PATH_MAX];
     if (!::getcwd(loaded_from, sizeof loaded_from)) std::strcpy(loaded_from, ".");
 }
 
+std::string folder_beside(const std::string &path) {
+    return path.substr(0, path.rfind('/')) + "/cyclegan/";
+}
+
 std::string module_path(const char *file) {
     Dl_info self;
     // Not of a function that others see: a program may have an address of its own for that.
@@ -37,7 +42,11 @@ std::string module_path(const char *file) {
         fail(CYCLEGAN_ERROR_INTERNAL, "cannot find the folder of this library");
     std::string path = self.dli_fname;
     if (path[0] != '/') path = std::string(loaded_from) + "/" + path;
-    return path.substr(0, path.rfind('/')) + "/cyclegan/" + file;
+    std::string folder = folder_beside(path);
+    char target[PATH_MAX];  // of a link that stands alone
+    if (::access(folder.c_str(), F_OK) != 0 && ::realpath(path.c_str(), target))
+        folder = folder_beside(target);
+    return folder + file;
 }
 
 // Modules stay loaded: their libraries keep threads and thread-local data until the process ends.
@@ -45,8 +54,10 @@ Open load(const Module &module) {
     const std::string path = module_path(module.file);
     void *library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library)
-        fail(CYCLEGAN_ERROR_BACKEND, "the backend %s cannot be loaded: %s; %s", module.name,
-             ::dlerror(), module.absent);
+        fail(CYCLEGAN_ERROR_BACKEND,
+             "the backend %s cannot be loaded: %s; keep the folder \"cyclegan\" beside this "
+             "library, %s",
+             module.name, ::dlerror(), module.absent);
     const auto version = reinterpret_cast<decltype(&cyclegan_module_version)>(
         ::dlsym(library, "cyclegan_module_version"));
     if (!version || std::strcmp(version(), kBuild) != 0)
@@ -61,8 +72,8 @@ Backend *open_backend(cyclegan_backend backend, const OpenRequest &request) {
     static std::mutex mutex;
     static Module modules[] = {
         {"openvino", "libcyclegan-openvino.so",
-         "install OpenVINO, and build this library with CYCLEGAN_OPENVINO=ON"},
-        {"tensorrt", "libcyclegan-tensorrt.so", "build this library with CYCLEGAN_TENSORRT=ON"},
+         "install OpenVINO, and build it with CYCLEGAN_OPENVINO=ON"},
+        {"tensorrt", "libcyclegan-tensorrt.so", "and build it with CYCLEGAN_TENSORRT=ON"},
     };
     Module &module = modules[backend == CYCLEGAN_TENSORRT];
     {
