@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from PIL.ExifTags import Base
 
 from cyclegan.config import Depth
 from cyclegan.errors import ImageError, reason_of
 from cyclegan.files import replacing
-from cyclegan.pictures import DAMAGE, Channels
+from cyclegan.pictures import DAMAGE, Channels, orientation_of, upright
 
 if TYPE_CHECKING:
     import av
@@ -57,12 +56,12 @@ def read_deep(path: Path | str) -> DeepPicture:
     try:
         with Image.open(path) as image:
             decoder = _DECODERS.get(image.format or "", "")
-            orientation = image.getexif().get(Base.Orientation, 1)
+            stored = orientation_of(image)  # of the file, which FFmpeg reads as it lies
             image.load()  # FFmpeg takes damaged files without a word
             if image.mode.startswith("I;16"):
-                gray = np.asarray(image).astype(np.uint16)[..., None]
-                return _upright(gray, orientation)
-        return _upright(_decoded(Path(path).read_bytes(), decoder), orientation)
+                gray = upright(image, orientation_of(image))
+                return np.asarray(gray).astype(np.uint16)[..., None]
+        return _upright(_decoded(Path(path).read_bytes(), decoder), stored)
     except _UnknownFormError as error:
         raise ImageError(
             f"cannot read {path} with 16 bits a channel: {error}; store it as a plain PNG, or "
@@ -148,8 +147,6 @@ def _decoded(data: bytes, decoder: str) -> DeepPicture:
 
 
 def _upright(array: DeepPicture, orientation: int) -> DeepPicture:
-    """As the EXIF orientation 1 to 8 says (Exif 2.32, section 4.6.4)."""
-    turned = array.swapaxes(0, 1) if orientation >= 5 else array
-    rows = slice(None, None, -1) if orientation in (3, 4, 7, 8) else slice(None)
-    columns = slice(None, None, -1) if orientation in (2, 3, 6, 7) else slice(None)
-    return np.ascontiguousarray(turned[rows, columns])
+    """``array`` as its file's EXIF orientation says, plane by plane, as Pillow has 16 bits."""
+    planes = (Image.fromarray(plane) for plane in np.moveaxis(array, 2, 0))
+    return np.stack([np.asarray(upright(plane, orientation)) for plane in planes], axis=2)

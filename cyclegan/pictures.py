@@ -26,7 +26,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
+from PIL.ExifTags import Base
 
 from cyclegan.errors import DataError, ImageError, reason_of
 from cyclegan.files import replacing
@@ -43,6 +44,16 @@ OTHERS = frozenset(".avif .dng .heic .heif .j2k .jp2 .jxl .tga".split())  # noqa
 
 DAMAGE = Exception
 """What Pillow's decoders raise for damaged files: those in Python, whatever comes of the bytes."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets an image upright, by its EXIF orientation (Exif 2.32, section 4.6.4)."""
 
 
 def read_picture(path: Path | str, channels: Channels = 3) -> Picture:
@@ -60,10 +71,25 @@ def open_image(path: Path | str) -> Image.Image:
             if image.format == "EPS":  # under any name; Pillow starts Ghostscript to load it
                 raise ValueError("it is PostScript, a program, which is not run; make it a .png")
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # a copy would cost as much as decoding
-            return _eight_bit(image)
+            return _eight_bit(upright(image, orientation_of(image)))
     except DAMAGE as error:
         raise ImageError(f"cannot read {path} as a picture: {reason_of(error)}") from error
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none. Pillow loads some TIFFs upright: ask behind."""
+    orientation: int = image.getexif().get(Base.Orientation, 1)
+    return orientation
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """``image`` as ``orientation`` says, itself where that is 1 or unknown.
+
+    Pillow's ``exif_transpose`` would also write the rest of the EXIF anew, and fail where that is
+    not as it should be.
+    """
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -91,6 +91,14 @@ def test_pictures_stand_upright(channels: int, orientation: int, tmp_path: Path)
     np.testing.assert_array_equal(deep >> 8, upper.reshape(deep.shape))
 
 
+def test_a_gray_tiff_is_turned_once(tmp_path: Path) -> None:
+    """Pillow loads it upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(1)[..., 0]).save(tmp_path / "in.tif", exif=exif, compression="tiff_lzw")
+    np.testing.assert_array_equal(read_deep(tmp_path / "in.tif"), np.rot90(noise(1), -1))
+
+
 def test_shallow_pictures_are_told_apart(tmp_path: Path) -> None:
     picture = Image.fromarray((noise(3) >> 8).astype(np.uint8))
     for mode in ("RGB", "L", "1", "P", "RGBA", "CMYK"):

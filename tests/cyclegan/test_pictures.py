@@ -1,6 +1,7 @@
 """Reading pictures of every kind by the stated rules, and writing them whole."""
 
 import os
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,19 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
     Image.fromarray(colours()).save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(read_picture(tmp_path / "a.png"), np.rot90(colours(), -1))
+
+
+def test_a_picture_is_turned_whatever_else_its_exif_holds(tmp_path: Path) -> None:
+    """A resolution stored as text, which Pillow reads and cannot write."""
+    Image.fromarray(colours()).save(tmp_path / "plain.jpg")
+    entries = (
+        struct.pack("<HHI4s", 0x0112, 3, 1, b"\6\0\0\0"),
+        struct.pack("<HHI4s", 0x011A, 2, 3, b"72\0\0"),
+    )
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4)
+    Image.fromarray(colours()).save(tmp_path / "turned.jpg", exif=exif)
+    stored, turned = (read_picture(tmp_path / f"{name}.jpg") for name in ("plain", "turned"))
+    assert np.array_equal(turned, np.rot90(stored, -1))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp", "gif"])
