@@ -64,7 +64,7 @@ class Plateau:
 
     def take(self, loss: float) -> None:
         """The mean loss of the epoch that has ended."""
-        if loss < 0.99 * self.best:
+        if math.isinf(self.best) or self.best - loss > 0.01 * abs(self.best):
             self.best, self.waited = loss, 0
             return
         self.waited += 1

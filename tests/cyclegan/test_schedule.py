@@ -75,6 +75,15 @@ def test_plateau_is_pytorchs(losses):
         assert ours.factor == pytest.approx(optimizer.param_groups[0]["lr"])
 
 
+@pytest.mark.parametrize(("change", "falls"), [(0.98, True), (1.0, True), (1.02, False)])
+def test_plateau_takes_losses_below_zero(change, falls):
+    """Those of critics; where a loss falls by 1 %, that is away from 0."""
+    plateau = Plateau()
+    for epoch in range(7):
+        plateau.take(-(change**epoch))
+    assert (plateau.factor < 1) == falls
+
+
 def test_plateau_survives_a_checkpoint():
     config = TrainConfig(data=DATA, schedule="plateau")
     one, other = Progress(config, 10), Progress(config, 10)
