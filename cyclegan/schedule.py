@@ -158,13 +158,16 @@ class Progress:
     def state(self) -> dict[str, Any]:
         """All of it as plain values."""
         return {
-            **{name: getattr(self, name) for name in ("step", "epoch", "batch")},
+            **{name: getattr(self, name) for name in ("step", "epoch", "batch", "steps_per_epoch")},
             "seconds": self.seconds(),
             "plateau": vars(self.plateau).copy(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Go on from ``state``: an epoch that had ended has, however many steps one takes now."""
         self.step, self.epoch, self.batch = (state[name] for name in ("step", "epoch", "batch"))
+        length = state.get("steps_per_epoch", self.steps_per_epoch)  # not in older checkpoints
+        if self.batch >= min(length, self.steps_per_epoch):
+            self.batch = self.steps_per_epoch
         self.before, self.began = state["seconds"], time.monotonic()
         vars(self.plateau).update(state["plateau"])

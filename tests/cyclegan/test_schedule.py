@@ -103,6 +103,23 @@ def test_time_goes_on_where_the_checkpoint_was():
     assert progress.seconds() == pytest.approx(45, abs=1)
 
 
+@pytest.mark.parametrize(
+    ("batch", "steps_per_epoch", "then"),
+    [
+        (4, 4, (1, 0.5)),  # had ended: with more pictures it does not end again
+        (3, 4, (0, 0.15)),
+        (30, 40, (1, 0.5)),  # with fewer pictures it has no more steps
+        (30, None, (1, 0.5)),  # a checkpoint from before lengths were kept
+        (4, None, (0, 0.2)),
+    ],
+)
+def test_an_epoch_goes_on_with_as_many_pictures_as_there_are(batch, steps_per_epoch, then):
+    progress = Progress(TrainConfig(data=DATA, epochs=2, epochs_decay=0), 10)
+    state = {**progress.state(), "batch": batch, "steps_per_epoch": steps_per_epoch}
+    progress.load_state({name: value for name, value in state.items() if value is not None})
+    assert (int(progress.ends_epoch()), progress.fraction()) == then
+
+
 def test_unknown_schedule():
     with pytest.raises(ConfigError, match="schedule is 'lambda'; expected one of 'linear'"):
         TrainConfig(data=DATA, schedule="lambda")
