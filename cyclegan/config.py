@@ -107,6 +107,11 @@ class CycleGANConfig:
                 "set lambda_identity to 0",
             )
 
+    @property
+    def smallest_side(self) -> int:
+        """Pixels that pictures must be high and wide to be trained on."""
+        return max(self.discriminator.smallest_side, SSIM_WINDOW if self.ssim_share else 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -300,14 +305,12 @@ class TrainConfig:
             not any(side % multiple for side in cropped),
             f"{given}; this generator takes multiples of {multiple}",
         )
-        smallest = self.model.discriminator.smallest_side
+        smallest = self.model.smallest_side
         check(
             min(cropped) >= smallest,
             f"{given}; this discriminator takes at least {smallest} pixels; set larger crops, or "
-            "fewer layers of it",
-        )
-        check(
-            not self.model.ssim_share or min(cropped) >= SSIM_WINDOW,
-            f"{given}; ssim_share compares windows of {SSIM_WINDOW} pixels, so expected at least "
+            "fewer layers of it"
+            if smallest == self.model.discriminator.smallest_side
+            else f"{given}; ssim_share compares windows of {smallest} pixels, so expected at least "
             "as many",
         )

@@ -76,7 +76,8 @@ class Drawn:
 class UnpairedPictures(Dataset[Sample | CycleGANError]):
     """The two folders of ``config``. ``dataset[epoch, index]`` is one sample.
 
-    ``multiple`` is the network's ``size_multiple``. ``bad`` collects what ``config.skip_bad``
+    ``multiple`` is the network's ``size_multiple``, ``smallest`` the side that pictures have at
+    least, or cannot be used. ``bad`` collects what ``config.skip_bad``
     passed over while ``batches`` ran: path -> reason. Raises DataError if a folder is missing or
     empty.
     """
@@ -89,8 +90,10 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
         channels_a: int = 3,
         channels_b: int = 3,
         multiple: int = 4,
+        smallest: int = 1,
     ) -> None:
-        self.config, self.seed, self.multiple = config, seed, multiple
+        self.config, self.seed = config, seed
+        self.multiple, self.smallest = multiple, smallest
         self.channels_a, self.channels_b = channels_a, channels_b
         self.paths_a = list_items(config.a, skip_bad=config.skip_bad)
         self.paths_b = list_items(config.b, skip_bad=config.skip_bad)
@@ -132,7 +135,7 @@ class UnpairedPictures(Dataset[Sample | CycleGANError]):
         for step in range(len(paths)):
             path = paths[(which + step) % len(paths)]
             try:
-                return augmented(path, self.config, rng, channels, self.multiple)
+                return augmented(path, self.config, rng, channels, self.multiple, self.smallest)
             except ImageError as error:
                 if not self.config.skip_bad:
                     raise ImageError(f"{error}; {SKIP_BAD}") from error

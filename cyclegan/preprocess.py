@@ -55,15 +55,26 @@ _SCALED: dict[Preprocess, Callable[[Size, DataConfig], Size]] = {
 
 
 def scale(
-    picture: Pixels, config: DataConfig, multiple: int = 4, name: Item | str = "the picture"
+    picture: Pixels,
+    config: DataConfig,
+    multiple: int = 4,
+    smallest: int = 1,
+    name: Item | str = "the picture",
 ) -> Pixels:
     """``picture`` resized as ``config`` says; sides that no crop will fit are rounded.
 
-    Raises ImageError, naming it, where that scales it to more than ``MOST_PIXELS``.
+    Raises ImageError, naming it, where that scales it to more than ``MOST_PIXELS``, or leaves one
+    of those sides with less than ``smallest`` pixels.
     """
     height, width = _SCALED[config.preprocess](picture.shape[:2], config)
     if not config.crops:
         height, width = (max(1, round(side / multiple)) * multiple for side in (height, width))
+        if min(height, width) < smallest:
+            raise ImageError(
+                f"{name} is {size_text(picture.shape[:2])} pixels, and is taken at "
+                f"{size_text((height, width))}; training takes sides of at least {smallest}; "
+                "choose preprocess 'resize_and_crop', or leave it out"
+            )
     if (height, width) == picture.shape[:2]:
         return picture
     if height * width > MOST_PIXELS and config.preprocess != "none":
@@ -115,12 +126,13 @@ def augmented(
     rng: np.random.Generator,
     channels: int = 3,
     multiple: int = 4,
+    smallest: int = 1,
 ) -> Cut:
     """The picture at ``path``, scaled and randomly cropped; every other one is to be mirrored.
 
     Raises ImageError where it cannot be read, is too small, or would become too large.
     """
-    picture = scale(read_item(path, channels, config.depth), config, multiple, path)
+    picture = scale(read_item(path, channels, config.depth), config, multiple, smallest, path)
     if config.crops:
         down, right = _room(picture, config, path)
         top, left = rng.integers(down + 1), rng.integers(right + 1)
@@ -128,7 +140,9 @@ def augmented(
     return Cut(picture, config.flip and rng.random() < 0.5)
 
 
-def plain(path: Item, config: DataConfig, channels: int = 3, multiple: int = 4) -> Pixels:
+def plain(
+    path: Item, config: DataConfig, channels: int = 3, multiple: int = 4, smallest: int = 1
+) -> Pixels:
     """The picture at ``path`` as a network sees it when tested, without chance.
 
     (H, W, C) of ``config.depth`` bits. Raises ImageError as ``augmented`` does.
@@ -136,7 +150,7 @@ def plain(path: Item, config: DataConfig, channels: int = 3, multiple: int = 4) 
     if config.crops:
         height, width = config.cropped
         config = dataclasses.replace(config, load_size=width, load_height=height)
-    picture = scale(read_item(path, channels, config.depth), config, multiple, path)
+    picture = scale(read_item(path, channels, config.depth), config, multiple, smallest, path)
     if config.crops:
         top, left = (room // 2 for room in _room(picture, config, path))
         picture = _cut(picture, top, left, config)

@@ -250,6 +250,7 @@ def _pictures(config: TrainConfig, here: World) -> UnpairedPictures:
         channels_a=generator.in_channels,
         channels_b=generator.out_channels,
         multiple=generator.size_multiple,
+        smallest=config.model.smallest_side,
     )
     if data.paths_a == data.paths_b and here.writes:
         log.warning(
@@ -304,7 +305,7 @@ def _first_pictures(config: TrainConfig, data: UnpairedPictures) -> tuple[Tensor
         pictures: list[Pixels] = []
         for item in items:
             try:
-                picture = plain(item, config.data, channels, data.multiple)
+                picture = plain(item, config.data, channels, data.multiple, data.smallest)
             except ImageError as error:
                 if not config.data.skip_bad:
                     raise ImageError(f"{error}; {SKIP_BAD}") from error

@@ -24,6 +24,7 @@ from cyclegan.config import (
     CycleGANConfig,
     DataConfig,
     PatchConfig,
+    PixelConfig,
     ResnetConfig,
     TrainConfig,
     from_dict,
@@ -375,6 +376,30 @@ def test_a_bad_picture_among_the_samples_is_told_what_goes_on_without_it(config)
     (config.data.a / "00000.png").write_bytes(b"")
     with pytest.raises(ImageError, match=r"00000\.png.*; skip_bad goes on without it$"):
         training._first_pictures(config, UnpairedPictures(config.data))
+
+
+@pytest.mark.parametrize(
+    ("model", "smallest"),
+    [
+        ({"discriminator": PatchConfig(width=4, layers=2, norm="batch")}, 12),
+        ({"discriminator": PixelConfig(width=4), "ssim_share": 0.5}, 11),
+    ],
+)
+@pytest.mark.parametrize("number", [0, 3])
+def test_an_uncropped_picture_that_is_too_small_is_named_or_skipped(
+    config, model, smallest, number
+):
+    """The first one, which is among the samples, and one that is not."""
+    small = config.data.a / f"0000{number}.png"
+    Image.new("RGB", (40, 9)).save(small)
+    data = replaced(config.data, preprocess="none")
+    config = replaced(config, data=data, model=replaced(TINY, **model), epochs_decay=0)
+    says = f"{small.name} is 40x9 pixels, and is taken at 40x8; .* at least {smallest};.*skip_bad"
+    with pytest.raises(ImageError, match=says):
+        train(config, device="cpu", show_progress=False)
+    skipping = replaced(config, data=replaced(data, skip_bad=True), overwrite=True)
+    result = train(skipping, device="cpu", show_progress=False)
+    assert (result.steps, list(result.skipped)) == (6, [str(small)])
 
 
 def test_two_domains_that_are_one_are_told(config, caplog):
