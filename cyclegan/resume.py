@@ -104,11 +104,10 @@ def _read(path: Path) -> dict[str, Any]:
 def check_same(state: dict[str, Any], config: TrainConfig, world_size: int) -> None:
     """Raises ConfigError, showing both, where a run cannot go on because it is another one."""
     kept, given = state["config"], as_dict(config)
+    names = ("generator", "discriminator", "adversarial", "pool_size", "init", "init_gain", "seed")
     pairs = {
-        **{
-            f"model.{name}": (kept["model"][name], given["model"][name])
-            for name in ("generator", "discriminator", "adversarial", "pool_size")
-        },
+        "pretrained": (kept.get("pretrained"), given.get("pretrained")),  # None is not stored
+        **{f"model.{name}": (kept["model"][name], given["model"][name]) for name in names},
         "batch_size": (kept["batch_size"], given["batch_size"]),
         "number of processes": (state["world_size"], world_size),
         "ema_decay above 0": (kept["ema_decay"] > 0, given["ema_decay"] > 0),

@@ -127,7 +127,8 @@ def _settings_of(run: Path) -> Path:
 
 
 def _output_of(run: Path, output: Path | None, rest: list[str]) -> Path:
-    """Raises ConfigError for flags that a run that goes on would ignore."""
+    """Raises ConfigError for flags that a run that goes on would ignore, but for settings that it
+    began with, which ``resume.check_same`` compares."""
     if output is not None and output.absolute() != run.absolute():
         raise ConfigError(f"--resume goes on in {run}: leave out --output, or train anew without")
     if "--overwrite" in rest:

@@ -314,7 +314,12 @@ def test_another_number_of_pictures_in_a_step_is_refused(finished):
 def test_all_that_makes_it_another_run_is_told(finished):
     state = {"config": as_dict(finished), "world_size": 1}
     model = dataclasses.replace(
-        finished.model, discriminator=PatchConfig(width=8, layers=1), adversarial="hinge"
+        finished.model,
+        discriminator=PatchConfig(width=8, layers=1),
+        adversarial="hinge",
+        init="xavier",
+        init_gain=1.0,
+        seed=7,
     )
     check_same(state, dataclasses.replace(finished, epochs=9, ema_decay=0.5, passes=1), 1)
     with pytest.raises(ConfigError) as refused:
@@ -322,10 +327,23 @@ def test_all_that_makes_it_another_run_is_told(finished):
     for part in (
         "model.discriminator was {'kind': 'patch'",
         "model.adversarial was lsgan, is hinge",
+        "model.init was normal, is xavier",
+        "model.init_gain was 0.02, is 1.0",
+        "model.seed was 0, is 7",
         "number of processes was 1, is 2",
         "ema_decay above 0 was True, is False",
     ):
         assert part in str(refused.value), part
+
+
+def test_networks_to_begin_with_come_too_late_for_a_run_that_goes_on(finished, tmp_path):
+    """And its settings do not claim them."""
+    settings = (finished.output / "config.toml").read_text()
+    with pytest.raises(ConfigError, match=f"pretrained was None, is {tmp_path}; use the old ones"):
+        run(dataclasses.replace(finished, pretrained=tmp_path), resume=True)
+    assert (finished.output / "config.toml").read_text() == settings
+    began = {"config": as_dict(dataclasses.replace(finished, pretrained=tmp_path)), "world_size": 1}
+    check_same(began, dataclasses.replace(finished, pretrained=tmp_path), 1)
 
 
 def test_a_run_that_has_ended_has_nothing_left_to_do_unless_it_is_prolonged(finished, caplog):
