@@ -53,6 +53,11 @@ class Run:
         self.means = tuple(averaged(generator, decay) for generator in generators) if decay else ()
         self.real = samples[0].to(model.device), samples[1].to(model.device)
         self.scorer = Scorer(config) if config.score_every and self.world.writes else None
+        if config.data.test_a is not None and not config.score_every and self.world.writes:
+            log.warning(
+                "test_a and test_b are not looked at, as score_every is 0: set it to the epochs "
+                "between two scorings"
+            )
         self.best: float | None = None
         self.saved_at = -1
         self.checked_at = time.monotonic()

@@ -330,6 +330,16 @@ def test_scoring_needs_pictures(config):
         dataclasses.replace(config.data, test_b=None)
 
 
+def test_test_pictures_that_nothing_looks_at_are_told(config, caplog):
+    config = dataclasses.replace(config, tensorboard=False, epochs=1, epochs_decay=0)
+    train(config, device="cpu", show_progress=False)
+    assert "not looked at" not in caplog.text
+    train(
+        dataclasses.replace(config, score_every=0), device="cpu", show_progress=False, resume=True
+    )
+    assert caplog.text.count("test_a and test_b are not looked at, as score_every is 0") == 1
+
+
 def test_steps_that_wait_for_pictures_are_told(config, caplog, monkeypatch):
     import time
 
