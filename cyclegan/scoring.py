@@ -16,6 +16,7 @@ from cyclegan.evaluate import (
 )
 from cyclegan.pictures import Picture
 from cyclegan.preprocess import plain
+from cyclegan.sizes import size_text
 from cyclegan.sources import Item, list_items
 
 MOST = 200
@@ -27,9 +28,9 @@ class Scorer:
 
     Where all names agree, pictures are pairs: L1, SSIM and the share that came out inverted, both
     ways, and SSIM chooses the best. Else the sets are compared: FID and KID, which need the extra
-    ``fid``, and KID chooses. Raises DataError for folders without pictures and pairs too small for
-    SSIM, ImageError for one that cannot be read, and BackendError where the extra is missing: all
-    before the run begins.
+    ``fid``, and KID chooses. Raises DataError for folders without pictures and pairs of two sizes
+    or too small for SSIM, ImageError for one that cannot be read, and BackendError where the extra
+    is missing: all before the run begins.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -56,27 +57,39 @@ class Scorer:
                     f"test_a and test_b hold {counts[0]} and {counts[1]} pictures of differing "
                     "names; expected at least 2 each, or pairs of the same names"
                 )
-        for items, channels in zip(self.items, self.channels):
-            for picture in self._pictures(items, channels):
-                if self.paired:
-                    check_side(picture)
+        pictures = self._pictures()
+        if self.paired:
+            for names, pair in zip(zip(*self.items), zip(*pictures)):
+                _check_pair(names, pair)
 
     def scores(self, generator_ab: nn.Module, generator_ba: nn.Module) -> dict[str, float]:
         """Named figures; ``goodness`` is the one to choose by, higher is better."""
-        pictures = [
-            self._pictures(items, channels) for items, channels in zip(self.items, self.channels)
-        ]
+        a, b = self._pictures()
         compare = _of_pairs if self.paired else _of_sets
-        ab = compare(generator_ab, pictures[0], pictures[1])
-        ba = compare(generator_ba, pictures[1], pictures[0])
+        ab, ba = compare(generator_ab, a, b), compare(generator_ba, b, a)
         return {
             "goodness": (ab.pop("goodness") + ba.pop("goodness")) / 2,
             **{f"ab_{name}": value for name, value in ab.items()},
             **{f"ba_{name}": value for name, value in ba.items()},
         }
 
-    def _pictures(self, items: Sequence[Item], channels: int) -> list[Picture]:
-        return [plain(item, self.data, channels, self.multiple) for item in items]
+    def _pictures(self) -> list[list[Picture]]:
+        """Of each domain."""
+        return [
+            [plain(item, self.data, channels, self.multiple) for item in items]
+            for items, channels in zip(self.items, self.channels)
+        ]
+
+
+def _check_pair(names: tuple[Item, Item], pair: tuple[Picture, Picture]) -> None:
+    """Raises DataError where a translation of one cannot be compared with the other."""
+    a, b = (picture.shape[:2] for picture in pair)
+    if a != b:
+        raise DataError(
+            f"{names[0]} is scored against {names[1]}, at {size_text(a)} and {size_text(b)} "
+            "pixels; expected one size; choose a preprocess with a crop, or other pairs"
+        )
+    check_side(pair[0])
 
 
 def _of_pairs(

@@ -401,6 +401,19 @@ def test_pairs_without_a_window_of_ssim_are_told_before_the_run_begins(config, t
         Scorer(dataclasses.replace(config, data=small))
 
 
+def test_pairs_of_two_sizes_are_told_before_the_run_begins(config, tmp_path):
+    for domain, width in (("a", 16), ("b", 20)):
+        (tmp_path / domain).mkdir()
+        Image.new("RGB", (width, 16)).save(tmp_path / domain / "0.png")
+    data = dataclasses.replace(
+        config.data, test_a=tmp_path / "a", test_b=tmp_path / "b", preprocess="none"
+    )
+    with pytest.raises(
+        DataError, match=r"a/0\.png is scored against .*b/0\.png, at 16x16 and 20x16"
+    ):
+        Scorer(dataclasses.replace(config, data=data))
+
+
 def test_scoring_that_fails_on_the_way_does_not_end_the_run(config, monkeypatch, caplog):
     def failing(*_):
         raise ImageError("cannot read x.png")
