@@ -51,7 +51,10 @@ class Recorder:
             temporary.write_text(",".join(["step", "seconds", *LOSSES]) + "\n")
 
     def rewind(self, step: int) -> None:
-        """Drop from the logs what came after ``step``, and what no log can hold."""
+        """Drop from the logs what came after ``step``, and what no log can hold.
+
+        Of scores no heading stays alone: those that follow may have other names.
+        """
         if not _rewound(self.path, step):
             self.begin()
         _rewound(self.scores_path, step)
@@ -120,6 +123,15 @@ class Recorder:
         except OSError as error:
             raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
 
+    def set_scores_aside(self, step: int) -> None:
+        """Keep the scores up to ``step`` in a file of their own. Raises OutputError."""
+        path = self.scores_path
+        try:
+            if path.exists():
+                path.replace(path.with_name(f"scores_to_{step:06d}.csv"))
+        except OSError as error:
+            raise OutputError(f"cannot rename {path}: {reason_of(error)}") from error
+
     def _scalars(self, rows: Sequence[Row]) -> None:
         """The mean of what was read, at its last step: a fixed cost for each reading."""
         assert self.board is not None
@@ -129,7 +141,8 @@ class Recorder:
 
 
 def _rewound(path: Path, step: int) -> bool:
-    """Leaves of a log the lines up to ``step`` that are whole; whether there was one."""
+    """Leaves of a log the lines up to ``step`` that are whole; without any it goes, and False is
+    returned."""
     try:
         first, *lines = path.read_text(errors="replace").splitlines(keepends=True)
     except (OSError, ValueError):  # missing, or empty
@@ -139,8 +152,12 @@ def _rewound(path: Path, step: int) -> bool:
         number = line.split(",")[0]
         return line.endswith("\n") and number.isdecimal() and int(number) <= step
 
+    kept = [*filter(stays, lines)]
+    if not kept:
+        path.unlink()
+        return False
     with replacing(path) as temporary:
-        temporary.write_text("".join([first, *filter(stays, lines)]))
+        temporary.write_text("".join([first, *kept]))
     return True
 
 

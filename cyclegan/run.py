@@ -4,9 +4,7 @@ N batch, C channels, H height, W width.
 """
 
 import dataclasses
-import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +26,7 @@ from cyclegan.recorder import Recorder
 from cyclegan.resume import list_checkpoints, save_checkpoint
 from cyclegan.schedule import Progress
 from cyclegan.scoring import Scorer
-from cyclegan.sources import Item
+from cyclegan.sources import fingerprint
 
 log = logging.getLogger(__name__)
 GENERATORS = ("generator_ab", "generator_ba")
@@ -47,7 +45,7 @@ class Run:
     ) -> None:
         self.config, self.model, self.progress = config, model, progress
         self.world = model.world
-        self.fingerprint = _fingerprint(data)
+        self.fingerprint = fingerprint((data.config.a, data.paths_a), (data.config.b, data.paths_b))
         decay = config.ema_decay
         generators = [getattr(model, name) for name in GENERATORS]
         self.means = tuple(averaged(generator, decay) for generator in generators) if decay else ()
@@ -58,7 +56,9 @@ class Run:
                 "test_a and test_b are not looked at, as score_every is 0: set it to the epochs "
                 "between two scorings"
             )
+        self.scored = self.scorer.fingerprint if self.scorer else None
         self.best: float | None = None
+        """The greatest goodness on the pictures of ``scored``."""
         self.saved_at = -1
         self.checked_at = time.monotonic()
         self.recorder: Recorder
@@ -106,6 +106,22 @@ class Run:
                 self.recorder.alarms.load_state(state["alarms"])
             self._keep_settings()
             self.recorder.rewind(self.progress.step)
+            self._compare_scored(state.get("scored"))  # not in older checkpoints
+
+    def _compare_scored(self, before: str | None) -> None:
+        """Have scores of other pictures than ``before`` begin anew: figures of both do not
+        compare."""
+        if self.scorer is None:
+            self.scored = before
+        elif before not in (None, self.scored):
+            log.warning(
+                "the test pictures are not those that the run was scored on (%s, now %s): scores "
+                "begin anew, and so does the choice of the best generators",
+                before,
+                self.scored,
+            )
+            self.best = None
+            self.recorder.set_scores_aside(self.progress.step)
 
     def after_step(self, losses: Losses) -> None:
         """What follows a step that has these losses: averages, log, samples, scores, saves."""
@@ -162,6 +178,7 @@ class Run:
             "means": [mean.state_dict() for mean in self.means],
             "progress": self.progress.state(),
             "best": self.best,
+            "scored": self.scored,
             "alarms": self.recorder.alarms.state(),
             "ranks": ranks,
         }
@@ -288,22 +305,8 @@ def _remains(output: Path) -> list[Path]:
     return [
         *worth,
         *output.glob("scores.csv"),
+        *output.glob("scores_to_[0-9]*.csv"),
         *output.glob("report.html"),
         *(output / "samples").glob("*.png"),
         *(output / "tensorboard").glob("events.*"),
     ]
-
-
-def _fingerprint(data: UnpairedPictures) -> str:
-    """What tells one set of pictures from another, wherever it lies: how many, and a digest of
-    their names within the sources."""
-    config = data.config
-    names = "\n".join([*_within(config.a, data.paths_a), "", *_within(config.b, data.paths_b)])
-    # Names on a disk may be any bytes.
-    digest = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return f"{len(data.paths_a)} and {len(data.paths_b)} pictures, {digest}"
-
-
-def _within(source: Path, items: Sequence[Item]) -> list[str]:
-    folder = source if source.is_dir() else source.parent
-    return [str(item).removeprefix(f"{folder}{os.sep}") for item in items]

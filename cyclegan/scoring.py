@@ -17,7 +17,7 @@ from cyclegan.evaluate import (
 from cyclegan.pictures import Picture
 from cyclegan.preprocess import plain
 from cyclegan.sizes import size_text
-from cyclegan.sources import Item, list_items
+from cyclegan.sources import Item, fingerprint, list_items
 
 MOST = 200
 """Pictures of each domain that a scoring looks at."""
@@ -49,6 +49,10 @@ class Scorer:
         stems = [[getattr(item, "stem", str(item)) for item in items] for items in found]
         self.paired = stems[0] == stems[1]
         self.items = found[0][:MOST], found[1][:MOST]
+        kind = "pairs" if self.paired else "sets"
+        looked_at = fingerprint((data.test_a, self.items[0]), (data.test_b, self.items[1]))
+        self.fingerprint = f"{kind} of {looked_at}"
+        """What tells figures that compare from others."""
         if not self.paired:
             check_distances()
             counts = [len(items) for items in self.items]

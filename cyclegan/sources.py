@@ -13,9 +13,11 @@ show them.
 
 import codecs
 import functools
+import hashlib
 import math
 import os
 import tokenize
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -97,6 +99,20 @@ def list_items(source: Path, *, skip_bad: bool = False) -> list[Item]:
     if source.suffix.lower() == LIST_SUFFIX:
         return list(_listed(source, skip_bad))
     return list(_frames(source))
+
+
+def fingerprint(*domains: tuple[Path, Sequence[Item]]) -> str:
+    """What tells sources with their pictures from others, wherever they lie: how many, and a digest
+    of the pictures' names within the sources."""
+    names = "\n\n".join("\n".join(_within(source, items)) for source, items in domains)
+    # Names on a disk may be any bytes.
+    digest = hashlib.sha256(names.encode("utf-8", ANY_TEXT)).hexdigest()[:12]
+    return f"{' and '.join(str(len(items)) for _, items in domains)} pictures, {digest}"
+
+
+def _within(source: Path, items: Sequence[Item]) -> list[str]:
+    folder = source if source.is_dir() else source.parent
+    return [str(item).removeprefix(f"{folder}{os.sep}") for item in items]
 
 
 def read_item(item: Item, channels: int = 3, depth: Depth = 8) -> Pixels:

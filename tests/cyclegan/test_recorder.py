@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import logging
 import resource
+import shutil
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
 from cyclegan.evaluate import Distances
 from cyclegan.phases import LOSSES, Images
 from cyclegan.recorder import Recorder
+from cyclegan.resume import load_checkpoint, save_checkpoint
 from cyclegan.sample_data import evaluation_pairs, write_training_folders
 from cyclegan.scoring import Scorer
 from cyclegan.training import TrainResult
@@ -159,8 +161,6 @@ def test_the_best_is_kept_and_what_comes_after_it_is_not(config, monkeypatch):
     monkeypatch.setattr(Scorer, "scores", scores)
     config = dataclasses.replace(config, tensorboard=False, checkpoint_minutes=0.0, checkpoints=99)
     result = train(config, device="cpu", show_progress=False)
-    from cyclegan.resume import load_checkpoint
-
     assert result.generator_ab == config.output / "generator_ab_best.safetensors"
     best = load_generator(config.output / "generator_ab_best.safetensors").state_dict()
     for later in config.output.glob("checkpoints/*.pt"):
@@ -378,6 +378,60 @@ def test_scores_go_on_where_the_checkpoint_was(config):
     train(config, device="cpu", show_progress=False, resume=True)
     with (config.output / "scores.csv").open() as file:
         assert [int(row["step"]) for row in csv.DictReader(file)] == [6, 12, 18]
+
+
+def test_other_test_pictures_have_a_best_of_their_own(config, tmp_path, monkeypatch, caplog):
+    """Their figures may be of another kind too, and the scores before are kept."""
+    found = iter([{"goodness": 0.9, "ab_ssim": 0.9}, {"goodness": -0.1, "ab_kid": 0.1}])
+    monkeypatch.setattr(Scorer, "scores", lambda *_: next(found))
+    config = dataclasses.replace(config, tensorboard=False, epochs=1, epochs_decay=0)
+    best = train(config, device="cpu", show_progress=False).generator_ab
+    kept = best.read_bytes()
+    other = shutil.copytree(config.data.test_a, tmp_path / "other")
+    (other / "2.png").rename(other / "3.png")
+    data = dataclasses.replace(config.data, test_a=other, test_b=other)
+    # What is not scored for a while does not forget what it was scored on.
+    for epochs, score_every in ((2, 0), (3, 3)):
+        longer = dataclasses.replace(config, data=data, epochs=epochs, score_every=score_every)
+        result = train(longer, device="cpu", show_progress=False, resume=True)
+    assert caplog.text.count("(pairs of 3 and 3 pictures, ") == 1
+    assert result.generator_ab == best
+    assert best.read_bytes() != kept
+    assert (config.output / "scores.csv").read_text().split() == [
+        "step,goodness,ab_kid",
+        "18,-0.1,0.1",
+    ]
+    assert (config.output / "scores_to_000012.csv").read_text().split() == [
+        "step,goodness,ab_ssim",
+        "6,0.9,0.9",
+    ]
+
+
+def test_a_checkpoint_from_before_test_pictures_were_told_apart_goes_on(config, monkeypatch):
+    monkeypatch.setattr(Scorer, "scores", lambda *_: {"goodness": 0.9})
+    config = dataclasses.replace(config, tensorboard=False, epochs=1, epochs_decay=0)
+    train(config, device="cpu", show_progress=False)
+    folder = config.output / "checkpoints"
+    state = load_checkpoint(folder)
+    assert state.pop("scored")
+    save_checkpoint(folder, 6, state, keep=1)
+    longer = dataclasses.replace(config, epochs=2)
+    train(longer, device="cpu", show_progress=False, resume=True)
+    assert len((config.output / "scores.csv").read_text().split()) == 3
+
+
+def test_scores_that_were_set_aside_stay_where_the_run_goes_on_from_there_again(config):
+    """Killed before its next checkpoint."""
+    recorder = Recorder(dataclasses.replace(config, tensorboard=False))
+    config.output.mkdir()
+    recorder.scores(6, {"ab_ssim": 0.5})
+    for _ in range(2):
+        recorder.rewind(6)
+        recorder.set_scores_aside(6)
+        recorder.scores(12, {"ab_kid": 0.25})
+    aside = config.output / "scores_to_000006.csv"
+    assert aside.read_text().split() == ["step,ab_ssim", "6,0.5"]
+    assert recorder.scores_path.read_text().split() == ["step,ab_kid", "12,0.25"]
 
 
 def test_what_cannot_be_scored_is_told_before_the_run_begins(config, tmp_path):
