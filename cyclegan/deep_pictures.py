@@ -15,7 +15,7 @@ from PIL import Image
 from cyclegan.config import Depth
 from cyclegan.errors import ImageError, reason_of
 from cyclegan.files import replacing
-from cyclegan.pictures import DAMAGE, Channels, orientation_of, upright
+from cyclegan.pictures import DAMAGE, Channels, opened, orientation_of, upright
 
 if TYPE_CHECKING:
     import av
@@ -54,7 +54,7 @@ def read_deep(path: Path | str) -> DeepPicture:
     cannot be read.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             decoder = _DECODERS.get(image.format or "", "")
             stored = orientation_of(image)  # of the file, which FFmpeg reads as it lies
             image.load()  # FFmpeg takes damaged files without a word

@@ -18,6 +18,7 @@ several frames         the first one
 PostScript is refused: it is a program, which Pillow would give to Ghostscript.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -67,13 +68,24 @@ def read_picture(path: Path | str, channels: Channels = 3) -> Picture:
 def open_image(path: Path | str) -> Image.Image:
     """The file's image as it is, but upright and with 8 bits a channel. Raises ImageError."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             if image.format == "EPS":  # under any name; Pillow starts Ghostscript to load it
                 raise ValueError("it is PostScript, a program, which is not run; make it a .png")
             image.load()
             return _eight_bit(upright(image, orientation_of(image)))
     except DAMAGE as error:
         raise ImageError(f"cannot read {path} as a picture: {reason_of(error)}") from error
+
+
+@contextlib.contextmanager
+def opened(path: Path | str) -> Iterator[Image.Image]:
+    """The image in a file, not decoded yet.
+
+    Not by its name: then Pillow maps TIFFs that lie on their side into memory, with their sides
+    exchanged, and turns that.
+    """
+    with Path(path).open("rb") as file, Image.open(file) as image:
+        yield image
 
 
 def orientation_of(image: Image.Image) -> int:

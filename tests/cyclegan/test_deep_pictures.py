@@ -91,12 +91,17 @@ def test_pictures_stand_upright(channels: int, orientation: int, tmp_path: Path)
     np.testing.assert_array_equal(deep >> 8, upper.reshape(deep.shape))
 
 
-def test_a_gray_tiff_is_turned_once(tmp_path: Path) -> None:
-    """Pillow loads it upright."""
+@pytest.mark.parametrize("compression", ["tiff_lzw", None])
+def test_a_gray_tiff_is_turned_once(compression: str | None, tmp_path: Path) -> None:
+    """Pillow loads it upright, if it does not map it into memory."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(noise(1)[..., 0]).save(tmp_path / "in.tif", exif=exif, compression="tiff_lzw")
-    np.testing.assert_array_equal(read_deep(tmp_path / "in.tif"), np.rot90(noise(1), -1))
+    stored, path = noise(1)[..., 0], tmp_path / "in.tif"
+    Image.fromarray(stored).save(path, exif=exif, compression=compression)
+    np.testing.assert_array_equal(read_deep(path), np.rot90(noise(1), -1))
+    shallow = (stored >> 8).astype(np.uint8)
+    Image.fromarray(shallow).save(path, exif=exif, compression=compression)
+    np.testing.assert_array_equal(read_picture(path, 1)[..., 0], np.rot90(shallow, -1))
 
 
 def test_shallow_pictures_are_told_apart(tmp_path: Path) -> None:
