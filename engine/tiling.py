@@ -114,11 +114,11 @@ class TiledRunner(OrderedRunner):
                 return self._frames(self._banded(self._tensor(frames)))
             if self._mode == "thumbnail" or self._frozen != frames.shape:
                 self._measure(frames)
-                self._frozen = frames.shape
             return self._from_tiles(frames)
 
     def _measure(self, frames: Frames) -> None:
         """Take and keep the statistics of a whole frame."""
+        self._frozen = None  # nothing is kept until all is measured
         self._statistics.forget()
         self._statistics.begin()
         if self._mode == "frozen" and self._banded is not None:
@@ -128,6 +128,7 @@ class TiledRunner(OrderedRunner):
             self._statistics.share = 1.0
             self._generator(self._thumbnail(frames))
         self._statistics.share = 0.0
+        self._frozen = frames.shape
 
     def _thumbnail(self, frames: Frames) -> "Tensor":
         import torch.nn.functional as F

@@ -148,6 +148,17 @@ def test_frozen_tiles_are_near_and_without_seams(
     assert np.abs(difference).max() <= 1, "a frame of another size begins anew"
 
 
+def test_frames_after_one_that_failed_are_measured_again() -> None:
+    """Its size is all that frozen statistics are known by."""
+    source = GeneratorSource(network())
+    runner = TiledRunner(source, Settings(precision="float32"), "frozen", tile=192)
+    frame = picture(96, 96)[None]
+    expected = runner.translate(frame)
+    with pytest.raises(RuntimeError, match="Padding size"):
+        runner.translate(frame[:, :4, :4])  # too small to be mirrored
+    np.testing.assert_array_equal(runner.translate(frame), expected)
+
+
 def test_thumbnail_tiles_beat_naive_ones(wide: tuple[Generator, np.ndarray, np.ndarray]) -> None:
     generator, frame, expected = wide
     with opened(generator, "thumbnail") as translator:
