@@ -18,6 +18,8 @@ def test_pictures_of_a_folder_are_cut_to_one_size(tmp_path: Path, frames: Frames
     small = picture_frames(tmp_path, 3, multiple=128)  # more than they have: reflected
     assert small.shape == (2, 128, 128, 3)
     assert np.array_equal(small[1][:101, :90], frames[1][:101, :90])
+    write_picture(frames[2][:5, :7], tmp_path / "c.png")
+    assert picture_frames(tmp_path, 3, multiple=4).shape == (3, 8, 8, 3), "no less is taken"
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="no pictures under"):
