@@ -23,6 +23,7 @@ from cyclegan.config import Depth, as_dict
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.graph_info import INPUT, OPSET, OUTPUT, GraphInfo
 from cyclegan.engine.onnx_header import GRAPH_DIGEST
+from cyclegan.engine.tracing import tracing
 from cyclegan.errors import BackendError
 from cyclegan.files import replacing
 from cyclegan.networks import Generator
@@ -88,7 +89,7 @@ def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype) -> 
     try:
         # Of one size: symbols for N, H and W would give the same graph in several times the time,
         # since none of our networks computes with its sizes. `_free_sizes` refuses one that does.
-        with _quietly():
+        with tracing.exporting(), _quietly():
             program = torch.onnx.export(
                 FrameToFrame(frozen, dtype).eval(),
                 (example,),

@@ -5,6 +5,7 @@ it does for the others. On CUDA each slot has a stream of its own (:mod:`lanes`)
 again is replayed (:mod:`replays`).
 """
 
+import contextlib
 import functools
 import importlib.util
 import shutil
@@ -16,6 +17,7 @@ from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import Source
 from cyclegan.engine.runners.placing import full_float32, placed
 from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.tracing import tracing
 from cyclegan.errors import UNIMPORTABLE, BackendError
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class TorchRunner:
         self._frames: Any = torch.compile(frames, dynamic=False) if compiled else frames
         self._planes: Any = torch.compile(planes, dynamic=False) if compiled else planes
         is_colour = config.in_channels == config.out_channels == 3
+        self._calling = tracing.calling if compiled else contextlib.nullcontext
         self.dtype = dtype
         self.planes_on = str(device) if is_colour else None
         self.max_batch = 8 if device.type == "cuda" else 1
@@ -113,7 +116,7 @@ class TorchRunner:
         self._lanes = []
 
     def _run(self, network: Any, *inputs: Any, **coding: Any) -> Any:
-        with full_float32(self.dtype):
+        with self._calling(), full_float32(self.dtype):
             return network(*inputs, **coding)
 
     def _finish(self, slot: int, take: "Callable[[Begun], Made]") -> "Made":
@@ -121,5 +124,6 @@ class TorchRunner:
         assert future is not None, "finish without begin"
         try:
             return take(future.result())
-        except RuntimeError as error:
-            raise BackendError(f"PyTorch failed on a batch: {error}") from error
+        except Exception as error:  # the compiler raises whatever it comes upon
+            reason = f"{type(error).__name__}: {error}"
+            raise BackendError(f"PyTorch failed on a batch: {reason}") from error

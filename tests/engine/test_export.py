@@ -1,4 +1,8 @@
 import copy
+import logging
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +226,18 @@ def test_a_target_that_cannot_be_written_leaves_nothing(
     with pytest.raises(OutputError, match="cannot write"):
         onnx_from_generator(generator, tmp_path / "file" / "g.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_several_threads_may_export_at_once(tmp_path: Path) -> None:
+    networks = [generator_from_config(ResnetConfig(width=4, blocks=1)) for _ in range(2)]
+    filters, level = list(warnings.filters), logging.getLogger("torch.onnx").level
+    together = threading.Barrier(2)
+
+    def exported(network: Generator) -> str:
+        together.wait(10)
+        path = onnx_from_generator(network, tmp_path / f"{id(network)}.onnx")
+        return read_graph_info(path).weights_sha256
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(exported, networks)) == [weights_digest(each) for each in networks]
+    assert (warnings.filters, logging.getLogger("torch.onnx").level) == (filters, level)

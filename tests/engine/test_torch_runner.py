@@ -4,6 +4,9 @@ Needs nothing of conftest.py, so that it also runs where a GPU is and little els
 (``python -m bench.gpu``).
 """
 
+import functools
+import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -22,6 +25,8 @@ from cyclegan.engine.planes import Planes
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.runners.torch import TorchRunner
 from cyclegan.engine.tickets import PlaneRunner, Scheduler
+from cyclegan.engine.tracing import tracing
+from cyclegan.errors import BackendError
 from cyclegan.networks import Generator, generator_from_config, initialise
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -179,3 +184,50 @@ def test_each_coding_of_planes_is_replayed_by_itself(runner: TorchRunner) -> Non
             runner.begin_planes(0, [replace(given, colour=colour)])
             runner.finish_planes(0)
     assert len(seen) == 5
+
+
+@pytest.fixture
+def compiled(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> Iterator[TorchRunner]:
+    """On the CPU, without Inductor, which takes long."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    runner = TorchRunner(GeneratorSource(generator), Settings(device="cpu"), compiled=True)
+    runner._frames = torch.compile(lambda x: x.clone(), dynamic=False)
+    yield runner
+    runner.close()
+
+
+def test_a_compiled_runner_and_an_export_wait_for_each_other(compiled: TorchRunner) -> None:
+    """PyTorch's exporter breaks compiled modules that another thread calls."""
+    with tracing.exporting():
+        compiled.begin(0, batch(0))
+        begun = compiled._begun[0]
+        assert begun is not None
+        time.sleep(0.1)
+        assert not begun.done()
+    np.testing.assert_array_equal(compiled.finish(0), batch(0))
+
+    calling, order = threading.Event(), []
+
+    def slow(x: torch.Tensor) -> torch.Tensor:
+        calling.set()
+        time.sleep(0.1)
+        order.append("call")
+        return x
+
+    compiled._frames = slow
+    compiled.begin(0, batch(0))
+    assert calling.wait(10)
+    with tracing.exporting():
+        order.append("export")
+    compiled.finish(0)
+    assert order == ["call", "export"]
+
+
+def test_whatever_the_compiler_raises_is_told_as_a_failure(compiled: TorchRunner) -> None:
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        raise KeyError("custom")
+
+    compiled._frames = broken
+    compiled.begin(0, batch(0))
+    with pytest.raises(BackendError, match="failed on a batch: KeyError: 'custom'"):
+        compiled.finish(0)
