@@ -9,7 +9,7 @@ import contextlib
 import functools
 import importlib.util
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 """What comes of a batch."""
+SHAPES = 64
+"""Of frames that a process compiles for at most; PyTorch's own limit is 8."""
 
 
 def why_missing() -> str | None:
@@ -54,7 +56,11 @@ def open_runner(source: Source, settings: Settings) -> "TorchRunner":
 
 
 def open_compiled_runner(source: Source, settings: Settings) -> "TorchRunner":
-    """A runner under torch.compile: it compiles at the first frames of each new shape."""
+    """A runner under torch.compile: it compiles at the first frames of each new shape.
+
+    After ``SHAPES`` of them, those of all such runners of the process together, the rest runs
+    eagerly, as PyTorch then warns.
+    """
     return TorchRunner(source, settings, compiled=True)
 
 
@@ -85,7 +91,7 @@ class TorchRunner:
         self._frames: Any = torch.compile(frames, dynamic=False) if compiled else frames
         self._planes: Any = torch.compile(planes, dynamic=False) if compiled else planes
         is_colour = config.in_channels == config.out_channels == 3
-        self._calling = tracing.calling if compiled else contextlib.nullcontext
+        self._calling = _compiling if compiled else contextlib.nullcontext
         self.dtype = dtype
         self.planes_on = str(device) if is_colour else None
         self.max_batch = 8 if device.type == "cuda" else 1
@@ -127,3 +133,12 @@ class TorchRunner:
         except Exception as error:  # the compiler raises whatever it comes upon
             reason = f"{type(error).__name__}: {error}"
             raise BackendError(f"PyTorch failed on a batch: {reason}") from error
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    """For a call of what is compiled, which may have to be compiled first."""
+    from torch._dynamo import config
+
+    with tracing.calling(), config.patch(recompile_limit=SHAPES):
+        yield

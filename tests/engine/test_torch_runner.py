@@ -231,3 +231,17 @@ def test_whatever_the_compiler_raises_is_told_as_a_failure(compiled: TorchRunner
     compiled.begin(0, batch(0))
     with pytest.raises(BackendError, match="failed on a batch: KeyError: 'custom'"):
         compiled.finish(0)
+
+
+def test_each_of_many_shapes_is_compiled_for(compiled: TorchRunner) -> None:
+    """Of more than PyTorch's own limit, after which it would run eagerly."""
+    shapes, seen = 12, []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        seen.append(inputs[0].shape)
+        return graph
+
+    compiled._frames = torch.compile(lambda x: x.clone(), dynamic=False, backend=backend)
+    for side in range(1, shapes + 1):
+        runner_result(compiled, batch(0, (8, 8 * side)))
+    assert len(seen) == shapes
