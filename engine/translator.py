@@ -125,7 +125,8 @@ class Translator:
     @property
     def depths(self) -> tuple[Depth, ...]:
         """Bits a channel of the frames that it takes: 8 for uint8, 16 for uint16. The engine for
-        the second is loaded with its first frames."""
+        the second is loaded with its first frames. A better runner that is prepared meanwhile may
+        take fewer; it does not take over once it would have to refuse what was translated."""
         return getattr(self._runner, "depths", (8,))
 
     @property

@@ -46,10 +46,10 @@ def open_while(now: str, later: str, source: Source, settings: Settings) -> Swit
 
     Raises BackendError, ConfigError where either cannot run here at all.
     """
-    row = _usable(later)
+    _usable(later)
 
     def build(unwanted: threading.Event) -> Runner:
-        runner = row.open(source, dataclasses.replace(settings, unwanted=unwanted))
+        runner = open_runner(later, source, dataclasses.replace(settings, unwanted=unwanted))
         if unwanted.is_set():
             runner.close()
             raise BackendError("no longer wanted")

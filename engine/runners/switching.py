@@ -8,7 +8,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from cyclegan.engine.frames import Frames
+from cyclegan.config import Depth
+from cyclegan.engine.frames import Frames, depth_of
 from cyclegan.engine.tickets import Runner
 
 _log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ class SwitchingRunner:
         self._current = now
         self._next: Runner | None = None
         self._serving: list[Runner | None] = [None] * self.slots
+        self._seen: set[Depth] = set()
+        """Depths of the batches so far, which go on being taken."""
         self._changed = threading.Lock()
         self._unwanted = threading.Event()
         self._problem: BaseException | None = None
@@ -41,6 +44,11 @@ class SwitchingRunner:
         with self._changed:
             ready = [self._current, *([] if self._next is None else [self._next])]
         return min(runner.max_batch for runner in ready)
+
+    @property
+    def depths(self) -> tuple[Depth, ...]:
+        """Of the frames that the runner at hand takes, in bits a channel."""
+        return _depths(self._current)
 
     @property
     def description(self) -> str:
@@ -60,7 +68,8 @@ class SwitchingRunner:
     def begin(self, slot: int, frames: Frames) -> None:
         retired = None
         with self._changed:
-            if self._next is not None and self._next.max_batch >= len(frames):
+            self._seen.add(depth_of(frames))
+            if self._next is not None and self._may_give_way_to(self._next, len(frames)):
                 retired, self._current, self._next = self._current, self._next, None
             runner = self._serving[slot] = self._current
             retired = retired if retired not in self._serving else None
@@ -87,6 +96,9 @@ class SwitchingRunner:
             if runner is not None:
                 runner.close()
 
+    def _may_give_way_to(self, better: Runner, batch: int) -> bool:
+        return better.max_batch >= batch and self._seen.issubset(_depths(better))
+
     def _release(self, slot: int) -> None:
         """Free the slot, and close a runner that was replaced once its last batch has ended."""
         with self._changed:
@@ -110,3 +122,7 @@ class SwitchingRunner:
             return
         with self._changed:
             self._next = made
+
+
+def _depths(runner: Runner) -> tuple[Depth, ...]:
+    return getattr(runner, "depths", (8,))

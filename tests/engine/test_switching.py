@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import Copies
 
-from cyclegan.config import ResnetConfig
+from cyclegan.config import Depth, ResnetConfig
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.model_source import Source
+from cyclegan.engine.model_source import Source, open_source
 from cyclegan.engine.runners import BACKENDS, Settings
 from cyclegan.engine.runners.switching import SwitchingRunner
 from cyclegan.engine.tickets import Runner, Scheduler
@@ -158,6 +159,34 @@ def test_a_translator_serves_from_the_first_frame_and_then_switches(
     with Translator.open(model, backend="torch", device="cpu", precision="float32") as exact:
         assert np.array_equal(second, exact(frames[0]))
     assert np.abs(first.astype(int) - second.astype(int)).mean() < 1
+
+
+@pytest.mark.parametrize("depths", [(8,), (8, 16)])
+def test_frames_of_a_depth_that_was_translated_go_on_being_taken(depths: tuple[Depth, ...]) -> None:
+    old, new = Copies(depths=(8, 16)), Copies(depths=depths)
+    runner = SwitchingRunner(old, lambda unwanted: new)
+    runner.wait(10)
+    with Translator(runner, GraphInfo(config=ResnetConfig())) as translator:
+        assert translator.depths == (8, 16)
+        for kind in ("uint16", "uint8", "uint16"):
+            assert translator(np.zeros((8, 8, 3), kind)).dtype == kind
+    assert bool(old.seen) == (depths == (8,))
+    assert new.seen != old.seen
+
+
+def test_a_graph_of_sixteen_bits_is_served_while_something_is_built(
+    model: Path, frames: Frames
+) -> None:
+    deep = open_source(model).onnx(16)
+    with Translator.open(deep, backend="torch", device="cpu", serve_while_building=True) as both:
+        assert both.depths == (16, 8)
+        first = both(frames[0] * np.uint16(257))
+        assert isinstance(both._runner, SwitchingRunner)
+        assert both._runner.wait(60)
+        second = both(frames[0] * np.uint16(257))
+        assert both.description == "PyTorch, cpu, torch.float32"
+        assert both.depths == (16, 8)
+    assert np.abs(first.astype(int) - second).max() < 257
 
 
 def test_what_cannot_run_here_is_refused_at_once(model: Path) -> None:
