@@ -3,9 +3,11 @@
 A batch begins on the better runner as soon as there is one; what is in flight ends where it began.
 """
 
+import atexit
 import contextlib
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 
 from cyclegan.config import Depth
@@ -36,6 +38,7 @@ class SwitchingRunner:
             target=self._prepare, args=(build,), name="build engine", daemon=True
         )
         self._thread.start()
+        _open.add(self)
 
     @property
     def max_batch(self) -> int:
@@ -89,9 +92,13 @@ class SwitchingRunner:
         finally:
             self._release(slot)
 
-    def close(self) -> None:
+    def end_build(self) -> None:
+        """Tell the build that its result is not wanted, and wait for its end."""
         self._unwanted.set()
         self._thread.join()
+
+    def close(self) -> None:
+        self.end_build()
         for runner in (self._current, self._next):
             if runner is not None:
                 runner.close()
@@ -126,3 +133,13 @@ class SwitchingRunner:
 
 def _depths(runner: Runner) -> tuple[Depth, ...]:
     return getattr(runner, "depths", (8,))
+
+
+_open: "weakref.WeakSet[SwitchingRunner]" = weakref.WeakSet()
+
+
+@atexit.register
+def _end_builds() -> None:
+    """A thread that is in a library's code while the interpreter goes can crash the process."""
+    for runner in list(_open):
+        runner.end_build()

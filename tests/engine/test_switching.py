@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +136,24 @@ def test_closing_tells_the_build_and_waits_for_it() -> None:
     SwitchingRunner(old, build).close()
     assert ended.is_set()
     assert old.closed
+
+
+def test_a_process_that_ends_without_closing_ends_the_build_first() -> None:
+    script = """
+import types
+from cyclegan.engine.runners.switching import SwitchingRunner
+
+def build(unwanted):
+    assert unwanted.wait(30)
+    print("told", flush=True)
+    raise ValueError("no longer wanted")
+
+runner = SwitchingRunner(types.SimpleNamespace(slots=1), build)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (ended.stdout, ended.stderr) == ("told\n", "")
 
 
 def test_a_translator_serves_from_the_first_frame_and_then_switches(
