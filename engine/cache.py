@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.engine.cache_space import limit_bytes, make_room
-from cyclegan.errors import OutputError, reason_of
+from cyclegan.errors import ModelError, OutputError, reason_of
 from cyclegan.files import CACHE_VARIABLE, cache_folder, replacing
 
 LAYOUT_VERSION = 1
@@ -87,6 +87,19 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_unchanged(path: Path, digest: str) -> None:
+    """For builds from a model file, once they have read it: their key says what it was before.
+
+    Raises ModelError unless the content of ``path`` is that of ``digest``.
+    """
+    try:
+        same = file_digest(path) == digest
+    except OSError:
+        same = False
+    if not same:
+        raise ModelError(f"{path} was replaced since it was opened; open it again")
 
 
 def code_digest(*files: Path) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 
 import cyclegan
 from cyclegan.engine import pixel_blocks
-from cyclegan.engine.cache import cached, code_digest, file_digest
+from cyclegan.engine.cache import cached, check_unchanged, code_digest, file_digest
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import INPUT, GraphInfo, read_graph_info
 from cyclegan.engine.parity import Parity, compare
@@ -56,7 +56,9 @@ def int8_graph(graph: Path) -> Path:
     }
 
     def build(path: Path) -> dict[str, Any]:
-        return dataclasses.asdict(quantized_onnx(graph, path))
+        parity = quantized_onnx(graph, path)
+        check_unchanged(graph, key["onnx"])
+        return dataclasses.asdict(parity)
 
     return cached("int8.onnx", key, build)
 

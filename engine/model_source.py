@@ -5,6 +5,7 @@ first asked for. A model whose graph is in the cache already is opened without P
 """
 
 import contextlib
+import copy
 import importlib.metadata
 import os
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import cyclegan
 from cyclegan.config import Depth
-from cyclegan.engine.cache import Key, cached, code_digest, file_digest, find
+from cyclegan.engine.cache import Key, cached, check_unchanged, code_digest, file_digest, find
 from cyclegan.engine.graph_info import FORMAT_VERSIONS, OPSET, GraphInfo, read_graph_info
 from cyclegan.engine.graph_weights import generator_from_graph, why_no_generator
 from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
@@ -70,6 +71,7 @@ class GraphSource:
         self.name = str(path)
         self.info = read_graph_info(path)
         self._path = path
+        self._digest = file_digest(path)
         self._why_no_generator = why_no_generator(self.info)
         self.has_generator = self._why_no_generator is None
         own = self.info.depth
@@ -93,7 +95,7 @@ class GraphSource:
                 f"{self.name} takes frames of {self.info.depth} bits a channel, not {depth}; open "
                 "the file that it was exported from, or export it again"
             )
-        return _exported(self, _export_key(file_digest(self._path), depth), depth)
+        return _exported(self, _export_key(self._digest, depth), depth)
 
 
 class CheckpointSource:
@@ -132,7 +134,10 @@ class CheckpointSource:
     def generator(self) -> "Generator":
         from cyclegan.checkpoint import load_generator
 
-        return load_generator(self._path)
+        digest = self._digest
+        generator = load_generator(self._path)
+        check_unchanged(self._path, digest)
+        return generator
 
     def onnx(self, depth: Depth = 8) -> Path:
         if depth not in self._onnx:
@@ -141,7 +146,7 @@ class CheckpointSource:
 
 
 class GeneratorSource:
-    """A generator in memory; it is copied, never changed."""
+    """A generator in memory as it was when it was opened; it is copied, never changed."""
 
     has_generator = True
     plan: PlanFile | None = None
@@ -149,13 +154,11 @@ class GeneratorSource:
 
     def __init__(self, generator: "Generator") -> None:
         self.name = type(generator).__name__
-        self._generator = generator
+        self._generator = copy.deepcopy(generator).cpu().float().eval().requires_grad_(False)
         self.info = GraphInfo(config=generator.config)
 
     def generator(self) -> "Generator":
-        import copy
-
-        return copy.deepcopy(self._generator).cpu().float().eval().requires_grad_(False)
+        return copy.deepcopy(self._generator)
 
     def onnx(self, depth: Depth = 8) -> Path:
         from cyclegan.engine.export import weights_digest

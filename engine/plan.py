@@ -17,7 +17,7 @@ from typing import Any
 
 import cyclegan
 from cyclegan.engine import gate
-from cyclegan.engine.cache import Key, cached, code_digest, file_digest
+from cyclegan.engine.cache import Key, cached, check_unchanged, code_digest, file_digest
 from cyclegan.engine.flavours import TensorRT, load_tensorrt
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
@@ -110,7 +110,7 @@ class _Job:
             )
         frames = None if self.frames is None else _frames_digest(self.frames)
         return {
-            "onnx": file_digest(self.onnx),
+            "onnx": self._digest,
             "format": PLAN_FORMAT,
             "cyclegan": cyclegan.__version__,
             "code": _code_digest(),
@@ -124,10 +124,15 @@ class _Job:
             **self.settings.as_key(),
         }
 
+    @functools.cached_property
+    def _digest(self) -> str:
+        return file_digest(self.onnx)
+
     def build(self, path: Path) -> Mapping[str, Any]:
         """Write the plan to ``path``; returns the facts of its note."""
         started = time.monotonic()
         check, (built, info) = gate.choose(gate.routes(self.settings), self._attempt, self.settings)
+        check_unchanged(self.onnx, self._digest)
         path.write_bytes(built.plan)
         channels = self.info.config
         return {

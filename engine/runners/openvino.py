@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from cyclegan.engine.cache import cached, file_digest
+from cyclegan.engine.cache import cached, check_unchanged, file_digest
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import Source
 from cyclegan.engine.runners.settings import Precision, Settings
@@ -161,6 +161,7 @@ def _compiled(
 ) -> Any:
     def build(path: Path) -> None:
         model = core.read_model(onnx)
+        check_unchanged(onnx, key["onnx"])
         if settings.size is not None:
             model.reshape([1, *settings.size, source.info.config.in_channels])
         path.write_bytes(core.compile_model(model, device, hints).export_model().getvalue())

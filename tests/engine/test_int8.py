@@ -165,3 +165,19 @@ def test_without_the_quantiser_it_says_what_to_install(
         Translator.open(model, precision="int8")
     with pytest.raises(BackendError, match="pip install onnxruntime"):
         quantized_onnx(open_source(model).onnx(), tmp_path / "eight.onnx")
+
+
+def test_nothing_is_kept_of_a_graph_that_is_replaced_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    (path := tmp_path / "model.onnx").write_bytes(b"one graph")
+
+    def replaced(graph: Path, target: Path) -> None:
+        target.write_bytes(b"of another graph")
+        path.write_bytes(b"another graph")
+
+    monkeypatch.setattr(int8, "quantized_onnx", replaced)
+    with pytest.raises(ModelError, match=r"model\.onnx was replaced since it was opened; open it"):
+        int8.int8_graph(path)
+    assert not list(tmp_path.rglob("int8.onnx"))

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -320,6 +321,23 @@ def test_all_that_shapes_a_plan_is_in_its_key(
     assert len({str(key) for key in keys}) == 13
     named = [job(graph, settings=settings(), gpu=gpu).key() for gpu in (ADA, None)]
     assert named[0] == named[1], "a plan for named targets depends on no GPU here"
+
+
+def test_no_plan_is_kept_of_a_graph_that_is_replaced_meanwhile(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shutil.copy(graph, tmp_path / "model.onnx")
+    made = job(path)
+    made.key()
+
+    def replaced(*_: object) -> Any:
+        path.write_bytes(b"another graph")
+        return SimpleNamespace(), (SimpleNamespace(plan=b"plan"), made.info)
+
+    monkeypatch.setattr(gate, "choose", replaced)
+    with pytest.raises(ModelError, match=r"model\.onnx was replaced since it was opened; open it"):
+        made.build(tmp_path / "model.plan")
+    assert not (tmp_path / "model.plan").exists()
 
 
 def test_a_plan_is_for_the_gpu_at_hand_and_run_where_it_can_be(

@@ -1,3 +1,4 @@
+import copy
 import importlib.metadata
 import os
 import pickle
@@ -5,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +392,55 @@ def test_a_generator_in_training_is_left_alone(frames: np.ndarray) -> None:
         translator(frames[0])
     assert network.training
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_the_second_depth_has_the_weights_that_were_opened(
+    generator: Generator, model: Path, frames: np.ndarray
+) -> None:
+    network = copy.deepcopy(generator)
+    with Translator.open(network, backend="torch", precision="float32") as translator:
+        first = translator(frames[0])
+        with torch.no_grad():
+            network.stem.weight.mul_(2)  # it is trained on
+        deep = translator(frames[0] * np.uint16(257))
+    assert np.abs(deep / 257 - first).max() <= 0.51
+
+
+def test_a_model_file_that_was_replaced_is_not_read_on(
+    generator: Generator, model: Path, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    paths = [tmp_path / "model.safetensors", tmp_path / "model.onnx"]
+    shutil.copy(model, paths[0])
+    shutil.copy(graph, paths[1])
+    sources = [model_source.open_source(path) for path in paths]
+    assert all(source.info.config == generator.config for source in sources)
+    trained = copy.deepcopy(generator)
+    with torch.no_grad():
+        trained.stem.weight.mul_(2)
+    save_generator(paths[0], trained)
+    shutil.copy(model_source.open_source(paths[0]).onnx(), paths[1])
+    model_source.open_source(paths[1]).onnx(16)  # is in the cache, too
+    for source, message in zip(sources, ("was replaced since it was opened", "does not hold")):
+        for ask in (source.generator, lambda: source.onnx(16)):  # noqa: B023
+            with pytest.raises(ModelError, match=message):
+                ask()
+
+
+def test_nothing_is_kept_of_a_graph_that_is_replaced_while_openvino_compiles_it(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shutil.copy(graph, tmp_path / "model.onnx")
+
+    def replaced(name: str, key: dict[str, str], build: Callable[[Path], object]) -> Path:
+        path.write_bytes(graph.read_bytes() + b"\x32\x01x")  # a doc_string
+        build(tmp_path / name)
+        return tmp_path / name
+
+    monkeypatch.setattr(openvino, "cached", replaced)
+    with pytest.raises(ModelError, match=r"model\.onnx was replaced since it was opened; open it"):
+        open_runner("openvino", model_source.GraphSource(path), Settings())
+    assert not (tmp_path / "openvino.blob").exists()
 
 
 def test_ctrl_c_works_when_translators_came_and_went(graph: Path) -> None:
