@@ -36,7 +36,7 @@ def choose_backend(
         return Choice(backend="torch", reason="PyTorch sees a CUDA GPU")
     if not needs_onnx and _kernels_are_faster(config, precision):
         return Choice(backend="torch", reason="no CUDA GPU; our kernels for CPUs are fastest here")
-    if BACKENDS["openvino"].why_missing() is None:
+    if (reason := BACKENDS["openvino"].why_missing()) is None:
         kind = "in bfloat16" if has_fast_bfloat16() else "in float32"
         why = (
             "of what auto takes, this ONNX graph runs on OpenVINO only"
@@ -45,7 +45,7 @@ def choose_backend(
         )
         return Choice(backend="openvino", reason=f"{why}, {kind}")
     if needs_onnx:
-        raise BackendError("nothing here can run this ONNX file; pip install openvino")
+        raise BackendError(f"nothing here can run this ONNX file: {reason}")
     return Choice(backend="torch", reason="no CUDA GPU and no OpenVINO")
 
 

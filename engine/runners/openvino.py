@@ -18,7 +18,7 @@ from cyclegan.engine.cache import cached, check_unchanged, file_digest
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import Source
 from cyclegan.engine.runners.settings import Precision, Settings
-from cyclegan.errors import BackendError, ConfigError
+from cyclegan.errors import UNIMPORTABLE, BackendError, ConfigError
 
 SLOTS = 2
 """One batch runs while the next waits behind it, so that the cores never idle between two."""
@@ -66,6 +66,10 @@ def why_missing() -> str | None:
     """Why this backend cannot be used here, or None."""
     if importlib.util.find_spec("openvino") is None:
         return "OpenVINO is not installed; pip install openvino"
+    try:
+        openvino_module()
+    except UNIMPORTABLE as error:
+        return f"OpenVINO cannot be imported: {error}"
     return None
 
 
