@@ -189,7 +189,8 @@ class Scheduler:
         if os.getpid() != self._process:
             raise BackendError(
                 f"this translator was opened in the process {self._process}, and cannot be used in "
-                f"{os.getpid()}, which was forked from it: open one there"
+                f"{os.getpid()}, which was forked from it, and where its libraries may hang: "
+                "open one in a process that is started by spawn, or forked before any was opened"
             )
 
     def _check_own(self, ticket: Ticket) -> None:

@@ -55,6 +55,9 @@ class Translation(Generic[Made]):
 class Translator:
     """A generator, loaded into a backend. May be used from any number of threads at once.
 
+    Processes open their own, started by spawn, or forked before any was opened: after that, the
+    libraries behind it may hang in a forked one.
+
     Use it as a context manager, or call :meth:`close`.
     """
 

@@ -239,8 +239,6 @@ def test_closing_waits_keeps_results_and_refuses_more() -> None:
         scheduler.submit(frame(8))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_frames_on_the_device_keep_the_runner_open_and_find_it_closed() -> None:
     entered, leave = threading.Event(), threading.Event()
 
@@ -268,8 +266,10 @@ def test_frames_on_the_device_keep_the_runner_open_and_find_it_closed() -> None:
         translator.translate_on_device("frames")
 
 
-def test_a_forked_process_is_told_to_open_its_own(tmp_path: Path) -> None:
-    """The threads of a runner are not there: it would wait for ever."""
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_is_told_to_open_its_own_elsewhere(tmp_path: Path) -> None:
+    """The threads of a runner are not there, nor are its libraries': it would wait for ever."""
     runner = Recorder()
     scheduler = Scheduler(runner)
     ticket = scheduler.submit(frame(1))
@@ -287,6 +287,7 @@ def test_a_forked_process_is_told_to_open_its_own(tmp_path: Path) -> None:
     first, second, *log = (tmp_path / "said").read_text().splitlines()
     assert first == second
     assert "was opened in the process" in first
+    assert first.endswith("a process that is started by spawn, or forked before any was opened")
     assert log == ["begin 1"]
     assert value(scheduler.collect(ticket)) == 1
     scheduler.close()
