@@ -71,7 +71,6 @@ class GraphSource:
         self.name = str(path)
         self.info = read_graph_info(path)
         self._path = path
-        self._digest = file_digest(path)
         self._why_no_generator = why_no_generator(self.info)
         self.has_generator = self._why_no_generator is None
         own = self.info.depth
@@ -95,7 +94,10 @@ class GraphSource:
                 f"{self.name} takes frames of {self.info.depth} bits a channel, not {depth}; open "
                 "the file that it was exported from, or export it again"
             )
-        return _exported(self, _export_key(self._digest, depth), depth)
+        key = _export_key(file_digest(self._path), depth)
+        if read_graph_info(self._path) != self.info:  # with a checksum of the weights
+            raise ModelError(f"{self.name} was replaced since it was opened; open it again")
+        return _exported(self, key, depth)
 
 
 class CheckpointSource:

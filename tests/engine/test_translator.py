@@ -421,9 +421,9 @@ def test_a_model_file_that_was_replaced_is_not_read_on(
     save_generator(paths[0], trained)
     shutil.copy(model_source.open_source(paths[0]).onnx(), paths[1])
     model_source.open_source(paths[1]).onnx(16)  # is in the cache, too
-    for source, message in zip(sources, ("was replaced since it was opened", "does not hold")):
+    for source in sources:
         for ask in (source.generator, lambda: source.onnx(16)):  # noqa: B023
-            with pytest.raises(ModelError, match=message):
+            with pytest.raises(ModelError, match=r"was replaced|does not hold"):
                 ask()
 
 
