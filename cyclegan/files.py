@@ -54,7 +54,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(fitting(f".{path.stem}", end))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_left_over(path.parent)
+        remove_left_over(path.parent.absolute())
         temporary.unlink(missing_ok=True)
         temporary.touch(exist_ok=False)  # no link that somebody else has put there is followed
         old = _mode_of(path)

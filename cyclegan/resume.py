@@ -107,7 +107,10 @@ def check_same(state: dict[str, Any], config: TrainConfig, world_size: int) -> N
     names = ("generator", "discriminator", "adversarial", "pool_size", "init", "init_gain", "seed")
     pairs = {
         "pretrained": (kept.get("pretrained"), given.get("pretrained")),  # None is not stored
-        **{f"model.{name}": (kept["model"][name], given["model"][name]) for name in names},
+        **{
+            f"model.{name}": (kept["model"].get(name, given["model"][name]), given["model"][name])
+            for name in names  # some are not in older checkpoints
+        },
         "batch_size": (kept["batch_size"], given["batch_size"]),
         "number of processes": (state["world_size"], world_size),
         "ema_decay above 0": (kept["ema_decay"] > 0, given["ema_decay"] > 0),

@@ -72,7 +72,9 @@ class SwitchingRunner:
         retired = None
         with self._changed:
             self._seen.add(depth_of(frames))
-            if self._next is not None and self._may_give_way_to(self._next, len(frames)):
+            if self._next is not None and (why := self._why_not(self._next)):
+                retired, self._next, self._problem = self._next, None, ValueError(why)
+            elif self._next is not None and self._next.max_batch >= len(frames):
                 retired, self._current, self._next = self._current, self._next, None
             runner = self._serving[slot] = self._current
             retired = retired if retired not in self._serving else None
@@ -103,8 +105,13 @@ class SwitchingRunner:
             if runner is not None:
                 runner.close()
 
-    def _may_give_way_to(self, better: Runner, batch: int) -> bool:
-        return better.max_batch >= batch and self._seen.issubset(_depths(better))
+    def _why_not(self, better: Runner) -> str | None:
+        """Why it can never take over, or None."""
+        if better.slots < self.slots:  # they could not take the place of these
+            return f"it has {better.slots} slots, and {self.slots} are in use"
+        if refused := self._seen.difference(_depths(better)):
+            return f"it takes no frames of {max(refused)} bits a channel, as were translated"
+        return None
 
     def _release(self, slot: int) -> None:
         """Free the slot, and close a runner that was replaced once its last batch has ended."""
@@ -122,13 +129,13 @@ class SwitchingRunner:
                 _log.warning("the better engine could not be built: %s", error)
             self._problem = error
             return
-        if made.slots < self.slots:  # its slots could not take the place of these
-            with contextlib.suppress(Exception):
-                made.close()
-            self._problem = ValueError(f"it has {made.slots} slots, and {self.slots} are in use")
-            return
         with self._changed:
-            self._next = made
+            if (why := self._why_not(made)) is None:
+                self._next = made
+                return
+            self._problem = ValueError(why)
+        with contextlib.suppress(Exception):
+            made.close()
 
 
 def _depths(runner: Runner) -> tuple[Depth, ...]:

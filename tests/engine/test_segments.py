@@ -314,7 +314,7 @@ def test_what_follows_a_damaged_segment_is_translated_again(
     with pytest.raises(BackendError):
         translate_video(source, target, translator(Copies(fail_at=56)), RESUME)
     damage(tmp_path / ".out.mp4.segments" / f"{number:06}.npz")
-    (tmp_path / ".out.mp4.segments/.facts.1-2.json").touch()  # as a kill leaves it
+    (tmp_path / ".out.mp4.segments/.facts.cyclegan-1-2.json").touch()  # as a kill leaves it
     stats = translate_video(source, target, translator(Copies()), RESUME)
     assert stats.frames == 60 - 16 * number
     assert any(f"{number:06}.npz is damaged: " in note for note in stats.notes)

@@ -190,6 +190,8 @@ def test_frames_of_a_depth_that_was_translated_go_on_being_taken(depths: tuple[D
         assert translator.depths == (8, 16)
         for kind in ("uint16", "uint8", "uint16"):
             assert translator(np.zeros((8, 8, 3), kind)).dtype == kind
+        refused = "(the better engine could not be built: it takes no frames of 16 bits a channel"
+        assert (refused in translator.description) == (depths == (8,))
     assert bool(old.seen) == (depths == (8,))
     assert new.seen != old.seen
 
