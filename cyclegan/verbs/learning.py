@@ -21,6 +21,7 @@ from cyclegan.verbs.public_options import equivalents
 
 if TYPE_CHECKING:
     from cyclegan.engine.translator import Translator
+    from cyclegan.pictures import Channels
 
 DOMAINS = ("data.a", "data.b")
 
@@ -173,8 +174,7 @@ def evaluate(
         if truth is None:
             _tell_flicker(translator, source)
             return
-        network: Any = translator.info.config
-        channels = (network.in_channels, network.out_channels)
+        channels = _channels_of(translator)
         if unpaired:
             given = (read_picture(path, channels[0]) for path in inputs)
             reals = (read_picture(path, channels[1]) for path in truths)
@@ -185,12 +185,26 @@ def evaluate(
         print(f"{item.name:<22} {getattr(scores, item.name):.6g}")
 
 
+def _channels_of(translator: "Translator") -> "tuple[Channels, Channels]":
+    """What it takes and gives. Raises ConfigError where pictures have no such channels."""
+    config: Any = translator.info.config
+    channels = (config.in_channels, config.out_channels)
+    if not {1, 3}.issuperset(channels):
+        raise ConfigError(
+            f"this generator takes {channels[0]} channels and gives {channels[1]}; pictures have 1 "
+            "or 3, and no others are scored"
+        )
+    return channels
+
+
 def _tell_flicker(translator: "Translator", source: Path) -> None:
     """That of a video's translation, beside that of the video."""
     from cyclegan.engine.containers import VideoReader
     from cyclegan.engine.layout import Picture
+    from cyclegan.engine.video import check_channels
     from cyclegan.flicker import flicker
 
+    check_channels(translator)
     with VideoReader(source) as reader:
         items = (item for item in reader.items() if isinstance(item, Picture))
         frames: Any = (picture.frame for picture in items)

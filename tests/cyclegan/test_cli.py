@@ -564,3 +564,21 @@ def test_what_cannot_be_scored_is_told_before_the_generator_is_opened(
     Image.new("RGB", (8, 8)).save("truth/0.png")
     assert main(["evaluate", "relief2satellite", *given]) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("takes", "gives"), [(4, 3), (3, 2)])
+def test_a_generator_whose_channels_pictures_do_not_have_is_not_scored(
+    takes, gives, tmp_path, cyclegan
+):
+    config = ResnetConfig(width=4, blocks=1, in_channels=takes, out_channels=gives)
+    save_generator(tmp_path / "g.safetensors", ResnetGenerator(config))
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / name / "0.png")
+    told = f"error: this generator takes {takes} channels and gives {gives}; "
+    folders = [tmp_path / "in", tmp_path / "out"]
+    for given in (folders, [*folders, "--unpaired"], [clip("carphone_pristine")]):
+        flags = ["--backend", "torch"]
+        done = cyclegan("evaluate", tmp_path / "g.safetensors", *given, *flags)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert done.stderr.startswith(told)
