@@ -21,6 +21,7 @@ PostScript is refused: it is a program, which Pillow would give to Ghostscript.
 import contextlib
 import logging
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +31,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.ExifTags import Base
 
-from cyclegan.errors import DataError, ImageError, reason_of
+from cyclegan.errors import DataError, ImageError, OutputError, reason_of
 from cyclegan.files import replacing
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ OTHERS = frozenset(".avif .dng .heic .heif .j2k .jp2 .jxl .tga".split())  # noqa
 
 DAMAGE = Exception
 """What Pillow's decoders raise for damaged files: those in Python, whatever comes of the bytes."""
+_UNFIT = (ValueError, OverflowError, struct.error)
+"""What Pillow's encoders raise for pictures that their formats cannot hold."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -215,8 +218,17 @@ def write_picture(picture: Picture, path: Path | str) -> None:
 
 
 def save_image(image: Image.Image, path: Path | str) -> None:
-    """Writes ``image``, as well as its suffix allows at a sensible size. Raises OutputError."""
+    """Writes ``image``, as well as its suffix allows at a sensible size.
+
+    Raises OutputError, also for what the format cannot hold, such as sides that are too long.
+    """
     is_png = Path(path).suffix.lower() == ".png"
     options: dict[str, Any] = {"compress_level": 1} if is_png else {"quality": 95}
     with replacing(path) as temporary:
-        image.save(temporary, **options)
+        try:
+            image.save(temporary, **options)
+        except _UNFIT as error:
+            raise OutputError(
+                f"cannot write {path}: {reason_of(error)}; another format, such as .png, may hold "
+                f"its {image.width}x{image.height} pixels"
+            ) from error

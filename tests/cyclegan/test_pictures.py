@@ -255,3 +255,11 @@ def test_write_refuses_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file"):
         write_picture(colours(), tmp_path / "file" / "a.png")
+
+
+@pytest.mark.parametrize(("suffix", "side"), [("webp", 16400), ("gif", 66000)])
+def test_what_a_format_cannot_hold_is_told(suffix: str, side: int, tmp_path: Path) -> None:
+    path = tmp_path / f"wide.{suffix}"
+    with pytest.raises(OutputError, match=rf"cannot write .*wide\.{suffix}: "):
+        write_picture(np.zeros((8, side, 3), np.uint8), path)
+    assert not list(tmp_path.iterdir())
