@@ -41,6 +41,7 @@ from cyclegan.networks import (
     generator_from_config,
     to_be_filled,
 )
+from cyclegan.reference_domains import domains_of
 from cyclegan.reference_names import empty
 
 FORMAT_VERSION = 1
@@ -153,7 +154,7 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[ModelInfo, dict[str, Tenso
         raise ModelError(f"no model file {path}")
     if not _is_safetensors(path):
         config, tensors = reference.read(path)
-        source, target = reference.domains_of(path)
+        source, target = domains_of(path)
         info = ModelInfo(
             config=config,
             domains=(target,) if isinstance(config, DiscriminatorConfig) else (source, target),

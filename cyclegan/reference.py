@@ -80,18 +80,6 @@ def read(path: str | os.PathLike[str]) -> tuple[NetworkConfig, dict[str, Tensor]
     raise UnknownModelError(_unknown(Path(path), given, tried))
 
 
-def domains_of(
-    path: str | os.PathLike[str], domains: tuple[str, str] = ("A", "B")
-) -> tuple[str, str]:
-    """What the generator in ``path`` translates from and to; a discriminator judges the second.
-
-    ``domains`` are A and B of the whole CycleGAN. The file does not say which of its networks it
-    holds, its name does, such as latest_net_G_B.pth; by any other name it is taken for G_A or D_A.
-    """
-    a, b = domains
-    return (b, a) if re.search("_net_[GD]_B", Path(path).name) else (a, b)
-
-
 def import_reference(path: str | os.PathLike[str]) -> Generator | Discriminator:
     """The network in the ``.pth`` file ``path``, in evaluation mode. Raises as ``read``."""
     config, tensors = read(path)

@@ -20,6 +20,7 @@ from cyclegan.engine.graph_info import FORMAT_VERSIONS, OPSET, GraphInfo, read_g
 from cyclegan.engine.graph_weights import generator_from_graph, why_no_generator
 from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
 from cyclegan.errors import BackendError, ModelError, reason_of
+from cyclegan.reference_domains import domains_of
 from cyclegan.shipped import find_model
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ class CheckpointSource:
         return GraphInfo(config=info.config, domains=(source, target))
 
     def _key(self, depth: Depth) -> Key:
-        return _export_key(self._digest, depth)
+        """Of the domains too, which a ``.pth`` file's name tells, and a graph holds."""
+        return {**_export_key(self._digest, depth), "domains": "->".join(domains_of(self._path))}
 
     @cached_property
     def _digest(self) -> str:

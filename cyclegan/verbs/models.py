@@ -34,7 +34,8 @@ def import_(
     """
     from cyclegan.checkpoint import save_discriminator, save_generator
     from cyclegan.config import DiscriminatorConfig
-    from cyclegan.reference import domains_of, import_reference
+    from cyclegan.reference import import_reference
+    from cyclegan.reference_domains import domains_of
 
     check_target(source, target)
     check_ending(target, "a .safetensors file of ours", ".safetensors")

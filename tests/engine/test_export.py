@@ -16,9 +16,11 @@ from cyclegan.engine import export
 from cyclegan.engine.export import onnx_from_generator, seal, weights_digest
 from cyclegan.engine.frame_graph import FrameToFrame, frames_of_values
 from cyclegan.engine.graph_info import GraphInfo, read_graph_info
+from cyclegan.engine.model_source import open_source
 from cyclegan.engine.onnx_header import GRAPH_DIGEST, read_onnx_header
 from cyclegan.errors import BackendError, ModelError, NewerFormatError, OutputError
-from cyclegan.networks import Generator, generator_from_config, initialise
+from cyclegan.networks import Generator, ResnetGenerator, generator_from_config, initialise
+from cyclegan.reference import export_reference
 
 STANDARD = {
     *("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Div", "InstanceNormalization"),
@@ -241,3 +243,14 @@ def test_several_threads_may_export_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(exported, networks)) == [weights_digest(each) for each in networks]
     assert (warnings.filters, logging.getLogger("torch.onnx").level) == (filters, level)
+
+
+def test_domains_that_a_name_tells_are_no_other_names(tmp_path: Path) -> None:
+    """One network in two files: what is in the cache of the one says nothing of the other."""
+    torch.manual_seed(5)
+    ab, ba = tmp_path / "latest_net_G_A.pth", tmp_path / "latest_net_G_B.pth"
+    export_reference(ab, ResnetGenerator(ResnetConfig(width=4, blocks=1)))
+    ba.write_bytes(ab.read_bytes())
+    graph = open_source(ab).onnx()
+    assert open_source(ab).info == read_graph_info(graph), "found in the cache"
+    assert open_source(ba).info.domains == ("B", "A")
