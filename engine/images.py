@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclegan.deep_pictures import DEEP_SUFFIXES, is_deep
+from cyclegan.engine import muxers
 from cyclegan.engine.endpoints import STANDARD_OUTPUT
 from cyclegan.engine.frames import Frames, VideoDepth
 from cyclegan.engine.image_files import (
@@ -81,6 +82,17 @@ def translate_path(
     )
 
 
+def _check_folder(source: Path, target: Path) -> None:
+    """Raises OutputError unless ``target`` may become the folder of what is in ``source``."""
+    check_target(source, target)
+    if target.suffix.lower() in muxers.SUFFIXES and not target.is_dir():
+        raise OutputError(
+            f"{target} is called as a video, and pictures of a folder become pictures in another: "
+            f"give the name of a folder; a video is made of numbered pictures, such as "
+            f"'{source / '*.png'}'"
+        )
+
+
 def source_path(source: str | os.PathLike[str], options: VideoOptions) -> Path | None:
     """The file or folder that ``source`` is; None for streams, cameras and what is read as a format
     that is named. Raises ImageError where there is none, and as videos are opened.
@@ -140,14 +152,14 @@ def translate_folder(
 
     Names stay as they are; ``depth`` is as for :func:`translate_image`. Reading, translation and
     writing overlap. Raises DataError for an empty folder, ImageError for the first picture that
-    cannot be read, unless ``skip_bad``; OutputError, also where ``target`` is ``source`` or lies
-    inside it; ConfigError for what is no translator, BackendError for a depth that it does not
-    take.
+    cannot be read, unless ``skip_bad``; OutputError, also where ``target`` is ``source``, lies
+    inside it or is called as a video; ConfigError for what is no translator, BackendError for a
+    depth that it does not take.
     """
     check_translator(translator)
     check_depth(translator, depth)
     source, target = Path(source), Path(target)
-    check_target(source, target)
+    _check_folder(source, target)
     paths = list_pictures(source)
     check_targets(paths, (target / path.relative_to(source) for path in paths))
     skipped: list[str] = []

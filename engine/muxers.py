@@ -12,6 +12,9 @@ CONTAINERS = {
 }
 """Short names for FFmpeg's; any other name is taken to be one of FFmpeg's own."""
 
+SUFFIXES = frozenset(".avi .gif .m4v .mkv .mov .mp4 .mpg .ts .webm .y4m".split())  # noqa: SIM905
+"""How the names of videos usually end."""
+
 TIMELESS = frozenset({"yuv4mpegpipe", "rawvideo", "image2"})
 """Containers without times: every frame lasts as long as every other."""
 

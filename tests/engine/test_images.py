@@ -382,6 +382,20 @@ def test_a_folder_does_not_go_to_standard_output(
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_a_folder_does_not_become_one_that_is_called_as_a_video(
+    photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    photo.save(tmp_path / "in" / "a.png")
+    target = tmp_path / "out.MP4"
+    with pytest.raises(OutputError, match=r"out\.MP4 is called as a video.*in.\*\.png'$"):
+        translate_path(tmp_path / "in", target, negatives)
+    assert not target.exists()
+    target.mkdir()  # by somebody who wants it so
+    translate_path(tmp_path / "in", target, negatives)
+    assert (target / "a.png").exists()
+
+
 def test_an_animated_webp_is_a_video_where_ffmpeg_decodes_it(
     photo: Image.Image, negatives: Translator, tmp_path: Path
 ) -> None:
