@@ -34,7 +34,6 @@ def import_(
     """
     from cyclegan.checkpoint import save_discriminator, save_generator
     from cyclegan.config import DiscriminatorConfig
-    from cyclegan.reference import import_reference
     from cyclegan.reference_domains import domains_of
 
     check_target(source, target)
@@ -44,13 +43,36 @@ def import_(
         save_generator(target, graph.generator(), domains or graph.info.domains)
         print(f"{target}: {graph.info.config}")
         return
-    network: Any = import_reference(source)
+    network = _imported(source)
     a, b = domains_of(source, domains or ("A", "B"))
     if isinstance(network.config, DiscriminatorConfig):
         save_discriminator(target, network, b)
     else:
         save_generator(target, network, (a, b))
     print(f"{target}: {network.config}")
+
+
+def _imported(source: Path) -> Any:
+    """The network in a file of the public implementation. Raises ModelError, also for ours."""
+    from cyclegan.reference import import_reference
+
+    try:
+        return import_reference(source)
+    except ModelError:
+        if _is_ours(source):
+            raise ModelError(
+                f"{source} is a .safetensors file of ours already: use it as it is"
+            ) from None
+        raise
+
+
+def _is_ours(source: Path) -> bool:
+    from cyclegan.checkpoint import read_info
+
+    try:
+        return read_info(source).format_version > 0
+    except ModelError:
+        return False
 
 
 def export(

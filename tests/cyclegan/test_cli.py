@@ -324,6 +324,17 @@ def test_a_discriminator_is_imported_too(tmp_path, cyclegan):
     assert "PatchConfig" in result.stdout
 
 
+@pytest.mark.parametrize("name", ["own.safetensors", "own.pth"])
+def test_what_is_ours_already_is_not_imported(name, model, tmp_path, cyclegan):
+    (tmp_path / name).write_bytes(model.read_bytes())
+    done = cyclegan("import", tmp_path / name, tmp_path / "new.safetensors")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"{name} is a .safetensors file of ours already" in done.stderr
+    (tmp_path / name).write_bytes(b"none at all")
+    done = cyclegan("import", tmp_path / name, tmp_path / "new.safetensors")
+    assert "neither a safetensors file nor a PyTorch state_dict" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "domains"),
     [
