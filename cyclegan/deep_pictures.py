@@ -4,6 +4,7 @@ H height, W width. Arrays are uint16 in which white is 65535: (H, W, 1) gray, (H
 (H, W, 4) RGB with opacity.
 """
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.ExifTags import Base
 
 from cyclegan.config import Depth
-from cyclegan.errors import ImageError, reason_of
+from cyclegan.errors import DepthError, ImageError, reason_of
 from cyclegan.files import replacing
-from cyclegan.pictures import DAMAGE, Channels, opened, orientation_of, upright
+from cyclegan.pictures import DAMAGE, Channels, opened, orientation_of, tags_of, upright
 
 if TYPE_CHECKING:
     import av
@@ -31,6 +33,8 @@ DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 
 _DECODERS = {"PNG": "png", "TIFF": "tiff", "PPM": "ppm"}
 """FFmpeg's, by Pillow's names of the formats that hold 16 bits."""
+_CMYK = 5
+"""As TIFF's tag of the photometric interpretation has it."""
 _FORMATS = {1: "gray16le", 3: "rgb48le", 4: "rgba64le"}
 """FFmpeg's pixel formats, by the number of channels."""
 
@@ -50,20 +54,22 @@ def is_deep(path: Path | str) -> bool:
 def read_deep(path: Path | str) -> DeepPicture:
     """All bits of a deep picture, upright.
 
-    Raises ImageError if the file is missing, truncated, not a picture, or of a form whose 16 bits
-    cannot be read.
+    Raises ImageError if the file is missing, truncated or not a picture, DepthError if it is of a
+    form whose 16 bits cannot be read.
     """
     try:
         with opened(path) as image:
             decoder = _DECODERS.get(image.format or "", "")
             stored = orientation_of(image)  # of the file, which FFmpeg reads as it lies
+            tags = tags_of(image)
             image.load()  # FFmpeg takes damaged files without a word
             if image.mode.startswith("I;16"):
                 gray = upright(image, orientation_of(image))
                 return np.asarray(gray).astype(np.uint16)[..., None]
+        _check_form(tags)
         return _upright(_decoded(Path(path).read_bytes(), decoder), stored)
     except _UnknownFormError as error:
-        raise ImageError(
+        raise DepthError(
             f"cannot read {path} with 16 bits a channel: {error}; store it as a plain PNG, or "
             "take a depth of 8"
         ) from error
@@ -128,6 +134,20 @@ def converted(frame: "av.VideoFrame", pixel_format: str) -> "av.VideoFrame":
 
 class _UnknownFormError(Exception):
     """What FFmpeg says of a form that it does not know."""
+
+
+def _check_form(tags: Mapping[int, Any]) -> None:
+    """Raises _UnknownFormError for what FFmpeg's decoder of TIFF takes for another form."""
+    kinds = tags.get(Base.ExtraSamples, ())
+    forms = {
+        "it is stored in tiles": Base.TileWidth in tags,
+        "its colours are multiplied by their opacity": 1 in kinds,
+        "it has a band of an unknown kind": 0 in kinds,
+        "it is CMYK": tags.get(Base.PhotometricInterpretation) == _CMYK,
+        "its numbers have signs": 2 in tags.get(Base.SampleFormat, ()),
+    }
+    if form := next((form for form, has in forms.items() if has), None):
+        raise _UnknownFormError(form)
 
 
 def _decoded(data: bytes, decoder: str) -> DeepPicture:

@@ -4,6 +4,7 @@
     ├── ConfigError            a setting is unknown, out of range, or contradicts another
     ├── DataError              training or evaluation data cannot be used
     │   └── ImageError         one picture cannot be read or converted
+    │       └── DepthError     it can with 8 bits a channel at most
     ├── ModelError             a model file cannot be used
     │   ├── UnknownModelError  its tensors match no network known here
     │   └── NewerFormatError   it was written by a later version of this project
@@ -34,6 +35,10 @@ class DataError(CycleGANError):
 
 class ImageError(DataError):
     """One picture cannot be read or converted."""
+
+
+class DepthError(ImageError):
+    """One picture cannot be read with 16 bits a channel, though perhaps with 8."""
 
 
 class ModelError(CycleGANError):

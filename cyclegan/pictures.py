@@ -22,7 +22,7 @@ import contextlib
 import logging
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,6 +89,12 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
     """
     with Path(path).open("rb") as file, Image.open(file) as image:
         yield image
+
+
+def tags_of(image: Image.Image) -> Mapping[int, Any]:
+    """What a TIFF says of its form; nothing of other files."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    return tags
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -67,7 +67,8 @@ def read_image(
     """(H, W, 1 or 3) of ``depth`` bits, and its transparency, (H, W), where it has one and it is
     kept.
 
-    Raises ImageError when the file is missing, truncated or no picture, or for other channels.
+    Raises ImageError when the file is missing, truncated or no picture, or for other channels;
+    DepthError where ``depth`` is 16 and that many cannot be read.
     """
     if channels not in (1, 3):
         raise ImageError(f"{path}: this generator takes {channels} channels; pictures have 1 or 3")

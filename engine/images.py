@@ -26,7 +26,7 @@ from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.engine.video import check_depth, check_translator, open_input, translate_video
-from cyclegan.errors import ConfigError, ImageError, OutputError
+from cyclegan.errors import ConfigError, DepthError, ImageError, OutputError
 from cyclegan.pictures import list_pictures
 from cyclegan.targets import check_target, check_targets
 
@@ -124,7 +124,7 @@ def translate_image(
     depth: VideoDepth = "auto",
 ) -> ImageStats:
     """Translate one picture, with ``depth`` bits a channel; "auto": 16 where source and target have
-    as many and the translator takes them.
+    as many, they can be read, and the translator takes them.
 
     Raises ImageError when it cannot be read, OutputError, ConfigError, and BackendError where
     ``translator`` does not take that depth.
@@ -216,5 +216,14 @@ def _read(path: Path, target: Path, translator: Translator, asked: VideoDepth) -
                 f"was opened ({translator.description}), takes no more",
             )
     channels, keep_alpha = translator.info.config.in_channels, suffix in HOLD_ALPHA
-    frame, alpha = read_image(path, channels, keep_alpha=keep_alpha, depth=depth)
+    try:
+        frame, alpha = read_image(path, channels, keep_alpha=keep_alpha, depth=depth)
+    except DepthError:
+        if asked != "auto" or 8 not in depths:
+            raise
+        frame, alpha = read_image(path, channels, keep_alpha=keep_alpha)
+        notes += (
+            "the source has 16 bits a channel, and was translated with 8: of its form no more are "
+            "read; store it as a plain PNG",
+        )
     return _Source(target, frame, alpha, notes)

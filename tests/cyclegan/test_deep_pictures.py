@@ -1,5 +1,6 @@
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
 from cyclegan.deep_pictures import flat, is_deep, read_deep, write_deep
-from cyclegan.errors import ImageError, OutputError
+from cyclegan.errors import DepthError, ImageError, OutputError
 from cyclegan.pictures import read_picture
 from cyclegan.sources import read_item
 
@@ -37,6 +39,77 @@ def png(samples: np.ndarray, colour_type: int, *more: bytes) -> bytes:
         chunk(b"IEND", b""),
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def tiff(
+    samples: np.ndarray, tags: Mapping[int, int], bits: int = 16, tiled: bool = False
+) -> bytes:
+    """A TIFF with ``tags`` beside or instead of the usual ones, after the standard (TIFF 6.0), by
+    no encoder: in one strip, in one tile, or, with that tag, in one strip for each plane."""
+    height, width, channels = samples.shape
+    planes = [samples]
+    if tags.get(Base.PlanarConfiguration) == 2:
+        planes = list(np.moveaxis(samples, 2, 0))
+    if bits == 12:  # two numbers in three bytes
+        digits = np.stack([samples >> 8, samples >> 4 & 15, samples & 15]).reshape(3, -1)
+        nibbles = digits.T.reshape(-1, 2)
+        strips = [(nibbles[:, 0] << 4 | nibbles[:, 1]).astype(np.uint8).tobytes()]
+    else:
+        strips = [plane.astype("<u2").tobytes() for plane in planes]
+    content, size = b"".join(strips), len(strips[0])
+    places = [8 + size * i for i in range(len(strips))]
+    stored = {
+        Base.StripOffsets: places,
+        Base.RowsPerStrip: [height],
+        Base.StripByteCounts: [size] * len(strips),
+    }
+    if tiled:
+        stored = {
+            Base.TileWidth: [width],
+            Base.TileLength: [height],
+            Base.TileOffsets: places,
+            Base.TileByteCounts: [size],
+        }
+    values: dict[int, list[int]] = {
+        Base.ImageWidth: [width],
+        Base.ImageLength: [height],
+        Base.BitsPerSample: [bits] * channels,
+        Base.PhotometricInterpretation: [1 if channels == 1 else 2],
+        Base.SamplesPerPixel: [channels],
+        **stored,
+        **{tag: [value] for tag, value in tags.items()},
+    }
+    entries = b""
+    for tag, numbers in sorted(values.items()):
+        packed = struct.pack(f"<{len(numbers)}I", *numbers)
+        if len(numbers) > 1:  # elsewhere
+            content, packed = content + packed, struct.pack("<I", 8 + len(content))
+        entries += struct.pack("<HHI", tag, 4, len(numbers)) + packed
+    head = b"II*\0" + struct.pack("<I", 8 + len(content))
+    return head + content + struct.pack("<H", len(values)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("tags", "tiled", "says"),
+    [
+        ({}, True, "it is stored in tiles"),
+        ({Base.ExtraSamples: 1}, False, "multiplied by their opacity"),
+        ({Base.ExtraSamples: 0}, False, "a band of an unknown kind"),
+        ({Base.PhotometricInterpretation: 5}, False, "it is CMYK"),
+    ],
+)
+def test_forms_of_tiff_that_are_taken_for_others_are_refused(
+    tags: dict[int, int], tiled: bool, says: str, tmp_path: Path
+) -> None:
+    """FFmpeg reads them, without a word, as black or as plain RGB; Pillow has their upper bits."""
+    path = tmp_path / "in.tif"
+    path.write_bytes(tiff(noise(4, 16, 32), tags, tiled=tiled))
+    assert is_deep(path)
+    with pytest.raises(DepthError, match=f"{says}; store it as a plain PNG"):
+        read_deep(path)
+    assert read_item(path, 3, 8).shape == (16, 32, 3)
+    path.write_bytes(tiff(noise(4, 16, 32), {Base.ExtraSamples: 2}))
+    np.testing.assert_array_equal(read_deep(path), noise(4, 16, 32))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])

@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cyclegan.errors import (
     BackendError,
     ConfigError,
     DataError,
+    DepthError,
     ImageError,
     OutputError,
     VideoError,
@@ -270,6 +272,25 @@ def test_lost_bits_are_told(copies: Translator, negatives: Translator, tmp_path:
     upper = (deep_picture(3) >> 8).astype(np.uint8)
     np.testing.assert_array_equal(pixels(tmp_path / "out" / "b.tif"), 255 - upper)
     assert not translate_folder(tmp_path / "in", tmp_path / "out", negatives, depth=8).notes
+
+
+def test_a_form_whose_sixteen_bits_are_not_read_is_translated_with_eight(
+    copies: Translator, tmp_path: Path
+) -> None:
+    """A TIFF whose fourth band is of no kind that is told."""
+    write_deep(deep_picture(4), tmp_path / "known.tif")
+    known = struct.pack("<HHII", 338, 3, 1, 2)
+    unknown = struct.pack("<HHII", 338, 3, 1, 0)
+    content = (tmp_path / "known.tif").read_bytes()
+    assert content.count(known) == 1
+    (tmp_path / "in.tif").write_bytes(content.replace(known, unknown))
+    stats = translate_image(tmp_path / "in.tif", tmp_path / "out.tif", copies)
+    (note,) = stats.notes
+    assert note.endswith("of its form no more are read; store it as a plain PNG")
+    upper = (deep_picture(4)[..., :3] >> 8).astype(np.uint8)
+    np.testing.assert_array_equal(pixels(tmp_path / "out.tif"), upper)
+    with pytest.raises(DepthError, match="a band of an unknown kind"):
+        translate_image(tmp_path / "in.tif", tmp_path / "out.tif", copies, depth=16)
 
 
 def test_what_pictures_lose_is_told(photo: Image.Image, copies: Translator, tmp_path: Path) -> None:
