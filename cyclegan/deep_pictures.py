@@ -43,6 +43,8 @@ def is_deep(path: Path | str) -> bool:
     """Whether the picture file has more than 8 bits a channel. Raises ImageError."""
     try:
         with Image.open(path) as image:
+            if bits := tags_of(image).get(Base.BitsPerSample):
+                return bool(8 < max(bits) <= 16)  # those of 32 are floating numbers, or integers
             stored = image.tile[0].args if image.tile else None
             if image.format == "PPM" and isinstance(stored, tuple):
                 return int(stored[-1]) > 255

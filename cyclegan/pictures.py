@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from PIL.ExifTags import Base
+from PIL.ImageFile import ImageFile
 
 from cyclegan.errors import DataError, ImageError, OutputError, reason_of
 from cyclegan.files import replacing
@@ -74,6 +75,11 @@ def open_image(path: Path | str) -> Image.Image:
         with opened(path) as image:
             if image.format == "EPS":  # under any name; Pillow starts Ghostscript to load it
                 raise ValueError("it is PostScript, a program, which is not run; make it a .png")
+            if _in_deep_planes(image):
+                raise ValueError(
+                    "its 16-bit colours are stored in planes, which are read with a depth of 16 "
+                    "alone; store it as a plain PNG"
+                )
             image.load()
             return _eight_bit(upright(image, orientation_of(image)))
     except DAMAGE as error:
@@ -81,7 +87,7 @@ def open_image(path: Path | str) -> Image.Image:
 
 
 @contextlib.contextmanager
-def opened(path: Path | str) -> Iterator[Image.Image]:
+def opened(path: Path | str) -> Iterator[ImageFile]:
     """The image in a file, not decoded yet.
 
     Not by its name: then Pillow maps TIFFs that lie on their side into memory, with their sides
@@ -95,6 +101,15 @@ def tags_of(image: Image.Image) -> Mapping[int, Any]:
     """What a TIFF says of its form; nothing of other files."""
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     return tags
+
+
+def _in_deep_planes(image: ImageFile) -> bool:
+    """Whether Pillow, which decodes compressed planes through libtiff, would take the numbers of 16
+    bits for twice as many of 8."""
+    tags = tags_of(image)
+    in_planes = tags.get(Base.PlanarConfiguration) == 2
+    is_plain = any(tile[0] == "raw" for tile in image.tile)
+    return in_planes and is_plain and max(tags.get(Base.BitsPerSample, (1,))) > 8
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -112,6 +112,16 @@ def test_forms_of_tiff_that_are_taken_for_others_are_refused(
     np.testing.assert_array_equal(read_deep(path), noise(4, 16, 32))
 
 
+def test_planes_of_sixteen_bits_are_read_whole_or_refused(tmp_path: Path) -> None:
+    """Pillow would take them for planes of 8 bits."""
+    path = tmp_path / "in.tif"
+    path.write_bytes(tiff(noise(3), {Base.PlanarConfiguration: 2}))
+    assert is_deep(path)
+    np.testing.assert_array_equal(read_item(path, 3, 16), noise(3))
+    with pytest.raises(ImageError, match="stored in planes, which are read with a depth of 16"):
+        read_item(path, 3, 8)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_what_is_written_is_read_again(channels: int, suffix: str, tmp_path: Path) -> None:
