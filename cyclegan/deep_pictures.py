@@ -17,7 +17,7 @@ from PIL.ExifTags import Base
 from cyclegan.config import Depth
 from cyclegan.errors import DepthError, ImageError, reason_of
 from cyclegan.files import replacing
-from cyclegan.pictures import DAMAGE, Channels, opened, orientation_of, tags_of, upright
+from cyclegan.pictures import DAMAGE, Channels, opened, orientation_of, tags_of, upright, whitened
 
 if TYPE_CHECKING:
     import av
@@ -66,7 +66,7 @@ def read_deep(path: Path | str) -> DeepPicture:
             tags = tags_of(image)
             image.load()  # FFmpeg takes damaged files without a word
             if image.mode.startswith("I;16"):
-                gray = upright(image, orientation_of(image))
+                gray = upright(whitened(image), orientation_of(image))
                 return np.asarray(gray).astype(np.uint16)[..., None]
         _check_form(tags)
         return _upright(_decoded(Path(path).read_bytes(), decoder), stored)

@@ -5,7 +5,7 @@ BT.601 luminance for C = 1. Every kind of file becomes that by one rule:
 
 =====================  ==========================================================================
 1-bit, grayscale       gray repeated in the three channels
-16-bit grayscale       0..65535 scaled to 0..255, rounded (never the low byte, never clipped)
+12, 16-bit grayscale   0..4095, 0..65535 scaled to 0..255, rounded (never the low byte, or clipped)
 16-bit colour          the upper 8 bits (:mod:`cyclegan.deep_pictures` reads all)
 floating point         [0, 1] scaled to 0..255; any other range is an error
 palette                its colours
@@ -47,6 +47,8 @@ OTHERS = frozenset(".avif .dng .heic .heif .j2k .jp2 .jxl .tga".split())  # noqa
 
 DAMAGE = Exception
 """What Pillow's decoders raise for damaged files: those in Python, whatever comes of the bytes."""
+_WHITE_IS_ZERO = 0
+"""As TIFF's tag of the photometric interpretation has it."""
 _UNFIT = (ValueError, OverflowError, struct.error)
 """What Pillow's encoders raise for pictures that their formats cannot hold."""
 _TURNS = {
@@ -81,7 +83,7 @@ def open_image(path: Path | str) -> Image.Image:
                     "alone; store it as a plain PNG"
                 )
             image.load()
-            return _eight_bit(upright(image, orientation_of(image)))
+            return _eight_bit(upright(whitened(image), orientation_of(image)))
     except DAMAGE as error:
         raise ImageError(f"cannot read {path} as a picture: {reason_of(error)}") from error
 
@@ -101,6 +103,19 @@ def tags_of(image: Image.Image) -> Mapping[int, Any]:
     """What a TIFF says of its form; nothing of other files."""
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     return tags
+
+
+def whitened(image: Image.Image) -> Image.Image:
+    """``image``, its white 65535 if it is gray of 16 bits: of TIFFs Pillow gives the numbers, of 12
+    bits too and of those whose white is 0, as they are."""
+    tags = tags_of(image)
+    if not (tags and image.mode.startswith("I;16")):
+        return image
+    white = 2 ** max(tags.get(Base.BitsPerSample, (16,))) - 1
+    scaled = (np.asarray(image).astype(np.uint32) * 65535 + white // 2) // white
+    if tags.get(Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+        scaled = 65535 - scaled
+    return Image.fromarray(scaled.astype(np.uint16))
 
 
 def _in_deep_planes(image: ImageFile) -> bool:

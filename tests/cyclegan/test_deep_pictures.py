@@ -122,6 +122,21 @@ def test_planes_of_sixteen_bits_are_read_whole_or_refused(tmp_path: Path) -> Non
         read_item(path, 3, 8)
 
 
+@pytest.mark.parametrize(("bits", "interpretation"), [(16, 0), (12, 1), (16, 1)])
+def test_gray_of_a_tiff_is_from_black_to_white(
+    bits: int, interpretation: int, tmp_path: Path
+) -> None:
+    """Pillow gives the numbers of 16 bits as they are: of 12 bits, and where white is 0."""
+    levels = np.linspace(0, 2**bits - 1, 6 * 10).astype(np.uint16).reshape(6, 10, 1)
+    path = tmp_path / "in.tif"
+    path.write_bytes(tiff(levels, {Base.PhotometricInterpretation: interpretation}, bits))
+    light = levels / (2**bits - 1)
+    expected = light if interpretation else 1 - light
+    assert is_deep(path)
+    for depth, white in ((16, 65535), (8, 255)):
+        assert np.abs(read_item(path, 1, depth) - expected * white).max() <= 0.51
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_what_is_written_is_read_again(channels: int, suffix: str, tmp_path: Path) -> None:
