@@ -38,7 +38,9 @@ from cyclegan.pictures import (
 HOLD_ALPHA = frozenset({".png", ".tif", ".tiff", ".webp"})
 """Suffixes of formats that can hold transparency."""
 _ANIMATED = frozenset({"GIF", "PNG", "WEBP"})
-"""Formats whose further pictures are played one after the other."""
+"""Formats whose further pictures are played one after the other, as videos are translated."""
+_WITH_PREVIEWS = "MPO"
+"""The format whose further pictures are the first one, smaller, or from beside it."""
 
 
 def is_picture(path: Path) -> bool:
@@ -128,7 +130,11 @@ def losses(path: Path) -> tuple[str, ...]:
     try:
         with Image.open(path) as image:
             if _is_animated(image):
-                lost.append("of an animation the first picture; by itself it is translated whole")
+                lost.append(
+                    "of an animation the first picture; by itself it is translated as a video"
+                )
+            elif image.format != _WITH_PREVIEWS and getattr(image, "n_frames", 1) > 1:
+                lost.append("of several pictures in a file the first")
             if (profile := image.info.get("icc_profile")) and (name := _other_than_srgb(profile)):
                 lost.append(f"the colour profile {name} was left out: colours were taken for sRGB")
             if image.info.get("exif") and set(image.getexif()) - {ExifTags.Base.Orientation}:

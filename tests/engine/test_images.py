@@ -306,14 +306,17 @@ def test_what_pictures_lose_is_told(photo: Image.Image, copies: Translator, tmp_
     photo.save(source / "c.png", icc_profile=other)
     photo.save(source / "d.png", icc_profile=b"no profile")
     photo.save(source / "e.gif", save_all=True, append_images=[photo.rotate(90)])
+    photo.save(source / "f.tif", save_all=True, append_images=[photo.rotate(90)] * 2)
+    photo.save(source / "g.jpg", format="mpo", save_all=True, append_images=[photo.rotate(90)])
     stats = translate_folder(source, tmp_path / "out", copies)
-    assert stats.pictures == 5
+    assert stats.pictures == 7
     assert set(stats.notes) == {
         "EXIF data were left out (1 pictures)",
         "the colour profile Lab identity built-in was left out: colours were taken for sRGB "
         "(1 pictures)",
         "the colour profile without a name was left out: colours were taken for sRGB (1 pictures)",
-        "of an animation the first picture; by itself it is translated whole (1 pictures)",
+        "of an animation the first picture; by itself it is translated as a video (1 pictures)",
+        "of several pictures in a file the first (1 pictures)",
     }
 
 
