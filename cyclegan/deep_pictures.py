@@ -67,7 +67,11 @@ def read_deep(path: Path | str) -> DeepPicture:
             image.load()  # FFmpeg takes damaged files without a word
             if image.mode.startswith("I;16"):
                 gray = upright(whitened(image), orientation_of(image))
-                return np.asarray(gray).astype(np.uint16)[..., None]
+                levels = np.asarray(gray).astype(np.uint16)
+                if (clear := image.info.get("transparency")) is None:
+                    return levels[..., None]
+                opacity = np.where(levels == clear, 0, 65535).astype(np.uint16)
+                return np.stack([levels, levels, levels, opacity], axis=2)
         _check_form(tags)
         return _upright(_decoded(Path(path).read_bytes(), decoder), stored)
     except _UnknownFormError as error:

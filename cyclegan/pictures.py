@@ -151,7 +151,10 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         wide = np.asarray(image).astype(np.int64)
         if wide.size and not 0 <= wide.min() <= wide.max() <= 65535:
             raise ValueError(f"integers in [{wide.min()}, {wide.max()}]; expected 16-bit values")
-        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+        gray = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+        if (clear := image.info.get("transparency")) is not None:  # a level, of PNGs
+            gray.putalpha(Image.fromarray(np.where(wide == clear, 0, 255).astype(np.uint8)))
+        return gray
     if image.mode == "F":
         real = np.asarray(image)
         if not (real.min() >= 0 and real.max() <= 1):

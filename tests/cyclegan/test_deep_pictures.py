@@ -13,7 +13,7 @@ from PIL.ExifTags import Base
 
 from cyclegan.deep_pictures import flat, is_deep, read_deep, write_deep
 from cyclegan.errors import DepthError, ImageError, OutputError
-from cyclegan.pictures import read_picture
+from cyclegan.pictures import open_image, read_picture
 from cyclegan.sources import read_item
 
 
@@ -159,6 +159,17 @@ def test_every_kind_of_png_is_read_to_the_bit(
     if channels == 2:  # gray with opacity
         samples = samples[..., [0, 0, 0, 1]]
     np.testing.assert_array_equal(read_deep(tmp_path / "in.png"), samples)
+
+
+def test_the_transparent_level_of_gray_is_transparent(tmp_path: Path) -> None:
+    """White and transparent lie apart, and so do two levels with the same upper bits."""
+    levels, path = np.array([[1000, 1001, 65535]], np.uint16), tmp_path / "in.png"
+    path.write_bytes(png(levels[..., None], 0, chunk(b"tRNS", struct.pack(">H", 1000))))
+    opacity = [0, 65535, 65535]
+    assert read_deep(path)[0].tolist() == [[n, n, n, o] for n, o in zip(levels[0], opacity)]
+    assert read_item(path, 1, 16).ravel().tolist() == [65535, 1001, 65535]
+    assert read_item(path, 1, 8).ravel().tolist() == [255, 4, 255]
+    assert np.asarray(open_image(path)).tolist() == [[[4, 0], [4, 255], [255, 255]]]
 
 
 @pytest.mark.parametrize(("magic", "channels"), [("P5", 1), ("P6", 3)])
