@@ -17,7 +17,16 @@ from PIL.ExifTags import Base
 from cyclegan.config import Depth
 from cyclegan.errors import DepthError, ImageError, reason_of
 from cyclegan.files import replacing
-from cyclegan.pictures import DAMAGE, Channels, opened, orientation_of, tags_of, upright, whitened
+from cyclegan.pictures import (
+    DAMAGE,
+    TURNS,
+    Channels,
+    opened,
+    orientation_of,
+    tags_of,
+    upright,
+    whitened,
+)
 
 if TYPE_CHECKING:
     import av
@@ -174,5 +183,7 @@ def _decoded(data: bytes, decoder: str) -> DeepPicture:
 
 def _upright(array: DeepPicture, orientation: int) -> DeepPicture:
     """``array`` as its file's EXIF orientation says, plane by plane, as Pillow has 16 bits."""
+    if orientation not in TURNS:
+        return array
     planes = (Image.fromarray(plane) for plane in np.moveaxis(array, 2, 0))
     return np.stack([np.asarray(upright(plane, orientation)) for plane in planes], axis=2)

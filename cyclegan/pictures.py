@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
 
@@ -51,7 +51,7 @@ _WHITE_IS_ZERO = 0
 """As TIFF's tag of the photometric interpretation has it."""
 _UNFIT = (ValueError, OverflowError, struct.error)
 """What Pillow's encoders raise for pictures that their formats cannot hold."""
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -95,8 +95,13 @@ def opened(path: Path | str) -> Iterator[ImageFile]:
     Not by its name: then Pillow maps TIFFs that lie on their side into memory, with their sides
     exchanged, and turns that.
     """
-    with Path(path).open("rb") as file, Image.open(file) as image:
-        yield image
+    with Path(path).open("rb") as file:
+        try:
+            image = Image.open(file)
+        except UnidentifiedImageError as error:
+            raise UnidentifiedImageError("it is of no kind that Pillow knows") from error
+        with image:
+            yield image
 
 
 def tags_of(image: Image.Image) -> Mapping[int, Any]:
@@ -139,7 +144,7 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     Pillow's ``exif_transpose`` would also write the rest of the EXIF anew, and fail where that is
     not as it should be.
     """
-    turn = _TURNS.get(orientation)
+    turn = TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
