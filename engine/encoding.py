@@ -110,10 +110,11 @@ _DEFAULT_LOSSLESS = {
 }
 _RAW_PIXELS = {
     "avi": ("bgr24", "bgra", "yuv420p", "yuv422p"),
-    "mov": ("rgb24", "bgr24", "bgra", "rgb48be"),
+    "mov": ("bgr24", "bgra", "rgb48be"),
 }
 """Of raw pictures, by container, where others are written without a word and read as one of these;
-the first is what auto takes."""
+the first is what auto takes. FFmpeg reads rgb24 back from .mov with its rows askew, at some widths.
+"""
 _BY_SUFFIX = {
     ".png": "png",
     ".jpg": "mjpeg",

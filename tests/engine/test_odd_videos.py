@@ -263,13 +263,25 @@ def test_raw_pixels_in_a_container_have_their_colours(
         assert (made.to_ndarray(format="rgb24") == own.to_ndarray(format="rgb24")).all()
 
 
-def test_raw_pixels_that_a_container_would_mistake_are_refused(
+def test_raw_pixels_in_a_mov_are_read_back_at_every_width(
     copies: Translator, tmp_path: Path
+) -> None:
+    options = VideoOptions(encoding=Encoding(encoder="rawvideo", lossless=True))
+    for width in range(60, 68):
+        source = write_video(tmp_path / f"{width}.mkv", smooth(1, width))
+        translate_video(source, tmp_path / f"{width}.mov", copies, options)
+        made, own = (decoded(tmp_path / f"{width}{suffix}")[0] for suffix in (".mov", ".mkv"))
+        assert (made.to_ndarray(format="rgb24") == own.to_ndarray(format="rgb24")).all(), width
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mov"])
+def test_raw_pixels_that_a_container_would_mistake_are_refused(
+    suffix: str, copies: Translator, tmp_path: Path
 ) -> None:
     source = write_video(tmp_path / "in.mkv", smooth(1))
     options = VideoOptions(encoding=Encoding(encoder="rawvideo", pixel_format="rgb24"))
     with pytest.raises(VideoError, match=r"rawvideo takes no rgb24; it takes bgr24"):
-        translate_video(source, tmp_path / "out.avi", copies, options)
+        translate_video(source, tmp_path / f"out{suffix}", copies, options)
 
 
 def test_a_file_of_yuv_holds_yuv(copies: Translator, tmp_path: Path) -> None:
