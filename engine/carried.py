@@ -11,6 +11,7 @@ from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.muxers import holds
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.stream import Stream
 
 _ALPHA = "alpha_mode"
@@ -25,7 +26,44 @@ _TRIED = ("mov", "mp4", "ipod", "matroska", "webm")
 _HAVE_CHAPTERS = ("mov", "mp4", "matroska", "webm")
 
 
-def add_copy(container: Any, stream: "Stream", notes: list[str]) -> Any:
+class Copy:
+    """A copied stream. Muxers end in an error where times do not rise, as where recordings overlap
+    that were joined: such packets are left out."""
+
+    def __init__(self, container: Any, source: "Stream", stream: Any) -> None:
+        """``stream`` is that of ``container`` for the packets of ``source``."""
+        from av.format import Flags
+
+        self._name, self._stream = _name(source), stream
+        is_strict = not container.format.flags & Flags.ts_nonstrict.value
+        self._step = int(is_strict and source.type != "subtitle")
+        """By which times must rise at least."""
+        self._last: int | None = None
+        self._left_out = 0
+
+    def take(self, packet: "Packet[Any]") -> bool:
+        """Make ``packet`` one of this stream; False where it is to be left out."""
+        packet.stream = self._stream
+        if packet.dts is None:
+            return True
+        when = round(packet.dts * packet.time_base / self._stream.time_base)
+        if self._last is not None and when < self._last + self._step:
+            self._left_out += 1
+            return False
+        self._last = when
+        return True
+
+    def notes(self) -> list[str]:
+        """What was left out, once all packets were given."""
+        if not self._left_out:
+            return []
+        return [
+            f"{self._name}: {self._left_out} packets were left out, whose times are no later than "
+            "those before them"
+        ]
+
+
+def add_copy(container: Any, stream: "Stream", notes: list[str]) -> Copy | None:
     """A stream like ``stream`` for its packets, or None (and a note) if the container has none."""
     form = container.format.name
     name = stream.codec_context.name if stream.codec_context else "unknown"
@@ -45,7 +83,7 @@ def add_copy(container: Any, stream: "Stream", notes: list[str]) -> Any:
     copy = container.add_stream_from_template(stream)
     copy.metadata.update(_lasting(stream.metadata))
     copy.disposition = stream.disposition
-    return copy
+    return Copy(container, stream, copy)
 
 
 def add_attachments(container: Any, reader: VideoReader, notes: list[str]) -> None:

@@ -123,8 +123,7 @@ class VideoWriter:
         """Encode a translated frame, or copy a packet of the source."""
         if isinstance(item, Picture):
             self._mux(self.encode(item, self._video))
-        elif (stream := self._copies[item.stream]) is not None:
-            item.stream = stream
+        elif (copy := self._copies[item.stream]) is not None and copy.take(item):
             self._container.mux(item)
 
     def encode(self, item: Picture, encoder: Any) -> "list[Packet[Any]]":
@@ -185,6 +184,8 @@ class VideoWriter:
         self._container.mux(self._end.rest())
         self._container.close()
         self.notes += self._times.notes()
+        for copy in self._copies.values():
+            self.notes += copy.notes() if copy else []
 
     def discard(self) -> None:
         """Let go of a file that nobody wants any more."""

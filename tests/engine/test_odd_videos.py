@@ -118,6 +118,29 @@ def test_sound_behind_the_last_frame_of_an_avi_is_no_index(
         translate_video(source, tmp_path / "cut.y4m", copies)
 
 
+@pytest.mark.parametrize(("suffix", "resume"), [(".mp4", False), (".mkv", False), (".mkv", True)])
+def test_sound_whose_times_step_back_loses_what_overlaps(
+    suffix: str, resume: bool, copies: Translator, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "in.flv", tmp_path / f"out{suffix}"
+    translate_video(with_sound(tmp_path / "mpeg4.mkv", "aac"), source, copies)
+    tags, at = bytearray(source.read_bytes()), 13
+    while at < len(tags):
+        size, when = (int.from_bytes(tags[at + n : at + n + 3], "big") for n in (1, 4))
+        if tags[at] == 8 and when >= 500:  # of sound, in milliseconds
+            tags[at + 4 : at + 7] = (when - 60).to_bytes(3, "big")
+        at += 11 + size + 4
+    source.write_bytes(tags)
+    stats = translate_video(source, target, copies, VideoOptions(resume=resume))
+    assert stats.frames == 25
+    with av.open(str(source)) as before, av.open(str(target)) as after:
+        packets = [[p for p in video.demux(audio=0) if p.size] for video in (before, after)]
+    lost = len(packets[0]) - len(packets[1])
+    assert 2 <= lost <= 3
+    assert f"audio stream 1: {lost} packets were left out" in "; ".join(stats.notes)
+    assert (np.diff([packet.dts for packet in packets[1]]) > 0).all()
+
+
 def test_a_pause_that_a_file_cannot_hold_is_told(copies: Translator, tmp_path: Path) -> None:
     """As damaged times make it: three weeks between two frames."""
     source = write_video(tmp_path / "in.mkv", smooth(4), [0, 40, 2 * 10**9, 2 * 10**9 + 40])
