@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.muxers import holds
+from cyclegan.engine.muxers import OUT_OF_ORDER, holds
 
 if TYPE_CHECKING:
     from av import Packet
@@ -23,6 +23,13 @@ _OF_THE_ENCODING = ("encoder", "bps", "number_of_frames", "number_of_bytes", "_s
 """What such tags of a stream begin with that is encoded anew."""
 _TRIED = ("mov", "mp4", "ipod", "matroska", "webm")
 """Containers that tell by their header alone which streams they hold."""
+_AAC_RATES = (
+    *(96000, 88200, 64000, 48000, 44100, 32000, 24000),
+    *(22050, 16000, 12000, 11025, 8000, 7350),
+)
+_AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1")
+"""By their numbers in AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1), of rates from 0, these from
+1 on."""
 _HAVE_CHAPTERS = ("mov", "mp4", "matroska", "webm")
 
 
@@ -63,24 +70,27 @@ class Copy:
         ]
 
 
-def add_copy(container: Any, stream: "Stream", notes: list[str]) -> Copy | None:
-    """A stream like ``stream`` for its packets, or None (and a note) if the container has none."""
+def add_copy(container: Any, stream: "Stream", notes: list[str], *, is_file: bool) -> Copy | None:
+    """A stream like ``stream`` for its packets, or None (and a note) if the container has none.
+
+    ``is_file``: what is written can be gone back to.
+    """
     form = container.format.name
     name = stream.codec_context.name if stream.codec_context else "unknown"
     canonical = stream.codec_context.codec.canonical_name if stream.codec_context else name
     if form == "null":
         return None
     if form in _TRIED:
-        held = _takes(form, stream)
+        held = _takes(form, stream, is_file=is_file)
     else:
         held = holds(form, container.supported_codecs, {name, canonical})
     if not held:
-        elsewhere = "; .mkv can" if _takes("matroska", stream) else ""
+        elsewhere = "; .mkv can" if _takes("matroska", stream, is_file=is_file) else ""
         notes.append(
             f"{_name(stream)} ({name}) was left out: {form} files cannot hold it{elsewhere}"
         )
         return None
-    copy = container.add_stream_from_template(stream)
+    copy = _added(container, stream, is_file=is_file)
     copy.metadata.update(_lasting(stream.metadata))
     copy.disposition = stream.disposition
     return Copy(container, stream, copy)
@@ -128,17 +138,48 @@ def losses(form: str, reader: VideoReader) -> list[str]:
     return [*lost, *(f"left out: {one}" for one in reader.layout.lost)]
 
 
-def _takes(form: str, stream: "Stream") -> bool:
+def _takes(form: str, stream: "Stream", *, is_file: bool) -> bool:
     """Whether a file of that form, with nothing else in it, can begin with such a stream."""
     import av
 
+    target = io.BytesIO() if is_file or form in OUT_OF_ORDER else _OneWay()
     try:
-        with av.open(io.BytesIO(), "w", format=form) as container:
-            container.add_stream_from_template(stream)
+        with av.open(target, "w", format=form) as container:
+            _added(container, stream, is_file=is_file)
             container.start_encoding()
     except (av.FFmpegError, ValueError):
         return False
     return True
+
+
+class _OneWay(io.BytesIO):
+    """Like a pipe."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _added(container: Any, stream: "Stream", *, is_file: bool) -> Any:
+    """A stream like ``stream``. In a file, muxers come back to the header with what AAC's packets
+    tell of themselves; elsewhere they are told before."""
+    copy = container.add_stream_from_template(stream)
+    if not is_file and (config := _aac_config(stream)):
+        copy.codec_context.extradata = config
+    return copy
+
+
+def _aac_config(stream: Any) -> bytes | None:
+    """AudioSpecificConfig of plain AAC that is described in each packet alone (ADTS), as in .ts;
+    None for all else."""
+    context = stream.codec_context
+    if context is None or context.name != "aac" or context.extradata or context.profile != "LC":
+        return None
+    rate, layout = context.sample_rate, context.layout.name
+    if rate not in _AAC_RATES or layout not in _AAC_LAYOUTS:
+        return None
+    low_complexity = 2
+    bits = low_complexity << 11 | _AAC_RATES.index(rate) << 7
+    return (bits | (_AAC_LAYOUTS.index(layout) + 1) << 3).to_bytes(2, "big")
 
 
 def _lasting(tags: Mapping[str, str]) -> dict[str, str]:

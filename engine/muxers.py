@@ -22,6 +22,9 @@ SLOTTED = frozenset({"avi"})
 """Containers of one rate, where a frame's place tells its time: in the order of decoding, so that
 they hold no frames that are shown out of it."""
 
+OUT_OF_ORDER = frozenset({"mov", "mp4", "ipod", "3gp", "3g2", "psp", "f4v"})
+"""Containers whose beginning is written last, which only files allow."""
+
 _ALSO_HOLD = {
     "mpegts": frozenset(
         {"h264", "hevc", "aac", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "dvb_subtitle"}

@@ -21,7 +21,7 @@ from cyclegan.engine.endpoints import Output, output_to, unspoken
 from cyclegan.engine.frame_times import FrameTimes
 from cyclegan.engine.frames import VideoDepth
 from cyclegan.engine.layout import Picture
-from cyclegan.engine.muxers import SLOTTED, holds
+from cyclegan.engine.muxers import OUT_OF_ORDER, SLOTTED, holds
 from cyclegan.engine.planes import Planes, picture_from_planes
 from cyclegan.errors import OutputError, VideoError, reason_of
 from cyclegan.files import ANY_TEXT, name_for_ffmpeg
@@ -94,7 +94,9 @@ class VideoWriter:
             self._container.metadata.update(reader.metadata)
             self._video = self._add_video(reader, encoding or Encoding(), Path(output.name).suffix)
             self._copies = {
-                stream: carried.add_copy(self._container, stream, self.notes)
+                stream: carried.add_copy(
+                    self._container, stream, self.notes, is_file=output.is_file
+                )
                 for stream in reader.copied
             }
             carried.add_attachments(self._container, reader, self.notes)
@@ -105,8 +107,15 @@ class VideoWriter:
             raise OutputError(f"cannot write {output.name}: {unspoken(output.url)}") from error
         except (av.FFmpegError, ValueError) as error:
             self.discard()
-            if getattr(error, "errno", None) in _OF_THE_DISK:
+            code = getattr(error, "errno", None)
+            if code in _OF_THE_DISK:
                 raise
+            if code == errno.EINVAL and self._form in OUT_OF_ORDER and not output.is_file:
+                raise OutputError(
+                    f"cannot write {output.name}: the beginning of {self._form} is written last, "
+                    "which needs a file; give the name of one, or take mkv, ts or another "
+                    "container that needs no way back"
+                ) from error
             why = reason_of(error)
             if "://" in output.url and isinstance(error, OSError):
                 raise OutputError(f"cannot write {output.name}: {why}") from error

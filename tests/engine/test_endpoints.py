@@ -353,6 +353,58 @@ def test_a_part_in_a_pipe_claims_no_length_of_the_whole(copies: Translator, tmp_
     assert translate_video(kept, tmp_path / "again.mkv", copies).frames == 10
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+@pytest.mark.parametrize("form", ["mkv", "ts"])
+def test_the_sound_of_a_transport_stream_goes_through_a_pipe(
+    form: str, copies: Translator, tmp_path: Path
+) -> None:
+    """Its AAC is described in each packet alone, and an .mkv tells in the beginning what it is."""
+    source, pipe, kept = tmp_path / "in.ts", tmp_path / f"pipe.{form}", tmp_path / f"kept.{form}"
+    tone = np.sin(np.arange(44 * 1024) / 20).astype(np.float32)
+    with av.open(str(source), "w") as made:
+        pictures = made.add_stream("libx264", rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        sound = made.add_stream("aac", rate=44100, layout="stereo")
+        for pixels in smooth(25):
+            made.mux(pictures.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        made.mux(pictures.encode(None))
+        for block in tone.reshape(-1, 1, 1024):
+            part = av.AudioFrame.from_ndarray(block.repeat(2, 0), format="fltp", layout="stereo")
+            part.sample_rate = 44100
+            made.mux(sound.encode(part))
+        made.mux(sound.encode(None))
+    os.mkfifo(pipe)
+    with kept.open("wb") as file, subprocess.Popen(["cat", pipe], stdout=file) as reader:
+        try:
+            stats = translate_video(source, pipe, copies)
+            reader.wait(10)
+        finally:
+            reader.kill()
+    assert stats.notes == ()
+    heard = []
+    for path in (source, kept):
+        with av.open(str(path)) as container:
+            parts = [part.to_ndarray() for part in container.decode(audio=0)]
+            assert container.streams.audio[0].sample_rate == 44100
+        heard.append(np.concatenate(parts, axis=1))
+    assert np.array_equal(*heard)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+@pytest.mark.parametrize("form", ["mp4", "mov"])
+def test_what_is_not_written_in_order_does_not_go_into_a_pipe(
+    form: str, copies: Translator, tmp_path: Path
+) -> None:
+    source, pipe = write_video(tmp_path / "in.mkv", smooth(2)), tmp_path / f"out.{form}"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.DEVNULL) as reader:
+        try:
+            with pytest.raises(OutputError, match=f"the beginning of {form} is written last"):
+                translate_video(source, pipe, copies)
+        finally:
+            reader.kill()
+
+
 def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_path: Path) -> None:
     frames = smooth(5)
     (tmp_path / "in").mkdir()
