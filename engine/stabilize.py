@@ -102,6 +102,9 @@ class StabilizedRunner(OrderedRunner):
         self._made = self._run(frames)
         return self._made
 
+    def forget(self) -> None:
+        self._seen = self._made = None
+
     def _run(self, frames: Frames) -> Frames:
         import torch
 

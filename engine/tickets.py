@@ -70,6 +70,17 @@ class PlaneRunner(Runner, Protocol):
         """As ``finish`` does, for what ``begin_planes`` started; in the host's memory."""
 
 
+@runtime_checkable
+class RememberingRunner(Runner, Protocol):
+    """A runner whose frames may depend on those before."""
+
+    remembers: bool
+    """Whether they do."""
+
+    def begin_anew(self) -> None:
+        """Forget all frames so far, once those in flight have been translated."""
+
+
 class Ticket:
     """A batch that was submitted: to be handed to ``collect`` once."""
 

@@ -116,6 +116,9 @@ class TiledRunner(OrderedRunner):
                 self._measure(frames)
             return self._from_tiles(frames)
 
+    def forget(self) -> None:
+        self._frozen = None
+
     def _measure(self, frames: Frames) -> None:
         """Take and keep the statistics of a whole frame."""
         self._frozen = None  # nothing is kept until all is measured

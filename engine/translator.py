@@ -6,9 +6,11 @@ right and at the bottom, and the result is cropped back. Most backends also take
 [0, 65535], and then give uint16.
 """
 
+import contextlib
 import operator
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
@@ -20,7 +22,7 @@ from cyclegan.engine.frames import SMALLEST, Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
-from cyclegan.engine.tickets import PlaneRunner, Runner, Scheduler, Ticket
+from cyclegan.engine.tickets import PlaneRunner, RememberingRunner, Runner, Scheduler, Ticket
 from cyclegan.errors import BackendError, ConfigError, FrameError
 
 if TYPE_CHECKING:
@@ -77,6 +79,8 @@ class Translator:
         self._runner = runner
         self._only_size = only_size
         self._scheduler = Scheduler(runner)
+        self._video = threading.Lock()
+        """Held for a video whose frames are remembered."""
 
     @classmethod
     def open(
@@ -140,7 +144,30 @@ class Translator:
     @property
     def remembers(self) -> bool:
         """Whether a frame's translation depends on the frames before."""
-        return getattr(self._runner, "remembers", False)
+        return isinstance(self._runner, RememberingRunner) and self._runner.remembers
+
+    @contextlib.contextmanager
+    def one_video(self) -> Iterator[None]:
+        """What is translated within it is one video, of which nothing before it is remembered.
+
+        Raises ConfigError where another one is under way and a frame's translation would depend on
+        its frames, BackendError when the translator is closed.
+        """
+        runner = self._runner
+        if not (isinstance(runner, RememberingRunner) and runner.remembers):
+            yield
+            return
+        if not self._video.acquire(blocking=False):
+            raise ConfigError(
+                f"this translator ({self.description}) remembers the frames of the video that it "
+                "is at work on: translate the next one after it, or open a translator for each"
+            )
+        try:
+            with self._scheduler.beside_slots():
+                runner.begin_anew()
+            yield
+        finally:
+            self._video.release()
 
     @property
     def description(self) -> str:

@@ -53,7 +53,8 @@ def translate_video(
     Raises VideoError when ``source`` is no video or has no frames. When it is damaged, ends early
     or changes its size, what could be decoded is kept beside ``target``, as
     ``NAME.partial.SUFFIX``, and VideoError says so. Raises OutputError when ``target`` cannot be
-    written, ConfigError when ``translator`` is none.
+    written, ConfigError when ``translator`` is none, or remembers the frames of another video that
+    it is at work on.
     """
     check_translator(translator)
     options, stop = options or VideoOptions(), stop or threading.Event()
@@ -68,7 +69,11 @@ def translate_video(
     if options.resume:
         return _in_segments(opened, output, translator, options, progress, show, stop)
     keep_on = _keep_on(translator, options)
-    with open_reader(opened, options, stop, keep_on) as reader, placing(output) as place:
+    with (
+        translator.one_video(),
+        open_reader(opened, options, stop, keep_on) as reader,
+        placing(output) as place,
+    ):
         job = Job(reader, translator, options, progress=progress, show=show, stop=stop)
         stats = job.run(lambda: open_writer(place, reader, options))
         if reader.problems:

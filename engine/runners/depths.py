@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cyclegan.config import Depth
 from cyclegan.engine.frames import Frames, depth_of
-from cyclegan.engine.tickets import PlaneRunner, Runner
+from cyclegan.engine.tickets import PlaneRunner, RememberingRunner, Runner
 
 if TYPE_CHECKING:
     from cyclegan.engine.planes import Planes
@@ -61,6 +61,12 @@ class DepthRunner:
         runner = self._serving[slot]
         assert isinstance(runner, PlaneRunner)
         return runner
+
+    def begin_anew(self) -> None:
+        with self._opening:
+            for runner in self._runners.values():
+                assert isinstance(runner, RememberingRunner)
+                runner.begin_anew()
 
     def close(self) -> None:
         for runner in self._runners.values():

@@ -24,6 +24,13 @@ class OrderedRunner(ABC):
     def translate(self, frames: Frames) -> Frames:
         """One frame, uint8 (1, H, W, C), to one that is not changed afterwards."""
 
+    @abstractmethod
+    def forget(self) -> None:
+        """The next frame is the first one."""
+
+    def begin_anew(self) -> None:
+        self._worker.submit(self.forget).result()
+
     def begin(self, slot: int, frames: Frames) -> None:
         self._results[slot] = self._worker.submit(self.translate, frames.copy())
 

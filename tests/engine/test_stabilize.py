@@ -5,16 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from videos import decoded, smooth, write_video
 
 from cyclegan.config import ResnetConfig
 from cyclegan.engine import stabilize
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import Part
+from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.model_source import GeneratorSource
+from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.runners.settings import Settings
-from cyclegan.engine.stabilize import StabilizedRunner
+from cyclegan.engine.stabilize import StabilizedRunner, open_stabilized
+from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
+from cyclegan.engine.video import translate_video
 from cyclegan.errors import BackendError, ConfigError
 from cyclegan.flicker import flicker
 from cyclegan.networks import Generator, generator_from_config, initialise
@@ -146,3 +151,37 @@ def test_what_cannot_be_steadied_is_refused() -> None:
         opened(generator_from_config(ResnetConfig(width=4, blocks=1)), 1.0)
     with pytest.raises(BackendError, match="no instance norm"):
         opened(generator_from_config(ResnetConfig(width=4, blocks=1, norm="batch")), 0.5)
+
+
+@pytest.mark.parametrize("way", ["steadied", "frozen"])
+def test_a_video_is_translated_as_if_no_other_had_been_before(
+    way: str, network: Generator, tmp_path: Path
+) -> None:
+    def opened_anew() -> Translator:
+        if way == "steadied":
+            return open_stabilized(network, precision="float32")
+        return open_tiled(network, "frozen", precision="float32")
+
+    frames = smooth(3)
+    first = write_video(tmp_path / "first.mkv", frames)
+    for frame in frames:
+        frame[:4] = 255  # too little for a cut
+    second = write_video(tmp_path / "second.mkv", frames)
+    lossless = VideoOptions(encoding=Encoding(lossless=True))
+    with opened_anew() as fresh:
+        translate_video(second, tmp_path / "expected.mkv", fresh, lossless)
+    with opened_anew() as used:
+        for source in (first, second):
+            translate_video(source, tmp_path / "made.mkv", used, lossless)
+        with (
+            used.one_video(),
+            pytest.raises(ConfigError, match="remembers the frames of the video"),
+        ):
+            translate_video(second, tmp_path / "refused.mkv", used, lossless)
+    with pytest.raises(BackendError, match="closed"):
+        translate_video(second, tmp_path / "refused.mkv", used, lossless)
+    expected, made = (
+        [picture.to_ndarray(format="rgb24") for picture in decoded(tmp_path / name)]
+        for name in ("expected.mkv", "made.mkv")
+    )
+    assert np.array_equal(expected, made)
