@@ -230,7 +230,7 @@ class VideoWriter:
                 f"{', '.join(others)}{or_else}"
             )
         stream = self._container.add_stream(
-            chosen.encoder, rate=layout.rate, options=chosen.options
+            chosen.encoder, rate=self._times.rate, options=chosen.options
         )
         if not self._live:
             # By itself PyAV has pictures cut into a slice for each core, which takes more bytes.

@@ -8,15 +8,21 @@ from cyclegan.engine.colour import BT601, LIMITED, Colour
 from cyclegan.engine.encoding import Chosen
 from cyclegan.engine.frame_times import FrameTimes
 from cyclegan.engine.layout import Layout
+from cyclegan.errors import VideoError
 
 
-def frame_times(form: str, codec: str = "h264", base: Fraction = Fraction(1, 1000)) -> FrameTimes:
-    """Of a source with 25 frames/s."""
+def frame_times(
+    form: str,
+    codec: str = "h264",
+    base: Fraction = Fraction(1, 1000),
+    rate: Fraction = Fraction(25),
+) -> FrameTimes:
+    """Of a source with frames at that average rate."""
     layout = Layout(
         width=64,
         height=48,
         time_base=base,
-        rate=Fraction(25),
+        rate=rate,
         pixel_aspect=None,
         display_matrix=None,
         colour=Colour(matrix=BT601, range=LIMITED, primaries=2, transfer=2),
@@ -56,3 +62,48 @@ def test_times_that_vary_are_told_where_they_are_lost(
         times.place(pts)
     notes = "; ".join(times.notes())
     assert said in notes if said else not notes
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate", "told"),
+    [
+        ("mpeg4", Fraction(30000, 1001), Fraction(30000, 1001)),
+        ("mpeg4", Fraction(1, 100000), Fraction(1, 65535)),
+        ("mpeg1video", Fraction(1000000, 33333), Fraction(30)),
+        ("mpeg1video", Fraction(15), Fraction(30)),
+        ("mpeg1video", Fraction(12), Fraction(24)),
+        ("mpeg1video", Fraction(120), Fraction(60)),
+        ("mpeg2video", Fraction(1000000, 33333), Fraction(30)),
+        ("mpeg2video", Fraction(15), Fraction(15)),
+        ("h264", Fraction(1000000, 33333), Fraction(1000000, 33333)),
+    ],
+)
+def test_a_rate_that_a_codec_cannot_tell_becomes_one_that_it_can(
+    codec: str, rate: Fraction, told: Fraction
+) -> None:
+    times = frame_times("avi", codec, rate=rate)
+    assert (times.rate, times.base) == (told, 1 / told)
+
+
+def test_ticks_that_mpeg4_cannot_count_become_the_nearest() -> None:
+    rate = Fraction(1000000, 33333)
+    told = frame_times("avi", "mpeg4", rate=rate).rate
+    assert max(told.numerator, told.denominator) <= 65535
+    assert abs(told / rate - 1) < 1e-5, "less than a frame in an hour"
+
+
+def test_frames_faster_than_any_rate_of_the_codec_are_left_out() -> None:
+    times = frame_times("matroska", "mpeg1video", Fraction(1, 120), Fraction(120))
+    placed = [times.place(pts) for pts in range(0, 48)]
+    kept = [slot for slot in placed if slot is not None]
+    assert kept == sorted(set(kept))
+    assert kept[-1] == 24, "the others would come too late"
+    assert times.notes() == [
+        f"mpeg1video holds 60.000 frames/s here: {placed.count(None)} frames were left out"
+    ]
+
+
+def test_a_rate_is_not_made_up_for_where_players_count_frames() -> None:
+    frame_times("mpeg", "mpeg1video", rate=Fraction(1000000, 33333))
+    with pytest.raises(VideoError, match=r"mpeg1video knows no 15\.000 frames/s"):
+        frame_times("mpeg", "mpeg1video", rate=Fraction(15))

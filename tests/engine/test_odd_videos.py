@@ -76,6 +76,37 @@ def test_frames_before_zero_are_frames(copies: Translator, tmp_path: Path) -> No
     assert np.allclose(seen, 0.04, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("rate", "encoder", "name"),
+    [
+        (Fraction(1000000, 33333), "auto", "out.wmv"),
+        (Fraction(1000000, 33333), "mpeg4", "out.mp4"),
+        (Fraction(1000000, 33333), "mpeg2video", "out.mkv"),
+        (Fraction(15), "mpeg1video", "out.mkv"),
+        (Fraction(15), "mpeg1video", "out.mp4"),
+    ],
+)
+def test_frames_keep_their_times_where_the_encoder_does_not_know_their_rate(
+    rate: Fraction, encoder: str, name: str, copies: Translator, tmp_path: Path
+) -> None:
+    """As cameras and recorders give them, whose frames last a whole number of microseconds."""
+    source = tmp_path / "in.avi"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("mjpeg", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for frame in smooth(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    options = VideoOptions(encoding=Encoding(encoder=encoder))
+    stats = translate_video(source, tmp_path / name, copies, options)
+    made = times(tmp_path / name)
+    assert [float(time - made[0]) for time in made] == pytest.approx(
+        [float(time) for time in times(source)], abs=2e-3
+    )
+    said = "mpeg1video knows no 15.000 frames/s: frames were moved to the nearest of 30.000"
+    assert (said in "; ".join(stats.notes)) == (rate == 15)
+
+
 def test_frames_of_avi_come_evenly(copies: Translator, tmp_path: Path) -> None:
     """It tells only when frames are decoded: H.264's come in another order."""
     source = tmp_path / "in.avi"
