@@ -298,8 +298,7 @@ class VideoReader:
         """What was damaged or missing, once nothing more comes."""
         if self._stopped_by and not tally.done:
             self.problems.append(f"reading stopped: {self._stopped_by}")
-        # Counters of packets jump where recordings are joined, and FFmpeg takes that for damage.
-        if (damaged := tally.damaged - len(self._times.joints)) > 0:
+        if damaged := tally.damaged - self._times.excused:
             most = self.source.most_pixels
             unless = "" if self._seen else f", or their frames have over {most:,} pixels"
             self.problems.append(f"{damaged} packets are damaged{unless}")

@@ -1,5 +1,6 @@
 """Recordings that were joined end to end are shown one after the other."""
 
+import copy
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from cyclegan.engine.joined_times import JoinedTimes
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
+from cyclegan.errors import VideoError
 
 PACKET = 188
 """Bytes of a packet of MPEG-TS."""
@@ -58,6 +60,12 @@ def _counted_on(stream: bytes) -> bytes:
     return bytes(result)
 
 
+def _without_a_piece(stream: bytes) -> bytes:
+    """Ten packets are missing in its middle."""
+    middle = len(stream) // PACKET // 2 * PACKET
+    return stream[:middle] + stream[middle + 10 * PACKET :]
+
+
 def _list(path: Path, recording: str) -> None:
     part = f"#EXTINF:2,\n{recording}\n"
     head = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n"
@@ -91,30 +99,87 @@ def test_the_second_recording_follows_the_first(
     assert np.all(np.diff(np.array(heard, float)) > 0)
 
 
-def _packet(kind: str, when: Fraction, index: int = 0) -> Any:
+def test_damage_is_not_excused_by_a_joint_without_any(tmp_path: Path) -> None:
+    one = _recording(tmp_path / "one.ts", sound=False)
+    whole = _counted_on(one + one)
+    (tmp_path / "in.ts").write_bytes(whole[: len(one)] + _without_a_piece(whole[len(one) :]))
+    copies = Translator(Copies(), GraphInfo(config=ResnetConfig()))
+    with pytest.raises(VideoError, match="1 packets are damaged"):
+        translate_video(tmp_path / "in.ts", tmp_path / "out.mp4", copies)
+
+
+def _packet(kind: str, when: float | Fraction, index: int = 0) -> Any:
     stream = SimpleNamespace(type=kind, index=index)
     base = Fraction(1, 1000)
-    tick = int(when / base)
-    return SimpleNamespace(stream=stream, pts=tick, dts=tick, duration=40, time_base=base)
+    tick = round(when / base)
+    values = {"pts": tick, "dts": tick, "duration": 40, "time_base": base}
+    return SimpleNamespace(stream=stream, is_corrupt=False, **values)
 
 
-def _moved(packets: list[Any], form: str = "mpegts") -> tuple[list[float], JoinedTimes]:
-    moving = JoinedTimes(SimpleNamespace(format=SimpleNamespace(name=form)))
-    return [float(p.pts * p.time_base) for p in moving.moved(packets)], moving
+def _both(begin: float, seconds: float, sound_from: float = 0) -> list[Any]:
+    """A recording's packets, 25 a second; sound comes from so many seconds on."""
+    times = [begin + number / 25 for number in range(round(25 * seconds))]
+    return [
+        _packet(kind, when, index)
+        for when in times
+        for index, kind in enumerate(("video", "audio"))
+        if index == 0 or when >= begin + sound_from
+    ]
 
 
-def test_one_wrong_time_moves_nothing_else() -> None:
-    seconds = [Fraction(n, 25) for n in range(100, 140)]
-    seconds[20] = Fraction(0)
-    moved, _ = _moved([_packet("video", when) for when in seconds])
-    assert moved[:20] == [float(when) for when in seconds[:20]]
-    assert moved[21:] == [float(when) for when in seconds[21:]]
+def _joining(form: str = "mpegts", start_time: int = 0) -> JoinedTimes:
+    container = SimpleNamespace(format=SimpleNamespace(name=form), start_time=start_time)
+    return JoinedTimes(container)
+
+
+def _moved(packets: list[Any], index: int = 0, **container: Any) -> list[float]:
+    """When the packets of a stream are shown, in seconds."""
+    moved = list(_joining(**container).moved(packets))
+    return [float(p.pts * p.time_base) for p in moved if p.stream.index == index]
+
+
+def test_a_recording_goes_on_behind_what_was_put_into_it() -> None:
+    """Its own clock has gone on meanwhile."""
+    packets = _both(0, 10) + _both(0, 5) + _both(10, 10)
+    for index in (0, 1):
+        shown = _moved([*map(copy.copy, packets)], index)
+        assert len(shown) == 625
+        steps = np.diff(shown)
+        assert (steps > 0.039).all()
+        assert np.flatnonzero(steps > 0.1).tolist() == [374], "a pause of what was left out"
+        assert shown[-1] == pytest.approx(29.96, abs=0.1)
+
+
+@pytest.mark.parametrize("late", [0.3, 1.0, 3.0])
+def test_sound_that_begins_late_in_a_recording_is_moved_with_its_pictures(late: float) -> None:
+    shown = _moved(_both(0, 2) + _both(0, 6, sound_from=late), 1)
+    assert shown[50] == pytest.approx(2 + late, abs=0.1)
+
+
+@pytest.mark.parametrize("wrong", [0.0, 5000.0])
+def test_one_wrong_time_moves_nothing_else(wrong: float) -> None:
+    packets = _both(100, 2) + _both(1, 2)
+    packets[40] = _packet("video", wrong)
+    moving = _joining()
+    moved = list(moving.moved(packets))
+    shown = [float(p.pts * p.time_base) for p in moved if p.stream.index == 0]
+    assert shown[:20] + shown[21:50] == [100 + n / 25 for n in range(50) if n != 20]
+    steps = np.diff(shown[50:])
+    assert len(moving.joints) == 1
+    assert steps == pytest.approx(np.full(49, 0.04))
+    assert shown[50] >= 102
 
 
 def test_other_formats_keep_their_times() -> None:
-    moved, moving = _moved([_packet("video", Fraction(n % 20, 10)) for n in range(40)], "avi")
-    assert moved == [n % 20 / 10 for n in range(40)]
-    assert not moving.joints
+    assert _moved([_packet("video", n % 20 / 10) for n in range(40)], form="avi") == [
+        n % 20 / 10 for n in range(40)
+    ]
+
+
+def test_a_clock_that_began_anew_lies_behind_zero() -> None:
+    """Containers that hide what is shown before zero would hide half of the film."""
+    packets = _both(-3, 8)
+    assert _moved(packets, start_time=-3_000_000)[0] == 0
 
 
 @given(
@@ -136,12 +201,11 @@ def test_times_rise_and_streams_stay_in_step(
             packets.append(_packet("audio", Fraction(frame + early, 25), 1))
         for packet in packets[-2 * length :]:
             packet.recording, packet.own = number, packet.pts
-    moving = JoinedTimes(SimpleNamespace(format=SimpleNamespace(name="mpegts")))
+    moving = _joining()
     moved = list(moving.moved(packets))
     assert len(moving.joints) == len(lengths) - 1
-    for index in (0, 1):
-        shown = [p.pts for p in moved if p.stream.index == index]
-        assert sorted(set(shown)) == shown
-    assert sum(p.stream.index == 0 for p in moved) == sum(lengths), "pictures are never left out"
+    shown = [p.pts for p in moved if p.stream.index == 0]
+    assert sorted(set(shown)) == shown
+    assert len(moved) == 2 * sum(lengths)
     for number in range(len(lengths)):
         assert len({p.pts - p.own for p in moved if p.recording == number}) == 1
