@@ -59,7 +59,8 @@ class FrameTimes:
             )
         self.base = self._base()
         """The unit of the result's times, in seconds."""
-        self._has_room = self._is_even and (codec not in _RATES_ALONE or self.rate >= layout.rate)
+        is_slower = codec in _RATES_ALONE and self.rate < layout.rate
+        self._has_room = form in TIMELESS or (self._has_slots and not is_slower)
         """Whether there is a time for each frame, soon or late."""
         self._steps: set[int] = set()
         self._last_pts: int | None = None

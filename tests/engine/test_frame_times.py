@@ -39,8 +39,9 @@ def test_a_crowd_takes_the_next_places_and_no_more(base: Fraction) -> None:
     assert [times.place(pts) for pts in given] == [0, 1, 2, 3, 6, 7]
 
 
-def test_frames_of_containers_without_times_are_counted() -> None:
-    times = frame_times("yuv4mpegpipe")
+@pytest.mark.parametrize("codec", ["h264", "mpeg1video"])
+def test_frames_of_containers_without_times_are_counted(codec: str) -> None:
+    times = frame_times("yuv4mpegpipe", codec, rate=Fraction(1000000, 33333))
     assert [times.place(pts) for pts in (0, 90, 91, 500)] == [0, 1, 2, 3]
 
 
