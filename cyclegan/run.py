@@ -18,7 +18,7 @@ from cyclegan.checkpoint import save_discriminator, save_generator
 from cyclegan.config import TrainConfig, as_dict
 from cyclegan.data import UnpairedPictures
 from cyclegan.ema import averaged
-from cyclegan.errors import BackendError, DataError, OutputError
+from cyclegan.errors import BackendError, DataError, DivergedError, OutputError
 from cyclegan.files import replacing
 from cyclegan.model import CycleGAN
 from cyclegan.phases import Images, Losses
@@ -60,6 +60,8 @@ class Run:
         self.best: float | None = None
         """The greatest goodness on the pictures of ``scored``."""
         self.saved_at = -1
+        self._are_finite = torch.ones((), dtype=torch.bool, device=model.device)
+        """Whether all losses of this process were, where there are several."""
         self.checked_at = time.monotonic()
         self.recorder: Recorder
 
@@ -128,6 +130,8 @@ class Run:
         config, progress = self.config, self.progress
         for mean, name in zip(self.means, GENERATORS, strict=False):
             mean.update_parameters(getattr(self.model, name))
+        if self.world.size > 1:
+            self._are_finite &= losses.stacked().isfinite().all()
         if self.world.writes:
             rate = self.model.learning_rate
             self.recorder.add(progress.step, progress.seconds(), rate, losses)
@@ -140,6 +144,7 @@ class Run:
 
     def _end_epoch(self) -> None:
         self.flush()
+        self._check_all()
         plateau = self.progress.plateau
         mean = float(self.world.first(plateau.mean()))
         if self.config.schedule == "plateau":
@@ -156,6 +161,16 @@ class Run:
                 generators = (v for name, v in losses.items() if "discriminator" not in name)
                 self.progress.plateau.add(sum(generators))
 
+    def _check_all(self) -> None:
+        """Raises DivergedError in all processes where the losses of one are not finite: by its
+        gradients they all have other networks."""
+        if self.world.size > 1 and self.world.agreed(not self._are_finite):
+            raise DivergedError(
+                f"losses of one of the {self.world.size} processes are not finite by step "
+                f"{self.progress.step}: the run has diverged. Checkpoints and networks from before "
+                "are kept; go on from them with a lower learning_rate, or with precision 'float32'"
+            )
+
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
         waited = time.monotonic() - self.checked_at
@@ -163,9 +178,10 @@ class Run:
 
     def checkpoint(self, *, last: bool = False) -> None:
         """Write a checkpoint; where the disk refuses, say so and, but for the ``last``, go on."""
+        self.flush()  # both raise where losses are not finite: nothing bad is kept
+        self._check_all()
         if not self.config.checkpoints:
             return
-        self.flush()  # raises where the losses are not finite: nothing bad is kept
         self.checked_at = time.monotonic()
         ranks = self.world.gathered(self._rank_state())
         if not self.world.writes:

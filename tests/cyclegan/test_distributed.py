@@ -203,6 +203,20 @@ sys.exit(main())
 """
 
 
+ONE_DIVERGES = """
+import os, sys
+from cyclegan.cli import main
+from cyclegan.model import CycleGAN
+step, count = CycleGAN.step, [0]
+def stepped(self, real_a, real_b, passes=1):
+    count[0] += 1
+    bad = count[0] == 2 and os.environ["RANK"] == "1"
+    return step(self, real_a * float("inf" if bad else 1), real_b, passes)
+CycleGAN.step = stepped
+sys.exit(main())
+"""
+
+
 def started_by_torchrun(config, code):
     script = config.output.with_name("script.py")
     script.write_text(code)
@@ -221,6 +235,21 @@ def test_an_error_in_one_process_ends_all(config):
         process.kill()
     assert process.returncode == 1
     assert "error: a picture went bad" in said
+
+
+@pytest.mark.parametrize("checkpoints", [0, 3])
+def test_nothing_is_kept_of_networks_that_another_process_has_spoilt(config, checkpoints):
+    """The losses of the one that writes are good until the step after that."""
+    settings = {"save_every": 1, "checkpoints": checkpoints, "checkpoint_minutes": 0.0}
+    process = started_by_torchrun(dataclasses.replace(config, **settings), ONE_DIVERGES)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "losses of one of the 2 processes are not finite by step 2: the run has diverged" in said
+    assert not list(config.output.glob("generator*"))
+    assert [path.stem for path in config.output.glob("checkpoints/*.pt")] in ([], ["00000001"])
 
 
 def test_slow_steps_are_stopped_in_time_and_saved(config):
