@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from array import array
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,8 +45,16 @@ def read_losses(path: Path) -> tuple[Any, dict[str, Any]]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+            rows = csv.reader(file)
+            names, numbers = next(rows, []), array("d")
+            for row in filter(None, rows):
+                if len(row) != len(names):
+                    raise ValueError(f"{len(row)} columns in line {rows.line_num}")
+                numbers.extend(map(float, row))
+        table = np.array(numbers).reshape(-1, len(names))
+        if not len(table):
+            raise ValueError("it has no rows")
+        columns = dict(zip(names, table.T))
         steps = columns.pop("step")
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise DataError(
@@ -59,10 +68,15 @@ def read_losses(path: Path) -> tuple[Any, dict[str, Any]]:
 def smoothed(values: Any, span: int) -> Any:
     """Running mean over up to ``span`` values around each, fewer near the ends and past NaN."""
     known = np.isfinite(values)
-    window = np.ones(min(span, len(values)))
-    totals = np.convolve(np.where(known, values, 0), window, "same")
-    counts = np.convolve(known, window, "same")
-    return np.where(counts > 0.5, totals / np.maximum(counts, 1), math.nan)
+    first = np.arange(len(values)) - span // 2
+    ends = np.clip([first, first + span], 0, len(values))
+
+    def total(numbers: Any) -> Any:
+        before, until = np.concatenate([[0], np.cumsum(numbers)])[ends]
+        return until - before
+
+    counts = total(known)
+    return np.where(counts, total(np.where(known, values, 0)) / np.maximum(counts, 1), math.nan)
 
 
 def _chart(steps: Any, losses: Mapping[str, Any]) -> str:

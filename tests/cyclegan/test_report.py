@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cyclegan import sample_data
 from cyclegan.errors import DataError, OutputError
@@ -195,6 +197,18 @@ def test_smoothing_keeps_constants_and_passes_over_gaps() -> None:
     assert smoothed(np.full(9, 3.0), 4) == pytest.approx(np.full(9, 3.0))
     assert smoothed(np.array([1, math.nan, 3]), 3) == pytest.approx([1, 2, 3])
     assert smoothed(np.array([5.0]), 1) == pytest.approx([5])
+
+
+@given(
+    values=st.lists(st.floats(-1e3, 1e3) | st.just(math.nan), min_size=1, max_size=40),
+    span=st.integers(1, 60),
+)
+def test_running_means_are_those_of_what_lies_around(values: list[float], span: int) -> None:
+    firsts = [number - span // 2 for number in range(len(values))]
+    around = [values[max(first, 0) : first + span] for first in firsts]
+    known = [[value for value in some if not math.isnan(value)] for some in around]
+    expected = [np.mean(some) if some else math.nan for some in known]
+    assert smoothed(np.array(values), span) == pytest.approx(expected, nan_ok=True, abs=1e-9)
 
 
 def test_a_chart_of_broken_losses_is_drawn(tmp_path: Path) -> None:
