@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cyclegan.config import SSIM_WINDOW
 from cyclegan.data import pictures_from_tensor, tensor_from_pictures
-from cyclegan.errors import BackendError, DataError
+from cyclegan.errors import BackendError, DataError, ImageError
 from cyclegan.pictures import Channels, Picture, list_pictures, read_picture
 from cyclegan.sizes import size_text
 
@@ -229,15 +229,23 @@ def evaluate_folders(
 ) -> Scores:
     """Scores over the pictures of ``inputs`` against those of the same names in ``truths``.
 
-    ``channels`` are those that the pictures of each are read with.
+    ``channels`` are those that the pictures of each are read with. Raises ImageError and DataError,
+    naming the pictures that cannot be scored.
     """
-    return evaluate_pairs(
-        translate,
-        (
-            (read_picture(given, channels[0]), read_picture(truth, channels[1]))
-            for given, truth in paired_folders(inputs, truths)
-        ),
-    )
+    pair: list[Path] = []
+
+    def pictures() -> Iterator[tuple[Picture, Picture]]:
+        for given, truth in paired_folders(inputs, truths):
+            pair[:] = given, truth
+            yield read_picture(given, channels[0]), read_picture(truth, channels[1])
+        pair.clear()
+
+    try:
+        return evaluate_pairs(translate, pictures())
+    except DataError as error:
+        if not pair or isinstance(error, ImageError):
+            raise
+        raise DataError(f"{pair[0]} against {pair[1]}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

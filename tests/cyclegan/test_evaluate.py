@@ -182,6 +182,15 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
         evaluate_folders(lambda p: p, tmp_path / "in", tmp_path / "truth")
 
 
+def test_the_pair_that_cannot_be_scored_is_named(tmp_path: Path) -> None:
+    for folder, sides in (("a", (20, 20)), ("b", (20, 24))):
+        (tmp_path / folder).mkdir()
+        for name, side in zip(("1.png", "2.png"), sides):
+            write_picture(np.zeros((20, side, 3), np.uint8), tmp_path / folder / name)
+    with pytest.raises(DataError, match=r"a/2\.png against .*b/2\.png: an output of shape"):
+        evaluate_folders(lambda picture: picture, tmp_path / "a", tmp_path / "b")
+
+
 def test_folders_are_read_with_the_channels_of_the_generator(tmp_path: Path) -> None:
     for domain in ("in", "truth"):
         write_picture(noise(1)[..., :1], tmp_path / domain / "gray.png")
