@@ -34,9 +34,11 @@ from cyclegan.config import (
 )
 from cyclegan.errors import ModelError, NewerFormatError, OutputError
 from cyclegan.files import replacing
+from cyclegan.network_config import check_domains
 from cyclegan.networks import (
     Discriminator,
     Generator,
+    check_kind,
     discriminator_from_config,
     generator_from_config,
     to_be_filled,
@@ -73,8 +75,11 @@ def save_generator(
 ) -> None:
     """Write ``generator`` to ``path``, which keeps its old content until the new one is whole.
 
-    Raises OutputError when the file cannot be written.
+    Raises ModelError for what is no generator, ConfigError for domains that are not two names, and
+    OutputError when the file cannot be written.
     """
+    check_kind(generator, Generator)
+    check_domains(domains, 2)
     _save(Path(path), generator, GENERATOR, domains)
 
 
@@ -82,6 +87,8 @@ def save_discriminator(
     path: str | os.PathLike[str], discriminator: Discriminator, domain: str
 ) -> None:
     """Write ``discriminator``, the judge of ``domain``, to ``path``, as ``save_generator`` does."""
+    check_kind(discriminator, Discriminator)
+    check_domains((domain,), 1)
     _save(Path(path), discriminator, DISCRIMINATOR, (domain,))
 
 

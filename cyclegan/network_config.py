@@ -45,6 +45,15 @@ def one_of(choices: Any, **settings: object) -> None:
         check(value in known, f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}")
 
 
+def check_domains(domains: Any, count: int) -> None:
+    """Raises ConfigError unless ``domains`` are ``count`` names; one string is no pair of them."""
+    named = isinstance(domains, tuple | list) and all(isinstance(name, str) for name in domains)
+    check(
+        named and len(domains) == count,
+        f"domains are {domains!r}; expected {count} of str, such as {('horse', 'zebra')[:count]}",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResnetConfig:
     """The residual generator of the CycleGAN paper (appendix 7.2)."""

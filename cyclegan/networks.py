@@ -8,7 +8,7 @@ before them has padded already.
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -248,6 +248,13 @@ _CLASSES: dict[type, Any] = {
     PatchConfig: PatchDiscriminator,
     PixelConfig: PixelDiscriminator,
 }
+
+
+def check_kind(network: object, kind: Any) -> None:
+    """Raises ModelError unless ``network`` is one of ``kind``, Generator or Discriminator."""
+    if not isinstance(network, kind):
+        classes = " or a ".join(member.__name__ for member in get_args(kind))
+        raise ModelError(f"got a {type(network).__name__} as network; expected a {classes}")
 
 
 def generator_from_config(config: GeneratorConfig) -> Generator:

@@ -26,7 +26,8 @@ from cyclegan.engine.onnx_header import GRAPH_DIGEST
 from cyclegan.engine.tracing import tracing
 from cyclegan.errors import BackendError
 from cyclegan.files import replacing
-from cyclegan.networks import Generator
+from cyclegan.network_config import check_domains
+from cyclegan.networks import Generator, check_kind
 
 GraphPrecision = Literal["float32", "float16"]
 _DTYPES: dict[GraphPrecision, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
@@ -46,11 +47,14 @@ def onnx_from_generator(
     ``precision`` is that of the weights and the arithmetic inside: ``float16`` is meant for GPUs
     that take precision from the graph. ``domains`` name what the generator translates from and to.
     ``depth``: bits a channel of the frames, 8 or 16. The generator itself stays as it is. Raises
-    BackendError when PyTorch's exporter refuses the module, OutputError when ``path`` cannot be
+    ModelError for what is no generator, ConfigError for domains that are not two names,
+    BackendError when PyTorch's exporter refuses the module, and OutputError when ``path`` cannot be
     written.
     """
     import onnx
 
+    check_kind(generator, Generator)
+    check_domains(domains, 2)
     path = Path(path)
     info = GraphInfo(
         config=generator.config,

@@ -10,7 +10,7 @@ from cyclegan.checkpoint import load_discriminator, read_info, save_discriminato
 from cyclegan.config import PatchConfig, ResnetConfig
 from cyclegan.engine.export import onnx_from_generator
 from cyclegan.engine.model_source import open_source
-from cyclegan.errors import ModelError, NewerFormatError, OutputError
+from cyclegan.errors import ConfigError, ModelError, NewerFormatError, OutputError
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator, UnetGenerator
 from cyclegan.reference import export_reference, import_reference
 
@@ -197,3 +197,25 @@ def test_weights_are_float32_on_the_cpu_whatever_the_defaults(tmp_path, kind):
     for network in found:
         for name, tensor in generator.state_dict().items():
             assert torch.equal(network.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("save", [save_generator, onnx_from_generator])
+def test_what_reading_would_refuse_is_not_written_over_a_good_file(save, generator, tmp_path):
+    path = tmp_path / "good"
+    path.write_bytes(b"good")
+    with pytest.raises(ModelError, match=r"got a PatchDiscriminator.*expected a ResnetGenerator"):
+        save(path=path, generator=PatchDiscriminator(PatchConfig(width=4)))
+    for domains in ("AB", ("A",), ("A", "B", "C"), ("A", 2), None):
+        with pytest.raises(ConfigError, match=r"domains are .*; expected 2 of str"):
+            save(path=path, generator=generator, domains=domains)
+    assert path.read_bytes() == b"good"
+
+
+def test_a_discriminator_of_no_name_is_not_written_over_a_good_file(generator, tmp_path):
+    path = tmp_path / "good"
+    path.write_bytes(b"good")
+    with pytest.raises(ModelError, match=r"got a ResnetGenerator.*expected a PatchDiscriminator"):
+        save_discriminator(path, generator, "zebra")
+    with pytest.raises(ConfigError, match=r"domains are \(\('A', 'B'\),\); expected 1 of str"):
+        save_discriminator(path, PatchDiscriminator(PatchConfig(width=4)), ("A", "B"))
+    assert path.read_bytes() == b"good"
