@@ -24,6 +24,7 @@ from cyclegan.distributed import ALONE, World
 from cyclegan.errors import DataError
 from cyclegan.image_pool import ImagePool
 from cyclegan.kernels import native
+from cyclegan.network_config import at_least
 from cyclegan.networks import (
     Network,
     discriminator_from_config,
@@ -106,9 +107,21 @@ class CycleGAN:
 
         ``real_a`` and ``real_b`` are float32 (N, C, H, W) in [-1, 1], on any device. They go
         through the networks in ``passes`` parts, whose gradients add up to those of the whole: for
-        batches that do not fit the memory. Raises DataError when shapes do not fit the networks.
+        batches that do not fit the memory. Raises DataError for other shapes and dtypes, and for
+        batches of two lengths in several passes; ConfigError for ``passes`` below 1.
         """
-        parts = _parts(self._on_device(real_a), self._on_device(real_b), passes)
+        at_least(1, passes=passes)
+        if passes > 1 and len(real_a) != len(real_b):
+            raise DataError(
+                f"batches of {len(real_a)} and {len(real_b)} in {passes} passes; expected as many "
+                "pictures of A as of B, or one pass"
+            )
+        channels = self.config.generator
+        parts = _parts(
+            self._on_device(real_a, channels.in_channels),
+            self._on_device(real_b, channels.out_channels),
+            passes,
+        )
         if self._cuda_graphs:
             # What they gave last time is used up.
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
@@ -259,13 +272,16 @@ class CycleGAN:
         last = self._is_half or self.has_native_kernels
         return torch.channels_last if last else torch.contiguous_format
 
-    def _on_device(self, real: Tensor) -> Tensor:
-        multiple = self.config.generator.size_multiple
-        if real.dim() != 4 or real.shape[2] % multiple or real.shape[3] % multiple:
+    def _on_device(self, real: Tensor, channels: int) -> Tensor:
+        multiple, shape = self.config.generator.size_multiple, tuple(real.shape)
+        fits = len(shape) == 4 and shape[1] == channels and 0 not in shape
+        if not fits or shape[2] % multiple or shape[3] % multiple:
             raise DataError(
-                f"a batch has shape {tuple(real.shape)}; expected (N, C, H, W) with H and W "
-                f"multiples of {multiple}"
+                f"a batch has shape {shape}; expected (N, {channels}, H, W), none empty, with H "
+                f"and W multiples of {multiple}"
             )
+        if not real.is_floating_point():
+            raise DataError(f"a batch is {real.dtype}; expected torch.float32 in [-1, 1]")
         return real.to(self.device, memory_format=self._memory_format, non_blocking=True)
 
     def _adam(self, *networks: nn.Module) -> torch.optim.Adam:

@@ -7,7 +7,7 @@ import torch
 
 from cyclegan import CycleGAN, compiling, cpu
 from cyclegan.config import CycleGANConfig, PatchConfig, PixelConfig, ResnetConfig, UnetConfig
-from cyclegan.errors import DataError
+from cyclegan.errors import ConfigError, DataError
 from cyclegan.kernels import native
 from cyclegan.losses import gradient_penalty, ssim
 from cyclegan.model import NETWORKS
@@ -146,6 +146,28 @@ def test_says_which_shape_does_not_fit():
     model = CycleGAN(CycleGANConfig(**TINY))
     with pytest.raises(DataError, match=r"\(1, 3, 30, 32\).*multiples of 4"):
         model.step(torch.zeros(1, 3, 30, 32), torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("batches", "passes", "error", "match"),
+    [
+        (((1, 3, 32, 32), (1, 3, 32, 32)), 1, DataError, r"\(1, 3, 32, 32\).*\(N, 1, H, W\)"),
+        (((0, 3, 32, 32), (0, 1, 32, 32)), 1, DataError, r"\(0, 3, 32, 32\).*none empty"),
+        (((3, 3, 32, 32), (2, 1, 32, 32)), 2, DataError, r"of 3 and 2 in 2 passes; expected as"),
+        (((1, 3, 32, 32), (1, 1, 32, 32)), 0, ConfigError, r"passes is 0; expected at least 1"),
+    ],
+)
+def test_says_what_a_step_does_not_take(batches, passes, error, match):
+    generator = ResnetConfig(width=4, blocks=1, out_channels=1)
+    model = CycleGAN(CycleGANConfig(generator=generator, lambda_identity=0))
+    with pytest.raises(error, match=match):
+        model.step(*map(torch.zeros, batches), passes)
+
+
+def test_says_that_pictures_are_floating():
+    pictures = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    with pytest.raises(DataError, match=r"is torch.uint8; expected torch.float32 in \[-1, 1\]"):
+        CycleGAN(CycleGANConfig(**TINY)).step(pictures, pictures)
 
 
 def gradients(model):
