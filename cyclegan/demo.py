@@ -10,10 +10,10 @@ It paints relief maps as satellite pictures (see ``sample_data``). What it leave
     report.html                   all of it on one page
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -184,9 +184,14 @@ def _beginning(clip: Path, flyover: VideoStats) -> Part:
     return Part(end=max(1.0, CLIP_SECONDS * rate / pixels))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stage(what: str) -> Iterator[None]:
     began = time.monotonic()
-    print(f"{what} ...", flush=True)
+    _say(f"{what} ...")
     yield
-    print(f"{what}: {time.monotonic() - began:.1f} s", flush=True)
+    _say(f"{what}: {time.monotonic() - began:.1f} s")
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # a reader that leaves ends no run
+        print(line, flush=True)

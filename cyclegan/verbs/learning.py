@@ -37,7 +37,8 @@ def demo(output: Path = Path("runs/demo"), minutes: float = 5.0, seed: int = 0) 
     from cyclegan.demo import run_demo
 
     report = run_demo(output, minutes=minutes, seed=seed)
-    print(f"report: {report}")
+    with text_may_be_lost():
+        print(f"report: {report}")
 
 
 def train(arguments: list[str]) -> None:

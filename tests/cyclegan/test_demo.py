@@ -1,13 +1,16 @@
 """The demonstration from end to end, with less of everything."""
 
 import dataclasses
+import os
 import re
+import sys
 from itertools import islice
 
 import av
 import pytest
 
 from cyclegan import demo, sample_data
+from cyclegan.cli import main
 from cyclegan.config import PatchConfig, ResnetConfig
 from cyclegan.errors import ConfigError
 
@@ -72,3 +75,23 @@ def test_what_cannot_be_is_refused_before_anything_is_written(settings, says, tm
     with pytest.raises(ConfigError, match=says):
         demo.run_demo(tmp_path, **settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_leaves_does_not_end_it(tmp_path, monkeypatch):
+    """As in ``cyclegan demo | head -1``."""
+    ours, theirs = os.pipe()
+    stages = []
+
+    def run_demo(output, minutes, seed):
+        for stage in ("first", "second"):
+            with demo._stage(stage):
+                stages.append(stage)
+                if stage == "first":
+                    os.close(ours)
+        return output / "report.html"
+
+    monkeypatch.setattr(demo, "run_demo", run_demo)
+    with os.fdopen(theirs, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["demo", "--output", str(tmp_path)]) == 0
+    assert stages == ["first", "second"]
