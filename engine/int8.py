@@ -33,7 +33,7 @@ from cyclegan.engine.parity import Parity, compare
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB
 from cyclegan.engine.real_frames import PICTURE, built_in_frames
 from cyclegan.engine.typed_graph import CONVOLUTIONS
-from cyclegan.errors import BackendError, ModelError
+from cyclegan.errors import UNIMPORTABLE, BackendError, ModelError
 
 COPIES = frozenset({"Pad", "Resize"})
 """Of the graphs here, both with pixels that are there."""
@@ -74,9 +74,13 @@ def quantized_onnx(graph: Path, target: Path, pictures: Frames | None = None) ->
     ``pictures``, uint8 (N, H, W, C), are like those that will be translated: their ranges count
     beside those of the built-in frames, and they are compared, where there are none the built-in
     ones. Raises ModelError for a graph that is not float32 of 8-bit frames, BackendError where ONNX
-    Runtime is missing, or either kind of frames is too far.
+    Runtime or OpenVINO is missing, or either kind of frames is too far.
     """
+    from cyclegan.engine.runners import openvino
+
     _onnxruntime()
+    if reason := openvino.why_missing():
+        raise BackendError(f"8-bit graphs are compared with float32 in OpenVINO: {reason}")
     info = read_graph_info(graph)
     if (info.precision, info.depth) != ("float32", 8):
         raise ModelError(
@@ -101,9 +105,10 @@ def quantized_onnx(graph: Path, target: Path, pictures: Frames | None = None) ->
 def _onnxruntime() -> Any:
     try:
         import onnxruntime
-    except ImportError as error:
+    except UNIMPORTABLE as error:
         raise BackendError(
-            "8-bit graphs are written by ONNX Runtime's quantiser; pip install onnxruntime"
+            "8-bit graphs are written by ONNX Runtime's quantiser, which cannot be imported: "
+            f"{error}; pip install onnxruntime"
         ) from error
     return onnxruntime
 

@@ -20,6 +20,7 @@ from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.int8 import quantized_onnx
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.parity import compare
+from cyclegan.engine.runners import openvino
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError, FrameError, ModelError
@@ -165,6 +166,19 @@ def test_without_the_quantiser_it_says_what_to_install(
         Translator.open(model, precision="int8")
     with pytest.raises(BackendError, match="pip install onnxruntime"):
         quantized_onnx(open_source(model).onnx(), tmp_path / "eight.onnx")
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError])
+def test_an_openvino_that_cannot_be_imported_is_told_before_the_work(
+    error: type[Exception], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def openvino_module() -> None:
+        raise error("libopenvino.so: cannot open")
+
+    monkeypatch.setattr(openvino, "openvino_module", openvino_module)
+    with pytest.raises(BackendError, match="OpenVINO cannot be imported: libopenvino"):
+        quantized_onnx(open_source(model).onnx(), tmp_path / "eight.onnx")
+    assert not (tmp_path / "eight.onnx").exists()
 
 
 def test_nothing_is_kept_of_a_graph_that_is_replaced_meanwhile(
