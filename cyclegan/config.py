@@ -113,6 +113,16 @@ class CycleGANConfig:
         return max(self.discriminator.smallest_side, SSIM_WINDOW if self.ssim_share else 1)
 
 
+def _take_paths(config: object, *names: str) -> None:
+    """Make paths of settings that may be given as str. Raises ConfigError for what is neither."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, str):
+            object.__setattr__(config, name, Path(value))  # frozen
+        else:
+            check(isinstance(value, Path | None), f"{name} is {value!r}; expected a path")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Two sets of pictures and how a training sample is cut from each."""
@@ -147,6 +157,7 @@ class DataConfig:
     """Go on without pictures that cannot be read, counting them; else stop at the first."""
 
     def __post_init__(self) -> None:
+        _take_paths(self, "a", "b", "test_a", "test_b")
         one_of(Preprocess, preprocess=self.preprocess)
         one_of(Depth, depth=self.depth)
         at_least(1, load_size=self.load_size, crop_size=self.crop_size)
@@ -247,6 +258,7 @@ class TrainConfig:
     """Epochs between two scorings on the test pictures; the best generators are kept. 0: never."""
 
     def __post_init__(self) -> None:
+        _take_paths(self, "output", "pretrained")
         at_least(
             1,
             batch_size=self.batch_size,

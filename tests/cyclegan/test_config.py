@@ -141,3 +141,12 @@ def test_the_gradient_penalty_needs_pictures_of_one_size():
     data = DataConfig(a="x", b="y", preprocess="scale_width")
     with pytest.raises(ConfigError, match="takes one size: got preprocess scale_width"):
         TrainConfig(data=data, model=CycleGANConfig(adversarial="wgangp"))
+
+
+def test_paths_may_be_given_as_text():
+    data = DataConfig(a="a", b="b", test_a="c", test_b="d")
+    config = TrainConfig(data=data, output="run", pretrained="other")
+    assert (data.a, data.b, data.test_a, data.test_b) == tuple(map(Path, "abcd"))
+    assert (config.output, config.pretrained) == (Path("run"), Path("other"))
+    with pytest.raises(ConfigError, match="a is 3; expected a path"):
+        DataConfig(a=3, b="b")
