@@ -26,7 +26,7 @@ from cyclegan.engine.onnx_header import GRAPH_DIGEST
 from cyclegan.engine.tracing import tracing
 from cyclegan.errors import BackendError
 from cyclegan.files import replacing
-from cyclegan.network_config import check_domains
+from cyclegan.network_config import check_domains, one_of
 from cyclegan.networks import Generator, check_kind
 
 GraphPrecision = Literal["float32", "float16"]
@@ -47,14 +47,16 @@ def onnx_from_generator(
     ``precision`` is that of the weights and the arithmetic inside: ``float16`` is meant for GPUs
     that take precision from the graph. ``domains`` name what the generator translates from and to.
     ``depth``: bits a channel of the frames, 8 or 16. The generator itself stays as it is. Raises
-    ModelError for what is no generator, ConfigError for domains that are not two names,
-    BackendError when PyTorch's exporter refuses the module, and OutputError when ``path`` cannot be
-    written.
+    ModelError for what is no generator, ConfigError for another precision or depth and domains
+    that are not two names, BackendError when PyTorch's exporter refuses the module, and OutputError
+    when ``path`` cannot be written.
     """
     import onnx
 
     check_kind(generator, Generator)
     check_domains(domains, 2)
+    one_of(GraphPrecision, precision=precision)
+    one_of(Depth, depth=depth)
     path = Path(path)
     info = GraphInfo(
         config=generator.config,

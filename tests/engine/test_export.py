@@ -18,7 +18,7 @@ from cyclegan.engine.frame_graph import FrameToFrame, frames_of_values
 from cyclegan.engine.graph_info import GraphInfo, read_graph_info
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.onnx_header import GRAPH_DIGEST, read_onnx_header
-from cyclegan.errors import BackendError, ModelError, NewerFormatError, OutputError
+from cyclegan.errors import BackendError, ConfigError, ModelError, NewerFormatError, OutputError
 from cyclegan.networks import Generator, ResnetGenerator, generator_from_config, initialise
 from cyclegan.reference import export_reference
 
@@ -254,3 +254,12 @@ def test_domains_that_a_name_tells_are_no_other_names(tmp_path: Path) -> None:
     graph = open_source(ab).onnx()
     assert open_source(ab).info == read_graph_info(graph), "found in the cache"
     assert open_source(ba).info.domains == ("B", "A")
+
+
+@pytest.mark.parametrize("wrong", [{"precision": "fp16"}, {"depth": 10}])
+def test_a_precision_or_depth_that_there_is_not_is_refused(
+    wrong: dict[str, object], generator: Generator, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"is (10|'fp16'); expected one of"):
+        onnx_from_generator(generator, tmp_path / "g.onnx", **wrong)
+    assert not list(tmp_path.iterdir())
