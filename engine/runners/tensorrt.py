@@ -265,6 +265,7 @@ class TensorRTRunner:
 
     def _view(self, frames: Any, stream: int) -> DeviceView:
         view = device_view(frames, stream)
+        self._check_as_it_is(view.shape)
         _check_profile(self._profile, view.shape[:3])
         if view.device not in (None, self._cuda.number):
             raise FrameError(
@@ -272,6 +273,16 @@ class TensorRTRunner:
                 f"cuda:{self._cuda.number}; move them there, or open it with that device"
             )
         return view
+
+    def _check_as_it_is(self, shape: tuple[int, ...]) -> None:
+        """What is on the device is not padded: the network would shift it, or read beyond it."""
+        _, height, width, channels = shape
+        if channels != self._channels[0] or height % self._multiple or width % self._multiple:
+            raise FrameError(
+                f"frames on the GPU are {width}x{height} with {channels} channels; expected "
+                f"{self._channels[0]} channels, and heights and widths that are multiples of "
+                f"{self._multiple}: pad them first (reflected, to the right and at the bottom)"
+            )
 
     def refit(self, graph: bytes) -> None:
         """Put other weights in, of a graph like the plan's own (:func:`typed_graph`), serialised.

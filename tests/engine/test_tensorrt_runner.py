@@ -294,6 +294,19 @@ def test_frames_on_the_device_stay_there_and_streams_are_ordered(
         runner.translate_on_device(DeviceArray(cuda, noise(1, 64, 8, 3)))
 
 
+@pytest.mark.parametrize("shape", [(1, 18, 16, 3), (1, 16, 18, 3), (1, 16, 16, 1)])
+def test_frames_on_the_device_that_the_generator_cannot_take_as_they_are_are_refused(
+    shape: tuple[int, ...], runner: TensorRTRunner, cuda: FakeCuda, engine: FakeEngine
+) -> None:
+    _, height, width, channels = shape
+    with pytest.raises(
+        FrameError,
+        match=rf"{width}x{height} with {channels} channels; expected 3 .* multiples of 4: pad",
+    ):
+        runner.translate_on_device(DeviceArray(cuda, noise(*shape)))
+    assert not any(context.addresses for context in engine.contexts)
+
+
 def test_other_backends_take_no_frames_of_a_gpu(translator: Translator) -> None:
     with pytest.raises(BackendError, match=r"frames of the host alone; .*tensorrt"):
         translator.translate_on_device(noise(1, 8, 8, 3))
