@@ -71,6 +71,14 @@ class PlaneRunner(Runner, Protocol):
 
 
 @runtime_checkable
+class ChoosyRunner(Runner, Protocol):
+    """A runner that does not take batches of all sizes."""
+
+    def why_refused(self, shape: tuple[int, ...]) -> str | None:
+        """Why it takes no batch of ``shape`` (N, H, W), and what to do about it; or None."""
+
+
+@runtime_checkable
 class RememberingRunner(Runner, Protocol):
     """A runner whose frames may depend on those before."""
 

@@ -102,7 +102,7 @@ class Translator:
         ``precision`` "auto" take what is fastest here (see ``cyclegan doctor``); "int8" is faster
         still on most CPUs (:mod:`cyclegan.engine.int8`). A ``.plan`` file runs on TensorRT alone.
         ``serve_while_building`` returns at once, and translates with what "auto" takes until
-        ``backend``, such as "tensorrt", is ready.
+        ``backend``, such as "tensorrt", is ready; sizes that this refuses go on with the first.
 
         Raises ModelError, BackendError, ConfigError.
         """

@@ -56,7 +56,8 @@ def open_while(now: str, later: str, source: Source, settings: Settings) -> Swit
         return runner
 
     # The first one speaks for itself: precision and device are meant for the one to come.
-    return SwitchingRunner(open_runner(now, source, Settings(size=settings.size)), build)
+    first = open_runner(now, source, Settings(size=settings.size))
+    return SwitchingRunner(first, build, any_size=settings.size is None)
 
 
 def open_runner(backend: str, source: Source, settings: Settings) -> Runner:

@@ -1,6 +1,7 @@
 """Serving with one backend while another, better one is still being built.
 
 A batch begins on the better runner as soon as there is one; what is in flight ends where it began.
+Frames of sizes that the better one refuses go on with the first.
 """
 
 import atexit
@@ -12,7 +13,7 @@ from collections.abc import Callable
 
 from cyclegan.config import Depth
 from cyclegan.engine.frames import Frames, depth_of
-from cyclegan.engine.tickets import Runner
+from cyclegan.engine.tickets import ChoosyRunner, Runner
 
 _log = logging.getLogger(__name__)
 
@@ -24,10 +25,18 @@ class SwitchingRunner:
     is a warning in the log, and the first runner goes on.
     """
 
-    def __init__(self, now: Runner, build: Callable[[threading.Event], Runner]) -> None:
+    def __init__(
+        self, now: Runner, build: Callable[[threading.Event], Runner], any_size: bool = False
+    ) -> None:
+        """``any_size``: frames may come that the better runner says (``why_refused``) it does not
+        take. Then the first one stays, for those."""
         self.slots = now.slots
         self._current = now
         self._next: Runner | None = None
+        self._any_size = any_size
+        self._first: Runner | None = None
+        """What was replaced, where it is kept for frames that the better one refuses."""
+        self._told = False
         self._serving: list[Runner | None] = [None] * self.slots
         self._seen: set[Depth] = set()
         """Depths of the batches so far, which go on being taken."""
@@ -45,8 +54,8 @@ class SwitchingRunner:
         """What the runner at hand takes, and the better one too, once it is ready: who hands over
         more would never come to that."""
         with self._changed:
-            ready = [self._current, *([] if self._next is None else [self._next])]
-        return min(runner.max_batch for runner in ready)
+            ready = (self._current, self._next, self._first)
+        return min(runner.max_batch for runner in ready if runner is not None)
 
     @property
     def depths(self) -> tuple[Depth, ...]:
@@ -60,6 +69,8 @@ class SwitchingRunner:
             current = getattr(self._next or self._current, "description", "")
             if self._problem is not None:
                 return f"{current} (the better engine could not be built: {self._problem})"
+            if self._first is not None:
+                return f"{current}; other sizes: {getattr(self._first, 'description', '')}"
             building = self._thread.is_alive() and self._next is None
             return f"{current} (a better engine is being built)" if building else str(current)
 
@@ -76,7 +87,9 @@ class SwitchingRunner:
                 retired, self._next, self._problem = self._next, None, ValueError(why)
             elif self._next is not None and self._next.max_batch >= len(frames):
                 retired, self._current, self._next = self._current, self._next, None
-            runner = self._serving[slot] = self._current
+                if self._any_size and isinstance(self._current, ChoosyRunner):
+                    self._first, retired = retired, None
+            runner = self._serving[slot] = self._taking(frames)
             retired = retired if retired not in self._serving else None
         if retired is not None:
             retired.close()
@@ -101,7 +114,7 @@ class SwitchingRunner:
 
     def close(self) -> None:
         self.end_build()
-        for runner in (self._current, self._next):
+        for runner in (self._current, self._next, self._first):
             if runner is not None:
                 runner.close()
 
@@ -113,11 +126,25 @@ class SwitchingRunner:
             return f"it takes no frames of {max(refused)} bits a channel, as were translated"
         return None
 
+    def _taking(self, frames: Frames) -> Runner:
+        """The runner at hand, or the first one, for what that refuses."""
+        if self._first is None:
+            return self._current
+        assert isinstance(self._current, ChoosyRunner)
+        why = self._current.why_refused(frames.shape[:3])
+        if why is None:
+            return self._current
+        if not self._told:
+            _log.warning("%s; until then, the first engine goes on with such frames", why)
+            self._told = True
+        return self._first
+
     def _release(self, slot: int) -> None:
         """Free the slot, and close a runner that was replaced once its last batch has ended."""
         with self._changed:
             runner, self._serving[slot] = self._serving[slot], None
-            over = runner is not self._current and runner not in self._serving
+            kept = (self._current, self._first)
+            over = runner not in kept and runner not in self._serving
         if over and runner is not None:
             runner.close()
 

@@ -40,8 +40,9 @@ BATCH = 8
 """Small frames in one batch, to fill the GPU."""
 BATCH_PIXELS = BATCH * 256 * 256
 """Pixels beyond which larger batches would take memory and gain nothing."""
-ANY_SIZE = ((1, 64, 64), (1, 256, 256), (1, 1088, 1920))
-"""Of plans that are built for a translator whose size is not known, in batch, height, width."""
+ANY_SIZE = ((1, 64, 64), (1, 256, 256), (1, 1920, 1920))
+"""Of plans that are built for a translator whose size is not known, in batch, height, width: those
+of videos up to 1080p, upright ones too."""
 
 
 def why_missing() -> str | None:
@@ -209,8 +210,18 @@ class TensorRTRunner:
             f"{tensorrt.flavour} {tensorrt.version}, {cuda.gpu.name}, {info.precision}"
         )
 
+    def why_refused(self, shape: tuple[int, ...]) -> str | None:
+        """Why the plan takes no batch of ``shape`` (N, H, W), and what to do; or None."""
+        batch, height, width = shape
+        if self._profile.takes((batch, height, width)):
+            return None
+        return (
+            f"frames of {width}x{height} in a batch of {batch} lie outside what the plan was built "
+            f"for, {self._profile}; build one with --profile that holds them"
+        )
+
     def begin(self, slot: int, frames: Frames) -> None:
-        _check_profile(self._profile, frames.shape[:3])
+        self._check_profile(frames.shape)
         self._slots[slot].begin(frames)
 
     def finish(self, slot: int) -> Frames:
@@ -266,13 +277,17 @@ class TensorRTRunner:
     def _view(self, frames: Any, stream: int) -> DeviceView:
         view = device_view(frames, stream)
         self._check_as_it_is(view.shape)
-        _check_profile(self._profile, view.shape[:3])
+        self._check_profile(view.shape)
         if view.device not in (None, self._cuda.number):
             raise FrameError(
                 f"the frames are on cuda:{view.device}, and the plan runs on "
                 f"cuda:{self._cuda.number}; move them there, or open it with that device"
             )
         return view
+
+    def _check_profile(self, shape: tuple[int, ...]) -> None:
+        if reason := self.why_refused(shape[:3]):
+            raise FrameError(reason)
 
     def _check_as_it_is(self, shape: tuple[int, ...]) -> None:
         """What is on the device is not padded: the network would shift it, or read beyond it."""
@@ -310,12 +325,3 @@ class TensorRTRunner:
         with self._cuda.current():
             self._contexts.close()
         self._cuda.close()
-
-
-def _check_profile(profile: Profile, shape: tuple[int, ...]) -> None:
-    if not profile.takes(shape):  # type: ignore[arg-type]
-        batch, height, width = shape
-        raise FrameError(
-            f"frames of {width}x{height} in a batch of {batch} lie outside what the plan was built "
-            f"for, {profile}; build one with --profile that holds them"
-        )

@@ -13,7 +13,7 @@ from cyclegan.config import Depth, ResnetConfig
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.model_source import Source, open_source
-from cyclegan.engine.runners import BACKENDS, Settings
+from cyclegan.engine.runners import BACKENDS, Backend, Settings, open_while
 from cyclegan.engine.runners.switching import SwitchingRunner
 from cyclegan.engine.tickets import Runner, Scheduler
 from cyclegan.engine.translator import Translator
@@ -97,6 +97,47 @@ def test_large_batches_come_to_a_runner_that_takes_small_ones() -> None:
     with Translator(runner, GraphInfo(config=ResnetConfig(in_channels=1))) as translator:
         assert translator(np.full((8, 8, 8, 1), 3, np.uint8)).max() == 5
         assert old.closed
+
+
+class ChoosyAdder(Adder):
+    """Takes frames of one pixel alone."""
+
+    def why_refused(self, shape: tuple[int, ...]) -> str | None:
+        return None if shape[1:] == (1, 1) else f"no frames of {shape[2]}x{shape[1]}"
+
+
+def test_frames_of_sizes_that_the_better_runner_refuses_go_on_with_the_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    old, new = Adder(1), ChoosyAdder(2)
+    old.max_batch, new.max_batch = 4, 8
+    runner = SwitchingRunner(old, lambda unwanted: new, any_size=True)
+    runner.wait(10)
+    scheduler = Scheduler(runner)
+    sizes = [(1, 1), (3, 2), (1, 1), (2, 3)]
+    with caplog.at_level(logging.WARNING):
+        tickets = [scheduler.submit(np.zeros((1, *size, 1), np.uint8)) for size in sizes]
+    made = [int(scheduler.collect(ticket).max()) for ticket in tickets]
+    assert made == [2, 1, 2, 1]
+    assert runner.description == "adds 2; other sizes: adds 1"
+    assert runner.max_batch == 4, "what both take"
+    assert [record.message for record in caplog.records] == [
+        "no frames of 2x3; until then, the first engine goes on with such frames"
+    ]
+    assert not old.closed
+    scheduler.close()
+    assert old.closed
+    assert new.closed
+
+
+def test_the_first_runner_goes_where_only_one_size_can_come() -> None:
+    old, new = Adder(1), ChoosyAdder(2)
+    runner = SwitchingRunner(old, lambda unwanted: new)
+    runner.wait(10)
+    runner.begin(0, frame(1))
+    assert old.closed
+    assert runner.finish(0).item() == 3
+    runner.close()
 
 
 def test_a_build_that_fails_is_reported_and_changes_nothing(
@@ -209,6 +250,20 @@ def test_a_graph_of_sixteen_bits_is_served_while_something_is_built(
         assert both.description == "PyTorch, cpu, torch.float32"
         assert both.depths == (16, 8)
     assert np.abs(first.astype(int) - second).max() < 257
+
+
+@pytest.mark.parametrize("size", [None, (8, 8)])
+def test_the_first_backend_stays_where_frames_of_any_size_may_come(
+    size: tuple[int, int] | None, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choosy = Backend(open=lambda *_: ChoosyAdder(2), why_missing=lambda: None, depths=(8,))
+    monkeypatch.setitem(BACKENDS, "torch", choosy)
+    frames = np.full((1, 8, 8, 3), 128, np.uint8)
+    runner = open_while("openvino", "torch", open_source(model), Settings(size=size))
+    runner.wait(10)
+    runner.begin(0, frames)
+    assert np.array_equal(runner.finish(0), frames + 2) == (size is not None)
+    runner.close()
 
 
 def test_what_cannot_run_here_is_refused_at_once(model: Path) -> None:

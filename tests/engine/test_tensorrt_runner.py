@@ -440,4 +440,5 @@ def test_what_is_built_for_a_translator() -> None:
     assert large.profile.most == (1, 720, 1280)
     free = tensorrt.plan_settings(INFO, Settings(precision="bfloat16"))
     assert free.profile.takes((1, 1080, 1920))
+    assert free.profile.takes((1, 1920, 1080))
     assert free.precision == "bfloat16"
