@@ -98,7 +98,8 @@ class GraphInfo:
 
 
 def read_graph_info(path: Path) -> GraphInfo:
-    """The metadata of the ONNX file at ``path``, once its checksum was verified. Raises ModelError.
+    """The metadata of the ONNX file at ``path``, once its checksum was verified. Raises ModelError,
+    for one whose weights are in another file too.
 
     A file without a checksum is taken, and reported in the log.
     """
@@ -110,6 +111,11 @@ def read_graph_info(path: Path) -> GraphInfo:
         raise ModelError(
             f"{path} is not an ONNX file, or is damaged: {error}; export it again"
         ) from error
+    if header.elsewhere is not None:  # no checksum and no key of the cache would tell of a change
+        raise ModelError(
+            f"{path} has weights in another file, {header.elsewhere!r}; expected all in the one: "
+            "export it again, which writes them there"
+        )
     written = header.metadata.get(GRAPH_DIGEST)
     if written is not None and written != header.digest:
         raise ModelError(

@@ -2,7 +2,8 @@
 
 Protocol Buffers' wire format: a message is fields, each a key (number << 3 | wire type) and a
 value. An ONNX file is one ModelProto: 1 ir_version, 7 graph, 14 metadata_props, repeated; an entry
-of those is a message of 1 key and 2 value.
+of those is a message of 1 key and 2 value. Of a graph 5 are its weights; of a weight 13 says, in
+such entries, in which other file its values are.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from typing import NamedTuple
 GRAPH_DIGEST = "cyclegan.graph_sha256"
 """The metadata that holds the SHA-256 of the file without this one entry."""
 _VERSION, _GRAPH, _METADATA, _KEY, _VALUE = 1, 7, 14, 1, 2
+_WEIGHT, _ELSEWHERE = 5, 13
 _FIXED_BYTES = {1: 8, 5: 4}
 """Of a value, by wire type."""
 
@@ -24,6 +26,8 @@ class OnnxHeader:
     metadata: dict[str, str]
     digest: str
     """SHA-256 over the file without its metadata entry ``GRAPH_DIGEST``, in hexadecimal."""
+    elsewhere: str | None
+    """Another file that holds weights, if there is one; no digest of this one tells of them."""
 
 
 class _Field(NamedTuple):
@@ -39,18 +43,35 @@ def read_onnx_header(data: bytes) -> OnnxHeader:
     metadata: dict[str, str] = {}
     digest = hashlib.sha256()
     numbers = set()
+    elsewhere = None
     for field in _fields(memoryview(data)):
         numbers.add(field.number)
         if field.number == _METADATA:
-            entry = {part.number: _text(part.content) for part in _fields(field.content)}
-            key = entry.get(_KEY, "")
-            metadata[key] = entry.get(_VALUE, "")
+            key, value = _entry(field.content)
+            metadata[key] = value
             if key == GRAPH_DIGEST:
                 continue
+        if field.number == _GRAPH:
+            elsewhere = _other_file(field.content)
         digest.update(field.whole)
     if not numbers.issuperset((_VERSION, _GRAPH)):
         raise ValueError("it has no graph")
-    return OnnxHeader(metadata=metadata, digest=digest.hexdigest())
+    return OnnxHeader(metadata=metadata, digest=digest.hexdigest(), elsewhere=elsewhere)
+
+
+def _other_file(graph: memoryview) -> str | None:
+    for weight in _fields(graph):
+        if weight.number == _WEIGHT:
+            parts = [part.content for part in _fields(weight.content) if part.number == _ELSEWHERE]
+            if parts:
+                return dict(map(_entry, parts)).get("location", "")
+    return None
+
+
+def _entry(content: memoryview) -> tuple[str, str]:
+    """A key and its value."""
+    entry = {part.number: _text(part.content) for part in _fields(content)}
+    return entry.get(_KEY, ""), entry.get(_VALUE, "")
 
 
 def _text(content: memoryview) -> str:
