@@ -48,10 +48,15 @@ def parity(
 def compare(frames: Frames, expected: Frames) -> Parity:
     """The differences between two uint8 arrays of one shape (N, H, W, C) or (H, W, C).
 
-    Raises FrameError for others.
+    Raises FrameError for others, and where there are none.
     """
     if not frames.dtype == expected.dtype == np.uint8:
         raise FrameError(f"got {frames.dtype} and {expected.dtype}; expected uint8")
+    if frames.shape != expected.shape or frames.ndim not in (3, 4) or not frames.size:
+        raise FrameError(
+            f"got shapes {frames.shape} and {expected.shape} to compare; expected one and the "
+            "same, (N, H, W, C) or (H, W, C), none empty: translate the same frames with both"
+        )
     difference = np.abs(frames.astype(np.int16) - expected.astype(np.int16))
     mean_square = float(np.square(difference, dtype=np.float64).mean())
     return Parity(

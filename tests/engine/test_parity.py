@@ -29,6 +29,25 @@ def test_known_differences() -> None:
         compare(zeros.astype(np.uint16), zeros.astype(np.uint16))
 
 
+@pytest.mark.parametrize(
+    ("made", "exact"),
+    [
+        ((4, 8, 8, 3), (1, 8, 8, 3)),
+        ((8, 8, 3), (8, 8, 1)),
+        ((2, 8, 8, 3), (8, 8, 3)),
+        ((0, 8, 8, 3), (0, 8, 8, 3)),
+        ((8, 8), (8, 8)),
+    ],
+)
+def test_frames_of_two_shapes_or_none_have_no_difference(
+    made: tuple[int, ...], exact: tuple[int, ...]
+) -> None:
+    with pytest.raises(
+        FrameError, match=r"got shapes \(.*\) and \(.*\) .*expected one and the same"
+    ):
+        compare(np.zeros(made, np.uint8), np.zeros(exact, np.uint8))
+
+
 def test_an_engine_is_compared_with_its_own_generator(
     translator: Translator, generator: Generator, frames: np.ndarray
 ) -> None:
