@@ -114,7 +114,7 @@ def _set_targets(tensorrt: TensorRT, config: Any, targets: tuple[str, ...]) -> N
     for position, target in enumerate(targets):
         name = capability_name(target)
         if name not in known:
-            able = [member[2:] for member in known if member.startswith("SM")]
+            able = [f"{sm[2:-1]}.{sm[-1]}" for sm in known if sm.startswith("SM")]
             raise ConfigError(
                 f"target {target}: {tensorrt.flavour} {tensorrt.version} builds for "
                 f"{', '.join(able)}; for other GPUs use the full TensorRT on such a machine"

@@ -20,6 +20,9 @@ NormChoice = Literal["auto", "native", "float32"]
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 Tiling = Literal["none", "fast", "moderate", "full"]
 LEAST_PSNR_DB = 40.0
+MOST_STREAMS = 2**31 - 1
+MOST_WORKSPACE_MIB = (2**64 - 1) >> 20
+"""As large as TensorRT's interface has numbers: an int32, and a size in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +127,14 @@ class PlanSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.optimization_level <= 5:
             raise ConfigError(f"optimization level {self.optimization_level}; expected 0 to 5")
-        if self.workspace_mib is not None and self.workspace_mib < 1:
-            raise ConfigError(f"workspace of {self.workspace_mib} MiB; expected 1 or more")
-        if self.max_aux_streams is not None and self.max_aux_streams < 0:
-            raise ConfigError(f"{self.max_aux_streams} auxiliary streams; expected 0 or more")
+        if self.workspace_mib is not None and not 1 <= self.workspace_mib <= MOST_WORKSPACE_MIB:
+            raise ConfigError(
+                f"workspace of {self.workspace_mib} MiB; expected 1 to {MOST_WORKSPACE_MIB}"
+            )
+        if self.max_aux_streams is not None and not 0 <= self.max_aux_streams <= MOST_STREAMS:
+            raise ConfigError(
+                f"{self.max_aux_streams} auxiliary streams; expected 0 to {MOST_STREAMS}"
+            )
         if not 0 <= self.least_psnr_db < math.inf:
             raise ConfigError(f"least PSNR {self.least_psnr_db:g} dB; expected 0 or more")
         targets = (self.targets,) if isinstance(self.targets, str) else self.targets

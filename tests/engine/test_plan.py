@@ -28,7 +28,13 @@ from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_builder import build_plan
-from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
+from cyclegan.engine.plan_settings import (
+    LEAST_PSNR_DB,
+    MOST_STREAMS,
+    MOST_WORKSPACE_MIB,
+    PlanSettings,
+    Profile,
+)
 from cyclegan.engine.real_frames import built_in_frames
 from cyclegan.engine.rounding import run_on_cpu
 from cyclegan.engine.runners import tensorrt
@@ -241,7 +247,7 @@ def test_plans_for_gpus_that_are_not_here(graph: Path, changes: Any) -> None:
 
 def test_targets_that_cannot_be_built_for(graph: Path, own_cache: Path) -> None:
     typed = typed_graph(graph, "float16", "native").SerializeToString()
-    with pytest.raises(ConfigError, match=r"target 9\.0: .* builds for 75, 80, 86, 89"):
+    with pytest.raises(ConfigError, match=r"target 9\.0: .* builds for 7\.5, 8\.0, 8\.6, 8\.9"):
         build_plan(RTX, typed, settings(targets=("9.0",)), "native", channels=3)
     with pytest.raises(BackendError, match=r"no NVIDIA GPU here.*--target 8\.9"):
         plan_from_onnx(graph, settings=settings(targets=()))
@@ -379,6 +385,18 @@ def test_the_builder_is_told_every_setting() -> None:
     assert config.get_flag(trt.BuilderFlag.REFIT)
     capabilities = [config.get_compute_capability(n) for n in range(2)]
     assert capabilities == [trt.ComputeCapability.SM86, trt.ComputeCapability.SM120]
+
+
+def test_the_largest_numbers_are_those_that_the_builder_takes() -> None:
+    trt, config = RTX.trt, RTX.trt.Builder(messages(RTX).logger).create_builder_config()
+    most = settings(max_aux_streams=MOST_STREAMS, workspace_mib=MOST_WORKSPACE_MIB)
+    plan_builder._configure(RTX, config, most)
+    assert config.max_aux_streams == MOST_STREAMS
+    given = config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE)
+    assert given == MOST_WORKSPACE_MIB << 20
+    for name, number in (("max_aux_streams", MOST_STREAMS), ("workspace_mib", MOST_WORKSPACE_MIB)):
+        with pytest.raises(ConfigError, match=rf"{number + 1} .*; expected \d to {number}"):
+            settings(**{name: number + 1})
 
 
 class _Timings(bytes):

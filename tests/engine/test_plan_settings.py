@@ -67,9 +67,9 @@ def test_settings_that_make_no_sense() -> None:
         PlanSettings(profile=profile, targets=("ada",))
     with pytest.raises(ConfigError, match="0 to 5"):
         PlanSettings(profile=profile, optimization_level=6)
-    with pytest.raises(ConfigError, match="workspace of -5 MiB; expected 1 or more"):
+    with pytest.raises(ConfigError, match=r"workspace of -5 MiB; expected 1 to \d+$"):
         PlanSettings(profile=profile, workspace_mib=-5)
-    with pytest.raises(ConfigError, match="-1 auxiliary streams; expected 0 or more"):
+    with pytest.raises(ConfigError, match=r"-1 auxiliary streams; expected 0 to \d+$"):
         PlanSettings(profile=profile, max_aux_streams=-1)
     for least in (float("nan"), float("inf"), -1.0):
         with pytest.raises(ConfigError, match=r"least PSNR .* dB; expected 0 or more"):
