@@ -7,6 +7,7 @@ reported, never deleted.
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from cyclegan.engine.gpus import Gpu
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan_settings import Profile, capability_name
 from cyclegan.engine.typed_graph import norm_type
-from cyclegan.errors import ModelError, NewerFormatError, reason_of
-from cyclegan.files import replacing
+from cyclegan.errors import ModelError, NewerFormatError, OutputError, reason_of
+from cyclegan.files import LONGEST_NAME, replacing
 from cyclegan.targets import check_ending, check_target
 
 PLAN_FORMAT = 1
@@ -137,6 +138,12 @@ def check_plan_target(source: Path, target: Path) -> None:
     """Raises OutputError where a plan of ``source`` must not be written to ``target``."""
     check_target(source, target)
     check_ending(target, "a plan", *SUFFIXES)
+    note = len(os.fsencode(sidecar(target).name))
+    if note > LONGEST_NAME:
+        raise OutputError(
+            f"{target} cannot have its note beside it, whose name would be {note} bytes long; "
+            f"expected at most {LONGEST_NAME}: give the plan a shorter name"
+        )
 
 
 def describe(plan: PlanFile) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from cyclegan.engine.graph_info import read_graph_info
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.plan import plan_from_onnx
 from cyclegan.engine.plan_builder import build_plan
+from cyclegan.engine.plan_file import check_plan_target
 from cyclegan.engine.plan_settings import (
     LEAST_PSNR_DB,
     MOST_STREAMS,
@@ -592,6 +593,11 @@ def test_a_plan_replaces_no_model_and_is_named_as_one(
     assert main(["build", str(own), str(tmp_path / "small"), *flags]) == 1
     assert "ends with .plan or .engine" in capsys.readouterr().err
     assert not (tmp_path / "small").exists()
+    long = tmp_path / f"{'n' * 248}.plan"
+    with pytest.raises(OutputError, match=r"note beside it, .* 258 bytes .* 255: .* shorter name"):
+        plan_from_onnx(graph, long, settings=settings())
+    assert not long.exists()
+    check_plan_target(graph, tmp_path / f"{'n' * 245}.plan")
 
 
 def test_the_command_line(
