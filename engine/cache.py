@@ -45,8 +45,8 @@ def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
     ``name`` is the file's name, as in ``model.onnx``. A mapping that ``build`` returns goes into
     the note. A file that is damaged or was built for something else is reported in the log and
     built again. What is there may be in a folder that can only be read. Raises OutputError when the
-    cache has to be written and cannot, ConfigError for a limit that is none, and what ``build``
-    raises.
+    cache has to be written and cannot, ConfigError for a limit that is none, ModelError where a
+    file that ``build`` reads is gone, and what else that raises.
     """
     from filelock import FileLock
 
@@ -181,7 +181,15 @@ def _build(path: Path, key: Mapping[str, object], build: Callable[[Path], object
     for half in path.parent.glob(f".{glob.escape(path.stem)}.*"):
         half.unlink(missing_ok=True)  # of a process that was killed: the lock is ours
     with replacing(path) as temporary:
-        facts = build(temporary)
+        try:
+            facts = build(temporary)
+        except FileNotFoundError as error:
+            if error.filename in (None, str(temporary)):
+                raise
+            # Of what it reads, as from a cache that was emptied.
+            raise ModelError(
+                f"{error.filename} is gone, from which {path.name} is made: open the model again"
+            ) from error
     said = dict(facts) if isinstance(facts, Mapping) else {}
     write_note(path, Note(key=dict(key), sha256=file_digest(path), facts=said))
 

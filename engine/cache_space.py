@@ -1,12 +1,14 @@
 """Keeping the cache within its limit: the entries that were used least recently go.
 
 Only what the cache wrote goes: a folder named after a key's SHA-256 whose files have their notes.
-An entry whose lock is held is left alone, and so is anything that someone else put there.
+An entry whose lock is held is left alone, as is one that was used within the last minutes, which a
+process may still read, and anything that someone else put there.
 """
 
 import contextlib
 import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from cyclegan.errors import ConfigError
 
 LIMIT_VARIABLE = "CYCLEGAN_CACHE_GB"
 DEFAULT_GB = 20.0
+IN_USE_SECONDS = 600.0
+"""For which a process may read an entry after it has asked for it."""
 _log = logging.getLogger(__name__)
 
 
@@ -54,15 +58,16 @@ def entries(cache: Path) -> list[Entry]:
 def make_room(cache: Path) -> None:
     """Remove the least recently used entries until the cache is within its limit.
 
-    The caller holds the lock of the entry that it built, which so stays, whatever its size. Raises
-    ConfigError.
+    Those of the last ten minutes stay even then: others may be reading them. The caller holds the
+    lock of the entry that it built, which so stays, whatever its size. Raises ConfigError.
     """
     from filelock import FileLock, Timeout
 
     limit, known = limit_bytes(), entries(cache)
     total = sum(entry.size for entry in known)
+    spared = time.time() - IN_USE_SECONDS
     for entry in known:
-        if total <= limit:
+        if total <= limit or entry.used > spared:
             return
         with contextlib.suppress(Timeout, OSError):
             with FileLock(entry.folder / "lock", timeout=0):

@@ -10,7 +10,7 @@ import filelock
 import pytest
 
 from cyclegan.engine.cache import cached, find, read_note, sidecar, why_build
-from cyclegan.errors import ConfigError, OutputError
+from cyclegan.errors import ConfigError, ModelError, OutputError
 from cyclegan.files import cache_folder
 
 
@@ -139,6 +139,20 @@ def test_a_build_that_fails_leaves_no_entry(folder: Path) -> None:
     assert [p.name for p in folder.rglob("*") if p.is_file() and p.name != "lock"] == []
     build = Builder()
     assert cached("a.bin", {}, build).read_bytes() == b"engine"
+
+
+def test_a_file_to_build_from_that_is_gone_is_not_blamed_on_the_entry(
+    folder: Path, tmp_path: Path
+) -> None:
+    def convert(path: Path) -> None:
+        path.write_bytes((tmp_path / "gone.onnx").read_bytes())
+
+    with pytest.raises(ModelError, match=r"gone\.onnx is gone, from which a\.bin is made: open"):
+        cached("a.bin", {}, convert)
+    with pytest.raises(OutputError, match=r"cannot write .*a\.bin: No such file"):
+        cached("a.bin", {}, lambda path: path.rename(tmp_path / "elsewhere"))
+    with pytest.raises(OutputError, match=r"cannot write .*a\.bin: No such file"):
+        cached("a.bin", {}, lambda path: (path.unlink(), path.read_bytes()))
 
 
 def _build_and_die(folder: Path) -> None:

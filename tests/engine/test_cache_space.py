@@ -1,12 +1,13 @@
 import logging
 import os
+import time
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from cyclegan.engine.cache import cached, find
-from cyclegan.engine.cache_space import entries, limit_bytes
+from cyclegan.engine.cache_space import IN_USE_SECONDS, entries, limit_bytes
 from cyclegan.errors import ConfigError
 
 
@@ -50,6 +51,19 @@ def test_what_was_just_built_stays_whatever_its_size(folder: Path) -> None:
     large = build(1, size=10_000)
     assert kept(folder) == {1}
     assert large.stat().st_size == 10_000
+
+
+def test_what_was_used_within_the_last_minutes_stays(folder: Path) -> None:
+    """Another process may be reading it."""
+    for number in range(3):
+        build(number)
+    now = int(time.time())
+    for number, seconds in enumerate((IN_USE_SECONDS + 60, 60, 0)):
+        path = find("a.bin", {"number": number})
+        assert path is not None
+        _age(path, now - int(seconds))
+    build(3, size=10_000)
+    assert kept(folder) == {1, 2, 3}
 
 
 def test_nothing_that_the_cache_did_not_write_goes(folder: Path) -> None:
