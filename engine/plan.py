@@ -27,7 +27,7 @@ from cyclegan.engine.plan_file import PLAN_FORMAT, PlanFile, check_plan_target, 
 from cyclegan.engine.plan_settings import PlanSettings
 from cyclegan.engine.real_frames import PICTURE, built_in_frames
 from cyclegan.engine.typed_graph import NormRoute, typed_graph
-from cyclegan.errors import BackendError
+from cyclegan.errors import BackendError, ConfigError
 from cyclegan.files import cache_folder
 
 NAME = "model.plan"
@@ -60,13 +60,18 @@ def plan_from_onnx(
     cancels it by raising.
 
     Raises OutputError where ``path`` is the graph itself or not named as a plan; ModelError for
-    another kind of graph, ConfigError for settings that contradict it,
+    another kind of graph, ConfigError for settings that contradict it or the ``frames``,
     BackendError when TensorRT is missing or refuses it, when the types are not those asked for, or
     when the pictures are too far from float32; OutputError when nothing can be written.
     """
     onnx = Path(onnx)
     if path is not None:
         check_plan_target(onnx, Path(path))
+    if frames is not None and not settings.check:
+        raise ConfigError(
+            "pictures are given to be compared, and no check is asked for: leave out the pictures "
+            "(--pictures), or check=False (--no-check)"
+        )
     info = read_graph_info(onnx)
     settings.profile.check_sides(info.config.size_multiple)
     tensorrt, gpu = load_tensorrt(settings.flavour), next(iter(nvidia_gpus()), None)

@@ -555,6 +555,35 @@ def test_an_engine_that_runs_is_compared_itself(graph: Path, frames: Frames) -> 
     assert "90 dB" in str(check.failure(90.0))
 
 
+def test_all_pictures_are_compared_whatever_the_batch_of_the_plan(
+    graph: Path, frames: Frames
+) -> None:
+    """In batches of two, of which the last is half filled with a picture that does not count."""
+    three = frames[:3]
+    given: list[Frames] = []
+
+    def execute(plan: bytes, info: Any, batch: Frames) -> tuple[Frames, float]:
+        given.append(batch)
+        made, _ = run_on_cpu(onnx.load(graph), batch)
+        made[0, 0, 0, 0] ^= 16 * len(given)
+        made[-1] ^= 0 if len(given) == 1 else 255
+        return made, 3.0 - len(given)
+
+    made = settings(profile=Profile.parse("64x64,96x64:2,176x144:4"))
+    check = gate.check_engine(graph, execute, b"", read_graph_info(graph), made, "native", three)
+    assert [batch.shape for batch in given] == [(2, 64, 96, 3)] * 2
+    assert np.array_equal(np.concatenate(given)[:3], three[:, :64, :96])
+    assert (check.frames, check.max_abs, check.milliseconds) == (3, 32, 1.0)
+
+
+def test_pictures_that_no_check_would_compare_are_refused(
+    graph: Path, own_cache: Path, frames: Frames
+) -> None:
+    with pytest.raises(ConfigError, match=r"leave out .*--pictures.*--no-check"):
+        plan_from_onnx(graph, settings=settings(check=False), frames=frames)
+    assert not own_cache.exists()
+
+
 def _build(graph: Path, builders: Path) -> None:
     def note(done: int, announced: int | None) -> None:
         (builders / str(os.getpid())).touch()
