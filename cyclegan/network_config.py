@@ -3,6 +3,7 @@
 import math
 import typing
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 from cyclegan.errors import ConfigError
@@ -28,12 +29,14 @@ def between(smallest: int, largest: int, **settings: int) -> None:
     """Raises ConfigError for a setting outside of ``smallest`` to ``largest``."""
     at_least(smallest, **settings)
     for name, value in settings.items():
+        check(isinstance(value, int), f"{name} is {value!r}; expected a whole number")
         check(value <= largest, f"{name} is {value}; expected at most {largest}")
 
 
 def at_least(smallest: float, **settings: float) -> None:
     """Raises ConfigError for a setting below ``smallest``, or that is no number or infinite."""
     for name, value in settings.items():
+        check(isinstance(value, Real), f"{name} is {value!r}; expected a number")
         check(value >= smallest, f"{name} is {value}; expected at least {smallest}")
         check(value < math.inf, f"{name} is {value}; expected a finite number")
 

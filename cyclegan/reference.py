@@ -33,6 +33,7 @@ from cyclegan.files import replacing
 from cyclegan.networks import (
     Discriminator,
     Generator,
+    check_kind,
     discriminator_from_config,
     generator_from_config,
     to_be_filled,
@@ -95,9 +96,10 @@ def import_reference(path: str | os.PathLike[str]) -> Generator | Discriminator:
 def export_reference(path: str | os.PathLike[str], network: Generator | Discriminator) -> None:
     """Write ``network`` to ``path`` as the public implementation saves it, atomically.
 
-    Raises ModelError when that implementation has no such network, OutputError when ``path``
-    cannot be written.
+    Raises ModelError when that implementation has no such network or it is none of ours,
+    OutputError when ``path`` cannot be written.
     """
+    check_kind(network, Generator | Discriminator)
     if getattr(network.config, "upsample", "transposed") != "transposed":
         raise ModelError(
             "the public implementation has no resize-convolutions (upsample='resize'); "

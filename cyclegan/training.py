@@ -44,6 +44,7 @@ from cyclegan.data import (
     readers_watched,
     tensor_from_pictures,
 )
+from cyclegan.devices import find_device
 from cyclegan.distributed import Meetings, World, world
 from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError, OutputError
 from cyclegan.model import CycleGAN
@@ -98,17 +99,18 @@ def train(
     processes train one model together.
 
     Raises DataError or ImageError for pictures that cannot be used or a checkpoint that is
-    missing, ConfigError for one of another run, pretrained networks of another architecture or a
-    step that does not fit the GPU, ModelError for networks that cannot be read, OutputError
-    when the run's folder cannot be written or lies among its pictures, another process trains
-    there, or it holds another run and ``config.overwrite`` is not set, and DivergedError when a
-    loss is no longer finite.
+    missing, ConfigError for a checkpoint of another run, a device that is not there, pretrained
+    networks of another architecture or a step that does not fit the GPU, ModelError for networks
+    that cannot be read, OutputError when the run's folder cannot be written or lies among its
+    pictures, another process trains there, or it holds another run and ``config.overwrite`` is not
+    set, and DivergedError when a loss is no longer finite.
     """
     for source in (config.data.a, config.data.b, config.data.test_a, config.data.test_b):
         if source is not None and not resume:
             check_target(source, config.output)
     usual = "cuda" if torch.cuda.is_available() else "cpu"
     with world(device or usual) as (here, device), contextlib.ExitStack() as claims:
+        find_device(device)
         if here.writes and not (resume and not config.output.exists()):
             claims.enter_context(claimed(config.output))
         return _train(config, here, device, samples, show_progress and here.writes, resume)

@@ -31,6 +31,7 @@ from cyclegan.errors import (
     reason_of,
 )
 from cyclegan.files import behind_link, fitting, replacing
+from cyclegan.network_config import check
 from cyclegan.targets import check_pattern, check_target
 
 
@@ -53,11 +54,16 @@ def translate_video(
     Raises VideoError when ``source`` is no video or has no frames. When it is damaged, ends early
     or changes its size, what could be decoded is kept beside ``target``, as
     ``NAME.partial.SUFFIX``, and VideoError says so. Raises OutputError when ``target`` cannot be
-    written, ConfigError when ``translator`` is none, or remembers the frames of another video that
-    it is at work on.
+    written, ConfigError when ``translator`` or ``options`` are none, or that remembers the frames
+    of another video that it is at work on.
     """
     check_translator(translator)
     options, stop = options or VideoOptions(), stop or threading.Event()
+    check(
+        isinstance(options, VideoOptions),
+        f"options are a {type(options).__name__}; expected VideoOptions, such as "
+        "VideoOptions(resume=True)",
+    )
     opened = open_input(source, options)
     output = output_to(target, options.encoding.container)
     if opened.path and output.is_file:

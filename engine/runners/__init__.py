@@ -81,7 +81,7 @@ def open_runner(backend: str, source: Source, settings: Settings) -> Runner:
 
 
 def _usable(backend: str) -> Backend:
-    if backend not in BACKENDS:
+    if backend not in tuple(BACKENDS):  # a list has no hash
         raise ConfigError(f"unknown backend {backend!r}; known are auto, {', '.join(BACKENDS)}")
     if reason := BACKENDS[backend].why_missing():
         raise BackendError(f"the backend {backend} cannot run here: {reason}")

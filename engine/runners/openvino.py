@@ -76,7 +76,7 @@ def why_missing() -> str | None:
 def open_runner(source: Source, settings: Settings) -> "OpenVINORunner":
     """A runner with ``source`` compiled, from the cache where it was compiled before."""
     core = shared_core()
-    device = settings.device or "CPU"
+    device = (settings.device or "CPU").upper()  # as OpenVINO writes the names of all devices
     try:
         hints = _hints(core, device, settings)
     except RuntimeError as error:

@@ -21,11 +21,10 @@ def placed(source: Source, settings: Settings) -> "tuple[Generator, torch.device
 
     Raises BackendError, ConfigError.
     """
-    import torch
+    from cyclegan.devices import find_device
 
     try:
-        usual = "cuda" if torch.cuda.is_available() else "cpu"
-        device = torch.device(settings.device or usual)
+        device = find_device(settings.device)
         generator = source.generator().eval().to(device)
         dtype = _dtype(generator, device, settings)
         return generator.to(dtype), device, dtype

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cyclegan.config import Depth
-from cyclegan.network_config import one_of
+from cyclegan.network_config import check, one_of
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 """Of the arithmetic; int8 is OpenVINO's alone (:mod:`cyclegan.engine.int8`)."""
@@ -13,7 +13,8 @@ Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every backend is opened with. Raises ConfigError for a precision that there is not."""
+    """What every backend is opened with. Raises ConfigError for a precision that there is not, and
+    for a device that is no name."""
 
     size: tuple[int, int] | None = None
     """Height and width of all frames, where known; the engine may then take no other."""
@@ -29,3 +30,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         one_of(Precision, precision=self.precision)
+        check(
+            self.device is None or (isinstance(self.device, str) and self.device != ""),
+            f"device is {self.device!r}; expected its name, such as 'cpu' or 'cuda:1'",
+        )

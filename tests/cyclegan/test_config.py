@@ -81,6 +81,15 @@ def test_more_parts_than_a_batch_has_are_refused():
 
 
 @pytest.mark.parametrize(
+    ("width", "says"),
+    [("4", "width is '4'; expected a number"), (4.0, r"width is 4\.0; expected a whole number")],
+)
+def test_numbers_of_channels_are_whole_numbers(width, says):
+    with pytest.raises(ConfigError, match=says):
+        ResnetConfig(width=width)
+
+
+@pytest.mark.parametrize(
     ("settings", "says"),
     [
         ({"ema_decay": 1.0}, "ema_decay is 1.0; expected 0 to less than 1"),

@@ -328,6 +328,8 @@ def test_what_it_does_not_have_is_not_exported(tmp_path):
     network = generator_from_config(ResnetConfig(width=4, blocks=1, upsample="resize"))
     with pytest.raises(ModelError, match="resize-convolutions"):
         export_reference(tmp_path / "net.pth", network)
+    with pytest.raises(ModelError, match="got a Linear as network; expected a ResnetGenerator or"):
+        export_reference(tmp_path / "net.pth", torch.nn.Linear(2, 2))
     assert not list(tmp_path.iterdir())
 
 

@@ -542,6 +542,13 @@ def test_the_average_is_what_is_offered_for_use(config):
     assert not list(result.generator_ab.parent.glob("*_ema*"))
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_told_before_a_folder_is_made(config, device):
+    with pytest.raises(ConfigError, match=f"cannot use the device '{device}'.*expected one of cpu"):
+        train(config, device=device, show_progress=False)
+    assert not config.output.exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux")
 def test_a_folder_that_its_settings_cannot_name_is_refused(config):
     named = replaced(config, output=config.output / os.fsdecode(b"\xff"))

@@ -338,6 +338,15 @@ def test_what_cannot_be_opened_says_why(model: Path, tmp_path: Path) -> None:
         Translator.open(tmp_path / "missing.safetensors")
     with pytest.raises(ModelError, match="got a Linear as model"):
         Translator.open(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="got a GraphInfo as network; expected a ResnetGenerator"):
+        Translator.open(model_source.open_source(model).info)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"unknown backend \['openvino'\]; known are auto"):
+        Translator.open(model, backend=["openvino"])  # type: ignore[arg-type]
+    for device in (torch.device("cpu"), 0, ""):
+        with pytest.raises(ConfigError, match=r"device is .*; expected its name, such as 'cpu'"):
+            Translator.open(model, device=device)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"cannot use the device 'gpu' .*; expected one of cpu"):
+        Translator.open(model, backend="torch", device="gpu")
     with pytest.raises(ConfigError, match="known are auto, openvino, torch"):
         Translator.open(model, backend="abacus")
     with pytest.raises(BackendError, match="cannot"):
@@ -350,6 +359,12 @@ def test_what_cannot_be_opened_says_why(model: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(model.read_bytes()[:500])
     with pytest.raises(ModelError):
         Translator.open(tmp_path / "cut.safetensors")
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+@pytest.mark.parametrize("device", ["cpu", "CPU"])
+def test_a_device_has_its_name_in_any_letters(backend: str, device: str, model: Path) -> None:
+    Translator.open(model, backend=backend, device=device).close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file that even root cannot read")

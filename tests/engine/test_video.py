@@ -380,6 +380,12 @@ def test_frames_have_a_limit_that_can_be_set(copies: Translator, tmp_path: Path)
         translate_video(source, target, copies, none)
 
 
+def test_options_that_are_none_are_refused(copies: Translator, tmp_path: Path) -> None:
+    options: Any = {"resume": True}
+    with pytest.raises(ConfigError, match="options are a dict; expected VideoOptions, such as"):
+        translate_video(tmp_path / "in.mp4", tmp_path / "out.mp4", copies, options)
+
+
 def test_frames_of_which_the_head_says_nothing_have_the_limit_too(
     copies: Translator, tmp_path: Path
 ) -> None:
