@@ -35,12 +35,16 @@ class World:
     def averaging(self, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
         """Begin to replace each gradient by its mean over all processes; call the result to end it.
 
-        In one exchange, which goes on while this process computes something else.
+        In one exchange, which goes on while this process computes something else. Weights that no
+        gradient has come to count as 0: pictures of another size may have one for them elsewhere.
         """
         if self.size == 1:
             return lambda: None
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        for weight in weights:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        gradients = [weight.grad for weight in weights]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         exchange = dist.all_reduce(flat, async_op=True)
 

@@ -104,6 +104,23 @@ def test_two_processes_are_one_with_both_batches(config):
         train(config, device="cpu", show_progress=False, resume=True)
 
 
+ONE_HAS_NO_GRADIENT_FOR_A_BIAS = """
+import torch
+from cyclegan.distributed import world
+with world("cpu") as (here, _):
+    bias, weight = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    (4 * weight + (6 * bias if here.writes else 0)).sum().backward()
+    here.averaging(torch.optim.SGD([bias, weight]))()
+    print(bias.grad.tolist(), weight.grad.tolist())
+"""
+
+
+def test_gradients_that_one_process_lacks_count_as_zero_in_the_mean(config):
+    """As of biases, which a convolution leaves out by the size of its picture."""
+    first, second = together(config, ONE_HAS_NO_GRADIENT_FOR_A_BIAS)
+    assert first == second == "[3.0, 3.0] [4.0, 4.0]\n"
+
+
 def _steps_of_two(config):
     """One process, after the full batches of two of each epoch."""
     from cyclegan.data import UnpairedPictures, batches
