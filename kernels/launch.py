@@ -265,15 +265,16 @@ def wants_pytorch_alone() -> bool:
     """Whether there must be PyTorch's own operators, whatever the device.
 
     So in an exported graph, ONNX or not; under torch.func's transforms, which ours refuse; and in
-    forward-mode differentiation, of which ours would make zeros without a word.
+    forward-mode differentiation, of which ours would make zeros without a word. In a compiled graph
+    as well: Dynamo compiles anew where the level changes.
     """
-    if torch.compiler.is_compiling():
-        return is_exporting()
-    return (
-        is_exporting()
-        or forward_ad._current_level >= 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
-    )
+    return is_exporting() or forward_ad._current_level >= 0 or _is_in_transform()
+
+
+@constant_in_graphs
+def _is_in_transform() -> bool:
+    """Asked while a graph is made: Dynamo itself would take what is called here for true."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def is_exporting() -> bool:

@@ -395,6 +395,61 @@ def test_transforms_of_functions_have_none_of_them() -> None:
     close(each.sum(), cubes(x))
 
 
+def _along(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    derivative: Tensor = torch.func.jvp(function, (x,), (x.cos(),))[1]
+    return derivative
+
+
+def _along_dual(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    with forward_ad.dual_level():
+        y = function(forward_ad.make_dual(x, x.cos()))
+        tangent: Tensor = forward_ad.unpack_dual(y).tangent
+        return tangent
+
+
+def _slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    slope: Tensor = torch.func.grad(lambda x: function(x).sum())(x)
+    return slope
+
+
+def _each(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.vmap(lambda one: function(one[None]))(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("transform", [_along, _along_dual, _slope, _each])
+def test_compiled_transforms_have_none_of_them_and_plain_graphs_have(
+    transform: Callable[..., Tensor],
+) -> None:
+    """Whichever of them is compiled first, and whether the function or all of it is compiled."""
+
+    def cubes(x: Tensor) -> Tensor:
+        y: Tensor = instance_norm(x, activation="leaky_relu").pow(3)
+        return y
+
+    ours: list[bool] = []
+
+    def look(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
+        ours.append(any("cyclegan" in str(node.target) for node in graph.graph.nodes))
+        return graph.forward
+
+    x = normal(2, 4, 6, 5, dtype=torch.float32)
+    close = functools.partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+    wanted = transform(cubes, x)
+    torch._dynamo.reset()
+    close(torch.compile(transform, backend=look)(cubes, x), wanted)
+    assert ours == [False]
+    for plain_first in (True, False):
+        torch._dynamo.reset()
+        ours.clear()
+        compiled = torch.compile(cubes, backend=look)
+        if plain_first:
+            close(compiled(x), cubes(x))
+            assert ours == [True]
+        close(transform(compiled, x), wanted)
+        close(compiled(x), cubes(x))
+
+
 def test_an_export_has_none_of_them() -> None:
     class Norm(torch.nn.Module):
         def forward(self, x: Tensor) -> Tensor:
