@@ -268,6 +268,24 @@ def test_only_what_fails_is_measured_again_and_its_best_counts() -> None:
     assert (values["good"].value, values["bad"].value) == (1.0, pytest.approx(1.1))
 
 
+@pytest.mark.parametrize(
+    ("repeat", "verdict"), [(0.71, "FAIL: 30.0% slower"), (0.95, "pass")], ids=["slow", "passes"]
+)
+def test_a_busy_repeat_takes_a_failure_back_only_where_it_passes(
+    repeat: float, verdict: str
+) -> None:
+    baseline = replace(baseline_with(), gates={"a": Expected(value=1.0, band=0.1)})
+
+    def failing(values: Values) -> set[str]:
+        return {v.name for v in compare.gate_verdicts(values, baseline) if v.failed}
+
+    def again(names: Any) -> Values:
+        return {name: Measured(value=repeat, busy=True) for name in names}
+
+    values = gates.settled(again, {"a": Measured(value=0.7)}, failing)
+    assert [v.says for v in compare.gate_verdicts(values, baseline)] == [verdict]
+
+
 def test_more_of_what_is_counted_fails_and_less_is_news() -> None:
     baseline = replace(baseline_with(), counts={"a": 1, "b": 2, "c": 3, "d": 4})
     found = compare.count_verdicts({"a": 1, "b": 3, "c": 2, "e": 1}, baseline, HERE)
