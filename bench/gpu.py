@@ -191,12 +191,15 @@ def run_part(report: Report, name: str, seconds: float) -> tuple[Report, bool]:
 
 
 def begin(only: Sequence[str] | None, goes_on: bool) -> Report:
-    """An empty report, or one with the rows that are not to be measured again."""
+    """An empty report, or one with the rows that are not to be measured again.
+
+    Ends the program where those that are there cannot be read or joined.
+    """
     report = gpu_or_exit("gpu")
     if not (only or goes_on) or not report.path.with_suffix(".json").exists():
         return report
-    before = Report.read(report.path)
     try:
+        before = Report.read(report.path)
         report.go_on_from(before)
     except ValueError as error:
         sys.exit(str(error))

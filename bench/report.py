@@ -24,10 +24,17 @@ class Report:
 
     @classmethod
     def read(cls, path: Path) -> "Report":
-        """What another process has written so far."""
-        record = json.loads(path.with_suffix(".json").read_text())
-        report = cls(path, record.pop("facts"))
-        report.tables = record
+        """What another process has written so far. Raises ValueError where that is no report."""
+        kept = path.with_suffix(".json")
+        try:
+            record = json.loads(kept.read_text())
+            report = cls(path, dict(record.pop("facts")))
+            report.tables = {name: [dict(row) for row in rows] for name, rows in record.items()}
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ValueError(
+                f"{kept} is damaged ({brief(error)}); expected the facts and rows that a benchmark "
+                "writes: restore it, or move it away to begin anew"
+            ) from error
         return report
 
     def has(self, table: str, **values: Any) -> bool:

@@ -911,6 +911,27 @@ def test_rows_of_another_pytorch_are_not_joined(bench: Any, report: Any) -> None
         bench("gpu").begin(None, True)
 
 
+DAMAGES = {
+    "cut short": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "a conflict": lambda text: f"<<<<<<< HEAD\n{text}",
+    "no facts": lambda text: text.replace('"facts"', '"fact"'),
+    "no object": lambda text: f"[{text}]",
+    "no rows": lambda text: '{"facts": {}, "tests": 1}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_report_is_named_and_left_as_it_is(
+    damage: Callable[[str], str], bench: Any, report: Any
+) -> None:
+    path = report.path.with_suffix(".json")
+    path.write_text(damaged := damage(path.read_text()))
+    with pytest.raises(SystemExit, match=f"{path} is damaged .*; expected .* move it away"):
+        bench("gpu").begin(None, True)
+    assert path.read_text() == damaged
+
+
 def test_what_compiles_is_prepared_meanwhile(
     bench: Any, report: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
