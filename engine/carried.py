@@ -21,8 +21,11 @@ _OF_THE_SOURCE = (_ALPHA, "duration")
 but into a pipe, where it would believe this one."""
 _OF_THE_ENCODING = ("encoder", "bps", "number_of_frames", "number_of_bytes", "_statistics")
 """What such tags of a stream begin with that is encoded anew."""
-_TRIED = ("mov", "mp4", "ipod", "matroska", "webm")
+_HEADER_TELLS = ("mov", "mp4", "ipod", "matroska", "webm")
 """Containers that tell by their header alone which streams they hold."""
+_HEADER_REFUSES = ("avi", "asf", "flv", "mpegts")
+"""Containers that list codecs, and refuse in their header such streams that lack what they need:
+sound whose packets alone describe it, or of which none came, or of a rate that they do not know."""
 _AAC_RATES = (
     *(96000, 88200, 64000, 48000, 44100, 32000, 24000),
     *(22050, 16000, 12000, 11025, 8000, 7350),
@@ -80,10 +83,9 @@ def add_copy(container: Any, stream: "Stream", notes: list[str], *, is_file: boo
     canonical = stream.codec_context.codec.canonical_name if stream.codec_context else name
     if form == "null":
         return None
-    if form in _TRIED:
+    held = form in _HEADER_TELLS or holds(form, container.supported_codecs, {name, canonical})
+    if held and form in (*_HEADER_TELLS, *_HEADER_REFUSES):
         held = _takes(form, stream, is_file=is_file)
-    else:
-        held = holds(form, container.supported_codecs, {name, canonical})
     if not held:
         elsewhere = "; .mkv can" if _takes("matroska", stream, is_file=is_file) else ""
         notes.append(

@@ -25,22 +25,22 @@ WRAP = 2**33 / 90000
 """Seconds after which the clock of a transport stream starts again."""
 
 
-def with_sound(path: Path, codec: str) -> Path:
+def with_sound(path: Path, codec: str, rate: int = 44100) -> Path:
     """One second of pictures, and of sound of ``codec``."""
     with av.open(str(path), "w") as made:
         video = made.add_stream("mpeg4", rate=25)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        sound = made.add_stream(codec, rate=44100, layout="mono")
+        sound = made.add_stream(codec, rate=rate, layout="mono")
         sound.bit_rate = 64000
         for number, pixels in enumerate(smooth(25)):
             picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             picture.pts = number
             made.mux(video.encode(picture))
         made.mux(video.encode(None))
-        silence = np.zeros((1, 44100), np.int16)
+        silence = np.zeros((1, rate), np.int16)
         frame = av.AudioFrame.from_ndarray(silence, format="s16", layout="mono")
-        frame.sample_rate, frame.pts = 44100, 0
-        resampler = av.AudioResampler(sound.format, "mono", 44100, sound.frame_size or None)
+        frame.sample_rate, frame.pts = rate, 0
+        resampler = av.AudioResampler(sound.format, "mono", rate, sound.frame_size or None)
         for part in (*resampler.resample(frame), *resampler.resample(None)):
             made.mux(sound.encode(part))
         made.mux(sound.encode(None))
@@ -353,18 +353,40 @@ def test_a_file_of_yuv_holds_yuv(copies: Translator, tmp_path: Path) -> None:
         ("in.avi", "pcm_mulaw", "out.avi", True),
         ("in.avi", "pcm_mulaw", "out.mkv", False),
         ("in.wmv", "wmav2", "out.mp4", False),
+        ("in.mkv", "aac", "out.avi", True),
+        ("in.ts", "aac", "out.avi", False),
+        ("in.ts", "aac", "out.wmv", False),
+        ("in.ts", "aac", "out.flv", True),
+        ("in.mkv", "pcm_s16le", "out.flv", False),
     ],
 )
 def test_sound_is_kept_where_the_file_takes_it(
     source: str, codec: str, name: str, held: bool, copies: Translator, tmp_path: Path
 ) -> None:
-    made = with_sound(tmp_path / source, codec)
+    made = with_sound(tmp_path / source, codec, 48000)
     (sound,) = sounds(made)
     notes = translate_video(made, tmp_path / name, copies).notes
     assert sounds(tmp_path / name) == ([sound] if held else [])
     assert any("left out" in note for note in notes) is not held
-    can = {"flac": name == "out.mov"}.get(codec, False)
+    can = codec in ("flac", "aac", "pcm_s16le") and not held
     assert any(".mkv can" in note for note in notes) is can, "only what is so"
+
+
+@pytest.mark.parametrize("name", ["out.ts", "out.avi", "out.flv"])
+def test_sound_that_is_announced_and_never_comes_is_left_out(
+    name: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = with_sound(tmp_path / "one.ts", "libmp3lame")
+    with av.open(str(source)) as one, av.open(str(tmp_path / "in.ts"), "w") as made:
+        streams = {stream: made.add_stream_from_template(stream) for stream in one.streams}
+        made.add_stream("libmp3lame", rate=44100)
+        for packet in one.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream]
+                made.mux(packet)
+    notes = translate_video(tmp_path / "in.ts", tmp_path / name, copies).notes
+    assert sum("audio stream" in note for note in notes) == 1
+    assert len(sounds(tmp_path / name)) == 1
 
 
 @pytest.mark.parametrize(
