@@ -105,7 +105,7 @@ class Segments:
         self.count = len(times)
         self.frames = sum(map(len, times))
         """Frames in them."""
-        self.last_pts = max((int(shown.max()) for shown in times), default=None)
+        self.last_pts = max((int(shown.max()) for shown in times if len(shown)), default=None)
         """When the last of these is shown, in units of the encoder's; None where there are none."""
 
     def add(self, packets: "list[Packet[Any]]") -> None:

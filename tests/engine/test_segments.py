@@ -174,6 +174,20 @@ def test_a_run_that_stopped_after_its_last_segment_is_joined_only(
     assert len(decoded(tmp_path / "out.mp4")) == 32
 
 
+def test_a_segment_whose_frames_were_all_left_out_is_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(33), range(33), time_base=Fraction(1, 240))
+    options = VideoOptions(resume=True, encoding=Encoding(encoder="mpeg1video"))
+    with monkeypatch.context() as patch:
+        patch.setattr(segments.Segments, "packets", lambda self, base: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            translate_video(source, tmp_path / "out.mkv", translator(Copies()), options)
+    assert len(np.load(tmp_path / ".out.mkv.segments" / "000002.npz")["pts"]) == 0
+    translate_video(source, tmp_path / "out.mkv", translator(Copies()), options)
+    assert len(decoded(tmp_path / "out.mkv")) == 9
+
+
 def test_joined_segments_are_described_as_one_pass_is(tmp_path: Path) -> None:
     """In the stream itself too: a transport stream has no other place for it."""
     tags = {"matrix": 9, "span": 2, "primaries": 9, "transfer": 14}
