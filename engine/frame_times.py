@@ -93,9 +93,9 @@ class FrameTimes:
         self._slot = nearest
         return nearest
 
-    def go_on(self, last: int) -> None:
-        """Frames are placed already, up to ``last``, in units of ``base``."""
-        self._slot = last
+    def go_on(self, last: int, left_out: int) -> None:
+        """Frames are placed already, up to ``last``, in units of ``base``, or were left out."""
+        self._slot, self._crowded = last, left_out
 
     def duration(self, stated: int) -> int:
         """Of a frame, in units of ``base``, that has ``stated`` in the source; 0: not known, or

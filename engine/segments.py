@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 LENGTH = 250
 """Frames of a segment."""
 
-_ARRAYS = ("pts", "dts", "duration", "key", "size", "data")
-"""Of a segment: one number a packet, but for all their bytes in a row."""
+_ARRAYS = ("pts", "dts", "duration", "key", "size", "data", "frames")
+"""Of a segment: one number a packet, but for all their bytes in a row, and how many frames they are
+of, some of which may have been left out."""
 _NOT_JOINED = {"gif": "gif", "apng": "apng", "webp": "webp", "wrapped_avframe": "y4m"}
 """Codecs whose first packet begins a file, or whose packets lead to memory; how users call them."""
 
@@ -64,6 +65,7 @@ def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptio
         "planes": None if options.convert == "cpu" else translator.planes_on,
         "translations": [_translated(translator, picture) for picture in (frame, _noise(frame))],
         "length": LENGTH,
+        "arrays": _ARRAYS,
         "version": cyclegan.__version__,
         "ffmpeg": repr(_ffmpeg()),
     }
@@ -93,23 +95,27 @@ class Segments:
         if not (noted.is_file() and noted.read_bytes() == facts.encode()):
             self._clear()
             write_whole(noted, facts)
-        times: list[Any] = []
+        done: list[dict[str, Any]] = []
         self.damaged: str | None = None
         """Why the segments end where they do, if the next is there."""
-        while self._path(len(times)).exists():
+        while self._path(len(done)).exists():
             try:
-                times.append(self._load(len(times))["pts"])
+                segment = self._load(len(done))
             except VideoError as error:
                 self.damaged = str(error)
                 break
-        self.count = len(times)
-        self.frames = sum(map(len, times))
-        """Frames in them."""
+            done.append({name: segment[name] for name in ("pts", "frames")})
+        self.count = len(done)
+        self.frames = sum(int(segment["frames"]) for segment in done)
+        """Frames in them, with those that were left out."""
+        times = [segment["pts"] for segment in done]
+        self.left_out = max(self.frames - sum(map(len, times)), 0)
+        """Frames for which the encoder's rate had no room; VP8 has packets that show none."""
         self.last_pts = max((int(shown.max()) for shown in times if len(shown)), default=None)
         """When the last of these is shown, in units of the encoder's; None where there are none."""
 
-    def add(self, packets: "list[Packet[Any]]") -> None:
-        """Keep the packets of the next segment. Raises OutputError."""
+    def add(self, packets: "list[Packet[Any]]", frames: int) -> None:
+        """Keep the packets of the next segment, of so many frames. Raises OutputError."""
         with replacing(self._path(self.count)) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
@@ -119,6 +125,7 @@ class Segments:
                 key=np.array([packet.is_keyframe for packet in packets]),
                 size=np.array([packet.size for packet in packets]),
                 data=np.frombuffer(b"".join(map(bytes, packets)), np.uint8),
+                frames=np.array(frames),
             )
         self.count += 1
 
@@ -201,7 +208,7 @@ class SegmentWriter:
             self.notes.append(f"{segments.damaged}; from there on, all is translated again")
         if segments.last_pts is not None:
             self.notes.append(f"{segments.frames} frames are from an earlier run")
-            final.go_on(segments.last_pts)
+            final.go_on(segments.last_pts, segments.left_out)
         self._begin()
 
     def write(self, item: "Picture | Packet[Any]") -> None:
@@ -238,7 +245,7 @@ class SegmentWriter:
 
     def _end(self) -> None:
         self._packets += self._final.held_back(self._encoder)
-        self._segments.add(self._packets)
+        self._segments.add(self._packets, self._frames)
 
 
 def _seconds(packet: "Packet[Any]") -> float:

@@ -175,9 +175,10 @@ class VideoWriter:
         fresh.options = dict(self.chosen.options)
         return fresh
 
-    def go_on(self, last: int) -> None:
-        """Frames that an earlier run placed come before those of this one, up to ``last``."""
-        self._times.go_on(last)
+    def go_on(self, last: int, left_out: int) -> None:
+        """Frames that an earlier run placed, or left out, come before those of this one, up to
+        ``last``."""
+        self._times.go_on(last, left_out)
 
     def mux(self, packet: "Packet[Any]") -> None:
         """Write a packet of a fresh encoder, instead of frames."""

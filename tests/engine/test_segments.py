@@ -26,6 +26,7 @@ from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
 
 Clip = Callable[[str], Path]
 RESUME = VideoOptions(resume=True)
+MPEG1 = VideoOptions(resume=True, encoding=Encoding(encoder="mpeg1video"))
 
 
 @pytest.fixture(autouse=True)
@@ -174,17 +175,41 @@ def test_a_run_that_stopped_after_its_last_segment_is_joined_only(
     assert len(decoded(tmp_path / "out.mp4")) == 32
 
 
-def test_a_segment_whose_frames_were_all_left_out_is_joined(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """Makes in.mp4, of more frames a second than MPEG-1 holds, and all segments of out.mkv."""
+
+    def interrupted(frames: int) -> Path:
+        source = tmp_path / "in.mp4"
+        write_video(source, smooth(frames), range(frames), time_base=Fraction(1, 240))
+        with monkeypatch.context() as patch:
+            patch.setattr(segments.Segments, "packets", lambda self, base: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                translate_video(source, tmp_path / "out.mkv", translator(Copies()), MPEG1)
+        return source
+
+    return interrupted
+
+
+def test_frames_that_were_left_out_are_done_too(
+    fast: Callable[[int], Path], tmp_path: Path
 ) -> None:
-    source = write_video(tmp_path / "in.mp4", smooth(33), range(33), time_base=Fraction(1, 240))
-    options = VideoOptions(resume=True, encoding=Encoding(encoder="mpeg1video"))
-    with monkeypatch.context() as patch:
-        patch.setattr(segments.Segments, "packets", lambda self, base: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            translate_video(source, tmp_path / "out.mkv", translator(Copies()), options)
+    """They are in no packet, and the next run need not translate them to leave them out again."""
+    source, whole, target = fast(48), tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    (said,) = translate_video(source, whole, translator(Copies()), MPEG1).notes
+    (tmp_path / ".out.mkv.segments" / "000002.npz").unlink()
+    stats = translate_video(source, target, translator(Copies()), MPEG1)
+    assert stats.frames == 16
+    assert stats.notes == ("32 frames are from an earlier run", said)
+    assert times(target) == times(whole)
+
+
+def test_a_segment_whose_frames_were_all_left_out_is_joined(
+    fast: Callable[[int], Path], tmp_path: Path
+) -> None:
+    source = fast(33)
     assert len(np.load(tmp_path / ".out.mkv.segments" / "000002.npz")["pts"]) == 0
-    translate_video(source, tmp_path / "out.mkv", translator(Copies()), options)
+    translate_video(source, tmp_path / "out.mkv", translator(Copies()), MPEG1)
     assert len(decoded(tmp_path / "out.mkv")) == 9
 
 
@@ -237,14 +262,19 @@ def test_all_that_shapes_segments_is_in_their_facts(
     assert facts() == usual
     seen = {usual, facts(Copies(depths=(8, 16))), facts(OnDevice()), facts(Negatives())}
     seen.add(facts(options=VideoOptions(resume=True, encoding=Encoding(quality=30))))
-    changes = ((cyclegan, "__version__"), (segments, "LENGTH"), (av, "library_versions"))
+    changes = (
+        (cyclegan, "__version__"),
+        (segments, "LENGTH"),
+        (segments, "_ARRAYS"),
+        (av, "library_versions"),
+    )
     for module, name in changes:
         with monkeypatch.context() as patch:
             patch.setattr(module, name, {"another": 1})
             seen.add(facts())
     os.utime(source, (1, 1))  # another video of as many bytes
     seen.add(facts())
-    assert len(seen) == 9
+    assert len(seen) == 10
 
 
 def test_generators_that_agree_on_black_alone_are_told_apart(tmp_path: Path) -> None:
