@@ -30,7 +30,7 @@ from cyclegan.engine.layout import (
     display_matrix,
     lost_of,
 )
-from cyclegan.engine.opening import close_video, is_chapters, open_video, why
+from cyclegan.engine.opening import close_video, is_chapters, is_cover, open_video, why
 from cyclegan.engine.pipes import Pipe, is_for_us
 
 if TYPE_CHECKING:
@@ -121,7 +121,10 @@ class VideoReader:
         self._next_pts = 0
         self._times = JoinedTimes(self._container)
         self._cutter = Cutter(self.part, self._container, self.video)
-        self._ending = Ending(self._container, self.video, self._pipe)
+        others = [stream for stream in self.left if not is_cover(stream)]
+        self._ending = Ending(
+            self._container, self.video, self._pipe, copied=self.copied, left=others
+        )
 
     def __enter__(self) -> "VideoReader":
         return self

@@ -1,5 +1,7 @@
 """Where a source ends, beside where it said it would: what is truncated, and what is whole."""
 
+import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.pipes import Pipe
@@ -19,9 +21,21 @@ the end were never there, but counted, as recorders do with those that they drop
 class Ending:
     """What the packets of a source reach, and what the source says of itself."""
 
-    def __init__(self, container: Any, video: Any, pipe: Pipe | None = None) -> None:
-        """PyAV's container, the stream that is decoded, and the pipe that all comes through."""
+    def __init__(
+        self,
+        container: Any,
+        video: Any,
+        pipe: Pipe | None = None,
+        *,
+        copied: Collection[Any] = (),
+        left: Collection[Any] = (),
+    ) -> None:
+        """PyAV's container, the stream that is decoded, and the pipe that all comes through.
+
+        ``copied``: streams that are read beside it. ``left``: others, which may be longer.
+        """
         self._container, self._video, self._pipe = container, video, pipe
+        self._read, self._left = (video, *copied), left
         self._last_byte = 0
         """Behind the last packet."""
         self._seconds = 0.0
@@ -66,13 +80,18 @@ class Ending:
         stated = duration / 1e6
         if form.startswith("mov,mp4"):
             stated += max(self._container.start_time or 0, 0) / 1e6
+            stated = min(stated, self._longest_read()) if self._left else stated
             return self._seconds, stated, max(1.0, 0.02 * stated)
         # Matroska states ends, not lengths; that of the video by itself mostly in a tag.
         own = _seconds_of(self._video.metadata.get("DURATION", ""))
         frames = 1.5 * self._frame_seconds()
         if own is not None:
             return self.video_seconds, own, max(frames, 0.05)
-        return self._seconds, stated, max(frames, 0.5)
+        return self._seconds, 0.0 if self._left else stated, max(frames, 0.5)
+
+    def _longest_read(self) -> float:
+        """Second at which the last of the streams that are read ends, as far as they say so."""
+        return max((_stated_end(s) for s in self._read if s.duration), default=math.inf)
 
     def _frame_seconds(self) -> float:
         return 1 / float(self._video.average_rate or 25)
@@ -82,8 +101,12 @@ class Ending:
         video = self._video
         if video.duration is None:
             return True
-        stated = float((video.duration + (video.start_time or 0)) * video.time_base)
-        return self.video_seconds < stated - 1.5 * self._frame_seconds()
+        return self.video_seconds < _stated_end(video) - 1.5 * self._frame_seconds()
+
+
+def _stated_end(stream: Any) -> float:
+    """Second at which a stream ends that states its duration."""
+    return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
 
 
 def _seconds_of(clock: str) -> float | None:

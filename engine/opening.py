@@ -168,11 +168,12 @@ def _opened(source: Input, accelerator: "HWAccel | None", pipe: Pipe | None) -> 
 def _best(container: Any) -> Any:
     best = container.streams.best("video") or container.streams.video[0]
     # Of sound with a cover there is no video, though FFmpeg counts the cover as one.
-    films = [s for s in container.streams.video if not _is_cover(s)]
+    films = [s for s in container.streams.video if not is_cover(s)]
     return best if best in films or not films else films[0]
 
 
-def _is_cover(stream: Any) -> bool:
+def is_cover(stream: Any) -> bool:
+    """Whether it is one picture, of a song or a film."""
     from av.stream import Disposition
 
     return bool(stream.disposition & Disposition.attached_pic)
@@ -182,7 +183,7 @@ def _problem(container: Any, source: Input) -> str | None:
     """Why the video is not even begun, or None."""
     if not container.streams.video:
         return "has no video stream"
-    if all(_is_cover(stream) for stream in container.streams.video):
+    if all(is_cover(stream) for stream in container.streams.video):
         return "has no video stream, only a cover picture"
     video, most = _best(container), source.most_pixels
     if video.codec_context is None:

@@ -267,6 +267,25 @@ def test_a_matroska_file_that_lacks_its_last_frames_is_not_whole(
         translate_video(cut, tmp_path / "out.mkv", copies)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_a_video_is_whole_whose_file_has_a_longer_one(
+    suffix: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / f"in{suffix}"
+    with av.open(str(source), "w") as made:
+        videos = [made.add_stream("mpeg4", rate=25) for _ in range(2)]
+        for video, size in zip(videos, (64, 32), strict=True):
+            video.width, video.height, video.pix_fmt = size, size, "yuv420p"
+        for video, count in zip(videos, (25, 75), strict=True):
+            for pixels in smooth(count, video.width, video.height):
+                made.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            made.mux(video.encode(None))
+    source.write_bytes(source.read_bytes().replace(b"DURATION", b"DURATIO_"))  # Matroska's tags
+    stats = translate_video(source, tmp_path / "out.mkv", copies)
+    assert stats.frames == 25
+    assert "video stream 1 was left out" in stats.notes
+
+
 def in_short_groups(path: Path, clip: Clip) -> None:
     """A real clip with a key frame every 12 frames, and its index in front."""
     options = {"g": "12", "bf": "2"}
