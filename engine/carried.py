@@ -79,10 +79,13 @@ def add_copy(container: Any, stream: "Stream", notes: list[str], *, is_file: boo
     ``is_file``: what is written can be gone back to.
     """
     form = container.format.name
-    name = stream.codec_context.name if stream.codec_context else "unknown"
-    canonical = stream.codec_context.codec.canonical_name if stream.codec_context else name
     if form == "null":
         return None
+    if stream.codec_context is None:
+        notes.append(f"{_name(stream)} was left out: this FFmpeg does not know its codec")
+        return None
+    name = stream.codec_context.name
+    canonical = stream.codec_context.codec.canonical_name
     held = form in _HEADER_TELLS or holds(form, container.supported_codecs, {name, canonical})
     if held and form in (*_HEADER_TELLS, *_HEADER_REFUSES):
         held = _takes(form, stream, is_file=is_file)

@@ -372,6 +372,14 @@ def test_sound_is_kept_where_the_file_takes_it(
     assert any(".mkv can" in note for note in notes) is can, "only what is so"
 
 
+def test_sound_of_an_unknown_codec_is_said_to_be(copies: Translator, tmp_path: Path) -> None:
+    """As teletext is that comes in a .ts: the container is not to blame."""
+    source = with_sound(tmp_path / "in.mkv", "flac")
+    source.write_bytes(source.read_bytes().replace(b"A_FLAC", b"A_NEXT"))
+    (note,) = translate_video(source, tmp_path / "out.mkv", copies).notes
+    assert note == "audio stream 1 was left out: this FFmpeg does not know its codec"
+
+
 @pytest.mark.parametrize("name", ["out.ts", "out.avi", "out.flv"])
 def test_sound_that_is_announced_and_never_comes_is_left_out(
     name: str, copies: Translator, tmp_path: Path
