@@ -164,7 +164,9 @@ class VideoReader:
     @property
     def notes(self) -> list[str]:
         """What was unusual, and is no damage, found while reading."""
-        return [
+        strays = self._times.strays.count
+        put_back = f"the times of {strays} packets lay far ahead of those around, and were put back"
+        return [put_back] * bool(strays) + [
             f"times begin anew after {second:.2f} s, as where recordings were joined: what follows "
             "was moved behind it"
             for second in self._times.joints

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.engine.stray_times import StrayTimes
+
 if TYPE_CHECKING:
     from av import Packet
 
@@ -40,6 +42,8 @@ class JoinedTimes:
     def __init__(self, container: Any) -> None:
         """``container`` is PyAV's; only in formats that know such recordings are times moved."""
         self._is_joinable = container.format.name.split(",")[0] in _JOINABLE
+        self.strays = StrayTimes()
+        """Packets whose times are none of a recording."""
         self._places: dict[int, _Place] = {}
         # Clocks of 33 bits that begin anew in between have FFmpeg begin below zero.
         self._shifts = [Fraction(max(-(container.start_time or 0), 0), 10**6)]
@@ -55,7 +59,7 @@ class JoinedTimes:
 
     def moved(self, packets: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
         """The packets at the times that they have in the whole."""
-        for packet in packets:
+        for packet in self.strays.put_back(packets) if self._is_joinable else packets:
             when = packet.pts if packet.dts is None else packet.dts
             if self._is_joinable and when is not None:
                 base = packet.time_base

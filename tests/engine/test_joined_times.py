@@ -170,6 +170,69 @@ def test_one_wrong_time_moves_nothing_else(wrong: float) -> None:
     assert shown[50] >= 102
 
 
+def _late(stream: bytes, program: int, number: int, seconds: float) -> bytes:
+    """With one frame, or piece of sound, that is said to come so much later."""
+    result = bytearray(stream)
+    heads = [
+        at
+        for at in range(0, len(result), PACKET)
+        if (result[at + 1] & 31) << 8 | result[at + 2] == program and result[at + 1] & 64
+    ]
+    at = heads[number] + 4 + (result[heads[number] + 3] >> 5 & 1) * (result[heads[number] + 4] + 1)
+    for place in (at + 9, at + 14)[: (result[at + 7] >> 6) - 1]:  # when shown, when decoded
+        a, b, c, d, e = result[place : place + 5]
+        ticks = (a >> 1 & 7) << 30 | b << 22 | c >> 1 << 15 | d << 7 | e >> 1
+        ticks += round(90000 * seconds)
+        result[place : place + 5] = (
+            *(a & 0xF0 | ticks >> 29 & 14 | 1, ticks >> 22 & 255),
+            *(ticks >> 14 & 254 | 1, ticks >> 7 & 255, ticks << 1 & 254 | 1),
+        )
+    return bytes(result)
+
+
+@pytest.mark.parametrize("program", [0x100, 0x101], ids=["video", "audio"])
+def test_a_time_that_is_far_ahead_is_put_back(program: int, tmp_path: Path) -> None:
+    whole, source = tmp_path / "whole.ts", tmp_path / "in.ts"
+    source.write_bytes(_late(_recording(whole, sound=True), program, 20, 20))
+    copies = Translator(Copies(), GraphInfo(config=ResnetConfig()))
+    assert translate_video(whole, tmp_path / "whole.mkv", copies).notes == ()
+    (note,) = translate_video(source, tmp_path / "out.mkv", copies).notes
+    assert note == "the times of 1 packets lay far ahead of those around, and were put back"
+    told = []
+    for path in (tmp_path / "whole.mkv", tmp_path / "out.mkv"):
+        with av.open(str(path)) as container:
+            packets = [(p.stream_index, p.pts) for p in container.demux() if p.size]
+            told.append(sorted(packets))
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("ahead", [0.7, 20.0])
+@pytest.mark.parametrize("wrong", [1, 5])
+def test_times_that_share_an_error_are_put_back_together(wrong: int, ahead: float) -> None:
+    packets = _both(10, 3)
+    right = [packet.pts for packet in packets]
+    for packet in [p for p in packets if p.stream.index == 1][20 : 20 + wrong]:
+        packet.pts, packet.dts = packet.pts + round(1000 * ahead), packet.dts + round(1000 * ahead)
+    moving = _joining()
+    moved = list(moving.moved(packets))
+    assert sorted(packet.pts for packet in moved) == right
+    assert moving.strays.count == wrong
+
+
+@pytest.mark.parametrize("pause", [0.6, 1.0, 100.0])
+@pytest.mark.parametrize("seconds", [0.04, 0.2, 3])
+def test_a_pause_stays(pause: float, seconds: float) -> None:
+    """Also where little follows."""
+    packets = _both(0, 2) + _both(2 + pause, seconds)
+    right = [packet.pts for packet in packets if packet.stream.index == 0]
+    assert [round(1000 * when) for when in _moved(packets)] == right
+
+
+def test_pictures_that_come_seldom_keep_their_times() -> None:
+    times = [3.0 * number for number in range(9)]
+    assert _moved([_packet("video", when) for when in times]) == times
+
+
 def test_other_formats_keep_their_times() -> None:
     assert _moved([_packet("video", n % 20 / 10) for n in range(40)], form="avi") == [
         n % 20 / 10 for n in range(40)
