@@ -1,4 +1,4 @@
-"""A run's folder, while a process trains there."""
+"""A run's folder, while a process is at work there."""
 
 import contextlib
 import errno
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 def claimed(folder: Path) -> Iterator[None]:
     """Keep other runs out of ``folder``, which is made.
 
-    Raises OutputError where another process trains there, or nothing can be written. Where the file
-    system knows no locks, it is said, and nothing is kept out.
+    Raises OutputError where another process is at work there, or nothing can be written. Where the
+    file system knows no locks, it is said, and nothing is kept out.
     """
     lock = FileLock(folder / ".lock", timeout=WAIT)
     try:
@@ -30,12 +30,12 @@ def claimed(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise OutputError(
-            f"another process trains in {folder}; stop it first, or choose another output"
+            f"another process is at work in {folder}; stop it first, or choose another output"
         ) from error
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in NO_LOCKS:
             raise OutputError(f"cannot write {folder}: {reason_of(error)}") from error
-        log.warning("%s cannot be locked: see to it that one process alone trains there", folder)
+        log.warning("%s cannot be locked: see to it that one process alone works there", folder)
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ from torch import nn
 
 from cyclegan import sample_data
 from cyclegan.checkpoint import load_generator
+from cyclegan.claim import claimed
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
 from cyclegan.data import tensor_from_pictures
 from cyclegan.demo_report import OURS, Conditions, Results, page_from_results
@@ -62,8 +63,8 @@ def run_demo(output: Path, *, minutes: float = 5.0, seed: int = 0) -> Path:
     """Run the demonstration in the folder ``output``; returns the path of its report.
 
     ``minutes`` is the time to train for. Raises DataError where the extra ``demo`` is not
-    installed, ConfigError for minutes that are not above 0 and a seed below 0, and what training,
-    translating and writing raise.
+    installed, ConfigError for minutes that are not above 0 and a seed below 0, OutputError where
+    another process is at work in ``output``, and what training, translating and writing raise.
     """
     began = time.monotonic()
     folder = output / "data"
@@ -77,27 +78,32 @@ def run_demo(output: Path, *, minutes: float = 5.0, seed: int = 0) -> Path:
         workers=0,
     )
     relief, satellite = sample_data.evaluation_pairs(PAIRS, CROP, seed=1)
-    with _stage("cutting training crops from the relief map and the satellite picture"):
-        a, b = sample_data.write_training_folders(folder, CROPS, CROP + MARGIN, seed)
-    with _stage(f"training for {minutes:g} minutes"):
-        training = train(
-            dataclasses.replace(config, data=dataclasses.replace(config.data, a=a, b=b)),
-            samples=(
-                tensor_from_pictures(list(relief[:SAMPLES])),
-                tensor_from_pictures(list(satellite[:SAMPLES])),
-            ),
+    with claimed(output):
+        # Nobody goes on with the run whose pictures are replaced.
+        with (
+            claimed(config.output),
+            _stage("cutting training crops from the relief map and the satellite picture"),
+        ):
+            a, b = sample_data.write_training_folders(folder, CROPS, CROP + MARGIN, seed)
+        with _stage(f"training for {minutes:g} minutes"):
+            training = train(
+                dataclasses.replace(config, data=dataclasses.replace(config.data, a=a, b=b)),
+                samples=(
+                    tensor_from_pictures(list(relief[:SAMPLES])),
+                    tensor_from_pictures(list(satellite[:SAMPLES])),
+                ),
+            )
+        results = _translate_and_score(output, training, (relief, satellite))
+        conditions = Conditions(
+            folder=output,
+            minutes=minutes,
+            seed=seed,
+            model=MODEL,
+            crops=f"{CROPS} of {CROP + MARGIN} pixels a domain, cropped to {CROP}",
+            flyover_size=f"{FRAME_SIZE}x{FRAME_SIZE}",
         )
-    results = _translate_and_score(output, training, (relief, satellite))
-    conditions = Conditions(
-        folder=output,
-        minutes=minutes,
-        seed=seed,
-        model=MODEL,
-        crops=f"{CROPS} of {CROP + MARGIN} pixels a domain, cropped to {CROP}",
-        flyover_size=f"{FRAME_SIZE}x{FRAME_SIZE}",
-    )
-    page = page_from_results(conditions, results, time.monotonic() - began)
-    return write_report(page, output / "report.html")
+        page = page_from_results(conditions, results, time.monotonic() - began)
+        return write_report(page, output / "report.html")
 
 
 def _translate_and_score(

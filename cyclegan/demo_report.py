@@ -1,5 +1,6 @@
 """The page that ``cyclegan demo`` leaves: what came of it, in pictures, curves and tables."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,8 @@ def page_from_results(conditions: Conditions, results: Results, seconds: float) 
         parity=_parity(results),
         settings=_settings(conditions),
         machine=_machine(),
-        command=f"cyclegan demo --minutes {minutes:g} --seed {conditions.seed}",
+        command=f"cyclegan demo --output {shlex.quote(str(folder))} --minutes {minutes:g} "
+        f"--seed {conditions.seed}",
         credits=[sample_data.CREDITS[name] for name in ("relief", "satellite", "bikes")],
     )
 

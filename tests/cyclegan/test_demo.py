@@ -9,10 +9,10 @@ from itertools import islice
 import av
 import pytest
 
-from cyclegan import demo, sample_data
+from cyclegan import claim, demo, sample_data
 from cyclegan.cli import main
 from cyclegan.config import PatchConfig, ResnetConfig
-from cyclegan.errors import ConfigError
+from cyclegan.errors import ConfigError, OutputError
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_demo_leaves_a_report_that_shows_everything(tmp_path, capsys):
     path = demo.run_demo(tmp_path, minutes=0.03, seed=3)
     page = path.read_text()
     assert path == tmp_path / "report.html"
-    assert "cyclegan demo --minutes 0.03 --seed 3" in page
+    assert f"cyclegan demo --output {tmp_path} --minutes 0.03 --seed 3" in page
     assert page.count("<video") == 3
     for expected in ("mean/std match", "PSNR", "bound by", "Blue Marble", "ResnetConfig(", "<svg"):
         assert expected in page
@@ -45,6 +45,15 @@ def test_demo_leaves_a_report_that_shows_everything(tmp_path, capsys):
         assert frames[0].width == width
     assert (tmp_path / "relief2satellite.onnx").exists()
     assert "training for 0.03 minutes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", ["", "train"])
+def test_a_folder_where_another_is_at_work_is_left_as_it_is(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(claim, "WAIT", 0.1)
+    with claim.claimed(tmp_path / folder):
+        with pytest.raises(OutputError, match="another process is at work in"):
+            demo.run_demo(tmp_path, minutes=0.01)
+        assert not (tmp_path / "data").exists()
 
 
 def test_a_slow_machine_translates_the_beginning_of_the_clip():

@@ -512,7 +512,7 @@ def test_a_folder_is_of_one_process(finished, monkeypatch):
     )
     try:
         assert other.stdout.readline() == b"ours\n"
-        with pytest.raises(OutputError, match="another process trains in"):
+        with pytest.raises(OutputError, match="another process is at work in"):
             run(finished, resume=True)
         other.kill()
         other.wait()
