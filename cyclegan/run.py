@@ -42,7 +42,10 @@ class Run:
         progress: Progress,
         data: UnpairedPictures,
         samples: tuple[Tensor, Tensor],
+        *,
+        keep_samples: bool = False,
     ) -> None:
+        """``keep_samples``: they are not among the pictures, and checkpoints have to hold them."""
         self.config, self.model, self.progress = config, model, progress
         self.world = model.world
         self.fingerprint = fingerprint((data.config.a, data.paths_a), (data.config.b, data.paths_b))
@@ -50,6 +53,7 @@ class Run:
         generators = [getattr(model, name) for name in GENERATORS]
         self.means = tuple(averaged(generator, decay) for generator in generators) if decay else ()
         self.real = samples[0].to(model.device), samples[1].to(model.device)
+        self.keeps_samples = keep_samples
         self.scorer = Scorer(config) if config.score_every and self.world.writes else None
         if config.data.test_a is not None and not config.score_every and self.world.writes:
             log.warning(
@@ -99,6 +103,10 @@ class Run:
             mean.load_state_dict(kept)
         self.progress.load_state(state["progress"])
         self.best = state["best"]
+        kept = state.get("samples")  # not in older checkpoints
+        if kept and not self.keeps_samples:  # others may be given
+            self.real = kept[0].to(self.model.device), kept[1].to(self.model.device)
+            self.keeps_samples = True
         torch.set_rng_state(own["torch"])
         if own["cuda"] is not None and self.model.device.type == "cuda":
             torch.cuda.set_rng_state(own["cuda"], self.model.device)
@@ -196,6 +204,7 @@ class Run:
             "best": self.best,
             "scored": self.scored,
             "alarms": self.recorder.alarms.state(),
+            "samples": self.real if self.keeps_samples else None,
             "ranks": ranks,
         }
         folder, step = self.config.output / "checkpoints", self.progress.step

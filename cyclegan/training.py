@@ -93,10 +93,10 @@ def train(
 
     ``device`` is ``cuda`` where there is one, else ``cpu``. ``samples`` are float32 (N, C, H, W) in
     [-1, 1], one batch a domain, to be translated every ``config.sample_every`` steps; without them
-    the first pictures of each folder are. ``resume`` goes on with the run in ``config.output`` from
-    its newest checkpoint, as if it had not been stopped. On Ctrl-C, SIGTERM or SIGHUP the run ends
-    its step, saves itself, and raises KeyboardInterrupt or SystemExit. Under ``torchrun`` all
-    processes train one model together.
+    those that the run began with are, or the first pictures of each folder. ``resume`` goes on with
+    the run in ``config.output`` from its newest checkpoint, as if it had not been stopped. On
+    Ctrl-C, SIGTERM or SIGHUP the run ends its step, saves itself, and raises KeyboardInterrupt or
+    SystemExit. Under ``torchrun`` all processes train one model together.
 
     Raises DataError or ImageError for pictures that cannot be used or a checkpoint that is
     missing, ConfigError for a checkpoint of another run, a device that is not there, pretrained
@@ -130,7 +130,8 @@ def _train(
         load_pretrained(model, config.pretrained)
     per_epoch = -(-(len(data) // here.size) // config.batch_size)
     progress = Progress(config, per_epoch)
-    run = Run(config, model, progress, data, samples or _first_pictures(config, data))
+    shown = samples or _first_pictures(config, data)
+    run = Run(config, model, progress, data, shown, keep_samples=samples is not None)
     if resume:
         _go_on(run, config, here)
     else:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 import torch
+from PIL import Image
 
 from cyclegan import alarms, resume, train, training
 from cyclegan.config import (
@@ -497,6 +498,21 @@ def test_a_checkpoint_of_a_later_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ConfigError, match=r"00000002\.pt was written by a later version: it has"):
         load_checkpoint(tmp_path)
+
+
+def test_samples_that_were_given_are_shown_until_the_end(config):
+    given = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+    parts = [dataclasses.replace(config, epochs=epochs, epochs_decay=0) for epochs in (1, 2, 3)]
+    run(parts[0], samples=given)
+    for part in parts[1:]:
+        run(part, resume=True)
+    shown = sorted((config.output / "samples").glob("*_ab.png"))
+    assert len(shown) > 3
+    for path in shown:
+        with Image.open(path) as picture:
+            assert list(picture.convert("L").crop((0, 0, 32, 1)).tobytes()) == [
+                int(value + 0.5) for value in (given[0][0, 0, 0] + 1) * 127.5
+            ]
 
 
 def test_a_folder_is_of_one_process(finished, monkeypatch):
