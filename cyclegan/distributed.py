@@ -105,17 +105,28 @@ class Meetings:
         return True
 
 
+_MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+_REMEDY = "start it by torchrun, or unset WORLD_SIZE"
+
+
 @contextmanager
 def world(device: str) -> Iterator[tuple[World, str]]:
     """The processes that ``torchrun`` started, or this one alone, and this one's device.
 
-    Raises ConfigError where there are more processes than GPUs.
+    Raises ConfigError where the environment tells of others but not how to meet them, and where
+    there are more processes than GPUs.
     """
-    size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    size = _number("WORLD_SIZE", 1, least=1)
     if size == 1:
         yield ALONE, device
         return
-    local = int(os.environ.get("LOCAL_RANK", rank))
+    if missing := [name for name in _MEETING if not os.environ.get(name)]:
+        raise ConfigError(
+            f"WORLD_SIZE is {size}, but not set are {', '.join(missing)}, by which its processes "
+            f"find each other; {_REMEDY}"
+        )
+    rank = _number("RANK", 0)
+    local = _number("LOCAL_RANK", rank)
     if device == "cuda":
         if local >= torch.cuda.device_count():
             raise ConfigError(
@@ -129,3 +140,11 @@ def world(device: str) -> Iterator[tuple[World, str]]:
         yield World(rank=rank, size=size), device
     finally:
         dist.destroy_process_group()
+
+
+def _number(name: str, usual: int, least: int = 0) -> int:
+    """What the environment has under that name. Raises ConfigError."""
+    told = os.environ.get(name, str(usual))
+    if not told.isdecimal() or int(told) < least:
+        raise ConfigError(f"{name} is {told!r}, expected a number from {least} up; {_REMEDY}")
+    return int(told)

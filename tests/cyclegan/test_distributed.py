@@ -140,6 +140,30 @@ def test_settings_survive_being_handed_on(config):
     assert from_dict(TrainConfig, tomllib.loads(tomli_w.dumps(as_dict(config)))) == config
 
 
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, but not set are RANK, MASTER_ADDR, MASTER_PORT"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "::1"}, "2, but not set are MASTER_PORT,"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE is '', expected a number from 1 up"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0', expected a number from 1 up"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "-1", "MASTER_ADDR": "::1", "MASTER_PORT": "29500"},
+            "RANK is '-1', expected a number from 0 up",
+        ),
+    ],
+)
+def test_an_environment_of_half_a_torchrun_is_refused_with_a_remedy(
+    config, told, says, monkeypatch
+):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"{says}.* start it by torchrun, or unset WORLD_SIZE"):
+        train(config, device="cpu", show_progress=False)
+
+
 def test_clocks_are_not_shared(config, monkeypatch):
     from cyclegan import training
     from cyclegan.distributed import World
