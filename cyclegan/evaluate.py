@@ -22,6 +22,7 @@ from cyclegan.data import pictures_from_tensor, tensor_from_pictures
 from cyclegan.errors import BackendError, DataError, ImageError
 from cyclegan.pictures import Channels, Picture, list_pictures, read_picture
 from cyclegan.sizes import size_text
+from cyclegan.sources import names_to_pair
 
 Translate = Callable[[Picture], Picture]
 INCEPTION = 2048
@@ -212,10 +213,11 @@ def paired_folders(inputs: Path | str, truths: Path | str) -> list[tuple[Path, P
     return [(found[0][name], found[1][name]) for name in sorted(found[0])]
 
 
-def _by_name(home: Path) -> dict[Path, Path]:
-    named: dict[Path, Path] = {}
-    for path in list_pictures(home):
-        other = named.setdefault(path.relative_to(home).with_suffix(""), path)
+def _by_name(home: Path) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    paths = list_pictures(home)
+    for name, path in zip(names_to_pair(home, paths), paths):
+        other = named.setdefault(name, path)
         if other != path:
             raise DataError(f"{other} and {path} have one name; expected one picture of each name")
     return named

@@ -17,7 +17,7 @@ from cyclegan.evaluate import (
 from cyclegan.pictures import Picture
 from cyclegan.preprocess import plain
 from cyclegan.sizes import size_text
-from cyclegan.sources import Item, fingerprint, list_items
+from cyclegan.sources import Item, fingerprint, list_items, names_to_pair
 
 MOST = 200
 """Pictures of each domain that a scoring looks at."""
@@ -26,11 +26,11 @@ MOST = 200
 class Scorer:
     """Scores on ``test_a`` and ``test_b`` as the networks see them when tested.
 
-    Where all names agree, pictures are pairs: L1, SSIM and the share that came out inverted, both
-    ways, and SSIM chooses the best. Else the sets are compared: FID and KID, which need the extra
-    ``fid``, and KID chooses. Raises DataError for folders without pictures and pairs of two sizes
-    or too small for SSIM, ImageError for one that cannot be read, and BackendError where the extra
-    is missing: all before the run begins.
+    Where all names agree, and none comes twice, pictures are pairs: L1, SSIM and the share that
+    came out inverted, both ways, and SSIM chooses the best. Else the sets are compared: FID and
+    KID, which need the extra ``fid``, and KID chooses. Raises DataError for folders without
+    pictures and pairs of two sizes or too small for SSIM, ImageError for one that cannot be read,
+    and BackendError where the extra is missing: all before the run begins.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -45,10 +45,13 @@ class Scorer:
                 f"scores are of pictures with 1 or 3 channels, got {self.channels}; "
                 "set score_every to 0"
             )
-        found = list_items(data.test_a), list_items(data.test_b)
-        stems = [[getattr(item, "stem", str(item)) for item in items] for items in found]
-        self.paired = stems[0] == stems[1]
-        self.items = found[0][:MOST], found[1][:MOST]
+        a, b = list_items(data.test_a), list_items(data.test_b)
+        names_a = names_to_pair(data.test_a, a)
+        named_b = dict(zip(names_to_pair(data.test_b, b), b))
+        self.paired = len(names_a) == len(b) == len(named_b) and set(names_a) == set(named_b)
+        if self.paired:
+            b = [named_b[name] for name in names_a]
+        self.items = a[:MOST], b[:MOST]
         kind = "pairs" if self.paired else "sets"
         looked_at = fingerprint((data.test_a, self.items[0]), (data.test_b, self.items[1]))
         self.fingerprint = f"{kind} of {looked_at}"

@@ -115,6 +115,16 @@ def _within(source: Path, items: Sequence[Item]) -> list[str]:
     return [str(item).removeprefix(f"{folder}{os.sep}") for item in items]
 
 
+def names_to_pair(source: Path, items: Sequence[Item]) -> list[str]:
+    """By which pictures of two sources are found to be pairs; the suffix may differ.
+
+    The path within a folder; what a list names may lie anywhere, and has its file's name.
+    """
+    if source.is_dir():
+        return [str(cast(Path, item).relative_to(source).with_suffix("")) for item in items]
+    return [item.stem if isinstance(item, Path) else str(item) for item in items]
+
+
 def read_item(item: Item, channels: int = 3, depth: Depth = 8) -> Pixels:
     """The picture, (H, W, channels) of ``depth`` bits. Raises ImageError, naming it."""
     if isinstance(item, Path) and item.suffix.lower() == ARRAY_SUFFIX:

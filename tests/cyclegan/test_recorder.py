@@ -20,7 +20,7 @@ from cyclegan.board import Board
 from cyclegan.checkpoint import read_info
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
 from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
-from cyclegan.evaluate import Distances
+from cyclegan.evaluate import Distances, paired_folders
 from cyclegan.phases import LOSSES, Images
 from cyclegan.recorder import Recorder
 from cyclegan.resume import load_checkpoint, save_checkpoint
@@ -491,3 +491,40 @@ def test_pairs_are_of_one_name_all_of_them(config, monkeypatch):
         assert checked
     finally:
         renamed.rename(last)
+
+
+def test_lists_of_the_same_names_in_another_order_are_pairs(config, tmp_path):
+    lists = []
+    for source, order in ((config.data.test_a, "012"), (config.data.test_b, "201")):
+        lists.append(tmp_path / f"{source.name}.txt")
+        lists[-1].write_text("".join(f"{source}/{number}.png\n" for number in order))
+    data = dataclasses.replace(config.data, test_a=lists[0], test_b=lists[1])
+    scorer = Scorer(dataclasses.replace(config, data=data))
+    assert scorer.paired
+    assert [item.name for item in scorer.items[1]] == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize("names", [("x/0", "p/0"), ("x/0", "0")])
+def test_pictures_of_one_name_in_different_subfolders_are_no_pairs(
+    names, config, tmp_path, monkeypatch
+):
+    """Nor are they for ``cyclegan evaluate``."""
+    monkeypatch.setattr(scoring, "check_distances", lambda: None)
+    for domain, name in zip("ab", names):
+        for path in (tmp_path / domain / f"{name}.png", tmp_path / domain / "z" / "1.png"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (16, 16)).save(path)
+    data = dataclasses.replace(config.data, test_a=tmp_path / "a", test_b=tmp_path / "b")
+    assert not Scorer(dataclasses.replace(config, data=data)).paired
+    with pytest.raises(DataError, match="have no partner"):
+        paired_folders(data.test_a, data.test_b)
+
+
+def test_names_that_come_twice_tell_no_pairs(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "check_distances", lambda: None)
+    lists = []
+    for source in (config.data.test_a, config.data.test_b):
+        lists.append(tmp_path / f"{source.name}.txt")
+        lists[-1].write_text(f"{source}/0.png\n{source}/0.png\n")
+    data = dataclasses.replace(config.data, test_a=lists[0], test_b=lists[1])
+    assert not Scorer(dataclasses.replace(config, data=data)).paired
