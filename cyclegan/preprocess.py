@@ -155,3 +155,12 @@ def plain(
         top, left = (room // 2 for room in _room(picture, config, path))
         picture = _cut(picture, top, left, config)
     return picture
+
+
+def manner(config: DataConfig) -> str:
+    """What ``plain`` heeds of ``config``, but for the depth: pictures of two do not compare."""
+    if config.crops:
+        return f"{config.preprocess} to {size_text(config.cropped)}"
+    if config.preprocess == "scale_width":
+        return f"scale_width to {config.load_size}, at least {config.cropped[0]} high"
+    return config.preprocess

@@ -62,7 +62,7 @@ class Run:
             )
         self.scored = self.scorer.fingerprint if self.scorer else None
         self.best: float | None = None
-        """The greatest goodness on the pictures of ``scored``."""
+        """The greatest goodness on the pictures of ``scored``, as they are taken there."""
         self.saved_at = -1
         self._are_finite = torch.ones((), dtype=torch.bool, device=model.device)
         """Whether all losses of this process were, where there are several."""
@@ -119,14 +119,15 @@ class Run:
             self._compare_scored(state.get("scored"))  # not in older checkpoints
 
     def _compare_scored(self, before: str | None) -> None:
-        """Have scores of other pictures than ``before`` begin anew: figures of both do not
-        compare."""
+        """Have scores of other pictures than ``before`` begin anew, or of the same in another size:
+        figures of both do not compare."""
         if self.scorer is None:
             self.scored = before
-        elif before not in (None, self.scored):
+        elif before not in (None, self.scorer.pictures, self.scored):  # older ones tell no more
             log.warning(
-                "the test pictures are not those that the run was scored on (%s, now %s): scores "
-                "begin anew, and so does the choice of the best generators",
+                "the test pictures are not those that the run was scored on, or not taken as they "
+                "were (%s, now %s): scores begin anew, and so does the choice of the best "
+                "generators",
                 before,
                 self.scored,
             )

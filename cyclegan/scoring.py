@@ -15,7 +15,7 @@ from cyclegan.evaluate import (
     translate_from_generator,
 )
 from cyclegan.pictures import Picture
-from cyclegan.preprocess import plain
+from cyclegan.preprocess import manner, plain
 from cyclegan.sizes import size_text
 from cyclegan.sources import Item, fingerprint, list_items, names_to_pair
 
@@ -54,7 +54,8 @@ class Scorer:
         self.items = a[:MOST], b[:MOST]
         kind = "pairs" if self.paired else "sets"
         looked_at = fingerprint((data.test_a, self.items[0]), (data.test_b, self.items[1]))
-        self.fingerprint = f"{kind} of {looked_at}"
+        self.pictures = f"{kind} of {looked_at}"
+        self.fingerprint = f"{self.pictures}, {manner(data)}"
         """What tells figures that compare from others."""
         if not self.paired:
             check_distances()

@@ -407,13 +407,58 @@ def test_other_test_pictures_have_a_best_of_their_own(config, tmp_path, monkeypa
     ]
 
 
-def test_a_checkpoint_from_before_test_pictures_were_told_apart_goes_on(config, monkeypatch):
+def test_test_pictures_of_another_size_have_a_best_of_their_own(config, monkeypatch, caplog):
+    found = iter([{"goodness": 0.9}, {"goodness": 0.1}])
+    monkeypatch.setattr(Scorer, "scores", lambda *_: next(found))
+    config = dataclasses.replace(config, tensorboard=False, epochs=1, epochs_decay=0)
+    kept = train(config, device="cpu", show_progress=False).generator_ab.read_bytes()
+    longer = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, crop_size=24), epochs=2
+    )
+    best = train(longer, device="cpu", show_progress=False, resume=True).generator_ab
+    assert "resize_and_crop to 32x32, now pairs of 3 and 3" in caplog.text
+    assert best.read_bytes() != kept
+    assert (config.output / "scores_to_000006.csv").read_text().split()[1:] == ["6,0.9"]
+    assert (config.output / "scores.csv").read_text().split()[1:] == ["12,0.1"]
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "changes", "compare"),
+    [
+        ("resize_and_crop", {"load_size": 40}, True),
+        ("resize_and_crop", {"crop_height": 28}, False),
+        ("crop", {"crop_size": 28}, False),
+        ("scale_width_and_crop", {"load_size": 40}, True),
+        ("scale_width", {"load_size": 40}, False),
+        ("scale_width", {"crop_height": 40}, False),
+        ("none", {"load_size": 40, "crop_size": 28}, True),
+        ("none", {"preprocess": "crop", "crop_size": 28}, False),
+    ],
+)
+def test_figures_compare_where_pictures_are_tested_in_one_size(
+    preprocess, changes, compare, config
+):
+    data = dataclasses.replace(config.data, preprocess=preprocess, crop_size=32)
+    first, second = (
+        Scorer(dataclasses.replace(config, data=data)),
+        Scorer(dataclasses.replace(config, data=dataclasses.replace(data, **changes))),
+    )
+    assert (first.fingerprint == second.fingerprint) == compare
+    pictures = [scorer._pictures()[0] for scorer in (first, second)]
+    assert all(map(np.array_equal, *pictures)) == compare
+
+
+@pytest.mark.parametrize("told", [None, "pictures"])
+def test_a_checkpoint_from_before_test_pictures_were_told_apart_goes_on(told, config, monkeypatch):
+    """Or their names were, but not how they were taken."""
     monkeypatch.setattr(Scorer, "scores", lambda *_: {"goodness": 0.9})
     config = dataclasses.replace(config, tensorboard=False, epochs=1, epochs_decay=0)
     train(config, device="cpu", show_progress=False)
     folder = config.output / "checkpoints"
     state = load_checkpoint(folder)
     assert state.pop("scored")
+    if told:
+        state["scored"] = getattr(Scorer(config), told)
     save_checkpoint(folder, 6, state, keep=1)
     longer = dataclasses.replace(config, epochs=2)
     train(longer, device="cpu", show_progress=False, resume=True)
