@@ -7,6 +7,7 @@ Our format is a safetensors file whose metadata holds, as text,
     config          the network's configuration, as JSON
     domains         what it translates from and to, as JSON; for a discriminator, what it judges
     value_range     "[-1, 1]", the range of input and output values
+    scored          of the best generators of a run: how good it is, and on what, as JSON
 
 The public implementation's ``.pth`` files (see ``reference``) are read wherever a model is
 expected: a file is told by its content, never by its name. No code found in a file is executed.
@@ -53,6 +54,16 @@ _CONFIGS: dict[str, Any] = {GENERATOR: GeneratorConfig, DISCRIMINATOR: Discrimin
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scored:
+    """How good a generator was found to be."""
+
+    goodness: float
+    """Higher is better, among those of the same pictures."""
+    pictures: str
+    """Which it was scored on, as ``Scorer.fingerprint`` tells them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelInfo:
     """What a model file says of its network."""
 
@@ -63,6 +74,8 @@ class ModelInfo:
     """0 for a file of the public implementation."""
     parameters: int
     """Numbers in the network's weights."""
+    scored: Scored | None = None
+    """None where a run did not keep it for its score."""
 
     @property
     def is_generator(self) -> bool:
@@ -71,7 +84,10 @@ class ModelInfo:
 
 
 def save_generator(
-    path: str | os.PathLike[str], generator: Generator, domains: tuple[str, str] = ("A", "B")
+    path: str | os.PathLike[str],
+    generator: Generator,
+    domains: tuple[str, str] = ("A", "B"),
+    scored: Scored | None = None,
 ) -> None:
     """Write ``generator`` to ``path``, which keeps its old content until the new one is whole.
 
@@ -80,7 +96,7 @@ def save_generator(
     """
     check_kind(generator, Generator)
     check_domains(domains, 2)
-    _save(Path(path), generator, GENERATOR, domains)
+    _save(Path(path), generator, GENERATOR, domains, scored)
 
 
 def save_discriminator(
@@ -124,7 +140,11 @@ def read_info(path: str | os.PathLike[str]) -> ModelInfo:
 
 
 def _save(
-    path: Path, network: Generator | Discriminator, kind: str, domains: tuple[str, ...]
+    path: Path,
+    network: Generator | Discriminator,
+    kind: str,
+    domains: tuple[str, ...],
+    scored: Scored | None = None,
 ) -> None:
     metadata = {
         "format": kind,
@@ -133,6 +153,8 @@ def _save(
         "domains": json.dumps(domains),
         "value_range": "[-1, 1]",
     }
+    if scored is not None:
+        metadata["scored"] = json.dumps(as_dict(scored))
     tensors = {
         name: tensor.detach().float().cpu().contiguous()
         if tensor.is_floating_point()
@@ -204,7 +226,15 @@ def _info_from_metadata(path: Path, metadata: Mapping[str, str], file: Any) -> M
         domains = tuple(map(str, json.loads(metadata["domains"])))
         if len(domains) != (wanted := 2 if kind == GENERATOR else 1):
             raise ValueError(f"it names {len(domains)} domains; expected {wanted}")
+        told = metadata.get("scored")
+        scored = None if told is None else from_dict(Scored, json.loads(told), "scored.")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: its metadata cannot be used: {error}") from error
     parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in list(file.keys()))
-    return ModelInfo(config=config, domains=domains, format_version=version, parameters=parameters)
+    return ModelInfo(
+        config=config,
+        domains=domains,
+        format_version=version,
+        parameters=parameters,
+        scored=scored,
+    )

@@ -14,11 +14,11 @@ import tomli_w
 import torch
 from torch import Tensor
 
-from cyclegan.checkpoint import save_discriminator, save_generator
+from cyclegan.checkpoint import Scored, read_info, save_discriminator, save_generator
 from cyclegan.config import TrainConfig, as_dict
 from cyclegan.data import UnpairedPictures
 from cyclegan.ema import averaged
-from cyclegan.errors import BackendError, DataError, DivergedError, OutputError
+from cyclegan.errors import BackendError, DataError, DivergedError, ModelError, OutputError
 from cyclegan.files import replacing
 from cyclegan.model import CycleGAN
 from cyclegan.phases import Images, Losses
@@ -117,6 +117,7 @@ class Run:
             self._keep_settings()
             self.recorder.rewind(self.progress.step)
             self._compare_scored(state.get("scored"))  # not in older checkpoints
+            self._find_best()
 
     def _compare_scored(self, before: str | None) -> None:
         """Have scores of other pictures than ``before`` begin anew, or of the same in another size:
@@ -133,6 +134,30 @@ class Run:
             )
             self.best = None
             self.recorder.set_scores_aside(self.progress.step)
+
+    def _find_best(self) -> None:
+        """Have ``best`` be that of the files: they change at any scoring, and may be later than the
+        checkpoint."""
+        try:
+            found = [read_info(self.path(name, "_best")).scored for name in GENERATORS]
+        except ModelError as error:
+            if self.best is not None:
+                log.warning("the best generators are chosen anew: %s", error)
+            self.best = None
+            return
+        kept = [scored for scored in found if scored is not None]
+        if len(kept) < len(found):
+            return  # they are of an older version
+        best = None
+        if all(scored.pictures == self.scored for scored in kept):
+            best = min(scored.goodness for scored in kept)  # two where a kill came between
+        if best not in (None, self.best):
+            log.warning(
+                "the best generators are later than the checkpoint: they stay until one is better "
+                "than their %.6g, whose line in scores.csv is gone",
+                best,
+            )
+        self.best = best
 
     def after_step(self, losses: Losses) -> None:
         """What follows a step that has these losses: averages, log, samples, scores, saves."""
@@ -260,10 +285,12 @@ class Run:
         self.sample()
         self.saved_at = self.progress.step
 
-    def _save_generators(self, generators: Sequence[Any], suffix: str) -> None:
+    def _save_generators(
+        self, generators: Sequence[Any], suffix: str, scored: Scored | None = None
+    ) -> None:
         a, b = self._names()
         for name, generator, domains in zip(GENERATORS, generators, ((a, b), (b, a))):
-            save_generator(self.path(name, suffix), generator, domains)
+            save_generator(self.path(name, suffix), generator, domains, scored)
 
     def score(self) -> None:
         """Score what ``_generators`` gives on the test pictures; keep it if nothing was better."""
@@ -275,9 +302,13 @@ class Run:
             log.warning("the generators could not be scored: %s; the run goes on", error)
             return
         self._or_go_on(lambda: self.recorder.scores(self.progress.step, scores))
-        better = self.best is None or scores["goodness"] > self.best
-        if better and self._or_go_on(lambda: self._save_generators(self._generators(), "_best")):
-            self.best = scores["goodness"]
+        goodness = scores["goodness"]
+        if self.best is not None and not goodness > self.best:
+            return
+        assert self.scored is not None
+        scored = Scored(goodness=goodness, pictures=self.scored)
+        if self._or_go_on(lambda: self._save_generators(self._generators(), "_best", scored)):
+            self.best = goodness
 
     def sample(self) -> None:
         """Write the samples as they are translated now."""

@@ -104,6 +104,7 @@ def rewritten(path, generator, **metadata):
         ),
         ({"config": "[" * 10_000}, ModelError, "metadata cannot be used"),
         ({"config": "[]"}, ModelError, "metadata cannot be used"),
+        ({"scored": "{}"}, ModelError, "scored.goodness is not set"),
         ({"domains": '["A"]'}, ModelError, "it names 1 domains; expected 2"),
     ],
 )

@@ -17,7 +17,7 @@ from torch import nn
 
 from cyclegan import load_generator, scoring, train
 from cyclegan.board import Board
-from cyclegan.checkpoint import read_info
+from cyclegan.checkpoint import Scored, read_info, save_generator
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
 from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
 from cyclegan.evaluate import Distances, paired_folders
@@ -173,6 +173,69 @@ def test_the_best_is_kept_and_what_comes_after_it_is_not(config, monkeypatch):
     kept = result.generator_ab.read_bytes()
     result = train(config, device="cpu", show_progress=False, resume=True)
     assert result.generator_ab.read_bytes() == kept, "0.7 is not better than before the checkpoint"
+
+
+def test_the_best_is_not_lost_to_a_worse_one_after_an_older_checkpoint(config, monkeypatch, caplog):
+    goodness = iter([0.1, 0.9, 0.5, 0.7, 0.8, 0.95])
+    monkeypatch.setattr(Scorer, "scores", lambda *_: {"goodness": next(goodness)})
+    config = dataclasses.replace(config, tensorboard=False, checkpoint_minutes=0.0, checkpoints=99)
+    best = train(config, device="cpu", show_progress=False).generator_ab
+    kept = best.read_bytes()
+    for later in config.output.glob("checkpoints/*.pt"):
+        if int(later.stem) > 8:
+            later.unlink()
+    assert load_checkpoint(config.output / "checkpoints")["best"] == 0.1
+    result = train(config, device="cpu", show_progress=False, resume=True)
+    assert caplog.text.count("they stay until one is better than their 0.9, whose line in") == 1
+    assert result.generator_ab == best
+    assert best.read_bytes() == kept
+    longer = dataclasses.replace(config, epochs=3)
+    train(longer, device="cpu", show_progress=False, resume=True)
+    assert caplog.text.count("the best generators are later") == 1
+    assert read_info(best).scored == Scored(goodness=0.95, pictures=Scorer(config).fingerprint)
+
+
+@pytest.fixture
+def scored_once(config, monkeypatch):
+    """A run whose best, of 0.5, are those of its only epoch."""
+    monkeypatch.setattr(Scorer, "scores", lambda *_: {"goodness": 0.5})
+    config = dataclasses.replace(config, tensorboard=False, epochs=1, epochs_decay=0)
+    train(config, device="cpu", show_progress=False)
+    return config
+
+
+def best_after_resuming(config):
+    result = train(config, device="cpu", show_progress=False, resume=True)
+    return load_checkpoint(config.output / "checkpoints")["best"], result.generator_ab.stem
+
+
+@pytest.mark.parametrize(
+    ("ab", "ba", "best"),
+    [(0.9, 0.9, 0.9), (0.9, 0.5, 0.5), (0.9, None, 0.5), (None, None, 0.5)],
+    ids=["both", "killed between the two", "the first from an older version", "an older version"],
+)
+def test_the_best_is_as_good_as_its_files_say(ab, ba, best, scored_once):
+    fingerprint = Scorer(scored_once).fingerprint
+    for name, goodness in (("ab", ab), ("ba", ba)):
+        path = scored_once.output / f"generator_{name}_best.safetensors"
+        scored = Scored(goodness=goodness, pictures=fingerprint) if goodness else None
+        save_generator(path, load_generator(path), scored=scored)
+    assert best_after_resuming(scored_once) == (best, "generator_ab_best")
+
+
+@pytest.mark.parametrize("loss", [Path.unlink, lambda path: path.write_bytes(b"half a")])
+def test_best_generators_that_are_gone_are_not_offered(loss, scored_once, caplog):
+    loss(scored_once.output / "generator_ba_best.safetensors")
+    assert best_after_resuming(scored_once) == (None, "generator_ab_ema")
+    assert "the best generators are chosen anew: " in caplog.text
+
+
+def test_a_best_of_other_pictures_is_not_compared(scored_once):
+    """Of a run that was killed before a checkpoint told of them."""
+    for name in ("ab", "ba"):
+        path = scored_once.output / f"generator_{name}_best.safetensors"
+        save_generator(path, load_generator(path), scored=Scored(goodness=9.0, pictures="others"))
+    assert best_after_resuming(scored_once) == (None, "generator_ab_ema")
 
 
 def test_the_log_goes_on_where_the_checkpoint_was(config):
