@@ -99,12 +99,13 @@ def train(
     SystemExit. Under ``torchrun`` all processes train one model together.
 
     Raises DataError or ImageError for pictures that cannot be used or a checkpoint that is
-    missing, ConfigError for a checkpoint of another run, a device that is not there, pretrained
-    networks of another architecture, a step that does not fit the GPU or a ``WORLD_SIZE`` without
-    the rest of what ``torchrun`` sets, ModelError for networks that cannot be read, OutputError
-    when the run's folder cannot be written or lies among its pictures, another process is at work
-    there, or it holds another run and ``config.overwrite`` is not set, and DivergedError when a
-    loss is no longer finite.
+    missing, ConfigError for a checkpoint of another run, pretrained networks of another
+    architecture, a step that does not fit the GPU or a ``WORLD_SIZE`` without the rest of what
+    ``torchrun`` sets, ModelError for networks that cannot be read, BackendError for a device that
+    is not there and where scores need an extra that is missing, OutputError when the run's folder
+    cannot be written or lies among its pictures, another process is at work there, or it holds
+    another run and ``config.overwrite`` is not set, and DivergedError when a loss is no longer
+    finite.
     """
     for source in (config.data.a, config.data.b, config.data.test_a, config.data.test_b):
         if source is not None and not resume:

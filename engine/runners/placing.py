@@ -23,8 +23,8 @@ def placed(source: Source, settings: Settings) -> "tuple[Generator, torch.device
     """
     from cyclegan.devices import find_device
 
+    device = find_device(settings.device)
     try:
-        device = find_device(settings.device)
         generator = source.generator().eval().to(device)
         dtype = _dtype(generator, device, settings)
         return generator.to(dtype), device, dtype

@@ -30,7 +30,7 @@ from cyclegan.config import (
     from_dict,
 )
 from cyclegan.data import UnpairedPictures
-from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
+from cyclegan.errors import BackendError, ConfigError, DataError, ImageError, OutputError
 from cyclegan.model import CycleGAN
 from cyclegan.phases import GENERATOR_LOSSES
 from cyclegan.sample_data import write_training_folders
@@ -544,7 +544,9 @@ def test_the_average_is_what_is_offered_for_use(config):
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
 def test_a_device_that_is_not_there_is_told_before_a_folder_is_made(config, device):
-    with pytest.raises(ConfigError, match=f"cannot use the device '{device}'.*expected one of cpu"):
+    with pytest.raises(
+        BackendError, match=f"cannot use the device '{device}'.*expected one of cpu"
+    ):
         train(config, device=device, show_progress=False)
     assert not config.output.exists()
 

@@ -345,7 +345,7 @@ def test_what_cannot_be_opened_says_why(model: Path, tmp_path: Path) -> None:
     for device in (torch.device("cpu"), 0, ""):
         with pytest.raises(ConfigError, match=r"device is .*; expected its name, such as 'cpu'"):
             Translator.open(model, device=device)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"cannot use the device 'gpu' .*; expected one of cpu"):
+    with pytest.raises(BackendError, match=r"cannot use the device 'gpu' .*; expected one of cpu"):
         Translator.open(model, backend="torch", device="gpu")
     with pytest.raises(ConfigError, match="known are auto, openvino, torch"):
         Translator.open(model, backend="abacus")
