@@ -28,6 +28,14 @@ def _size(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Size | None] | No
     )
 
 
+class Program(str):
+    """The command of a verb with subcommands, kept whole: tyro would name the first word alone
+    where it says which command has a flag."""
+
+    def partition(self, separator: str, /) -> tuple[str, str, str]:
+        return self, "", ""
+
+
 _SHORT = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
 """What others call a precision."""
 

@@ -16,7 +16,7 @@ from cyclegan.errors import ConfigError, DataError, OutputError, printable, reas
 from cyclegan.shipped import find_model
 from cyclegan.streams import text_may_be_lost
 from cyclegan.verbs import Backend, Model
-from cyclegan.verbs.flags import spelled_out
+from cyclegan.verbs.flags import Program, spelled_out
 from cyclegan.verbs.public_options import equivalents
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _config_from_flags(flags: list[str], default: Any) -> TrainConfig:
     try:
         config: TrainConfig = tyro.cli(
             TrainConfig,
-            prog="cyclegan train",
+            prog=Program("cyclegan train"),
             description="Train on two sets of pictures. --config FILE reads the settings from "
             "a TOML file first, such as the config.toml that every run leaves; flags change them. "
             "--resume FOLDER goes on with the run in FOLDER. "

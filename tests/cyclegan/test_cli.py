@@ -180,6 +180,17 @@ def test_public_names_of_options_are_answered_with_ours(cyclegan):
     assert "is here" not in cyclegan("train", "--dataroof", "x").stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [("--learning-rate", "--model.learning-rate"), ("--norm", "--model.discriminator.norm")],
+)
+def test_a_wrong_flag_is_answered_with_a_command_that_lists_the_right_one(given, flag, cyclegan):
+    said = cyclegan("train", "--data.a", "x", "--data.b", "y", given, "1").stderr
+    meant = said.partition(f"{flag} ")[2]
+    command = re.search(r" in cyclegan (.*--help)", meant)[1].split()
+    assert f"{flag} " in cyclegan(*command).stdout
+
+
 def pages_of_training(cyclegan):
     """What ``cyclegan train --help`` says, and what it says of each kind of network."""
     data = ("--data.a", "a", "--data.b", "b")
