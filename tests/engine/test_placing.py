@@ -96,5 +96,5 @@ def test_threads_that_need_full_float32_leave_it_to_each_other(
 
 
 def test_a_device_that_is_not_there_is_said(generator: Generator) -> None:
-    with pytest.raises(BackendError, match="^PyTorch cannot use the device 'xpu:7'"):
+    with pytest.raises(BackendError, match=r"^PyTorch cannot use the device 'xpu:7'"):
         placed(GeneratorSource(generator), Settings(device="xpu:7"))
