@@ -139,12 +139,30 @@ class DeviceFrames:
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._kind, self.device
 
-    def __dlpack__(self, *, stream: int | None = None, **_: object) -> Any:
-        """A capsule (DLPack 0.x, which every consumer reads).
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A capsule (DLPack 0.x, which every consumer reads, whatever its ``max_version``).
 
         Raises FrameError when the consumer's ``stream`` is another than that of the frames: let it
-        wait for that one, or hand its stream to the call that makes them.
+        wait for that one, or hand its stream to the call that makes them. Raises BufferError, as
+        DLPack asks for, when a ``copy`` or another device is wanted: neither is made here.
         """
+        if copy:
+            raise BufferError(
+                "these frames are handed over where they are, not copied; take them without "
+                "copy=True, and copy what you got, such as with .clone()"
+            )
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(
+                f"these frames are on DLPack device {self.__dlpack_device__()}, and are wanted on "
+                f"{dl_device}; take them where they are, and move what you got"
+            )
         ours = self.stream or LEGACY_STREAM
         if stream not in (None, -1, ours):
             raise FrameError(

@@ -33,6 +33,16 @@ def test_others_read_the_same_memory(memory: Frames) -> None:
     assert frames.__dlpack_device__() == (CPU, 0)
 
 
+@pytest.mark.parametrize("library", [torch, np])
+def test_a_copy_or_another_device_is_refused_in_words(memory: Frames, library: Any) -> None:
+    frames = on_host(memory)
+    assert library.from_dlpack(frames, device="cpu", copy=False).shape == memory.shape
+    with pytest.raises(BufferError, match="not copied; take them without copy=True"):
+        library.from_dlpack(frames, copy=True)
+    with pytest.raises(BufferError, match=r"on DLPack device \(1, 0\), and are wanted on \(2, 0\)"):
+        frames.__dlpack__(dl_device=(CUDA, 0))
+
+
 def test_what_was_handed_out_lives_as_long_as_its_readers(memory: Frames) -> None:
     before = len(device_arrays._exported)
     tensor = torch.from_dlpack(on_host(memory))
