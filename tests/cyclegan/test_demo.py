@@ -1,6 +1,7 @@
 """The demonstration from end to end, with less of everything."""
 
 import dataclasses
+import html
 import os
 import re
 import sys
@@ -30,20 +31,22 @@ def _small(monkeypatch):
 
 
 def test_demo_leaves_a_report_that_shows_everything(tmp_path, capsys):
-    path = demo.run_demo(tmp_path, minutes=0.03, seed=3)
+    output = tmp_path / "relief & more"
+    path = demo.run_demo(output, minutes=0.03, seed=3)
     page = path.read_text()
-    assert path == tmp_path / "report.html"
-    assert f"cyclegan demo --output {tmp_path} --minutes 0.03 --seed 3" in page
+    assert path == output / "report.html"
+    assert f"cyclegan demo --output '{output}' --minutes 0.03 --seed 3" in html.unescape(page)
+    assert "relief &amp; more" in page
     assert page.count("<video") == 3
     for expected in ("mean/std match", "PSNR", "bound by", "Blue Marble", "ResnetConfig(", "<svg"):
         assert expected in page
     assert not re.search(r'(src|href)="(?!data:|#)', page), "the page needs other files"
     for name, width in (("flyover_satellite.mp4", 256), ("flyover_side_by_side.mp4", 3 * 256)):
-        with av.open(str(tmp_path / name)) as video:
+        with av.open(str(output / name)) as video:
             frames = list(islice(video.decode(video=0), 20))
         assert len(frames) == 12
         assert frames[0].width == width
-    assert (tmp_path / "relief2satellite.onnx").exists()
+    assert (output / "relief2satellite.onnx").exists()
     assert "training for 0.03 minutes" in capsys.readouterr().out
 
 
@@ -54,6 +57,23 @@ def test_a_folder_where_another_is_at_work_is_left_as_it_is(folder, tmp_path, mo
         with pytest.raises(OutputError, match="another process is at work in"):
             demo.run_demo(tmp_path, minutes=0.01)
         assert not (tmp_path / "data").exists()
+
+
+def test_others_are_kept_out_after_training_too_and_not_once_it_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(claim, "WAIT", 0.1)
+
+    def stopped(output, *_):
+        with pytest.raises(OutputError, match="another process is at work in"):
+            demo.run_demo(output)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "train", lambda *_, **how: None)
+    monkeypatch.setattr(demo, "_translate_and_score", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(tmp_path)
+    with claim.claimed(tmp_path), claim.claimed(tmp_path / "train"):
+        pass
+    assert not list(tmp_path.rglob(".lock"))
 
 
 def test_a_slow_machine_translates_the_beginning_of_the_clip():
