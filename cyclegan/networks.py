@@ -257,6 +257,35 @@ def check_kind(network: object, kind: Any) -> None:
         raise ModelError(f"got a {type(network).__name__} as network; expected a {classes}")
 
 
+def check_unaltered(generator: Generator) -> None:
+    """Raises ModelError unless ``generator`` is made as its configuration says, without hooks.
+
+    By configuration and weights alone, one with another module would be taken for what it was.
+    """
+    with torch.device("meta"):
+        own = _modules(generator_from_config(generator.config))
+    for name, what in {**own, **_modules(generator)}.items():
+        if own.get(name) != what:
+            raise ModelError(
+                f"this generator is not as its configuration says: {name or 'it'} is {what}, "
+                f"expected {own.get(name, 'no such module')}; a changed one can be run with "
+                "PyTorch itself, or exported with onnx_from_generator"
+            )
+
+
+def _modules(network: nn.Module) -> dict[str, str]:
+    """What each module of ``network`` is, by its name."""
+    found = {}
+    for name, module in network.named_modules():
+        kind = type(module)
+        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+        altered = f" with {hooks} hooks" if hooks else ""
+        if "forward" in vars(module):
+            altered += " with a forward of its own"
+        found[name] = f"{kind.__module__}.{kind.__qualname__}({module.extra_repr()}){altered}"
+    return found
+
+
 def generator_from_config(config: GeneratorConfig) -> Generator:
     """The generator that ``config`` describes, with PyTorch's default initial weights."""
     generator: Generator = _CLASSES[type(config)](config)

@@ -157,9 +157,10 @@ class GeneratorSource:
     depths: tuple[Depth, ...] = (8, 16)
 
     def __init__(self, generator: "Generator") -> None:
-        from cyclegan.networks import Generator, check_kind
+        from cyclegan.networks import Generator, check_kind, check_unaltered
 
         check_kind(generator, Generator)
+        check_unaltered(generator)
         self.name = type(generator).__name__
         self._generator = copy.deepcopy(generator).cpu().float().eval().requires_grad_(False)
         self.info = GraphInfo(config=generator.config)

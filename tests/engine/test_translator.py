@@ -25,7 +25,7 @@ from cyclegan.engine.parity import compare, parity
 from cyclegan.engine.runners import Settings, open_runner, openvino
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError, FrameError, ModelError
-from cyclegan.networks import Generator, generator_from_config
+from cyclegan.networks import Generator, ResnetGenerator, generator_from_config
 from cyclegan.shipped import DEFAULT, find_model
 
 
@@ -359,6 +359,43 @@ def test_what_cannot_be_opened_says_why(model: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(model.read_bytes()[:500])
     with pytest.raises(ModelError):
         Translator.open(tmp_path / "cut.safetensors")
+
+
+class Negative(ResnetGenerator):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return -super().forward(x)
+
+
+def _without_a_norm(generator: Generator) -> Generator:
+    generator.up1_norm = torch.nn.Identity()
+    return generator
+
+
+def _hooked(generator: Generator) -> Generator:
+    generator.register_forward_hook(lambda module, given, made: -made)
+    return generator
+
+
+def _patched(generator: Generator) -> Generator:
+    generator.up1_norm.forward = torch.relu
+    return generator
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda generator: Negative(generator.config), r"it is .*Negative\(\), expected .*ResnetG"),
+        (_without_a_norm, r"up1_norm is .*Identity\(\), expected .*Norm"),
+        (_hooked, "it is .* with 1 hooks, expected"),
+        (_patched, "up1_norm is .* with a forward of its own, expected"),
+    ],
+)
+def test_a_generator_is_not_taken_for_one_of_the_same_weights(
+    change: Callable[[Generator], Generator], says: str
+) -> None:
+    altered = change(ResnetGenerator(ResnetConfig(width=2, blocks=1)))
+    with pytest.raises(ModelError, match=f"not as its configuration says: {says}"):
+        Translator.open(altered)
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
