@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <memory>
 #include <openvino/runtime/core.hpp>
 #include <openvino/runtime/properties.hpp>
+#include <system_error>
 
 #include "backend.h"
 #include "build_info.h"
@@ -127,8 +129,17 @@ class OpenVino final : public Backend {
                          ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
         if (settings.threads) hints.insert(ov::inference_num_threads(settings.threads));
         // What it keeps is named after the model alone, so that one precision would get another's.
-        if (settings.cache_folder)
-            hints.insert(ov::cache_dir(std::string(settings.cache_folder) + "/" + precision()));
+        if (settings.cache_folder) {
+            const auto folder = std::filesystem::path(settings.cache_folder) / precision();
+            std::error_code problem;
+            std::filesystem::create_directories(folder, problem);
+            if (problem)
+                request.log(CYCLEGAN_LOG_WARNING,
+                            "compiled models are not kept: cannot make " + folder.string() + ": " +
+                                problem.message() + "; set cache_folder to one that can be written");
+            else
+                hints.insert(ov::cache_dir(folder.string()));
+        }
         auto model = core().read_model(request.model.bytes, ov::Tensor());
         if (request.width) model->reshape(ov::PartialShape{1, request.height, request.width, 3});
         threads_.expect();

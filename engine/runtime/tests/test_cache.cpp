@@ -1,4 +1,5 @@
 // One cache folder for all precisions: each gives the pixels that it gives without a cache.
+#include <cstring>
 #include <filesystem>
 #include <vector>
 
@@ -9,12 +10,17 @@ namespace {
 constexpr int kWidth = 64, kHeight = 48;
 using Pixels = std::vector<uint8_t>;
 
+int warnings = 0;
+
 // Empty where the device does not compute in that precision.
 Pixels translated(int precision, const char *cache_folder) {
     cyclegan_settings settings{};
     settings.struct_size = sizeof settings;
     settings.precision = precision;
     settings.cache_folder = cache_folder;
+    settings.log = [](void *, cyclegan_log_level level, const char *text) {
+        if (level == CYCLEGAN_LOG_WARNING && std::strstr(text, "set cache_folder")) ++warnings;
+    };
     cyclegan_translator *translator = nullptr;
     const cyclegan_status status = cyclegan_open(&translator, test_model(), &settings);
     if (status == CYCLEGAN_ERROR_UNSUPPORTED) return {};
@@ -37,6 +43,9 @@ int main() {
         for (int precision : {CYCLEGAN_FLOAT16, CYCLEGAN_FLOAT32, CYCLEGAN_BFLOAT16})
             CHECK(translated(precision, folder.c_str()) == translated(precision, nullptr));
     CHECK(!std::filesystem::is_empty(folder));
+    CHECK(warnings == 0);
+    CHECK(translated(CYCLEGAN_FLOAT32, "/dev/null/folder") == translated(CYCLEGAN_FLOAT32, nullptr));
+    CHECK(warnings == 1);
     std::filesystem::remove_all(folder);
     return 0;
 }
