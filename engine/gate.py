@@ -8,7 +8,7 @@ those fail too, the plan is refused.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def check_on_cpu(
 
 def check_engine(
     onnx: Path,
-    execute: Callable[[bytes, GraphInfo, Frames], tuple[Frames, float]],
+    execute: Callable[[bytes, GraphInfo, Sequence[Frames]], tuple[list[Frames], float]],
     plan: bytes,
     info: GraphInfo,
     settings: PlanSettings,
@@ -132,11 +132,11 @@ def check_engine(
     pictures = fitted(frames, *size)
     count = -(-len(pictures) // batch) * batch
     filled = np.resize(pictures, (count, *pictures.shape[1:]))
-    runs = [execute(plan, info, filled[i : i + batch]) for i in range(0, count, batch)]
-    made = np.concatenate([translated for translated, _ in runs])[: len(pictures)]
+    batches = [filled[start : start + batch] for start in range(0, count, batch)]
+    made, milliseconds = execute(plan, info, batches)
     expected, _ = run_on_cpu(library.load(onnx), pictures)
-    check = compared(made, expected, RUN, norm)
-    return dataclasses.replace(check, milliseconds=min(milliseconds for _, milliseconds in runs))
+    check = compared(np.concatenate(made)[: len(pictures)], expected, RUN, norm)
+    return dataclasses.replace(check, milliseconds=milliseconds)
 
 
 def compared(made: Frames, expected: Frames, how: str, norm: NormRoute) -> Check:

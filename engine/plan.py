@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ _SHAPING = (
     "graph_info.py",
 )
 
-Execute = Callable[[bytes, GraphInfo, Frames], tuple[Frames, float]]
+Execute = Callable[[bytes, GraphInfo, Sequence[Frames]], tuple[list[Frames], float]]
 """Runs a plan on this machine's GPU: (translated frames, milliseconds of a batch)."""
 
 
@@ -187,7 +187,7 @@ class _Job:
             return None
         if self.settings.targets and self.gpu.compute_capability not in self.settings.targets:
             return None
-        return functools.partial(runner.run_once, self.tensorrt)
+        return functools.partial(runner.run_batches, self.tensorrt)
 
     def _timings(self) -> Path:
         gpu = self.gpu.name.replace(" ", "-") if self.gpu else "none"

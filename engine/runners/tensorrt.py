@@ -107,25 +107,31 @@ def _stop_unwanted(settings: Settings, done: int, announced: int | None) -> None
         raise BackendError("the build was cancelled: its result is no longer wanted")
 
 
-def run_once(
-    tensorrt: TensorRT, plan: bytes, info: GraphInfo, frames: Frames, repeats: int = 20
-) -> tuple[Frames, float]:
-    """Run ``plan`` on uint8 (N, H, W, C); the frames, and the milliseconds of a batch."""
+def run_batches(
+    tensorrt: TensorRT, plan: bytes, info: GraphInfo, batches: Sequence[Frames], repeats: int = 20
+) -> tuple[list[Frames], float]:
+    """Load ``plan`` and run it on uint8 (N, H, W, C) of one shape; what it makes of each, and the
+    milliseconds of a batch."""
     cuda = open_cuda()
     try:
         engine = deserialised(tensorrt, plan, cuda)
-        _, height, width, _ = frames.shape
-        profile = Profile.of(height, width, batch=len(frames))
+        batch, height, width, _ = batches[0].shape
+        profile = Profile.of(height, width, batch=batch)
         runner = TensorRTRunner(tensorrt, cuda, engine, info, profile)
     except BaseException:
         cuda.close()
         raise
+
+    def run(frames: Frames) -> Frames:
+        runner.begin(0, frames)
+        return runner.finish(0)
+
     try:
+        made = [run(frames) for frames in batches]
         times = []
         for _ in range(repeats):
             started = time.perf_counter()
-            runner.begin(0, frames)
-            made = runner.finish(0)
+            run(batches[0])
             times.append(time.perf_counter() - started)
         return made, 1000 * sorted(times)[repeats // 2]
     finally:

@@ -340,6 +340,26 @@ def test_plans_that_cannot_run_here_say_why(
     assert plan.path.exists()
 
 
+def test_a_plan_that_is_checked_is_loaded_once_for_all_batches(
+    cuda: FakeCuda, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[bytes] = []
+
+    def load(tensorrt: object, plan: bytes, cuda: object) -> FakeEngine:
+        loaded.append(plan)
+        return engine
+
+    monkeypatch.setattr(tensorrt, "open_cuda", lambda: cuda)
+    monkeypatch.setattr(tensorrt, "deserialised", load)
+    batches = [noise(2, 16, 16, 3), noise(2, 16, 16, 3) // 2]
+    made, milliseconds = tensorrt.run_batches(RTX, b"plan", INFO, batches)
+    assert loaded == [b"plan"]
+    assert [frames.shape for frames in made] == [(2, 16, 16, 3)] * 2
+    assert not np.array_equal(*made)
+    assert milliseconds > 0
+    assert cuda.closed
+
+
 @pytest.mark.parametrize("fits", [True, False])
 def test_other_weights_go_into_the_engine_that_runs(
     fits: bool, cuda: FakeCuda, engine: FakeEngine
