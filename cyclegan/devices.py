@@ -5,12 +5,15 @@ import torch
 from cyclegan.errors import BackendError
 
 
-def find_device(name: str | None = None) -> torch.device:
-    """The device of that name, such as ``cpu``, ``cuda`` or ``cuda:1``; without one a GPU where
-    there is one, else the CPU. Raises BackendError for a name that PyTorch has no device for here.
+def usual_device() -> str:
+    """``cuda`` where there is a GPU, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name, such as ``cpu``, ``cuda`` or ``cuda:1``. Raises BackendError for one
+    that PyTorch has no device for here.
     """
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(str(name).lower())
         torch.empty(0, device=device)

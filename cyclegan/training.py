@@ -44,7 +44,7 @@ from cyclegan.data import (
     readers_watched,
     tensor_from_pictures,
 )
-from cyclegan.devices import find_device
+from cyclegan.devices import find_device, usual_device
 from cyclegan.distributed import Meetings, World, world
 from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError, OutputError
 from cyclegan.model import CycleGAN
@@ -110,8 +110,7 @@ def train(
     for source in (config.data.a, config.data.b, config.data.test_a, config.data.test_b):
         if source is not None and not resume:
             check_target(source, config.output)
-    usual = "cuda" if torch.cuda.is_available() else "cpu"
-    with world(device or usual) as (here, device), contextlib.ExitStack() as claims:
+    with world(device or usual_device()) as (here, device), contextlib.ExitStack() as claims:
         find_device(device)
         if here.writes and not (resume and not config.output.exists()):
             claims.enter_context(claimed(config.output))

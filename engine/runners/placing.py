@@ -21,9 +21,9 @@ def placed(source: Source, settings: Settings) -> "tuple[Generator, torch.device
 
     Raises BackendError, ConfigError.
     """
-    from cyclegan.devices import find_device
+    from cyclegan.devices import find_device, usual_device
 
-    device = find_device(settings.device)
+    device = find_device(settings.device or usual_device())
     try:
         generator = source.generator().eval().to(device)
         dtype = _dtype(generator, device, settings)
