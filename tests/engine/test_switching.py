@@ -79,8 +79,16 @@ def test_batches_end_where_they_began_and_the_old_runner_closes_after_its_last()
     assert new.closed
 
 
-def test_an_idle_runner_is_closed_when_the_next_batch_begins() -> None:
-    old, new = Adder(1), Adder(2)
+class ChoosyAdder(Adder):
+    """Takes frames of one pixel alone."""
+
+    def why_refused(self, shape: tuple[int, ...]) -> str | None:
+        return None if shape[1:] == (1, 1) else f"no frames of {shape[2]}x{shape[1]}"
+
+
+@pytest.mark.parametrize("better", [Adder, ChoosyAdder], ids=["any size", "one size can come"])
+def test_an_idle_runner_is_closed_when_the_next_batch_begins(better: type[Adder]) -> None:
+    old, new = Adder(1), better(2)
     runner = SwitchingRunner(old, lambda unwanted: new)
     runner.wait(10)
     runner.begin(0, frame(1))
@@ -97,13 +105,6 @@ def test_large_batches_come_to_a_runner_that_takes_small_ones() -> None:
     with Translator(runner, GraphInfo(config=ResnetConfig(in_channels=1))) as translator:
         assert translator(np.full((8, 8, 8, 1), 3, np.uint8)).max() == 5
         assert old.closed
-
-
-class ChoosyAdder(Adder):
-    """Takes frames of one pixel alone."""
-
-    def why_refused(self, shape: tuple[int, ...]) -> str | None:
-        return None if shape[1:] == (1, 1) else f"no frames of {shape[2]}x{shape[1]}"
 
 
 def test_frames_of_sizes_that_the_better_runner_refuses_go_on_with_the_first(
@@ -128,16 +129,6 @@ def test_frames_of_sizes_that_the_better_runner_refuses_go_on_with_the_first(
     scheduler.close()
     assert old.closed
     assert new.closed
-
-
-def test_the_first_runner_goes_where_only_one_size_can_come() -> None:
-    old, new = Adder(1), ChoosyAdder(2)
-    runner = SwitchingRunner(old, lambda unwanted: new)
-    runner.wait(10)
-    runner.begin(0, frame(1))
-    assert old.closed
-    assert runner.finish(0).item() == 3
-    runner.close()
 
 
 def test_a_build_that_fails_is_reported_and_changes_nothing(

@@ -401,7 +401,9 @@ def test_a_generator_is_not_taken_for_one_of_the_same_weights(
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
 @pytest.mark.parametrize("device", ["cpu", "CPU"])
 def test_a_device_has_its_name_in_any_letters(backend: str, device: str, model: Path) -> None:
-    Translator.open(model, backend=backend, device=device).close()
+    frame = np.zeros((8, 12, 3), np.uint8)
+    with Translator.open(model, backend=backend, device=device) as translator:
+        assert translator(frame).shape == frame.shape
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file that even root cannot read")
