@@ -30,7 +30,8 @@ from cyclegan.sizes import MOST_PIXELS
 AnyPath = str | os.PathLike[str]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
-_NUMBERED = re.compile(r"%0?\d*d")
+_NUMBERED = re.compile(r"(%0?\d*d)")
+_GLOB_SIGNS = re.compile(r"[\\*?\[\]{}]")
 _CAMERA = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/.+)")
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 """Names of it."""
@@ -107,6 +108,7 @@ class Output:
     """A target, as FFmpeg is asked for it."""
 
     name: str
+    """What messages call it."""
     url: str
     format: str | None = None
     """FFmpeg's muxer; None: by the suffix."""
@@ -150,20 +152,39 @@ def input_from(
         )
     if _ADDRESS.match(name):
         return _address(name, form, given, retry)
-    if _NUMBERED.search(name) and not Path(name).exists():
-        numbers = _numbers(Path(name))
+    path = Path(name)
+    if _NUMBERED.search(path.name) and not path.exists():
+        numbers = _numbers(path)
         given = {"start_number": str(numbers[0] if numbers else 0)} | given
         gap = _gap(numbers, given["start_number"])
-        return Input(name=name, url=name, format=form or "image2", options=given, gap=gap)
-    if "*" in name and not Path(name).exists():
+        url, form = _numbered(path), form or "image2"
+        return Input(name=name, url=url, format=form, options=given, gap=gap)
+    if "*" in name and not path.exists():
         given = {"pattern_type": "glob"} | given
-        return Input(name=name, url=name, format=form or "image2", options=given)
+        return Input(name=name, url=_glob(path), format=form or "image2", options=given)
     return Input(name=name, url=name, format=form, options=given)
+
+
+def _numbered(pattern: Path) -> str:
+    """``pattern`` for FFmpeg: of what it would take for numbers, one in the last part is one."""
+    before, number, after = _NUMBERED.split(pattern.name, maxsplit=1)
+    before, after = (
+        text.replace("%", "%%") for text in (f"{pattern.absolute().parent}/{before}", after)
+    )
+    return before + number + after
+
+
+def _glob(pattern: Path) -> str:
+    """``pattern`` for FFmpeg: a folder that is there is that one, whatever signs its name has."""
+    folder = str(pattern.absolute().parent)
+    if pattern.parent.is_dir():
+        folder = _GLOB_SIGNS.sub(r"\\\g<0>", folder)
+    return f"{folder}/{pattern.name}"
 
 
 def _numbers(pattern: Path) -> list[int]:
     """Those of which there is a picture, in order."""
-    before, _, after = _NUMBERED.sub("\0", pattern.name, count=1).partition("\0")
+    before, _, after = _NUMBERED.split(pattern.name, maxsplit=1)
     numbers = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
     names = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
     found = (numbers.fullmatch(path.name) for path in names)
@@ -224,8 +245,9 @@ def output_to(target: AnyPath, container: str = "auto") -> Output:
         scheme = name.partition("://")[0].lower()
         guessed = {"rtsp": "rtsp", "rtmp": "flv"}.get(scheme, "mpegts")
         return Output(name=name, url=name, format=form or guessed)
-    if _NUMBERED.search(name):
-        return Output(name=name, url=name, format="image2", options={"atomic_writing": "1"})
+    if _NUMBERED.search(Path(name).name):
+        options = {"atomic_writing": "1"}
+        return Output(name=name, url=_numbered(Path(name)), format="image2", options=options)
     if _is_stream(name):
         _check_told(form or Path(name).suffix, name)
         return Output(name=name, url=name, format=form)

@@ -69,7 +69,7 @@ def translate_video(
     if opened.path and output.is_file:
         check_target(opened.path, Path(output.url))
     if opened.format == output.format == "image2":
-        check_pattern(opened.url, output.url)
+        check_pattern(opened.name, output.name)
     check_channels(translator)
     check_depth(translator, options.depth)
     if options.resume:
@@ -198,7 +198,7 @@ def placing(output: Output) -> Iterator[Output]:
                 yield replace(output, url=str(temporary))
             return
         if output.format == "image2":
-            Path(output.url).parent.mkdir(parents=True, exist_ok=True)
+            Path(output.name).parent.mkdir(parents=True, exist_ok=True)
         yield output
     except OSError as error:
         if isinstance(error, OutputError):

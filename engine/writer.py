@@ -89,7 +89,7 @@ class VideoWriter:
         self._form: str = self._container.format.name
         self._name = output.name
         self._durations, self._end = Durations(), TrackEnd(self._form)
-        self._is_one_picture = self._form == "image2" and "%" not in output.url
+        self._is_one_picture = self._form == "image2" and output.is_file
         try:
             self._container.metadata.update(reader.metadata)
             self._video = self._add_video(reader, encoding or Encoding(), Path(output.name).suffix)
@@ -308,6 +308,8 @@ def _opened(output: Output) -> Any:
             f"cannot write {output.name}: {name} makes no single file that could appear whole; "
             "write an .mp4, and let ffmpeg make the rest of it (-c copy)"
         )
+    if output.is_file and container.format.name == "image2":
+        container.options["update"] = "1"  # its name holds no number, even if it looks like one
     return container
 
 

@@ -423,6 +423,35 @@ def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_pa
     assert len(list(tmp_path.glob("q*.jpg"))) == 5
 
 
+@pytest.mark.parametrize("folder", ["100%", "a%02db", "a[b]", "a{b,c}", "a*b?", "a\\b", "a:b"])
+def test_signs_in_the_name_of_a_folder_mean_nothing(
+    folder: str, copies: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # before a colon, in a relative name, FFmpeg sees a protocol
+    here, frames = Path(folder), smooth(2)
+    here.mkdir()
+    for number, frame in enumerate(frames, 3):
+        Image.fromarray(frame).save(here / f"5%%_{number:03}_%.png")
+    translate_path(here / "5%%_%03d_%.png", here / "new/out%02d.png", copies)
+    for number, frame in enumerate(frames, 1):
+        assert (np.asarray(Image.open(here / f"new/out{number:02}.png")) == frame).all()
+    assert translate_path(here / "*.png", here / "v.mkv", copies).frames == 2  # type: ignore
+    first = VideoOptions(part=Part(end=0.03))
+    translate_path(here / "v.mkv", here / "first.png", copies, options=first)
+    expected = {"first.png", "new", "v.mkv", "5%%_003_%.png", "5%%_004_%.png"}
+    assert {path.name for path in here.iterdir()} == expected
+
+
+def test_a_sign_for_any_text_may_be_in_the_name_of_a_folder(
+    copies: Translator, tmp_path: Path
+) -> None:
+    for scene in ("scene1", "scene2"):
+        (tmp_path / scene).mkdir()
+        Image.fromarray(smooth(1)[0]).save(tmp_path / scene / "a.png")
+    stats = translate_path(tmp_path / "scene*/a.png", tmp_path / "v.mkv", copies)
+    assert stats.frames == 2  # type: ignore[union-attr]
+
+
 def test_numbered_pictures_with_a_gap_are_not_whole(copies: Translator, tmp_path: Path) -> None:
     source, target = tmp_path / "%03d.png", tmp_path / "out.mkv"
     for number in (3, 4, 5, 7, 8):
