@@ -262,15 +262,21 @@ def check_unaltered(generator: Generator) -> None:
 
     By configuration and weights alone, one with another module would be taken for what it was.
     """
+    if what := alteration(generator):
+        raise ModelError(
+            f"this generator is not as its configuration says: {what}; a changed one can be run "
+            "with PyTorch itself, or exported with onnx_from_generator"
+        )
+
+
+def alteration(generator: Generator) -> str | None:
+    """In what ``generator`` is not as its configuration says, or None."""
     with torch.device("meta"):
         own = _modules(generator_from_config(generator.config))
     for name, what in {**own, **_modules(generator)}.items():
         if own.get(name) != what:
-            raise ModelError(
-                f"this generator is not as its configuration says: {name or 'it'} is {what}, "
-                f"expected {own.get(name, 'no such module')}; a changed one can be run with "
-                "PyTorch itself, or exported with onnx_from_generator"
-            )
+            return f"{name or 'it'} is {what}, expected {own.get(name, 'no such module')}"
+    return None
 
 
 def _modules(network: nn.Module) -> dict[str, str]:

@@ -27,7 +27,7 @@ from cyclegan.engine.tracing import tracing
 from cyclegan.errors import BackendError
 from cyclegan.files import replacing
 from cyclegan.network_config import check_domains, one_of
-from cyclegan.networks import Generator, check_kind
+from cyclegan.networks import Generator, alteration, check_kind
 
 GraphPrecision = Literal["float32", "float16"]
 _DTYPES: dict[GraphPrecision, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
@@ -46,7 +46,8 @@ def onnx_from_generator(
 
     ``precision`` is that of the weights and the arithmetic inside: ``float16`` is meant for GPUs
     that take precision from the graph. ``domains`` name what the generator translates from and to.
-    ``depth``: bits a channel of the frames, 8 or 16. The generator itself stays as it is. Raises
+    ``depth``: bits a channel of the frames, 8 or 16. The generator itself stays as it is; the graph
+    of one whose modules were changed runs as a graph alone, not with PyTorch. Raises
     ModelError for what is no generator, ConfigError for another precision or depth and domains
     that are not two names, BackendError when PyTorch's exporter refuses the module, and OutputError
     when ``path`` cannot be written.
@@ -62,7 +63,7 @@ def onnx_from_generator(
         config=generator.config,
         domains=domains,
         precision=precision,
-        weights_sha256=weights_digest(generator),
+        weights_sha256="" if alteration(generator) else weights_digest(generator),
         depth=depth,
     )
     with replacing(path) as temporary:  # refused before the work, where it cannot be written

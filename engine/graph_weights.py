@@ -19,6 +19,8 @@ PREFIX = "generator."
 
 def why_no_generator(info: GraphInfo) -> str | None:
     """Why a graph's weights are no longer the generator's, or None."""
+    if not info.weights_sha256:
+        return "the generator was not as its configuration says"
     if info.precision != "float32":
         return f"its weights were rounded to {info.precision}"
     if info.config.norm == "batch":

@@ -201,6 +201,8 @@ def _description(path: Path) -> dict[str, object]:
 
         graph = read_graph_info(path)
         frames = f"uint{graph.depth} NxHxWx"
+        digest = graph.weights_sha256
+        weights = f"sha256 {digest}" if digest else "of a generator that was changed"
         return {
             "file": path,
             "format": "frame-to-frame ONNX graph",
@@ -211,7 +213,7 @@ def _description(path: Path) -> dict[str, object]:
             "inputs": f"{INPUT}: {frames}{graph.config.in_channels}",
             "outputs": f"{OUTPUT}: {frames}{graph.config.out_channels}",
             "size multiple": graph.config.size_multiple,
-            "weights": f"sha256 {graph.weights_sha256}",
+            "weights": weights,
         }
     from cyclegan.checkpoint import read_info
 

@@ -11,6 +11,7 @@ import torch
 from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
 from cyclegan.engine import backend_choice
 from cyclegan.engine.export import onnx_from_generator, seal
+from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
@@ -80,6 +81,20 @@ def test_a_graph_of_other_weights_runs_as_a_graph_alone(
             translator(np.zeros((16, 16, 3), np.uint16))
     with pytest.raises(BackendError, match="8 bits a channel, not 16"):
         open_source(path).onnx(16)
+
+
+def test_a_graph_of_a_changed_generator_runs_as_a_graph_alone(
+    frames: np.ndarray, tmp_path: Path
+) -> None:
+    """PyTorch makes a generator of its configuration and weights, which would be another."""
+    generator = generator_from_config(ResnetConfig(width=4, blocks=2))
+    generator.register_forward_hook(lambda module, given, made: -made)
+    path = onnx_from_generator(generator, tmp_path / "graph.onnx")
+    with pytest.raises(BackendError, match="cannot run, since the generator was not as its config"):
+        Translator.open(path, backend="torch")
+    with Translator.open(path, precision="float32") as translator, torch.no_grad():
+        expected = FrameToFrame(generator.eval())(torch.from_numpy(frames)).numpy()
+        assert np.abs(translator(frames).astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("change", ["value", "name", "shape"])
