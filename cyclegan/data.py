@@ -210,11 +210,16 @@ def batches(
     )
     # All that PyTorch brings takes half a second to collect: only where processes inherit it.
     begun: Iterable[Drawn | CycleGANError] = _begun(loader) if loader.num_workers else loader
-    for drawn in begun:
-        if isinstance(drawn, CycleGANError):
-            raise drawn
-        dataset.bad.update(drawn.bad)
-        yield drawn.real_a.on(device), drawn.real_b.on(device)
+    try:
+        for drawn in begun:
+            if isinstance(drawn, CycleGANError):
+                raise drawn
+            dataset.bad.update(drawn.bad)
+            yield drawn.real_a.on(device), drawn.real_b.on(device)
+    finally:
+        # Its processes end with it. Left to the collector, which closes its queues first, it could
+        # not tell them, and would wait for each in vain.
+        del begun
 
 
 def _places(

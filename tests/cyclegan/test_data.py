@@ -340,6 +340,7 @@ def test_a_bad_picture_is_named(folders: Path, workers: int) -> None:
     with pytest.raises(ImageError, match=r"2\.png") as caught:
         epoch(UnpairedPictures(config(folders)), workers=workers)
     assert "Traceback" not in str(caught.value)
+    assert not multiprocessing.active_children(), "they end with the batches"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
