@@ -48,7 +48,7 @@ def config(folders, tmp_path):
     """Dropout, full pools, averages, a half, several epochs: all that a run can carry."""
     a, b = folders
     return TrainConfig(
-        data=DataConfig(a=a, b=b, load_size=36, crop_size=32),
+        data=DataConfig(a=a, b=b, load_size=20, crop_size=16),
         model=CycleGANConfig(
             generator=ResnetConfig(width=4, blocks=1, dropout=True),
             discriminator=PatchConfig(width=4, layers=1),
@@ -278,7 +278,7 @@ def finished(folders, tmp_path_factory):
     """A short run that has ended."""
     a, b = folders
     config = TrainConfig(
-        data=DataConfig(a=a, b=b, load_size=36, crop_size=32, name_a="map", name_b="photo"),
+        data=DataConfig(a=a, b=b, load_size=20, crop_size=16, name_a="map", name_b="photo"),
         model=CycleGANConfig(
             generator=ResnetConfig(width=4, blocks=1), discriminator=PatchConfig(width=4, layers=1)
         ),
@@ -477,7 +477,7 @@ def test_another_crop_goes_on(finished, tmp_path, batch_size, adversarial):
         finished, model=model, output=tmp_path, batch_size=batch_size, epochs=batch_size
     )
     assert run(config).steps == 6
-    smaller = dataclasses.replace(config.data, crop_size=24)
+    smaller = dataclasses.replace(config.data, crop_size=12)
     longer = dataclasses.replace(config, data=smaller, epochs=2 * batch_size)
     assert run(longer, resume=True).steps == 12
 
