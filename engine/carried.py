@@ -3,6 +3,7 @@
 ``container`` is PyAV's, opened for writing. What it cannot hold is left out, and said in ``notes``.
 """
 
+import contextlib
 import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ _HEADER_TELLS = ("mov", "mp4", "ipod", "matroska", "webm")
 _HEADER_REFUSES = ("avi", "asf", "flv", "mpegts")
 """Containers that list codecs, and refuse in their header such streams that lack what they need:
 sound whose packets alone describe it, or of which none came, or of a rate that they do not know."""
+_NEED_LAYOUT = ("mp4", "flv")
+"""Containers that must know where the channels of sound belong: the muxer of .flv would end the
+process, that of .mp4 fail once all is written."""
 _AAC_RATES = (
     *(96000, 88200, 64000, 48000, 44100, 32000, 24000),
     *(22050, 16000, 12000, 11025, 8000, 7350),
@@ -150,7 +154,9 @@ def _takes(form: str, stream: "Stream", *, is_file: bool) -> bool:
     target = io.BytesIO() if is_file or form in OUT_OF_ORDER else _OneWay()
     try:
         with av.open(target, "w", format=form) as container:
-            _added(container, stream, is_file=is_file)
+            copy = _added(container, stream, is_file=is_file)
+            if form in _NEED_LAYOUT and copy.type == "audio" and _lacks_layout(copy.codec_context):
+                return False
             container.start_encoding()
     except (av.FFmpegError, ValueError):
         return False
@@ -168,9 +174,23 @@ def _added(container: Any, stream: "Stream", *, is_file: bool) -> Any:
     """A stream like ``stream``. In a file, muxers come back to the header with what AAC's packets
     tell of themselves; elsewhere they are told before."""
     copy = container.add_stream_from_template(stream)
+    if stream.type == "audio":
+        _settle_layout(copy.codec_context)
     if not is_file and (config := _aac_config(stream)):
         copy.codec_context.extradata = config
     return copy
+
+
+def _settle_layout(context: Any) -> None:
+    """Have channels of which nothing is said, as PCM's in .avi, .mkv and .nut, belong where as many
+    usually do."""
+    if _lacks_layout(context):
+        with contextlib.suppress(ValueError):  # nothing is usual for, say, nine
+            context.layout = f"{context.layout.nb_channels}c"
+
+
+def _lacks_layout(context: Any) -> bool:
+    return bool(context.layout.name == f"{context.layout.nb_channels} channels")
 
 
 def _aac_config(stream: Any) -> bytes | None:

@@ -372,6 +372,37 @@ def test_sound_is_kept_where_the_file_takes_it(
     assert any(".mkv can" in note for note in notes) is can, "only what is so"
 
 
+@pytest.mark.parametrize(
+    ("channels", "name", "layouts"),
+    [
+        (2, "out.mp4", ["stereo"]),
+        (2, "out.flv", ["stereo"]),
+        (9, "out.mp4", []),
+        (9, "out.flv", []),
+        (9, "out.mov", ["9 channels"]),
+    ],
+)
+def test_channels_of_which_nothing_is_said_belong_where_as_many_usually_do(
+    channels: int, name: str, layouts: list[str], copies: Translator, tmp_path: Path
+) -> None:
+    """Else the muxer of .mp4 would fail at its end, and that of .flv end this process."""
+    pictures = with_sound(tmp_path / "one.mkv", "aac")
+    with av.open(str(pictures)) as one, av.open(str(tmp_path / "in.mkv"), "w") as made:
+        video = made.add_stream_from_template(one.streams.video[0])
+        sound = made.add_stream("pcm_s16le", rate=44100, layout=f"{channels} channels")
+        packets = [packet for packet in one.demux(video=0) if packet.size]
+        quiet = av.Packet(bytes(44100 * 2 * channels))
+        quiet.pts, quiet.dts, quiet.time_base = 0, 0, Fraction(1, 44100)
+        for packet, stream in ((quiet, sound), *((packet, video) for packet in packets)):
+            packet.stream = stream
+            made.mux(packet)
+    notes = translate_video(tmp_path / "in.mkv", tmp_path / name, copies).notes
+    with av.open(str(tmp_path / name)) as container:
+        found = [stream.codec_context.layout.name for stream in container.streams.audio]
+    assert found == layouts
+    assert any("left out" in note for note in notes) is (not layouts)
+
+
 def test_sound_of_an_unknown_codec_is_said_to_be(copies: Translator, tmp_path: Path) -> None:
     """As teletext is that comes in a .ts: the container is not to blame."""
     source = with_sound(tmp_path / "in.mkv", "flac")
