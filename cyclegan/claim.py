@@ -1,12 +1,10 @@
-"""A run's folder, while a process is at work there."""
+"""A folder, while a process is at work there: that of a run, or of a translation's segments."""
 
 import contextlib
 import errno
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from cyclegan.errors import OutputError, reason_of
 
@@ -19,11 +17,13 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Keep other runs out of ``folder``, which is made.
+    """Keep others out of ``folder``, which is made.
 
     Raises OutputError where another process is at work there, or nothing can be written. Where the
     file system knows no locks, it is said, and nothing is kept out.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder / ".lock", timeout=WAIT)
     try:
         folder.mkdir(parents=True, exist_ok=True)

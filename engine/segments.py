@@ -15,7 +15,7 @@ import heapq
 import json
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import cyclegan
+from cyclegan.claim import claimed
 from cyclegan.engine.colour import rgb_from_picture
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.layout import Picture
@@ -82,15 +83,29 @@ def _translated(translator: Translator, picture: "NDArray[Any]") -> str:
     return hashlib.sha256(translator(picture).tobytes()).hexdigest()
 
 
+@contextmanager
+def segments_folder(target: Path) -> Iterator[Path]:
+    """Where the segments of ``target`` lie; no other process works there meanwhile, which would
+    take away what is done here, or join what it did. Goes once it is empty. Raises OutputError.
+    """
+    folder = target.with_name(fitting(f".{target.name}", ".segments"))
+    try:
+        with claimed(folder):
+            yield folder
+    finally:
+        with suppress(OSError):  # it holds segments, or is of another process
+            folder.rmdir()
+
+
 class Segments:
     """The finished segments beside a target."""
 
-    def __init__(self, target: Path, facts: str) -> None:
+    def __init__(self, folder: Path, facts: str) -> None:
         """Segments of other ``facts`` are removed, and what follows a damaged one is not used.
 
         Raises OutputError.
         """
-        self.folder = target.with_name(fitting(f".{target.name}", ".segments"))
+        self.folder = folder
         noted = self.folder / "facts.json"
         if not (noted.is_file() and noted.read_bytes() == facts.encode()):
             self._clear()
@@ -172,8 +187,6 @@ class Segments:
             raise OutputError(
                 f"cannot remove {path}, of an earlier translation: {reason_of(error)}"
             ) from error
-        with suppress(OSError):
-            self.folder.rmdir()
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06}.npz"

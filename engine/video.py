@@ -19,7 +19,7 @@ from cyclegan.engine.frames import VideoDepth
 from cyclegan.engine.job import Job
 from cyclegan.engine.live import EndlessReader
 from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
-from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint
+from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint, segments_folder
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import (
@@ -54,8 +54,8 @@ def translate_video(
     Raises VideoError when ``source`` is no video or has no frames. When it is damaged, ends early
     or changes its size, what could be decoded is kept beside ``target``, as
     ``NAME.partial.SUFFIX``, and VideoError says so. Raises OutputError when ``target`` cannot be
-    written, ConfigError when ``translator`` or ``options`` are none, or that remembers the frames
-    of another video that it is at work on.
+    written, or another resumed run is at work on it; ConfigError when ``translator`` or ``options``
+    are none, or for a translator that remembers the frames of another video that it is at work on.
     """
     check_translator(translator)
     options, stop = options or VideoOptions(), stop or threading.Event()
@@ -111,25 +111,26 @@ def _in_segments(
         open_reader(source, options, stop, _keep_on(translator, options)) as reader,
         VideoReader(source, options.part) as sound,
         VideoReader(source, options.part, decoder=options.decoder) as first,
-        placing(output) as place,
+        segments_folder(Path(output.url)) as folder,
     ):
-        segments = Segments(Path(output.url), fingerprint(first, translator, options))
-        reader.skipped = segments.frames
+        with placing(output) as place:
+            segments = Segments(folder, fingerprint(first, translator, options))
+            reader.skipped = segments.frames
 
-        def open_segments() -> SegmentWriter:
-            sound.layout = reader.layout
-            try:
-                return SegmentWriter(open_writer(place, sound, options), segments, sound)
-            except CycleGANError:
-                if not segments.count:
-                    segments.remove()
-                raise
+            def open_segments() -> SegmentWriter:
+                sound.layout = reader.layout
+                try:
+                    return SegmentWriter(open_writer(place, sound, options), segments, sound)
+                except CycleGANError:
+                    if not segments.count:
+                        segments.remove()
+                    raise
 
-        job = Job(reader, translator, options, progress=progress, show=show, stop=stop)
-        stats = job.run(open_segments)
-        if reader.problems:
-            raise damaged(reader, stats.frames + reader.skipped, place, output)
-    segments.remove()
+            job = Job(reader, translator, options, progress=progress, show=show, stop=stop)
+            stats = job.run(open_segments)
+            if reader.problems:
+                raise damaged(reader, stats.frames + reader.skipped, place, output)
+        segments.remove()
     return stats
 
 

@@ -10,6 +10,7 @@ import pytest
 from videos import Copies, decoded, leftovers, smooth, times, write_video
 
 import cyclegan
+from cyclegan import claim
 from cyclegan.config import ResnetConfig
 from cyclegan.engine import segments
 from cyclegan.engine.containers import VideoReader
@@ -362,6 +363,27 @@ def test_what_follows_a_damaged_segment_is_translated_again(
     stats = translate_video(source, target, translator(Copies()), RESUME)
     assert stats.frames == 60 - 16 * number
     assert any(f"{number:06}.npz is damaged: " in note for note in stats.notes)
+    assert target.read_bytes() == whole.read_bytes()
+    assert leftovers(tmp_path) == ["in.mp4", "out.mp4", "whole.mp4"]
+
+
+def test_a_second_run_to_the_same_target_is_refused_and_leaves_the_first_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would remove the first one's segments, and its own would be joined in their place."""
+    monkeypatch.setattr(claim, "WAIT", 0.1)
+    source, whole = write_video(tmp_path / "in.mp4", smooth(40)), tmp_path / "whole.mp4"
+    target = tmp_path / "out.mp4"
+    translate_video(source, whole, translator(Copies()), RESUME)
+
+    class Disturbed(Copies):
+        def begin(self, slot: int, frames: Frames) -> None:
+            if self.count in (0, 20):  # before anything is noted, and after a segment
+                with pytest.raises(OutputError, match=r"at work in .*/\.out\.mp4\.segments; stop"):
+                    translate_video(source, target, translator(Negatives()), RESUME)
+            super().begin(slot, frames)
+
+    assert translate_video(source, target, translator(Disturbed()), RESUME).frames == 40
     assert target.read_bytes() == whole.read_bytes()
     assert leftovers(tmp_path) == ["in.mp4", "out.mp4", "whole.mp4"]
 
