@@ -26,12 +26,16 @@ def check_ending(target: Path, kind: str, *endings: str) -> None:
         )
 
 
-def check_pattern(source: str, target: str) -> None:
-    """Raises OutputError where numbered pictures could be written among those that are read."""
+def check_pattern(source: str, target: str, found: Iterable[Path] = ()) -> None:
+    """Raises OutputError where numbered pictures could be written among those that are read.
+
+    ``found``: pictures of ``source``, whose folders it may have a pattern for too.
+    """
     here, there = Path(source), Path(target)
-    could_be_any = not here.suffix or any(sign in here.suffix for sign in "*?[")
+    could_be_any = not here.suffix or any(sign in here.suffix for sign in "*?[]{}\\")
     same_kind = could_be_any or here.suffix.lower() == there.suffix.lower()
-    if same_kind and here.parent.resolve() == there.parent.resolve():
+    folders = {here.parent, *(path.parent for path in found)}
+    if same_kind and there.parent.resolve() in {folder.resolve() for folder in folders}:
         raise OutputError(
             f"{target} could be one of the pictures {source}; write the results into another folder"
         )

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from cyclegan.engine import globs
 from cyclegan.engine.muxers import CONTAINERS
 from cyclegan.errors import ConfigError, OutputError, VideoError
 from cyclegan.sizes import MOST_PIXELS
@@ -31,7 +32,6 @@ AnyPath = str | os.PathLike[str]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _NUMBERED = re.compile(r"(%0?\d*d)")
-_GLOB_SIGNS = re.compile(r"[\\*?\[\]{}]")
 _CAMERA = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/.+)")
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 """Names of it."""
@@ -102,6 +102,11 @@ class Input:
         path = Path(self.url)
         return path if self.format is None or path.is_file() else None
 
+    @property
+    def found(self) -> list[Path]:
+        """The pictures, where they are given by a pattern that is no number."""
+        return globs.found(self.url) if self.options.get("pattern_type") == "glob" else []
+
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
@@ -161,7 +166,8 @@ def input_from(
         return Input(name=name, url=url, format=form, options=given, gap=gap)
     if "*" in name and not path.exists():
         given = {"pattern_type": "glob"} | given
-        return Input(name=name, url=_glob(path), format=form or "image2", options=given)
+        url, form = globs.pattern_for_ffmpeg(path), form or "image2"
+        return Input(name=name, url=url, format=form, options=given)
     return Input(name=name, url=name, format=form, options=given)
 
 
@@ -172,14 +178,6 @@ def _numbered(pattern: Path) -> str:
         text.replace("%", "%%") for text in (f"{pattern.absolute().parent}/{before}", after)
     )
     return before + number + after
-
-
-def _glob(pattern: Path) -> str:
-    """``pattern`` for FFmpeg: a folder that is there is that one, whatever signs its name has."""
-    folder = str(pattern.absolute().parent)
-    if pattern.parent.is_dir():
-        folder = _GLOB_SIGNS.sub(r"\\\g<0>", folder)
-    return f"{folder}/{pattern.name}"
 
 
 def _numbers(pattern: Path) -> list[int]:

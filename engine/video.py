@@ -69,7 +69,7 @@ def translate_video(
     if opened.path and output.is_file:
         check_target(opened.path, Path(output.url))
     if opened.format == output.format == "image2":
-        check_pattern(opened.name, output.name)
+        check_pattern(opened.name, output.name, opened.found)
     check_channels(translator)
     check_depth(translator, options.depth)
     if options.resume:

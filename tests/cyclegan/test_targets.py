@@ -7,7 +7,11 @@ from cyclegan.targets import check_pattern
 
 
 @pytest.mark.parametrize(
-    "source", ["p/%04d.png", "p/*.png", "p/*.PNG", "p/*", "p/*.p*", "p/0*.[pP][nN][gG]", "p/../p/?"]
+    "source",
+    [
+        *("p/%04d.png", "p/*.png", "p/*.PNG", "p/*", "p/*.p*", "p/0*.[pP][nN][gG]", "p/../p/?"),
+        *("p/*.{png,jpg}", "p/{a.jpg,*.png}", "p/*.pn\\g"),
+    ],
 )
 def test_numbered_pictures_do_not_go_among_those_that_are_read(source: str) -> None:
     with pytest.raises(OutputError, match=r"p/%05d\.png could be one of the pictures p/"):

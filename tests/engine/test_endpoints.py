@@ -419,6 +419,9 @@ def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_pa
         assert (rgb(tmp_path / f"new/out{number:02}.png")[0] == frame).all()
     with pytest.raises(OutputError, match="into another folder"):
         translate_path(tmp_path / "in/*.png", tmp_path / "in/b%03d.png", copies)
+    for name in ("i?/*.png", "{in/a*,x/y}.png", "[!a]n/*.{jpg,png}", "i*/../in/a*.png"):
+        with pytest.raises(OutputError, match="into another folder"):
+            translate_path(tmp_path / name, tmp_path / "in/a%03d.png", copies)
     translate_path(tmp_path / "v.mp4", tmp_path / "q%d.jpg", copies)
     assert len(list(tmp_path.glob("q*.jpg"))) == 5
 
@@ -442,13 +445,22 @@ def test_signs_in_the_name_of_a_folder_mean_nothing(
     assert {path.name for path in here.iterdir()} == expected
 
 
+@pytest.mark.parametrize("above", ["plain", "a[1]", "a{b,c}", "a\\b"])
+@pytest.mark.parametrize("is_relative", [False, True])
 def test_a_sign_for_any_text_may_be_in_the_name_of_a_folder(
-    copies: Translator, tmp_path: Path
+    is_relative: bool,
+    above: str,
+    copies: Translator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Also inside of one in whose name signs mean nothing."""
     for scene in ("scene1", "scene2"):
-        (tmp_path / scene).mkdir()
-        Image.fromarray(smooth(1)[0]).save(tmp_path / scene / "a.png")
-    stats = translate_path(tmp_path / "scene*/a.png", tmp_path / "v.mkv", copies)
+        (tmp_path / above / scene).mkdir(parents=True)
+        Image.fromarray(smooth(1)[0]).save(tmp_path / above / scene / "a.png")
+    monkeypatch.chdir(tmp_path / above)
+    folder = Path() if is_relative else Path.cwd()
+    stats = translate_path(folder / "scene*/a.png", tmp_path / "v.mkv", copies)
     assert stats.frames == 2  # type: ignore[union-attr]
 
 
