@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.muxers import OUT_OF_ORDER, holds
+from cyclegan.engine.muxers import OUT_OF_ORDER, SLOTTED, holds
 
 if TYPE_CHECKING:
     from av import Packet
@@ -37,6 +37,10 @@ _AAC_RATES = (
 _AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1")
 """By their numbers in AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1), of rates from 0, these from
 1 on."""
+_ROUNDED = 0.01
+"""Seconds by which times of packets may be off, and sound has no pause."""
+_HEARD = 0.1
+"""Seconds that sound may be away from the pictures."""
 _HAVE_CHAPTERS = ("mov", "mp4", "matroska", "webm")
 
 
@@ -54,6 +58,12 @@ class Copy:
         """By which times must rise at least."""
         self._last: int | None = None
         self._left_out = 0
+        form = container.format.name
+        self._counted_by = form if form in SLOTTED and source.type == "audio" else None
+        """A container that has sound begin at once and go on, whatever its times."""
+        self._end: float | None = 0.0
+        """Of the packet before, in seconds; None: not known."""
+        self._pauses = 0.0
 
     def take(self, packet: "Packet[Any]") -> bool:
         """Make ``packet`` one of this stream; False where it is to be left out."""
@@ -65,16 +75,31 @@ class Copy:
             self._left_out += 1
             return False
         self._last = when
+        self._note_pause(packet)
         return True
 
     def notes(self) -> list[str]:
-        """What was left out, once all packets were given."""
-        if not self._left_out:
-            return []
-        return [
-            f"{self._name}: {self._left_out} packets were left out, whose times are no later than "
-            "those before them"
-        ]
+        """What was left out or moved, once all packets were given."""
+        notes = []
+        if self._left_out:
+            notes.append(
+                f"{self._name}: {self._left_out} packets were left out, whose times are no later "
+                "than those before them"
+            )
+        if self._counted_by and self._pauses > _HEARD:
+            notes.append(
+                f"{self._name} comes up to {self._pauses:.2f} s too early: {self._counted_by} "
+                "cannot have it begin later, or pause; .mkv and .mp4 can"
+            )
+        return notes
+
+    def _note_pause(self, packet: "Packet[Any]") -> None:
+        """What is missing between ``packet``, which has a time, and the one before."""
+        assert packet.dts is not None
+        begin = float(packet.dts * packet.time_base)
+        if self._end is not None and abs(pause := begin - self._end) > _ROUNDED:
+            self._pauses += pause
+        self._end = begin + float(packet.duration * packet.time_base) if packet.duration else None
 
 
 def add_copy(container: Any, stream: "Stream", notes: list[str], *, is_file: bool) -> Copy | None:

@@ -1,5 +1,6 @@
 """Videos that other programs make: odd times, names, sounds and encoders."""
 
+import re
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -170,6 +171,34 @@ def test_sound_whose_times_step_back_loses_what_overlaps(
     assert 2 <= lost <= 3
     assert f"audio stream 1: {lost} packets were left out" in "; ".join(stats.notes)
     assert (np.diff([packet.dts for packet in packets[1]]) > 0).all()
+
+
+@pytest.mark.parametrize("codec", ["libmp3lame", "aac"])
+@pytest.mark.parametrize(
+    ("begin", "pause", "early"), [(0, 0, None), (0.3, 0, "0.2[78]"), (0, 0.4, "0.3[78]")]
+)
+def test_sound_that_an_avi_has_too_early_is_told(
+    begin: float, pause: float, early: str | None, codec: str, copies: Translator, tmp_path: Path
+) -> None:
+    """Its muxer counts packets of sound, whatever their times."""
+    with (
+        av.open(str(with_sound(tmp_path / "one.mkv", codec))) as one,
+        av.open(str(tmp_path / "in.mkv"), "w") as made,
+    ):
+        streams = {stream: made.add_stream_from_template(stream) for stream in one.streams}
+        for packet in one.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "audio":
+                seconds = begin + (pause if packet.dts * packet.time_base > 0.5 else 0)
+                shift = round(seconds / packet.time_base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+            packet.stream = streams[packet.stream]
+            made.mux(packet)
+    for name in ("out.avi", "out.mkv"):
+        notes = translate_video(tmp_path / "in.mkv", tmp_path / name, copies).notes
+        said = [note for note in notes if re.search(f"1 comes up to {early} s too early", note)]
+        assert len(said) == len(notes) == (early is not None and name == "out.avi")
 
 
 def test_a_pause_that_a_file_cannot_hold_is_told(copies: Translator, tmp_path: Path) -> None:
