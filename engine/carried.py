@@ -22,11 +22,13 @@ _OF_THE_SOURCE = (_ALPHA, "duration")
 but into a pipe, where it would believe this one."""
 _OF_THE_ENCODING = ("encoder", "bps", "number_of_frames", "number_of_bytes", "_statistics")
 """What such tags of a stream begin with that is encoded anew."""
-_HEADER_TELLS = ("mov", "mp4", "ipod", "matroska", "webm")
+_HEADER_TELLS = ("mov", "mp4", "ipod", "f4v", "ismv", "matroska", "webm")
 """Containers that tell by their header alone which streams they hold."""
 _HEADER_REFUSES = ("avi", "asf", "flv", "mpegts")
 """Containers that list codecs, and refuse in their header such streams that lack what they need:
 sound whose packets alone describe it, or of which none came, or of a rate that they do not know."""
+_ONE_RATE = {"mxf": 48000}
+"""Containers that know sound of this rate alone, and cannot be tried without pictures."""
 _NEED_LAYOUT = ("mp4", "flv")
 """Containers that must know where the channels of sound belong: the muxer of .flv would end the
 process, that of .mp4 fail once all is written."""
@@ -110,12 +112,14 @@ def add_copy(container: Any, stream: "Stream", notes: list[str], *, is_file: boo
     form = container.format.name
     if form == "null":
         return None
-    if stream.codec_context is None:
+    context: Any = stream.codec_context
+    if context is None:
         notes.append(f"{_name(stream)} was left out: this FFmpeg does not know its codec")
         return None
-    name = stream.codec_context.name
-    canonical = stream.codec_context.codec.canonical_name
+    name, canonical = context.name, context.codec.canonical_name
     held = form in _HEADER_TELLS or holds(form, container.supported_codecs, {name, canonical})
+    if stream.type == "audio" and form in _ONE_RATE:
+        held = held and context.sample_rate == _ONE_RATE[form]
     if held and form in (*_HEADER_TELLS, *_HEADER_REFUSES):
         held = _takes(form, stream, is_file=is_file)
     if not held:

@@ -402,6 +402,27 @@ def test_sound_is_kept_where_the_file_takes_it(
 
 
 @pytest.mark.parametrize(
+    ("codec", "rate", "name", "held"),
+    [
+        ("pcm_s16le", 44100, "out.mxf", False),
+        ("pcm_s16le", 48000, "out.mxf", True),
+        ("libmp3lame", 8000, "out.f4v", False),
+        ("libmp3lame", 44100, "out.f4v", True),
+        ("ac3", 48000, "out.ismv", False),
+        ("aac", 48000, "out.ismv", True),
+    ],
+)
+def test_sound_that_a_header_would_refuse_is_left_out(
+    codec: str, rate: int, name: str, held: bool, copies: Translator, tmp_path: Path
+) -> None:
+    source = with_sound(tmp_path / "in.mkv", codec, rate)
+    encoding = Encoding(encoder="mpeg2video" if name == "out.mxf" else "auto")
+    notes = translate_video(source, tmp_path / name, copies, VideoOptions(encoding=encoding)).notes
+    assert len(sounds(tmp_path / name)) == held
+    assert any("left out" in note for note in notes) is not held
+
+
+@pytest.mark.parametrize(
     ("channels", "name", "layouts"),
     [
         (2, "out.mp4", ["stereo"]),
