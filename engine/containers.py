@@ -55,7 +55,7 @@ class _Tally:
     done: bool = False
     """A picture behind the part has come: what else is read is copied."""
     changed: bool = False
-    """A picture of another size has come, which ends the reading."""
+    """A picture of another size, or turned another way, has come, which ends the reading."""
 
 
 class VideoReader:
@@ -346,12 +346,18 @@ class VideoReader:
     def _changes(self, picture: "VideoFrame") -> str | None:
         size = picture.width, picture.height
         known = self._size = self._size or size
-        if size == known:
-            return None
-        return (
-            f"frames change from {known[0]}x{known[1]} to {picture.width}x{picture.height}; "
-            "cut the video there and translate the parts"
-        )
+        if size != known:
+            return (
+                f"frames change from {known[0]}x{known[1]} to {picture.width}x{picture.height}; "
+                "cut the video there and translate the parts"
+            )
+        is_series = self._container.format.name == "image2"
+        if is_series and self.layout and display_matrix(picture) != self.layout.display_matrix:
+            return (
+                f"picture {self._seen + 1} is turned another way than the first, by its EXIF data; "
+                "translate their folder, which sets pictures upright"
+            )
+        return None
 
     def _decoded(self, picture: "VideoFrame") -> "Decoded":
         self.layout = self.layout or self._layout(picture)

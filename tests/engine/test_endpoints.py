@@ -492,6 +492,22 @@ def test_pictures_with_exif_are_read_and_stay_turned(
     assert decoded(tmp_path / "out.mp4")[0].rotation == rotation
 
 
+@pytest.mark.parametrize("pattern", ["*.jpg", "%d.jpg"])
+def test_a_picture_that_is_turned_another_way_on_the_way_is_an_error(
+    pattern: str, copies: Translator, tmp_path: Path
+) -> None:
+    """One video is turned one way; the others would lie on their side."""
+    for number, turned in enumerate((6, 6, 1, 6)):
+        exif = Image.Exif()
+        exif[0x0112] = turned
+        Image.fromarray(smooth(1)[0]).save(tmp_path / f"{number}.jpg", exif=exif)
+    with pytest.raises(
+        VideoError, match=r"picture 3 is turned another way .*their folder.* The 2 "
+    ):
+        translate_path(tmp_path / pattern, tmp_path / "out.mp4", copies)
+    assert len(decoded(tmp_path / "out.partial.mp4")) == 2
+
+
 class Dropping(BaseHTTPRequestHandler):
     """Serves one file, and hangs up in the middle of the first answer."""
 
