@@ -24,6 +24,7 @@ from cyclegan.engine.frames import Frames
 from cyclegan.errors import BackendError
 
 if TYPE_CHECKING:
+    from cyclegan.engine.device_arrays import DeviceFrames
     from cyclegan.engine.planes import Planes
 
 
@@ -68,6 +69,14 @@ class PlaneRunner(Runner, Protocol):
 
     def finish_planes(self, slot: int) -> "list[Planes]":
         """As ``finish`` does, for what ``begin_planes`` started; in the host's memory."""
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """A runner that takes frames which are on the GPU already."""
+
+    def translate_on_device(self, frames: Any, stream: int = 0) -> "DeviceFrames":
+        """See :meth:`~cyclegan.engine.translator.Translator.translate_on_device`."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -22,7 +22,14 @@ from cyclegan.engine.frames import SMALLEST, Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
-from cyclegan.engine.tickets import PlaneRunner, RememberingRunner, Runner, Scheduler, Ticket
+from cyclegan.engine.tickets import (
+    OnDevice,
+    PlaneRunner,
+    RememberingRunner,
+    Runner,
+    Scheduler,
+    Ticket,
+)
 from cyclegan.errors import BackendError, ConfigError, FrameError
 
 if TYPE_CHECKING:
@@ -34,14 +41,6 @@ AnyFrames = TypeVar("AnyFrames", bound=Frames)
 """Frames of one depth."""
 Made = TypeVar("Made")
 """What comes of a batch."""
-
-
-@runtime_checkable
-class OnDevice(Protocol):
-    """A runner that takes frames which are on the GPU already."""
-
-    def translate_on_device(self, frames: Any, stream: int = 0) -> "DeviceFrames":
-        """See :meth:`Translator.translate_on_device`."""
 
 
 class Translation(Generic[Made]):
@@ -235,8 +234,8 @@ class Translator:
         ``frames`` is uint8 (N, H, W, C), contiguous, of a size that the plan takes as it is, and
         speaks ``__cuda_array_interface__`` or DLPack, as PyTorch's and CuPy's arrays do; so does
         the result, which the next call overwrites. ``stream`` is the handle of the CUDA stream that
-        the frames are made in and the result is read in. Raises BackendError on other backends,
-        FrameError for other frames.
+        the frames are made in and the result is read in. Raises BackendError on other backends, and
+        until a better one is ready that takes them; FrameError for other frames.
         """
         if not isinstance(self._runner, OnDevice):
             raise BackendError(

@@ -10,10 +10,17 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cyclegan.config import Depth
 from cyclegan.engine.frames import Frames, depth_of
-from cyclegan.engine.tickets import ChoosyRunner, Runner
+from cyclegan.engine.tickets import ChoosyRunner, OnDevice, Runner
+from cyclegan.errors import BackendError, FrameError
+
+if TYPE_CHECKING:
+    from cyclegan.engine.device_arrays import DeviceFrames
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +45,8 @@ class SwitchingRunner:
         """What was replaced, where it is kept for frames that the better one refuses."""
         self._told = False
         self._serving: list[Runner | None] = [None] * self.slots
+        self._done: list[list[Frames]] = [[] for _ in range(self.slots)]
+        """What a slot's batch has been translated to so far, of one that had to be cut."""
         self._seen: set[Depth] = set()
         """Depths of the batches so far, which go on being taken."""
         self._changed = threading.Lock()
@@ -80,21 +89,17 @@ class SwitchingRunner:
         return not self._thread.is_alive()
 
     def begin(self, slot: int, frames: Frames) -> None:
-        retired = None
         with self._changed:
             self._seen.add(depth_of(frames))
-            if self._next is not None and (why := self._why_not(self._next)):
-                retired, self._next, self._problem = self._next, None, ValueError(why)
-            elif self._next is not None and self._next.max_batch >= len(frames):
-                retired, self._current, self._next = self._current, self._next, None
-                if self._any_size and isinstance(self._current, ChoosyRunner):
-                    self._first, retired = retired, None
+            retired = self._switched(len(frames))
             runner = self._serving[slot] = self._taking(frames)
-            retired = retired if retired not in self._serving else None
         if retired is not None:
             retired.close()
         try:
-            runner.begin(slot, frames)
+            _check_depth(runner, frames)
+            *parts, last = _cut(frames, runner.max_batch)
+            self._done[slot] = [_translated(runner, slot, part) for part in parts]
+            runner.begin(slot, last)
         except BaseException:
             self._release(slot)
             raise
@@ -103,9 +108,26 @@ class SwitchingRunner:
         runner = self._serving[slot]
         assert runner is not None, "finish without begin"
         try:
-            return runner.finish(slot)
+            made = runner.finish(slot)
+            return np.concatenate([*self._done[slot], made]) if self._done[slot] else made
         finally:
             self._release(slot)
+
+    def translate_on_device(self, frames: Any, stream: int = 0) -> "DeviceFrames":
+        """By the better runner, once it is ready, if that is one for frames on the GPU.
+
+        Raises BackendError where it is not, and what it raises.
+        """
+        with self._changed:
+            retired, runner = self._switched(0), self._current
+        if retired is not None:
+            retired.close()
+        if not isinstance(runner, OnDevice):
+            raise BackendError(
+                f"{self.description} takes frames of the host alone; what backend='tensorrt' "
+                "builds takes those of a GPU, once it is ready"
+            )
+        return runner.translate_on_device(frames, stream)
 
     def end_build(self) -> None:
         """Tell the build that its result is not wanted, and wait for its end."""
@@ -126,11 +148,29 @@ class SwitchingRunner:
             return f"it takes no frames of {max(refused)} bits a channel, as were translated"
         return None
 
+    def _switched(self, count: int) -> Runner | None:
+        """Let the better runner take over, if it is ready and takes ``count`` frames; what is to be
+        closed then."""
+        better = self._next
+        if better is None:
+            return None
+        if why := self._why_not(better):
+            self._next, self._problem = None, ValueError(why)
+            return better
+        if better.max_batch < count:
+            return None
+        replaced, self._current, self._next = self._current, better, None
+        if self._any_size and isinstance(better, ChoosyRunner):
+            self._first = replaced
+        return None if replaced in (self._first, *self._serving) else replaced
+
     def _taking(self, frames: Frames) -> Runner:
         """The runner at hand, or the first one, for what that refuses."""
         if self._first is None:
             return self._current
         assert isinstance(self._current, ChoosyRunner)
+        if depth_of(frames) not in _depths(self._current):
+            return self._first
         why = self._current.why_refused(frames.shape[:3])
         if why is None:
             return self._current
@@ -142,7 +182,7 @@ class SwitchingRunner:
     def _release(self, slot: int) -> None:
         """Free the slot, and close a runner that was replaced once its last batch has ended."""
         with self._changed:
-            runner, self._serving[slot] = self._serving[slot], None
+            runner, self._serving[slot], self._done[slot] = self._serving[slot], None, []
             kept = (self._current, self._first)
             over = runner not in kept and runner not in self._serving
         if over and runner is not None:
@@ -167,6 +207,23 @@ class SwitchingRunner:
 
 def _depths(runner: Runner) -> tuple[Depth, ...]:
     return getattr(runner, "depths", (8,))
+
+
+def _check_depth(runner: Runner, frames: Frames) -> None:
+    """What one runner takes may come when another, which does not, has just taken over."""
+    if depth_of(frames) not in _depths(runner):
+        kinds = " or ".join(f"uint{depth}" for depth in _depths(runner))
+        raise FrameError(f"frames are {frames.dtype}; the better engine, now ready, takes {kinds}")
+
+
+def _cut(frames: Frames, most: int) -> list[Frames]:
+    """What was cut for one runner may come when another, which takes less, has just taken over."""
+    return [frames[i : i + most] for i in range(0, len(frames), most)]
+
+
+def _translated(runner: Runner, slot: int, frames: Frames) -> Frames:
+    runner.begin(slot, frames)
+    return runner.finish(slot)
 
 
 _open: "weakref.WeakSet[SwitchingRunner]" = weakref.WeakSet()

@@ -45,7 +45,12 @@ class Slot:
         self._replay: Callable[[int], None] | None = None
 
     def begin(self, frames: Frames) -> None:
-        """Start a batch, uint8 (N, H, W, C); it may be overwritten once this returns."""
+        """Start a batch, uint8 (N, H, W, C); it may be overwritten once this returns.
+
+        Raises FrameError for another dtype.
+        """
+        if frames.dtype != np.uint8:  # it would be copied modulo 256
+            raise FrameError(f"frames are {frames.dtype}; expected uint8")
         with self._cuda.current():
             self._cuda.synchronize(self._stream)  # idle, unless a stop came between start and end
             np.copyto(self._staged(self._host_in, frames.shape), frames)

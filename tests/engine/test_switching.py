@@ -17,7 +17,7 @@ from cyclegan.engine.runners import BACKENDS, Backend, Settings, open_while
 from cyclegan.engine.runners.switching import SwitchingRunner
 from cyclegan.engine.tickets import Runner, Scheduler
 from cyclegan.engine.translator import Translator
-from cyclegan.errors import BackendError
+from cyclegan.errors import BackendError, FrameError
 
 
 class Adder:
@@ -34,6 +34,7 @@ class Adder:
     def begin(self, slot: int, frames: Frames) -> None:
         assert not self.closed
         assert slot not in self.busy
+        assert len(frames) <= self.max_batch
         if frames.max() == 99:
             raise BackendError("refused")
         self.busy[slot] = frames + self.number
@@ -104,6 +105,71 @@ def test_large_batches_come_to_a_runner_that_takes_small_ones() -> None:
     runner.wait(10)
     with Translator(runner, GraphInfo(config=ResnetConfig(in_channels=1))) as translator:
         assert translator(np.full((8, 8, 8, 1), 3, np.uint8)).max() == 5
+        assert old.closed
+
+
+def test_what_was_cut_for_the_first_runner_comes_whole_from_a_better_one_that_takes_less() -> None:
+    """It is cut before there is a slot, and meanwhile another thread's frames bring the switch."""
+    old, new = Adder(1), Adder(2)
+    old.max_batch = 8
+    runner = SwitchingRunner(old, lambda unwanted: new)
+    runner.wait(10)
+    runner.begin(0, frame(5))
+    runner.begin(1, np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1))
+    assert old.closed
+    assert runner.finish(1).flatten().tolist() == [2, 3, 4]
+    assert runner.finish(0).item() == 7
+    runner.begin(1, frame(6))
+    assert runner.finish(1).item() == 8
+    runner.close()
+
+
+@pytest.mark.parametrize("any_size", [False, True])
+def test_frames_of_a_depth_that_the_first_runner_took_never_come_to_one_that_does_not(
+    any_size: bool,
+) -> None:
+    """As those of a thread that was let in just before another one's frames bring the switch."""
+
+    class Choosy(Copies):
+        def why_refused(self, shape: tuple[int, ...]) -> None:
+            return None
+
+    old, new = Copies(depths=(8, 16)), Choosy(depths=(8,))
+    runner = SwitchingRunner(old, lambda unwanted: new, any_size=any_size)
+    runner.wait(10)
+    runner.begin(0, np.zeros((1, 8, 8, 3), np.uint8))
+    deep = np.full((1, 8, 8, 3), 999, np.uint16)
+    if any_size:  # the first one is still there
+        runner.begin(1, deep)
+        assert np.array_equal(runner.finish(1), deep)
+    else:
+        with pytest.raises(FrameError, match="uint16; the better engine, now ready, takes uint8"):
+            runner.begin(1, deep)
+    assert new.seen == {"uint8"}
+    runner.finish(0)
+    runner.close()
+
+
+def test_frames_of_a_gpu_are_taken_once_there_is_an_engine_for_them() -> None:
+    class OnGpu(Adder):
+        def translate_on_device(self, frames: object, stream: int = 0) -> object:
+            return frames, stream
+
+    go, old = threading.Event(), Adder(1)
+
+    def build(unwanted: threading.Event) -> OnGpu:
+        assert go.wait(10)
+        return OnGpu(2)
+
+    runner = SwitchingRunner(old, build)
+    with Translator(runner, GraphInfo(config=ResnetConfig())) as translator:
+        with pytest.raises(
+            BackendError, match=r"being built\) takes .*the host alone; what backend"
+        ):
+            translator.translate_on_device("frames")
+        go.set()
+        runner.wait(10)
+        assert translator.translate_on_device("frames", stream=7) == ("frames", 7)
         assert old.closed
 
 

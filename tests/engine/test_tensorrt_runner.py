@@ -170,6 +170,11 @@ def test_sizes_outside_the_profile_are_refused(runner: TensorRTRunner, cuda: Fak
         assert translator(noise(9, 32, 32, 3)).shape == (9, 32, 32, 3)  # in batches of four
 
 
+def test_frames_of_16_bits_are_refused_not_cut_to_8(runner: TensorRTRunner) -> None:
+    with pytest.raises(FrameError, match="frames are uint16; expected uint8"):
+        runner.begin(0, np.full((1, 8, 8, 3), 999, np.uint16))
+
+
 def test_what_tensorrt_refuses_leaves_the_slot_usable(
     runner: TensorRTRunner, engine: FakeEngine
 ) -> None:
