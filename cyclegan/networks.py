@@ -271,18 +271,20 @@ def check_unaltered(generator: Generator) -> None:
 
 def alteration(generator: Generator) -> str | None:
     """In what ``generator`` is not as its configuration says, or None."""
+    found = _modules(generator)
     with torch.device("meta"):
         own = _modules(generator_from_config(generator.config))
-    for name, what in {**own, **_modules(generator)}.items():
-        if own.get(name) != what:
-            return f"{name or 'it'} is {what}, expected {own.get(name, 'no such module')}"
+    for name in {**own, **found}:
+        what, expected = found.get(name, "missing"), own.get(name, "no such module")
+        if what != expected:
+            return f"{name or 'it'} is {what}, expected {expected}"
     return None
 
 
 def _modules(network: nn.Module) -> dict[str, str]:
-    """What each module of ``network`` is, by its name."""
+    """What each module of ``network`` is, by its name; one in two places has two."""
     found = {}
-    for name, module in network.named_modules():
+    for name, module in network.named_modules(remove_duplicate=False):
         kind = type(module)
         hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
         altered = f" with {hooks} hooks" if hooks else ""

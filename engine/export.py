@@ -14,6 +14,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ import torch
 from cyclegan.config import Depth, as_dict
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.graph_info import INPUT, OPSET, OUTPUT, GraphInfo
+from cyclegan.engine.graph_weights import generator_of, why_no_generator
 from cyclegan.engine.onnx_header import GRAPH_DIGEST
 from cyclegan.engine.tracing import tracing
 from cyclegan.errors import BackendError
@@ -47,10 +49,10 @@ def onnx_from_generator(
     ``precision`` is that of the weights and the arithmetic inside: ``float16`` is meant for GPUs
     that take precision from the graph. ``domains`` name what the generator translates from and to.
     ``depth``: bits a channel of the frames, 8 or 16. The generator itself stays as it is; the graph
-    of one whose modules were changed runs as a graph alone, not with PyTorch. Raises
-    ModelError for what is no generator, ConfigError for another precision or depth and domains
-    that are not two names, BackendError when PyTorch's exporter refuses the module, and OutputError
-    when ``path`` cannot be written.
+    of one whose modules were changed, or whose layers share weights, runs as a graph alone, not
+    with PyTorch. Raises ModelError for what is no generator, ConfigError for another precision or
+    depth and domains that are not two names, BackendError when PyTorch's exporter refuses the
+    module, and OutputError when ``path`` cannot be written.
     """
     import onnx
 
@@ -70,6 +72,9 @@ def onnx_from_generator(
         model = _exported(generator, _DTYPES[precision], _FRAMES[depth])
         _tidy(model)
         _free_sizes(model)
+        weights = model.graph.initializer  # the exporter makes one of those that are equal
+        if why_no_generator(info) is None and generator_of(weights, info) is None:
+            info = replace(info, weights_sha256="")
         info.describe(model)
         seal(model)
         onnx.checker.check_model(model)
@@ -78,9 +83,13 @@ def onnx_from_generator(
 
 
 def weights_digest(generator: Generator) -> str:
-    """SHA-256 over the configuration and every tensor of a generator, in hexadecimal."""
+    """SHA-256 over the configuration and every tensor of a generator, in hexadecimal.
+
+    In float32, as they are exported, whatever the generator computes in.
+    """
     digest = hashlib.sha256(json.dumps(as_dict(generator.config), sort_keys=True).encode())
     for name, tensor in sorted(generator.state_dict().items()):
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
@@ -96,7 +105,7 @@ def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype) -> 
     try:
         # Of one size: symbols for N, H and W would give the same graph in several times the time,
         # since none of our networks computes with its sizes. `_free_sizes` refuses one that does.
-        with tracing.exporting(), _quietly():
+        with tracing.exporting(), _quietly(), torch.autocast("cpu", enabled=False):
             program = torch.onnx.export(
                 FrameToFrame(frozen, dtype).eval(),
                 (example,),

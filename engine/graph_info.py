@@ -32,7 +32,7 @@ class GraphInfo:
     precision: str = "float32"
     """Of the weights and the arithmetic inside the graph."""
     weights_sha256: str = ""
-    """Of a generator that is as ``config`` says; empty for one that was changed."""
+    """Of a generator that is as ``config`` says; empty where the graph does not give that back."""
     depth: Depth = 8
     """Bits a channel of the frames: uint8 or uint16."""
 

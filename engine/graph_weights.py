@@ -4,8 +4,9 @@ So a file that was exported for one backend can still be run by all of them, til
 exported otherwise.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.errors import ModelError
@@ -20,7 +21,10 @@ PREFIX = "generator."
 def why_no_generator(info: GraphInfo) -> str | None:
     """Why a graph's weights are no longer the generator's, or None."""
     if not info.weights_sha256:
-        return "the generator was not as its configuration says"
+        return (
+            "the generator was not as its configuration says, or two of its layers had equal "
+            "weights, which are one in a graph"
+        )
     if info.precision != "float32":
         return f"its weights were rounded to {info.precision}"
     if info.config.norm == "batch":
@@ -34,6 +38,19 @@ def generator_from_graph(path: Path, info: GraphInfo) -> "Generator":
     Raises ModelError where the file holds other weights than ``info`` says.
     """
     import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    if (generator := generator_of(graph.initializer, info)) is None:
+        raise ModelError(
+            f"{path} does not hold the weights that it was exported with; open it with "
+            "backend='openvino', or the file that it was exported from"
+        )
+    return generator
+
+
+def generator_of(tensors: Iterable[Any], info: GraphInfo) -> "Generator | None":
+    """The generator in a graph's ``tensors`` (TensorProto), in evaluation mode; None where they are
+    not the weights that ``info`` speaks of."""
     import torch
     from onnx import numpy_helper
     from onnx.external_data_helper import uses_external_data
@@ -42,7 +59,6 @@ def generator_from_graph(path: Path, info: GraphInfo) -> "Generator":
     from cyclegan.networks import generator_from_config, to_be_filled
     from cyclegan.reference_names import empty
 
-    tensors = onnx.load(path, load_external_data=False).graph.initializer
     held = {
         tensor.name.removeprefix(PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy())
         for tensor in tensors
@@ -54,14 +70,10 @@ def generator_from_graph(path: Path, info: GraphInfo) -> "Generator":
         if len(shape) == 1 and name not in held:
             held[name] = torch.zeros(shape, dtype=torch.float32, device="cpu")
     # Before memory is taken for the network: that may not be the one that the file speaks of.
-    whole = all(name in held and held[name].shape == shape for name, shape in shapes.items())
-    if whole:
-        generator = to_be_filled(generator_from_config(info.config))
-        generator.load_state_dict({name: held[name] for name in shapes})
-        whole = weights_digest(generator) == info.weights_sha256
-    if not whole:
-        raise ModelError(
-            f"{path} does not hold the weights that it was exported with; open it with "
-            "backend='openvino', or the file that it was exported from"
-        )
+    if not all(name in held and held[name].shape == shape for name, shape in shapes.items()):
+        return None
+    generator = to_be_filled(generator_from_config(info.config))
+    generator.load_state_dict({name: held[name] for name in shapes})
+    if weights_digest(generator) != info.weights_sha256:
+        return None
     return generator.eval().requires_grad_(False)

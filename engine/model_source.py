@@ -36,6 +36,7 @@ _SHAPING = (
     "engine/export.py",
     "engine/frame_graph.py",
     "engine/graph_info.py",
+    "engine/graph_weights.py",
     *sorted(f"kernels/{path.name}" for path in (_PACKAGE / "kernels").glob("*.py")),
 )
 

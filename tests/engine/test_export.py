@@ -263,3 +263,12 @@ def test_a_precision_or_depth_that_there_is_not_is_refused(
     with pytest.raises(ConfigError, match=r"is (10|'fp16'); expected one of"):
         onnx_from_generator(generator, tmp_path / "g.onnx", **wrong)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_around_an_export_changes_nothing(dtype: torch.dtype, tmp_path: Path) -> None:
+    generator = generator_from_config(ResnetConfig(width=4, blocks=1))
+    plain = onnx_from_generator(generator, tmp_path / "plain.onnx")
+    with torch.autocast("cpu", dtype):
+        path = onnx_from_generator(generator, tmp_path / "autocast.onnx")
+    assert path.read_bytes() == plain.read_bytes()

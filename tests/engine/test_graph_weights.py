@@ -1,5 +1,6 @@
 """A graph is a whole model: the generator that it was exported from is in it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, FrameError, ModelError
-from cyclegan.networks import generator_from_config
+from cyclegan.networks import Generator, generator_from_config
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,44 @@ def test_a_graph_of_a_changed_generator_runs_as_a_graph_alone(
     with Translator.open(path, precision="float32") as translator, torch.no_grad():
         expected = FrameToFrame(generator.eval())(torch.from_numpy(frames)).numpy()
         assert np.abs(translator(frames).astype(int) - expected).max() <= 1
+
+
+def _shortened(generator: Generator) -> None:
+    del generator.blocks[-1]
+
+
+def _tied(generator: Generator) -> None:
+    generator.blocks[1] = generator.blocks[0]
+
+
+def _with_equal_biases(generator: Generator) -> None:
+    for block in generator.blocks:
+        torch.nn.init.constant_(block.conv2.bias, 0.1)
+
+
+@pytest.mark.parametrize("change", [_shortened, _tied, _with_equal_biases])
+def test_a_graph_that_does_not_hold_all_weights_says_so_and_runs(
+    change: Callable[[Generator], None], frames: np.ndarray, tmp_path: Path
+) -> None:
+    """The exporter makes one of tensors that are equal."""
+    generator = generator_from_config(ResnetConfig(width=4, blocks=2)).eval()
+    change(generator)
+    path = onnx_from_generator(generator, tmp_path / "graph.onnx")
+    with pytest.raises(BackendError, match=r"its config.*, or two of its layers had equal weights"):
+        open_source(path).generator()
+    assert not open_source(path).has_generator
+    with Translator.open(path, precision="float32") as translator, torch.no_grad():
+        expected = FrameToFrame(generator)(torch.from_numpy(frames)).numpy()
+        assert np.abs(translator(frames).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_generator_of_another_type_comes_back_in_float32(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    generator = generator_from_config(ResnetConfig(width=4, blocks=1)).to(dtype)
+    again = open_source(onnx_from_generator(generator, tmp_path / "graph.onnx")).generator()
+    assert torch.equal(again.stem.weight, generator.stem.weight.float())
 
 
 @pytest.mark.parametrize("change", ["value", "name", "shape"])

@@ -381,9 +381,15 @@ def _patched(generator: Generator) -> Generator:
     return generator
 
 
+def _shortened(generator: Generator) -> Generator:
+    del generator.blocks[-1]
+    return generator
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (_shortened, r"blocks\.0 is missing, expected .*ResidualBlock\(\)"),
         (lambda generator: Negative(generator.config), r"it is .*Negative\(\), expected .*ResnetG"),
         (_without_a_norm, r"up1_norm is .*Identity\(\), expected .*Norm"),
         (_hooked, "it is .* with 1 hooks, expected"),
