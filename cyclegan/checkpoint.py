@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -40,6 +41,7 @@ from cyclegan.networks import (
     Discriminator,
     Generator,
     check_kind,
+    check_unaltered,
     discriminator_from_config,
     generator_from_config,
     to_be_filled,
@@ -91,10 +93,12 @@ def save_generator(
 ) -> None:
     """Write ``generator`` to ``path``, which keeps its old content until the new one is whole.
 
-    Raises ModelError for what is no generator, ConfigError for domains that are not two names, and
-    OutputError when the file cannot be written.
+    Raises ModelError for what is no generator, and for one whose modules, forward or hooks were
+    changed, since the file holds a configuration and weights; ConfigError for domains that are not
+    two names, OutputError when the file cannot be written.
     """
     check_kind(generator, Generator)
+    check_unaltered(generator)
     check_domains(domains, 2)
     _save(Path(path), generator, GENERATOR, domains, scored)
 
@@ -155,10 +159,12 @@ def _save(
     }
     if scored is not None:
         metadata["scored"] = json.dumps(as_dict(scored))
+    # Copies, since layers may share their weights, which safetensors refuses.
     tensors = {
-        name: tensor.detach().float().cpu().contiguous()
-        if tensor.is_floating_point()
-        else tensor.cpu()
+        name: (tensor.float() if tensor.is_floating_point() else tensor)
+        .detach()
+        .cpu()
+        .clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()
     }
     with replacing(path) as temporary:

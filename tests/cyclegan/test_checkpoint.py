@@ -220,3 +220,26 @@ def test_a_discriminator_of_no_name_is_not_written_over_a_good_file(generator, t
     with pytest.raises(ConfigError, match=r"domains are \(\('A', 'B'\),\); expected 1 of str"):
         save_discriminator(path, PatchDiscriminator(PatchConfig(width=4)), ("A", "B"))
     assert path.read_bytes() == b"good"
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_a_changed_generator_is_not_written_as_what_it_was(hooked, generator, tmp_path):
+    path = tmp_path / "good"
+    path.write_bytes(b"good")
+    if hooked:
+        generator.register_forward_hook(lambda module, given, made: -made)
+        says = "it is .* with 1 hooks"
+    else:
+        del generator.blocks[-1]
+        says = r"blocks.\d is missing, expected .*ResidualBlock"
+    with pytest.raises(ModelError, match=f"not as its configuration says: {says}"):
+        save_generator(path, generator)
+    assert path.read_bytes() == b"good"
+
+
+def test_layers_that_share_their_weights_come_back_with_the_same(tmp_path):
+    generator = ResnetGenerator(ResnetConfig(width=2, blocks=2, norm="batch"))
+    generator.blocks[1] = generator.blocks[0]
+    save_generator(tmp_path / "g", generator)
+    again = load_generator(tmp_path / "g").state_dict()
+    assert all(torch.equal(again[name], value) for name, value in generator.state_dict().items())
