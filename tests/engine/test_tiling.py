@@ -180,6 +180,12 @@ def test_a_thumbnail_is_no_larger_than_it_may_be() -> None:
     assert (made[..., 4:-4, :] + 0.5).abs().max() < 0.05, "means of all pixels"
 
 
+@pytest.mark.parametrize("size", [(8, 1200), (1200, 3)])
+def test_a_long_strip_has_a_thumbnail_that_a_generator_can_mirror(size: tuple[int, int]) -> None:
+    with opened(network(), "thumbnail") as translator:
+        assert translator(picture(*size)).shape == (*size, 3)
+
+
 def test_tiles_that_agree_are_joined_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = TiledRunner(
         GeneratorSource(network()), Settings(precision="float32"), "thumbnail", tile=192
