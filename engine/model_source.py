@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Protocol
 import cyclegan
 from cyclegan.config import Depth
 from cyclegan.engine.cache import Key, cached, check_unchanged, code_digest, file_digest, find
-from cyclegan.engine.graph_info import FORMAT_VERSIONS, OPSET, GraphInfo, read_graph_info
+from cyclegan.engine.graph_info import (
+    FORMAT_VERSIONS,
+    OPSET,
+    GraphInfo,
+    read_graph,
+    read_graph_info,
+)
 from cyclegan.engine.graph_weights import generator_from_graph, why_no_generator
 from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
 from cyclegan.errors import BackendError, ModelError, reason_of
@@ -71,7 +77,7 @@ class GraphSource:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self.info = read_graph_info(path)
+        self.info, self._digest = read_graph(path)
         self._path = path
         self._why_no_generator = why_no_generator(self.info)
         self.has_generator = self._why_no_generator is None
@@ -90,16 +96,15 @@ class GraphSource:
 
     def onnx(self, depth: Depth = 8) -> Path:
         if depth == self.info.depth:
+            check_unchanged(self._path, self._digest)
             return self._path
         if self._why_no_generator is not None:
             raise BackendError(
                 f"{self.name} takes frames of {self.info.depth} bits a channel, not {depth}; open "
                 "the file that it was exported from, or export it again"
             )
-        key = _export_key(file_digest(self._path), depth)
-        if read_graph_info(self._path) != self.info:  # with a checksum of the weights
-            raise ModelError(f"{self.name} was replaced since it was opened; open it again")
-        return _exported(self, key, depth)
+        check_unchanged(self._path, self._digest)
+        return _exported(self, _export_key(self._digest, depth), depth)
 
 
 class CheckpointSource:

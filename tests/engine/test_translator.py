@@ -482,7 +482,7 @@ def test_a_model_file_that_was_replaced_is_not_read_on(
     shutil.copy(model_source.open_source(paths[0]).onnx(), paths[1])
     model_source.open_source(paths[1]).onnx(16)  # is in the cache, too
     for source in sources:
-        for ask in (source.generator, lambda: source.onnx(16)):  # noqa: B023
+        for ask in (source.generator, source.onnx, lambda: source.onnx(16)):  # noqa: B023
             with pytest.raises(ModelError, match=r"was replaced|does not hold"):
                 ask()
 
