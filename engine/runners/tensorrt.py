@@ -210,6 +210,7 @@ class TensorRTRunner:
         self._slots = [Slot(cuda, self._contexts, profile, channels) for _ in range(self.slots)]
         self._on_device: Slot | None = None  # made when it is first asked for
         self._for_planes: list[Slot] = []
+        self._plane_slots: PlaneSlots | None = None  # made of them with the first planes
         self._channels, self._multiple = channels, info.config.size_multiple
         self._one_caller = threading.Lock()
         self.description = (
@@ -259,21 +260,25 @@ class TensorRTRunner:
         return f"cuda:{self._cuda.number}" if torch.cuda.is_available() else None
 
     def begin_planes(self, slot: int, pictures: "Sequence[Planes]") -> None:
-        self._plane_slots.begin(slot, pictures)
+        self._taking_planes().begin(slot, pictures)
 
     def finish_planes(self, slot: int) -> "list[Planes]":
-        return self._plane_slots.finish(slot)
+        return self._taking_planes().finish(slot)
 
-    @functools.cached_property
-    def _plane_slots(self) -> "PlaneSlots":
+    def _taking_planes(self) -> "PlaneSlots":
+        with self._one_caller:
+            if self._plane_slots is None:
+                self._plane_slots = self._made_for_planes()
+            return self._plane_slots
+
+    def _made_for_planes(self) -> "PlaneSlots":
         from cyclegan.engine.runners.plane_slots import PlaneSlots
 
         assert self.planes_on is not None
-        with self._one_caller:
-            self._for_planes = [
-                Slot(self._cuda, self._contexts, self._profile, self._channels)
-                for _ in range(self.slots)
-            ]
+        self._for_planes = [
+            Slot(self._cuda, self._contexts, self._profile, self._channels)
+            for _ in range(self.slots)
+        ]
         translators = [functools.partial(self._translate_in, slot) for slot in self._for_planes]
         return PlaneSlots(self.planes_on, self._multiple, translators)
 

@@ -1,6 +1,9 @@
 """Planes in front of a runner of frames, with PyTorch's CPU in the GPU's place."""
 
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -110,6 +113,30 @@ def test_tensorrt_takes_planes_in_batches_of_its_profile(
         assert levels == sorted(levels, reverse=True)
         assert len(set(levels)) == 9
     assert cuda.closed
+
+
+def test_threads_that_bring_the_first_planes_at_once_share_their_slots(
+    on_fake: tuple[Translator, FakeCuda], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(PlaneSlots):
+        def __init__(self, *given: Any) -> None:
+            time.sleep(0.05)
+            super().__init__(*given)
+
+    monkeypatch.setattr(plane_slots, "PlaneSlots", Slow)
+    translator, cuda = on_fake
+    assert translator.planes_on
+    before, together = len(cuda.buffers), threading.Barrier(3)
+
+    def client(value: int) -> int:
+        together.wait(10)
+        (made,) = translator.collect(translator.submit_planes([grey(value)]))
+        return int(made.y.float().mean())
+
+    with translator, ThreadPoolExecutor(3) as threads:
+        levels = list(threads.map(client, (40, 120, 200)))
+    assert levels == sorted(levels, reverse=True)
+    assert len(cuda.buffers) == before + 2 * translator.slots
 
 
 def test_without_pytorchs_gpu_there_are_no_planes(monkeypatch: pytest.MonkeyPatch) -> None:
