@@ -5,7 +5,7 @@ Plans         plan, plan_settings, plan_builder, plan_file; typed_graph, audit, 
               real_frames, flavours
 Where to      cache, cache_space
 What runs     model_source, runners, backend_choice, frames, tickets, translator; cuda,
-              device_arrays, plane_network
+              device_arrays, plane_network; once
 Otherwise     statistics, stabilize, bands, tiling
 Pictures      images, image_files, targets
 Videos        endpoints, opening, cameras, containers, cutting, endings, layout; encoding, muxers,

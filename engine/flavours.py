@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from cyclegan.engine.once import once
 from cyclegan.errors import UNIMPORTABLE, BackendError, ConfigError
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
@@ -121,7 +122,7 @@ class Messages:
                 self._lines = [other for other in self._lines if other is not lines]
 
 
-@functools.cache
+@once
 def messages(tensorrt: TensorRT) -> Messages:
     """The one log of this process for ``tensorrt``."""
     return Messages(tensorrt)

@@ -17,6 +17,7 @@ from typing import Any, cast
 from cyclegan.engine.cache import cached, check_unchanged, file_digest
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import Source
+from cyclegan.engine.once import once
 from cyclegan.engine.runners.settings import Precision, Settings
 from cyclegan.errors import UNIMPORTABLE, BackendError, ConfigError
 
@@ -48,7 +49,7 @@ def openvino_module() -> ModuleType:
     return cast(ModuleType, openvino)
 
 
-@functools.cache
+@once
 def shared_core() -> Any:
     """The one ``openvino.Core`` of this process.
 
