@@ -22,6 +22,7 @@ from cyclegan.engine.gpus import Gpu
 from cyclegan.errors import BackendError, ConfigError
 
 INSTALL = "pip install 'cyclegan-engine[tensorrt]' (PyCUDA is built against the CUDA toolkit)"
+FIRST = "cuda:0"
 _THREAD_LOCAL = 1
 """Capture mode: other threads may go on calling CUDA meanwhile."""
 _NON_BLOCKING = 1
@@ -88,7 +89,7 @@ def open_cuda(device: str | None = None) -> "PyCuda":
     """The GPU ``cuda:N``, the first by default. Raises ConfigError, BackendError."""
     if reason := why_missing():
         raise BackendError(f"no CUDA: {reason}")
-    name, _, number = (device or "cuda:0").partition(":")
+    name, _, number = (device or FIRST).partition(":")
     if name != "cuda" or not (number or "0").isdecimal():
         raise ConfigError(f"device {device!r}: expected cuda, or cuda:N with the GPU's number")
     return PyCuda(int(number or 0))

@@ -6,11 +6,12 @@ the cache under a key of everything that shapes them (:mod:`cache`). A plan that
 path of the user's is a copy of that entry.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from typing import Any
 import cyclegan
 from cyclegan.engine import gate
 from cyclegan.engine.cache import Key, cached, check_unchanged, code_digest, file_digest
+from cyclegan.engine.cuda import open_cuda
 from cyclegan.engine.flavours import TensorRT, load_tensorrt
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
-from cyclegan.engine.plan_builder import Built, Progress, build_plan
+from cyclegan.engine.plan_builder import Built, Current, Progress, build_plan
 from cyclegan.engine.plan_file import PLAN_FORMAT, PlanFile, check_plan_target, copy_plan, read_plan
 from cyclegan.engine.plan_settings import PlanSettings
 from cyclegan.engine.real_frames import PICTURE, built_in_frames
@@ -51,13 +53,15 @@ def plan_from_onnx(
     settings: PlanSettings,
     frames: Frames | None = None,
     progress: Progress | None = None,
+    device: str | None = None,
 ) -> PlanFile:
     """The plan of the float32 frame-to-frame graph ``onnx``, from the cache if it is there.
 
     ``path`` is where a copy of the plan and its note go; without it they stay in the cache.
     ``frames``, uint8 (N, H, W, C), replace the built-in ones of the check; H and W are multiples of
     what the generator takes. ``progress(done, announced)`` is called at every step of a build, and
-    cancels it by raising.
+    cancels it by raising. ``device``, such as ``cuda:1``, is the GPU that it is checked on, and
+    built for where ``settings`` name no targets; None: the first that the driver names.
 
     Raises OutputError where ``path`` is the graph itself or not named as a plan; ModelError for
     another kind of graph, ConfigError for settings that contradict it or the ``frames``,
@@ -74,7 +78,7 @@ def plan_from_onnx(
         )
     info = read_graph_info(onnx)
     settings.profile.check_sides(info.config.size_multiple)
-    tensorrt, gpu = load_tensorrt(settings.flavour), next(iter(nvidia_gpus()), None)
+    tensorrt, gpu = load_tensorrt(settings.flavour), _gpu(device)
     if tensorrt.is_rtx and gpu is not None and not settings.targets:
         settings = dataclasses.replace(settings, targets=(gpu.compute_capability,))
     job = _Job(
@@ -83,6 +87,7 @@ def plan_from_onnx(
         settings=settings,
         tensorrt=tensorrt,
         gpu=gpu,
+        device=device,
         frames=frames,
         progress=progress,
     )
@@ -99,6 +104,7 @@ class _Job:
     settings: PlanSettings
     tensorrt: TensorRT
     gpu: Gpu | None
+    device: str | None
     frames: Frames | None
     progress: Progress | None
 
@@ -153,18 +159,32 @@ class _Job:
 
     def _attempt(self, norm: NormRoute) -> gate.Attempt:
         typed = typed_graph(self.onnx, self.settings.precision, norm)
-        built = build_plan(
-            self.tensorrt,
-            typed.SerializeToString(),
-            self.settings,
-            norm,
-            channels=self.info.config.in_channels,
-            timings=self._timings(),
-            progress=self.progress,
-        )
+        with self._building_on() as current:
+            built = build_plan(
+                self.tensorrt,
+                typed.SerializeToString(),
+                self.settings,
+                norm,
+                channels=self.info.config.in_channels,
+                timings=self._timings(),
+                progress=self.progress,
+                current=current,
+            )
         metadata = {item.key: item.value for item in typed.metadata_props}
         made = (built, GraphInfo.from_metadata(metadata, self.onnx))
         return self._checked(typed, built, norm), made
+
+    @contextlib.contextmanager
+    def _building_on(self) -> Iterator[Current]:
+        """The GPU of ``device``, for the flavour that builds on one."""
+        if self.device is None or self.tensorrt.is_rtx:
+            yield contextlib.nullcontext
+            return
+        cuda = open_cuda(self.device)
+        try:
+            yield cuda.current
+        finally:
+            cuda.close()
 
     def _checked(self, typed: Any, built: Built, norm: NormRoute) -> gate.Check:
         if not self.settings.check:
@@ -187,12 +207,23 @@ class _Job:
             return None
         if self.settings.targets and self.gpu.compute_capability not in self.settings.targets:
             return None
-        return functools.partial(runner.run_batches, self.tensorrt)
+        return functools.partial(runner.run_batches, self.tensorrt, device=self.device)
 
     def _timings(self) -> Path:
         gpu = self.gpu.name.replace(" ", "-") if self.gpu else "none"
         name = f"{self.tensorrt.flavour}-{self.tensorrt.version}-{gpu}.timings"
         return cache_folder() / "timings" / name
+
+
+def _gpu(device: str | None) -> Gpu | None:
+    """The GPU of that name, or the first; None where there is none."""
+    listed = nvidia_gpus()
+    if device is None:
+        return next(iter(listed), None)
+    cuda = open_cuda(device)
+    cuda.close()
+    # The driver is one for all; plans have its version as nvidia-smi says it, however it is asked.
+    return dataclasses.replace(cuda.gpu, driver=listed[0].driver) if listed else cuda.gpu
 
 
 def _frames_digest(frames: Frames) -> str:

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
 """Called with the steps done and those announced so far; what it raises cancels the build."""
+Current = Callable[[], AbstractContextManager[object]]
+"""Within what it gives, a thread uses one GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +48,17 @@ def build_plan(
     channels: int,
     timings: Path | None = None,
     progress: Progress | None = None,
+    current: Current = contextlib.nullcontext,
 ) -> Built:
     """Build ``graph``, a serialised ONNX model as :func:`typed_graph` makes it.
 
-    ``timings`` is the file of the timing cache, for the full flavour. Raises BackendError when the
-    parser or the builder refuses the graph, or types are not those asked for; ConfigError for a
-    target that this TensorRT does not know; and what ``progress`` raises.
+    ``current`` is of the GPU to build on, the first by default; ``timings`` is the file of the
+    timing cache, for the full flavour. Raises BackendError when the parser or the builder refuses
+    the graph, or types are not those asked for; ConfigError for a target that this TensorRT does
+    not know; and what ``progress`` raises.
     """
     trt, log = tensorrt.trt, messages(tensorrt)
-    with log.errors() as errors:
+    with log.errors() as errors, current():
         builder = trt.Builder(log.logger)
         network = builder.create_network(_creation_flags(trt))
         _parse(trt, network, log.logger, graph)
@@ -63,8 +68,13 @@ def build_plan(
         _add_profile(builder, config, settings, channels)
         monitor = _monitor(trt, progress)
         config.progress_monitor = monitor
+
+        def build() -> Any:
+            with current():
+                return builder.build_serialized_network(network, config)
+
         with _timing_cache(tensorrt, config, timings if settings.timing_cache else None):
-            plan = _in_thread(lambda: builder.build_serialized_network(network, config), monitor)
+            plan = _in_thread(build, monitor)
     if monitor.error is not None:
         raise monitor.error
     if plan is None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine import cuda as cuda_driver
 from cyclegan.engine import flavours
 from cyclegan.engine.audit import audit_engine
-from cyclegan.engine.cuda import Cuda, open_cuda
+from cyclegan.engine.cuda import FIRST, Cuda, open_cuda
 from cyclegan.engine.device_arrays import DeviceFrames, DeviceView, device_view
 from cyclegan.engine.flavours import TensorRT, load_tensorrt, messages
 from cyclegan.engine.frames import Frames
@@ -60,6 +60,7 @@ def open_runner(source: Source, settings: Settings) -> "TensorRTRunner":
             source.onnx(),
             settings=plan_settings(source.info, settings),
             progress=functools.partial(_stop_unwanted, settings),
+            device=settings.device or FIRST,  # which nvidia-smi may call another one
         )
     return runner_of(plan, settings)
 
@@ -108,11 +109,16 @@ def _stop_unwanted(settings: Settings, done: int, announced: int | None) -> None
 
 
 def run_batches(
-    tensorrt: TensorRT, plan: bytes, info: GraphInfo, batches: Sequence[Frames], repeats: int = 20
+    tensorrt: TensorRT,
+    plan: bytes,
+    info: GraphInfo,
+    batches: Sequence[Frames],
+    repeats: int = 20,
+    device: str | None = None,
 ) -> tuple[list[Frames], float]:
-    """Load ``plan`` and run it on uint8 (N, H, W, C) of one shape; what it makes of each, and the
-    milliseconds of a batch."""
-    cuda = open_cuda()
+    """Load ``plan`` on ``device`` and run it on uint8 (N, H, W, C) of one shape; what it makes of
+    each, and the milliseconds of a batch."""
+    cuda = open_cuda(device)
     try:
         engine = deserialised(tensorrt, plan, cuda)
         batch, height, width, _ = batches[0].shape

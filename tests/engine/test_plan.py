@@ -44,6 +44,7 @@ from cyclegan.engine.typed_graph import typed_graph
 from cyclegan.errors import BackendError, ConfigError, ModelError, OutputError
 from cyclegan.pictures import write_picture
 from cyclegan.shipped import find_model
+from tests.engine.fake_cuda import FakeCuda
 
 RTX = load_tensorrt("tensorrt-rtx")
 ADA = Gpu(name="RTX 4090", memory_mib=24576, driver="580", compute_capability="8.9")
@@ -177,10 +178,12 @@ def test_what_the_parser_refuses_is_named_by_node(graph: Path) -> None:
 def test_progress_is_reported_and_cancels(graph: Path) -> None:
     typed = typed_graph(graph, "float16", "native").SerializeToString()
     seen: list[tuple[int, int | None]] = []
+    cuda, depths = FakeCuda(), set[int]()
     build_plan(
-        RTX, typed, settings(), "native", channels=3,
-        progress=lambda done, announced: seen.append((done, announced)),
+        RTX, typed, settings(), "native", channels=3, current=cuda.current,
+        progress=lambda done, announced: seen.append((done, announced)) or depths.add(cuda.depth),
     )  # fmt: skip
+    assert depths == {2}, "in the thread that asks and in the one that builds"
     done = [step for step, _ in seen]
     assert done == list(range(1, len(seen) + 1))
     assert len(seen) > 50
@@ -299,6 +302,7 @@ def job(graph: Path, **changes: Any) -> plan._Job:
         "settings": settings(targets=()),
         "tensorrt": RTX,
         "gpu": ADA,
+        "device": None,
         "frames": None,
         "progress": None,
     }
@@ -366,6 +370,48 @@ def test_a_plan_is_for_the_gpu_at_hand_and_run_where_it_can_be(
     for targets, runs in (((), True), (("8.6", "8.9"), True), (("9.0",), False)):
         assert (job(graph, settings=settings(targets=targets))._executes() is not None) == runs
     assert job(graph, gpu=None)._executes() is None
+
+
+def test_a_plan_is_for_the_device_that_was_named_and_checked_on_it(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[dict[str, Any]] = []
+    opened: list[FakeCuda] = []
+
+    def stop(name: str, key: dict[str, Any], build: Any) -> None:
+        keys.append(key)
+        raise BackendError("far enough")
+
+    def open_second(device: str) -> FakeCuda:
+        assert device == "cuda:1"
+        cuda = FakeCuda()
+        cuda.gpu = replace(ADA, name="RTX 3090", driver="CUDA 13.0", compute_capability="8.6")
+        opened.append(cuda)
+        return cuda
+
+    monkeypatch.setattr(plan, "nvidia_gpus", lambda: [ADA])
+    monkeypatch.setattr(plan, "open_cuda", open_second)
+    monkeypatch.setattr(plan, "cached", stop)
+    with pytest.raises(BackendError, match="far enough"):
+        plan_from_onnx(graph, settings=settings(targets=()), device="cuda:1")
+    assert (keys[0]["targets"], keys[0]["gpu"]) == ("8.6", None)
+    full = SimpleNamespace(flavour="tensorrt", version="1", package="t", is_rtx=False)
+    monkeypatch.setattr(plan, "load_tensorrt", lambda flavour: full)
+    with pytest.raises(BackendError, match="far enough"):
+        plan_from_onnx(graph, settings=settings(targets=()), device="cuda:1")
+    assert (keys[1]["gpu"], keys[1]["driver"]) == ("RTX 3090", ADA.driver)
+
+    def built(*_: Any, current: Any, **options: Any) -> Any:
+        with current():
+            raise BackendError(f"at depth {opened[-1].depth}")
+
+    monkeypatch.setattr(plan, "build_plan", built)
+    monkeypatch.setattr(tensorrt, "why_missing", lambda: None)
+    second = job(graph, tensorrt=full, device="cuda:1")
+    with pytest.raises(BackendError, match="at depth 1"):
+        second._attempt("native")
+    assert all(cuda.closed for cuda in opened)
+    assert second._executes().keywords == {"device": "cuda:1"}
 
 
 def test_the_builder_is_told_every_setting() -> None:

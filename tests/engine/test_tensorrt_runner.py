@@ -11,6 +11,7 @@ import pytest
 
 from cyclegan.config import ResnetConfig
 from cyclegan.engine import cuda as cuda_module
+from cyclegan.engine import plan as plan_module
 from cyclegan.engine.device_arrays import device_view
 from cyclegan.engine.flavours import load_tensorrt
 from cyclegan.engine.frames import Frames
@@ -354,10 +355,12 @@ def test_a_plan_that_is_checked_is_loaded_once_for_all_batches(
         loaded.append(plan)
         return engine
 
-    monkeypatch.setattr(tensorrt, "open_cuda", lambda: cuda)
+    opened: list[str | None] = []
+    monkeypatch.setattr(tensorrt, "open_cuda", lambda device: opened.append(device) or cuda)
     monkeypatch.setattr(tensorrt, "deserialised", load)
     batches = [noise(2, 16, 16, 3), noise(2, 16, 16, 3) // 2]
-    made, milliseconds = tensorrt.run_batches(RTX, b"plan", INFO, batches)
+    made, milliseconds = tensorrt.run_batches(RTX, b"plan", INFO, batches, device="cuda:1")
+    assert opened == ["cuda:1"]
     assert loaded == [b"plan"]
     assert [frames.shape for frames in made] == [(2, 16, 16, 3)] * 2
     assert not np.array_equal(*made)
@@ -455,6 +458,20 @@ def test_each_absence_has_its_own_message(monkeypatch: pytest.MonkeyPatch, model
     assert "TensorRT is not installed" in str(BACKENDS["tensorrt"].why_missing())
     with pytest.raises(ConfigError, match="expected cuda, or cuda:N"):
         cuda_module.open_cuda("gpu 1")
+
+
+@pytest.mark.parametrize(("device", "asked"), [("cuda:1", "cuda:1"), (None, "cuda:0")])
+def test_a_plan_is_built_for_the_gpu_that_runs_it(
+    device: str | None, asked: str, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA may number them otherwise than nvidia-smi, which need not show the same ones."""
+
+    def build(*_: object, **options: object) -> None:
+        raise BackendError(f"for {options['device']}")
+
+    monkeypatch.setattr(plan_module, "plan_from_onnx", build)
+    with pytest.raises(BackendError, match=f"for {asked}"):
+        tensorrt.open_runner(open_source(graph), Settings(device=device))
 
 
 def test_what_is_built_for_a_translator() -> None:
