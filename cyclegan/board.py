@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 
 class Board:
-    """One file of events in ``folder``, for a run that goes on after step ``step``.
+    """One file of events in ``folder``, for a run that goes on after step ``step``; a run that
+    begins has none before its first event.
 
     What the system refuses is left out, and said; the file stays whole. Raises ConfigError where
     tensorboardX is not installed.
@@ -41,7 +42,7 @@ class Board:
         if step:  # of an earlier process nothing later counts
             begun = SessionLog(status=SessionLog.START)
             self._head += _record(Event(wall_time=now, step=step + 1, session_log=begun))
-        self._add(b"")
+            self._add(b"")
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Numbers by their names."""

@@ -80,10 +80,10 @@ class Run:
                     f"{output} holds a run already; go on with it by --resume, choose another "
                     "output, or set overwrite to replace it"
                 )
-            for path in old:
-                path.unlink()
             self.recorder = Recorder(self.config)
             self._keep_settings()
+            for path in old:  # once the new run's settings are known to be possible
+                path.unlink()
             self.recorder.begin()
             self.recorder.samples(0, self.real, first)
 

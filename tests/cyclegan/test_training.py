@@ -132,6 +132,40 @@ def test_what_replaces_a_run_offers_nothing_of_it(config):
     assert not list(config.output.glob("*_ema.safetensors"))
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def run_before(config):
+    """What is there of another run, in part."""
+    for name in ("losses.csv", "config.toml", "samples/000000_ab.png", "tensorboard/events.out.1"):
+        path = config.output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("of the run before")
+    return contents(config.output)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux")
+def test_settings_that_no_file_can_hold_replace_no_run(config, run_before):
+    odd = config.data.a.rename(config.data.a.with_name(os.fsdecode(b"\xff")))
+    data = replaced(config.data, a=odd)
+    with pytest.raises(OutputError, match="it is UTF-8, and cannot hold"):
+        train(
+            replaced(config, data=data, overwrite=True, tensorboard=True),
+            device="cpu",
+            show_progress=False,
+        )
+    assert contents(config.output) == run_before
+
+
+def test_events_that_nothing_here_can_write_replace_no_run(config, run_before, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX.proto.event_pb2", None)
+    with pytest.raises(ConfigError, match="tensorboardX is not installed"):
+        train(replaced(config, overwrite=True, tensorboard=True), device="cpu", show_progress=False)
+    assert contents(config.output) == run_before
+
+
 @pytest.mark.parametrize("lost", ["losses.csv", "checkpoints"])
 def test_a_run_is_one_without_its_log_or_its_checkpoints(config, lost):
     train(config, device="cpu", show_progress=False)
