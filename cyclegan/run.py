@@ -364,6 +364,7 @@ def _remains(output: Path) -> list[Path]:
         *output.glob("scores.csv"),
         *output.glob("scores_to_[0-9]*.csv"),
         *output.glob("report.html"),
-        *(output / "samples").glob("*.png"),
+        *(output / "samples").glob("[0-9]*_ab.png"),
+        *(output / "samples").glob("[0-9]*_ba.png"),
         *(output / "tensorboard").glob("events.*"),
     ]

@@ -17,6 +17,20 @@ def check_target(source: Path, target: Path) -> None:
         )
 
 
+def check_run(source: Path, output: Path) -> None:
+    """Raises OutputError where a run in ``output`` would write among the pictures that it reads, or
+    these lie where its samples go."""
+    check_target(source, output)
+    if not source.exists():
+        return
+    given, samples = source.resolve(), (output / "samples").resolve()
+    if given.is_relative_to(samples) or samples.is_relative_to(given):
+        raise OutputError(
+            f"{source} lies where a run in {output} writes its samples, which the next run would "
+            "take for sources; choose another output"
+        )
+
+
 def check_ending(target: Path, kind: str, *endings: str) -> None:
     """Raises OutputError where a file of ``kind`` would go by another name than one of these."""
     if target.suffix.lower() not in endings:

@@ -54,7 +54,7 @@ from cyclegan.resume import Stopping, check_same, load_checkpoint, stopping
 from cyclegan.run import Run
 from cyclegan.schedule import Progress
 from cyclegan.sources import Item, Pixels
-from cyclegan.targets import check_target
+from cyclegan.targets import check_run
 
 SAMPLES = 4
 SAY_SECONDS = 60.0
@@ -103,13 +103,13 @@ def train(
     architecture, a step that does not fit the GPU or a ``WORLD_SIZE`` without the rest of what
     ``torchrun`` sets, ModelError for networks that cannot be read, BackendError for a device that
     is not there and where scores need an extra that is missing, OutputError when the run's folder
-    cannot be written or lies among its pictures, another process is at work there, or it holds
-    another run and ``config.overwrite`` is not set, and DivergedError when a loss is no longer
-    finite.
+    cannot be written or lies among its pictures, these lie among its samples, another process is at
+    work there, or it holds another run and ``config.overwrite`` is not set, and DivergedError when
+    a loss is no longer finite.
     """
     for source in (config.data.a, config.data.b, config.data.test_a, config.data.test_b):
         if source is not None and not resume:
-            check_target(source, config.output)
+            check_run(source, config.output)
     with world(device or usual_device()) as (here, device), contextlib.ExitStack() as claims:
         find_device(device)
         if here.writes and not (resume and not config.output.exists()):

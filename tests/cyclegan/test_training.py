@@ -124,6 +124,37 @@ def test_no_run_lies_among_its_pictures(config, inside):
     assert sorted(data.rglob("*")) == before
 
 
+@pytest.mark.parametrize("inside", ["", "photos"])
+@pytest.mark.parametrize("domain", ["a", "test_b"])
+def test_no_pictures_lie_among_the_samples_of_their_run(config, domain, inside):
+    """They would be sources, and go with the run."""
+    test = {"test_a": config.data.a, "test_b": config.data.b}
+    source = shutil.copytree(config.data.a, config.output / "samples" / inside)
+    data = replaced(config.data, **{**test, domain: source})
+    before = contents(config.output)
+    with pytest.raises(OutputError, match=f"{source} lies where a run in .* writes its samples"):
+        train(replaced(config, data=data), device="cpu", show_progress=False)
+    assert contents(config.output) == before
+
+
+def test_samples_lead_through_no_link_among_the_pictures(config):
+    config.output.mkdir()
+    (config.output / "samples").symlink_to(config.data.b / "samples")
+    with pytest.raises(OutputError, match=f"{config.data.b} lies where a run in .* writes"):
+        train(config, device="cpu", show_progress=False)
+
+
+def test_what_replaces_a_run_leaves_pictures_that_it_did_not_write(config, run_before):
+    (config.output / "samples" / "000005_ba.png").touch()
+    ours = config.output / "samples" / "before_ab.png"
+    ours.touch()
+    train(replaced(config, overwrite=True, epochs_decay=0), device="cpu", show_progress=False)
+    written = {f"{step:06d}_{way}.png" for step in (0, 5, 6) for way in ("ab", "ba")}
+    names = {path.name for path in ours.parent.iterdir()}
+    assert names == written | {ours.name}
+    assert (ours.parent / "000005_ba.png").stat().st_size
+
+
 def test_what_replaces_a_run_offers_nothing_of_it(config):
     train(config, device="cpu", show_progress=False)
     other = replaced(config, overwrite=True, ema_decay=0.0)
