@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import Positional, arg
 
-from cyclegan.config import TrainConfig, as_dict, from_dict
+from cyclegan.config import CycleGANConfig, TrainConfig, as_dict, from_dict
 from cyclegan.errors import ConfigError, DataError, OutputError, printable, reason_of
 from cyclegan.shipped import find_model
 from cyclegan.streams import text_may_be_lost
@@ -110,7 +110,8 @@ def _config_from_flags(flags: list[str], default: Any) -> TrainConfig:
         )
     except SystemExit as stopped:
         if stopped.code:
-            _tell_of_kinds(flags)
+            settled = isinstance(default, TrainConfig)
+            _tell_of_kinds(flags, default.model if settled else CycleGANConfig())
             for line in equivalents(flags):
                 print(line, file=sys.stderr)
         raise
@@ -215,10 +216,10 @@ def _tell_flicker(translator: "Translator", source: Path) -> None:
     print(f"{'ratio':<22} {score.ratio:.6g}")
 
 
-def _tell_of_kinds(given: list[str]) -> None:
-    """Settings of a network are known once its kind has been named."""
-    for network, kind in {"generator": "resnet-config", "discriminator": "patch-config"}.items():
-        place = f"model.{network}"
+def _tell_of_kinds(given: list[str], model: CycleGANConfig) -> None:
+    """Settings of a network are known once its kind has been named, which is that of ``model``."""
+    for network in ("generator", "discriminator"):
+        place, kind = f"model.{network}", f"{getattr(model, network).kind}-config"
         settings = [part for part in given if part.startswith(f"--{place}.")]
         if settings and not any(part.startswith(f"{place}:") for part in given):
             print(

@@ -16,7 +16,15 @@ from PIL import Image
 from cyclegan import load_generator, save_generator, training, training_report
 from cyclegan.checkpoint import read_info
 from cyclegan.cli import VERBS, main
-from cyclegan.config import DataConfig, ResnetConfig, TrainConfig, as_dict
+from cyclegan.config import (
+    CycleGANConfig,
+    DataConfig,
+    PixelConfig,
+    ResnetConfig,
+    TrainConfig,
+    UnetConfig,
+    as_dict,
+)
 from cyclegan.engine.images import ImageStats
 from cyclegan.engine.model_source import open_source
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator
@@ -100,6 +108,24 @@ def test_settings_of_a_network_whose_kind_is_not_named(cyclegan):
     hint = "model.generator:resnet-config --model.generator.blocks ..."
     assert f"name the generator's kind before its settings: {hint}" in result.stderr
     assert "kind before" not in cyclegan("train", "--model.generator.blocks", "--help").stderr
+
+
+@pytest.mark.parametrize("flag", ["--config", "--resume"])
+def test_the_kind_to_name_is_that_of_the_settings_that_are_changed(flag, cyclegan, tmp_path):
+    model = CycleGANConfig(generator=UnetConfig(depth=5), discriminator=PixelConfig())
+    settings = TrainConfig(data=DataConfig(a=tmp_path / "a", b=tmp_path / "b"), model=model)
+    path = tmp_path / "config.toml"
+    path.write_text(tomli_w.dumps(as_dict(settings)))
+    begun = ("train", flag, path if flag == "--config" else tmp_path)
+    for network, setting in (("generator", "width"), ("discriminator", "norm")):
+        given = f"--model.{network}.{setting}"
+        said = cyclegan(*begun, given, "8").stderr
+        kind = f"{getattr(model, network).kind}-config"
+        assert f"kind before its settings: model.{network}:{kind} {given} ..." in said
+    # What is said works, and changes nothing else.
+    said = cyclegan(*begun, "model.generator:unet-config", "--model.generator.width", "8")
+    assert 'kind = "unet"' in said.stdout
+    assert "width = 8\ndepth = 5" in said.stdout
 
 
 def test_settings_may_begin_with_a_byte_order_mark_and_must_be_utf_8(cyclegan, tmp_path):
