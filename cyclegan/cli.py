@@ -80,6 +80,7 @@ def _run(arguments: Sequence[str]) -> int:
             rest.pop()
             _check_folder()
             function = _function(verb)
+            _check_words(rest)
             if verb == "train":
                 function(rest)
             else:
@@ -104,14 +105,21 @@ def _check_folder() -> None:
         ) from error
 
 
+def _check_words(arguments: Sequence[str]) -> None:
+    """Raises ConfigError for words that tyro would take for something else."""
+    from cyclegan.verbs.flags import refuse_empty, refuse_two_numbers
+
+    refuse_empty(arguments)
+    refuse_two_numbers(arguments)
+
+
 def _call(function: Callable[..., None], verb: str, arguments: Sequence[str]) -> None:
     """``function`` with what tyro reads in the flags."""
     import tyro
     from tyro.conf import OmitArgPrefixes
 
-    from cyclegan.verbs.flags import REGISTRY, refuse_two_numbers, spelled_out
+    from cyclegan.verbs.flags import REGISTRY, spelled_out
 
-    refuse_two_numbers(arguments)
     prog, config = f"cyclegan {verb}", (OmitArgPrefixes,)
     arguments = spelled_out(arguments)
     tyro.cli(function, prog=prog, args=arguments, config=config, registry=REGISTRY)

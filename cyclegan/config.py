@@ -114,10 +114,11 @@ class CycleGANConfig:
 
 
 def _take_paths(config: object, *names: str) -> None:
-    """Make paths of settings that may be given as str. Raises ConfigError for what is neither."""
+    """Make paths of settings that may be given as str. Raises ConfigError for what is neither, and
+    for no name, which a path would take for the folder that we run in."""
     for name in names:
         value = getattr(config, name)
-        if isinstance(value, str):
+        if isinstance(value, str) and value:
             object.__setattr__(config, name, Path(value))  # frozen
         else:
             check(isinstance(value, Path | None), f"{name} is {value!r}; expected a path")

@@ -74,8 +74,8 @@ def _converted(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is {value!r}; expected a table of settings")
         return from_dict(hint, value, f"{where}.")
-    if hint is Path:
-        value = Path(value) if isinstance(value, str) else value
+    if hint is Path and isinstance(value, str) and value:  # no name would be the folder we run in
+        value = Path(value)
     if typing.get_origin(hint) is Literal:
         return value
     if hint is float and type(value) is int:

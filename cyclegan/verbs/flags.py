@@ -6,6 +6,7 @@ from typing import get_args, get_origin
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from cyclegan.errors import ConfigError
 from cyclegan.sizes import Size, size_from, size_text
 
 REGISTRY = ConstructorRegistry()
@@ -55,6 +56,19 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
 
 def _names_precision(flag: str) -> bool:
     return flag.startswith("--") and flag.removeprefix("--").split(".")[-1] == "precision"
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Raises ConfigError for an empty word: as a path it would be the folder that we run in."""
+    for before, word in zip(["", *arguments], arguments):
+        flag, equals, value = word.partition("=")
+        if not word or (equals and not value and flag.startswith("--")):
+            named = flag or before
+            place = f"what follows {named}" if named.startswith("--") else "one of the arguments"
+            raise ConfigError(
+                f"{place} is empty; expected a name or a value; set the variable of the shell that "
+                "it comes from, or leave it out"
+            )
 
 
 def refuse_two_numbers(arguments: Sequence[str]) -> None:

@@ -81,7 +81,7 @@ def _asked(arguments: list[str]) -> tuple[TrainConfig, bool]:
     for domain in DOMAINS:
         files.add_argument(f"--{domain}")
     given, rest = files.parse_known_args(arguments)
-    domains = {name: vars(given)[name] for name in DOMAINS if vars(given)[name]}
+    domains = {name: vars(given)[name] for name in DOMAINS if vars(given)[name] is not None}
     # One word each, for names that begin with a dash.
     rest = [f"--{name}={source}" for name, source in domains.items()] + rest
     if given.resume:

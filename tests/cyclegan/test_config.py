@@ -152,6 +152,15 @@ def test_the_gradient_penalty_needs_pictures_of_one_size():
         TrainConfig(data=data, model=CycleGANConfig(adversarial="wgangp"))
 
 
+def test_no_name_is_no_path():
+    """It would be the folder that we run in."""
+    with pytest.raises(ConfigError, match="a is ''; expected a path"):
+        DataConfig(a="", b="b")
+    with pytest.raises(ConfigError, match=r"data\.test_a is ''; expected Path"):
+        from_dict(TrainConfig, {"data": {"a": "a", "b": "b", "test_a": ""}})
+    assert DataConfig(a=".", b="b").a == Path()
+
+
 def test_paths_may_be_given_as_text():
     data = DataConfig(a="a", b="b", test_a="c", test_b="d")
     config = TrainConfig(data=data, output="run", pretrained="other")

@@ -91,6 +91,27 @@ def test_flags_that_contradict_are_told(flags, says, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        (["train", "--config", "run.toml", "--data.a", ""], "what follows --data.a"),
+        (["train", "--resume", "run", "--data.b="], "what follows --data.b"),
+        (["train", "--data.a", "x", "--data.b", "y", "--data.test-a", ""], "follows --data.test-a"),
+        (["train", "--resume", ""], "what follows --resume"),
+        (["translate", "", "out"], "one of the arguments"),
+        (["evaluate", "model", "photos", ""], "one of the arguments"),
+        (["export", "model", "--precision="], "what follows --precision"),
+    ],
+)
+def test_an_empty_word_is_not_the_folder_that_we_run_in(
+    given, place, capsys, tmp_path, monkeypatch
+):
+    """As the shell has it where a variable is not set."""
+    monkeypatch.chdir(tmp_path)
+    assert main(given) == 1
+    assert f"{place} is empty; expected a name or a value; set the" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("given", "taken"),
     [
         ("--precision fp16", "--precision float16"),
