@@ -46,11 +46,11 @@ class Scorer:
                 "set score_every to 0"
             )
         a, b = list_items(data.test_a), list_items(data.test_b)
-        names_a = names_to_pair(data.test_a, a)
+        named_a = dict(zip(names_to_pair(data.test_a, a), a))
         named_b = dict(zip(names_to_pair(data.test_b, b), b))
-        self.paired = len(names_a) == len(b) == len(named_b) and set(names_a) == set(named_b)
-        if self.paired:
-            b = [named_b[name] for name in names_a]
+        self.paired = len(a) == len(named_a) == len(b) and named_a.keys() == named_b.keys()
+        if self.paired:  # lists of the same pairs in any order are the same test pictures
+            a, b = ([named[name] for name in sorted(named)] for named in (named_a, named_b))
         self.items = a[:MOST], b[:MOST]
         kind = "pairs" if self.paired else "sets"
         looked_at = fingerprint((data.test_a, self.items[0]), (data.test_b, self.items[1]))

@@ -610,6 +610,9 @@ def test_lists_of_the_same_names_in_another_order_are_pairs(config, tmp_path):
     scorer = Scorer(dataclasses.replace(config, data=data))
     assert scorer.paired
     assert [item.name for item in scorer.items[1]] == ["0.png", "1.png", "2.png"]
+    for each in lists:  # nor are they other pictures
+        each.write_text("\n".join(reversed(each.read_text().splitlines())))
+        assert Scorer(dataclasses.replace(config, data=data)).fingerprint == scorer.fingerprint
 
 
 @pytest.mark.parametrize("names", [("x/0", "p/0"), ("x/0", "0")])
