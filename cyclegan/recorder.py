@@ -125,12 +125,7 @@ class Recorder:
 
     def set_scores_aside(self, step: int) -> None:
         """Keep the scores up to ``step`` in a file of their own. Raises OutputError."""
-        path = self.scores_path
-        try:
-            if path.exists():
-                path.replace(path.with_name(f"scores_to_{step:06d}.csv"))
-        except OSError as error:
-            raise OutputError(f"cannot rename {path}: {reason_of(error)}") from error
+        set_aside(self.scores_path, step)
 
     def _scalars(self, rows: Sequence[Row]) -> None:
         """The mean of what was read, at its last step: a fixed cost for each reading."""
@@ -138,6 +133,18 @@ class Recorder:
         step, _, learning_rate, _ = rows[-1]
         means = {f"losses/{name}": mean for name, mean in self.last.items()}
         self.board.scalars({**means, "learning_rate": learning_rate}, step)
+
+
+def set_aside(path: Path, step: int) -> None:
+    """Give ``path``, where it is there, a name that tells that it is of a run up to ``step``.
+
+    Raises OutputError.
+    """
+    try:
+        if path.exists():
+            path.replace(path.with_name(f"{path.stem}_to_{step:06d}{path.suffix}"))
+    except OSError as error:
+        raise OutputError(f"cannot rename {path}: {reason_of(error)}") from error
 
 
 def _rewound(path: Path, step: int) -> bool:

@@ -22,7 +22,7 @@ from cyclegan.errors import BackendError, DataError, DivergedError, ModelError, 
 from cyclegan.files import replacing
 from cyclegan.model import CycleGAN
 from cyclegan.phases import Images, Losses
-from cyclegan.recorder import Recorder
+from cyclegan.recorder import Recorder, set_aside
 from cyclegan.resume import list_checkpoints, save_checkpoint
 from cyclegan.schedule import Progress
 from cyclegan.scoring import Scorer
@@ -136,18 +136,24 @@ class Run:
             self.recorder.set_scores_aside(self.progress.step)
 
     def _find_best(self) -> None:
-        """Have ``best`` be that of the files: they change at any scoring, and may be later than the
-        checkpoint."""
+        """Have ``best`` be that of the files, which are set aside where they cannot be it: what is
+        there under their names is offered."""
+        self.best = self._best_of_files()
+        if self.best is None:
+            for name in GENERATORS:
+                set_aside(self.path(name, "_best"), self.progress.step)
+
+    def _best_of_files(self) -> float | None:
+        """Files change at any scoring, and may be later than the checkpoint."""
         try:
             found = [read_info(self.path(name, "_best")).scored for name in GENERATORS]
         except ModelError as error:
             if self.best is not None:
                 log.warning("the best generators are chosen anew: %s", error)
-            self.best = None
-            return
+            return None
         kept = [scored for scored in found if scored is not None]
         if len(kept) < len(found):
-            return  # they are of an older version
+            return self.best  # they are of an older version
         best = None
         if all(scored.pictures == self.scored for scored in kept):
             best = min(scored.goodness for scored in kept)  # two where a kill came between
@@ -157,7 +163,7 @@ class Run:
                 "than their %.6g, whose line in scores.csv is gone",
                 best,
             )
-        self.best = best
+        return best
 
     def after_step(self, losses: Losses) -> None:
         """What follows a step that has these losses: averages, log, samples, scores, saves."""

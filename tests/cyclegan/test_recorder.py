@@ -26,6 +26,7 @@ from cyclegan.recorder import Recorder
 from cyclegan.resume import load_checkpoint, save_checkpoint
 from cyclegan.sample_data import evaluation_pairs, write_training_folders
 from cyclegan.scoring import Scorer
+from cyclegan.shipped import find_model
 from cyclegan.training import TrainResult
 from cyclegan.training_report import write_training_report
 
@@ -205,7 +206,10 @@ def scored_once(config, monkeypatch):
 
 
 def best_after_resuming(config):
+    """Its folder offers the same."""
     result = train(config, device="cpu", show_progress=False, resume=True)
+    assert find_model(config.output) == result.generator_ab
+    assert find_model(config.output / "generator_ba") == result.generator_ba
     return load_checkpoint(config.output / "checkpoints")["best"], result.generator_ab.stem
 
 
@@ -483,6 +487,18 @@ def test_test_pictures_of_another_size_have_a_best_of_their_own(config, monkeypa
     assert best.read_bytes() != kept
     assert (config.output / "scores_to_000006.csv").read_text().split()[1:] == ["6,0.9"]
     assert (config.output / "scores.csv").read_text().split()[1:] == ["12,0.1"]
+
+
+def test_a_best_of_another_size_is_set_aside(scored_once, caplog):
+    best = scored_once.output / "generator_ab_best.safetensors"
+    kept = best.read_bytes()
+    data = dataclasses.replace(scored_once.data, crop_size=24)
+    for given in (data, scored_once.data):  # and back, where nothing has been scored since
+        other = dataclasses.replace(scored_once, data=given)
+        assert best_after_resuming(other) == (None, "generator_ab_ema")
+    assert best.with_stem("generator_ab_best_to_000006").read_bytes() == kept
+    assert caplog.text.count("scores begin anew") == 2
+    assert "later than the checkpoint" not in caplog.text
 
 
 @pytest.mark.parametrize(
