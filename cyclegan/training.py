@@ -110,8 +110,9 @@ def train(
     for source in (config.data.a, config.data.b, config.data.test_a, config.data.test_b):
         if source is not None and not resume:
             check_run(source, config.output)
-    with world(device or usual_device()) as (here, device), contextlib.ExitStack() as claims:
-        find_device(device)
+    wanted = str(device or usual_device()).lower()  # under torchrun, cuda is one GPU of many
+    with world(wanted) as (here, own), contextlib.ExitStack() as claims:
+        device = str(find_device(own))
         if here.writes and not (resume and not config.output.exists()):
             claims.enter_context(claimed(config.output))
         return _train(config, here, device, samples, show_progress and here.writes, resume)

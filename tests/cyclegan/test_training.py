@@ -616,6 +616,12 @@ def test_a_device_that_is_not_there_is_told_before_a_folder_is_made(config, devi
     assert not config.output.exists()
 
 
+@pytest.mark.parametrize("device", ["CPU", torch.device("cpu")])
+def test_a_device_may_be_named_in_any_letters_and_be_one_of_pytorchs(config, device):
+    shorter = replaced(config, epochs_decay=0)
+    assert train(shorter, device=device, show_progress=False).steps == 6
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux")
 def test_a_folder_that_its_settings_cannot_name_is_refused(config):
     named = replaced(config, output=config.output / os.fsdecode(b"\xff"))
