@@ -18,7 +18,7 @@ anything else         a file                   a file, which appears when it is 
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -75,6 +75,8 @@ class Input:
     """Seconds of silence that are an error."""
     gap: str | None = None
     """Which of numbered pictures are missing, so that reading ends before them."""
+    pictures: Sequence[Path] = ()
+    """Those that a pattern stands for."""
 
     @property
     def most_pixels(self) -> int:
@@ -101,11 +103,6 @@ class Input:
             return None
         path = Path(self.url)
         return path if self.format is None or path.is_file() else None
-
-    @property
-    def found(self) -> list[Path]:
-        """The pictures, where they are given by a pattern that is no number."""
-        return globs.found(self.url) if self.options.get("pattern_type") == "glob" else []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,15 +156,25 @@ def input_from(
         return _address(name, form, given, retry)
     path = Path(name)
     if _NUMBERED.search(path.name) and not path.exists():
-        numbers = _numbers(path)
-        given = {"start_number": str(numbers[0] if numbers else 0)} | given
-        gap = _gap(numbers, given["start_number"])
-        url, form = _numbered(path), form or "image2"
-        return Input(name=name, url=url, format=form, options=given, gap=gap)
+        pictures = _pictures(path)
+        given = {"start_number": str(min(pictures, default=0))} | given
+        return Input(
+            name=name,
+            url=_numbered(path),
+            format=form or "image2",
+            options=given,
+            gap=_gap(sorted(pictures), given["start_number"]),
+            pictures=list(pictures.values()),
+        )
     if "*" in name and not path.exists():
-        given = {"pattern_type": "glob"} | given
-        url, form = globs.pattern_for_ffmpeg(path), form or "image2"
-        return Input(name=name, url=url, format=form, options=given)
+        url = globs.pattern_for_ffmpeg(path)
+        return Input(
+            name=name,
+            url=url,
+            format=form or "image2",
+            options={"pattern_type": "glob"} | given,
+            pictures=globs.found(url),
+        )
     return Input(name=name, url=name, format=form, options=given)
 
 
@@ -180,13 +187,12 @@ def _numbered(pattern: Path) -> str:
     return before + number + after
 
 
-def _numbers(pattern: Path) -> list[int]:
-    """Those of which there is a picture, in order."""
+def _pictures(pattern: Path) -> dict[int, Path]:
+    """Those that are there, by their numbers."""
     before, _, after = _NUMBERED.split(pattern.name, maxsplit=1)
     numbers = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
-    names = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
-    found = (numbers.fullmatch(path.name) for path in names)
-    return sorted(int(match[1]) for match in found if match)
+    paths = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
+    return {int(match[1]): path for path in paths if (match := numbers.fullmatch(path.name))}
 
 
 def _gap(numbers: list[int], start: str) -> str | None:

@@ -32,7 +32,7 @@ from cyclegan.errors import (
 )
 from cyclegan.files import behind_link, fitting, replacing
 from cyclegan.network_config import check
-from cyclegan.targets import check_pattern, check_target
+from cyclegan.targets import check_pattern, check_target, check_targets
 
 
 def translate_video(
@@ -69,8 +69,10 @@ def translate_video(
     output = output_to(target, options.encoding.container)
     if opened.path and output.is_file:
         check_target(opened.path, Path(output.url))
+    if output.is_file:
+        check_targets(opened.pictures, [Path(output.url)])
     if opened.format == output.format == "image2":
-        check_pattern(opened.name, output.name, opened.found)
+        check_pattern(opened.name, output.name, opened.pictures)
     check_channels(translator)
     check_depth(translator, options.depth)
     if options.resume:

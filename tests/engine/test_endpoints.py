@@ -422,6 +422,12 @@ def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_pa
     for name in ("i?/*.png", "{in/a*,x/y}.png", "[!a]n/*.{jpg,png}", "i*/../in/a*.png"):
         with pytest.raises(OutputError, match="into another folder"):
             translate_path(tmp_path / name, tmp_path / "in/a%03d.png", copies)
+    first = VideoOptions(part=Part(end=0.01))
+    for source in ("*.png", "a%03d.png"):
+        with pytest.raises(OutputError, match=r"a007\.png is a source itself"):
+            translate_path(
+                tmp_path / "in" / source, tmp_path / "in/a007.png", copies, options=first
+            )
     translate_path(tmp_path / "v.mp4", tmp_path / "q%d.jpg", copies)
     assert len(list(tmp_path.glob("q*.jpg"))) == 5
 
