@@ -282,6 +282,15 @@ def test_a_first_pixel_unlike_all_others_costs_few_digits(value: float) -> None:
     assert relative(instance_norm(x), exact) < 1e-4
 
 
+def test_an_edge_unlike_a_flat_rest_costs_few_digits() -> None:
+    """As a captured picture has, and every one of a single colour after a convolution of zeros."""
+    x = normal(1, 16, 1, 1, dtype=torch.float32).repeat(1, 1, 32, 2048)
+    x[..., 0] *= 0.6
+    exact = norm_reference(x.double(), None, None, 1e-5, "none", None, 0, False)
+    assert isinstance(exact, Tensor)
+    assert relative(instance_norm(x.contiguous(memory_format=LAST)), exact) < 3e-5
+
+
 def test_a_new_thread_starts_no_more_than_it_may() -> None:
     """Of processes as many threads as PyTorch was told, whichever of Python's threads calls."""
     script = """if True:
@@ -586,6 +595,8 @@ MUTATIONS = {
     "the mean of the last row": ("mean[k] += share * apart", "mean[k] += apart"),
     "no eps": (" + eps)", ")"),
     "the mean of the first image": ("float *m = mean + i * c,", "float *m = mean,"),
+    "pieces of one mean": (" + before * share * apart * apart", ""),
+    "the mean of the last piece": ("mean += share * apart", "mean += apart"),
     "forgets a row": ("row = 0; row < s.h; ++row, partial", "row = 1; row < s.h; ++row, partial"),
     "no activation in the gradient": ("norm.activated(norm.scaled(xhat, k), d)", "d"),
     "no first sum": ("(read<V>(t1 + k) + xhat", "(xhat"),
