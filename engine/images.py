@@ -205,7 +205,7 @@ def _read(path: Path, target: Path, translator: Translator, asked: VideoDepth) -
     suffix, depths = target.suffix.lower(), translator.depths
     depth = depths[0] if asked == "auto" else asked
     notes = losses(path)
-    if asked == "auto" and is_deep(path):
+    if asked != 8 and is_deep(path):
         if suffix not in DEEP_SUFFIXES:
             notes += (f"the source has 16 bits a channel, {suffix} holds 8; .png holds 16",)
         elif 16 in depths:

@@ -44,9 +44,8 @@ class Writer(Protocol):
     chosen: Chosen
     """What it encodes with."""
 
-    @property
-    def is_deep(self) -> bool:
-        """Whether the result has more than 8 bits a channel."""
+    bits: int
+    """Of a channel, in the result."""
 
     def write(self, item: "Picture | Packet[Any]") -> None:
         """Take a translated frame, or a packet of the source."""
@@ -131,21 +130,20 @@ class Job:
     def _depth(self, layout: Layout) -> Depth:
         """Bits a channel of the frames; notes it where bits of the source are lost."""
         depths, asked = self._translator.depths, self._options.depth
-        if asked != "auto":
-            return asked
-        if not layout.is_deep:
-            return depths[0]
-        bits = f"the source has {bits_of(layout.format)} bits a channel"
-        if not self._writer.is_deep:
-            self._writer.notes.append(f"{bits}, the result 8")
-        elif 16 in depths:
-            return 16
-        else:
+        depth = depths[0] if asked == "auto" else asked
+        if asked == 8 or not layout.is_deep:
+            return depth
+        source, result = bits_of(layout.format), self._writer.bits
+        told = f"the source has {source} bits a channel"
+        if result > 8 and 16 not in depths:
             self._writer.notes.append(
-                f"{bits}, and was translated with 8: the generator, as it was opened "
+                f"{told}, and was translated with 8: the generator, as it was opened "
                 f"({self._translator.description}), takes no more"
             )
-        return depths[0]
+        elif result < source:
+            remedy = "; ffv1 in .mkv holds 16" if result < 16 else ""
+            self._writer.notes.append(f"{told}, the result {result}{remedy}")
+        return 16 if result > 8 and 16 in depths else depth
 
     def _submit(self, items: "list[Picture | Packet[Any]]") -> "list[_Submitted | Packet[Any]]":
         results: list[_Submitted | Packet[Any]] = []

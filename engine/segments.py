@@ -216,7 +216,7 @@ class SegmentWriter:
                 "without resume, or another target, such as .mp4"
             )
         self._final, self._segments, self._sound = final, segments, sound
-        self.notes, self.is_deep, self.chosen = final.notes, final.is_deep, final.chosen
+        self.notes, self.bits, self.chosen = final.notes, final.bits, final.chosen
         if segments.damaged is not None:
             self.notes.append(f"{segments.damaged}; from there on, all is translated again")
         if segments.last_pts is not None:

@@ -239,8 +239,8 @@ class VideoWriter:
         stream.width, stream.height = self._width, layout.height
         stream.pix_fmt = chosen.pixel_format
         pixels = stream.codec_context.format
-        self.is_deep = bits_of(pixels) > 8
-        """Whether the result has more than 8 bits a channel."""
+        self.bits = bits_of(pixels)
+        """Of a channel, in the result."""
         self._colour = as_rgb(layout.colour) if pixels.is_rgb else layout.colour
         self._describe(stream)
         carried.add_tags(stream, reader)

@@ -202,11 +202,26 @@ def test_sources_and_results_of_eight_bits_are_translated_with_eight(
     assert translate_video(eight, tmp_path / "out.mp4", deep).notes == ()
     coarse = VideoOptions(encoding=Encoding(encoder="mpeg4"))
     (note,) = translate_video(film, tmp_path / "coarse.mp4", deep, coarse).notes
-    assert "the source has 10 bits a channel, the result 8" in note
+    assert note == "the source has 10 bits a channel, the result 8; ffv1 in .mkv holds 16"
     assert runner.seen == {"uint8"}
+    by_name = translate_video(film, tmp_path / "coarse.mp4", deep, replace(coarse, depth=16))
+    assert by_name.notes == (note,), "translated with 16, and written with 8 all the same"
+    assert not translate_video(film, tmp_path / "c.mp4", deep, replace(coarse, depth=8)).notes
+    runner.seen.clear()
     translate_video(eight, tmp_path / "out.mp4", deep, VideoOptions(depth=16))
-    assert runner.seen == {"uint8", "uint16"}
+    assert runner.seen == {"uint16"}
     assert decoded(tmp_path / "out.mp4")[0].format.name == "yuv420p10le"
+
+
+def test_a_film_of_twelve_bits_loses_two_by_default_and_is_said_to(
+    deep: Translator, tmp_path: Path
+) -> None:
+    source = deep_video(tmp_path / "in.mkv", [np.full((3, 16, 16), 2048, np.uint16)], "yuv444p12le")
+    (note,) = translate_video(source, tmp_path / "out.mkv", deep).notes
+    assert note == "the source has 12 bits a channel, the result 10; ffv1 in .mkv holds 16"
+    whole = VideoOptions(encoding=Encoding(encoder="ffv1"))
+    assert not translate_video(source, tmp_path / "out.mkv", deep, whole).notes
+    assert decoded(tmp_path / "out.mkv")[0].format.name == "yuv444p12le"
 
 
 def test_a_backend_of_eight_bits_says_what_is_lost(

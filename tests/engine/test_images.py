@@ -263,6 +263,8 @@ def test_lost_bits_are_told(copies: Translator, negatives: Translator, tmp_path:
     write_deep(deep_picture(4), tmp_path / "in" / "a.png")
     stats = translate_image(tmp_path / "in" / "a.png", tmp_path / "a.webp", copies)
     assert stats.notes == ("the source has 16 bits a channel, .webp holds 8; .png holds 16",)
+    by_name = translate_image(tmp_path / "in" / "a.png", tmp_path / "a.webp", copies, depth=16)
+    assert by_name.notes == stats.notes
     write_deep(deep_picture(3), tmp_path / "in" / "b.tif")
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "in" / "c.png")
     stats = translate_folder(tmp_path / "in", tmp_path / "out", negatives)
