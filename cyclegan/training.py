@@ -204,6 +204,7 @@ def _loop(
             progress.take_back()  # or the checkpoint would count a step that changed nothing
             raise
         run.after_step(losses)
+        show()
         stops, due = bool(stop), run.due()
         if here.size > 1:
             if not meetings.after(progress.step):
@@ -211,7 +212,6 @@ def _loop(
             stops, due = here.agreed(stops), here.agreed(due)
         if due:
             run.checkpoint()
-        show()
         if stops:
             return
 

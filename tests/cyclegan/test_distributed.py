@@ -98,6 +98,7 @@ def test_two_processes_are_one_with_both_batches(config):
     first, second = together(config, ONE_HAS_NO_GRADIENT_FOR_A_BIAS)
     assert "crop_size = 32" in first
     assert "4 steps" in first
+    assert "100 % step 4," in first, "the last step is shown, where they do not meet after it"
     assert second == "means: [3.0, 3.0] [4.0, 4.0]\n"
     assert second in first
     one = _steps_of_two(config)
