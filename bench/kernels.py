@@ -13,6 +13,7 @@ N batch, C channels, H height, W width; activations are float16, channels-last. 
 one way, from frames to tensor or back.
 """
 
+import argparse
 import functools
 import itertools
 import math
@@ -323,7 +324,9 @@ def _raise_if_lost() -> None:
         torch.cuda.synchronize()
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    """Measure them all, in an hour at most."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     report = gpu_or_exit("kernels")
     measure(report, time.monotonic() + 3600)
 

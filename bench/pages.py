@@ -6,6 +6,7 @@ Nothing on those pages is typed by hand; a test writes them again and compares. 
 the latest row counts.
 """
 
+import argparse
 import itertools
 import json
 import sys
@@ -313,7 +314,9 @@ def written(root: Path = ROOT) -> dict[Path, str]:
     }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    """Write them all."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     try:
         fresh = written()
     except ValueError as error:

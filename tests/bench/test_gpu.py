@@ -49,6 +49,16 @@ def test_without_a_gpu_it_says_so_and_fails(module: str, monkeypatch: pytest.Mon
     assert str(ended.value.code).startswith("no CUDA GPU")
 
 
+@pytest.mark.parametrize("module", ["gpu", "kernels", "blocks"])
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_who_asks_for_help_measures_nothing(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setattr(sys, "argv", [f"bench.{module}", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"bench.{module}", run_name="__main__")
+    assert ended.value.code == 0
+
+
 def test_needs_nothing_but_torch_triton_and_numpy() -> None:
     """Everything else is refused, but for what PyTorch itself asks for."""
     code = """

@@ -193,5 +193,17 @@ def test_pages_that_do_not_fit_leave_those_before(
     monkeypatch.setattr(pages, "written", lambda: {readme: "longer than it may be"})
     small_disk(10)
     with pytest.raises(OSError, match="File too large"):
-        pages.main()
+        pages.main([])
+    assert readme.read_text() == said
+
+
+def test_who_asks_for_help_gets_no_pages(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme, said = root / "README.md", (root / "README.md").read_text()
+    monkeypatch.setattr(pages, "written", lambda: {readme: "new"})
+    with pytest.raises(SystemExit) as ended:
+        pages.main(["--help"])
+    assert ended.value.code == 0
+    assert "Writes docs/performance.md" in capsys.readouterr().out
     assert readme.read_text() == said
