@@ -23,7 +23,8 @@ def profile_from_flags(
     """The shapes that a plan takes.
 
     Args:
-        size: WIDTHxHEIGHT of the frames, such as 640x272, or one number for a square
+        size: WIDTHxHEIGHT of the frames, such as 640x272, or one number for a square;
+            required, unless --profile is given
         batch: frames in one batch at most
         profile: sizes from smallest to largest instead: min,opt,max, each WIDTHxHEIGHT or
             WIDTHxHEIGHT:BATCH, such as 256x256,256x256:4,1280x720:8

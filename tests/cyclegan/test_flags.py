@@ -1,5 +1,6 @@
 """Flags become the settings that the engine takes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from cyclegan.engine.plan_settings import PlanSettings, Profile
 from cyclegan.verbs.building import Settings
 from cyclegan.verbs.flags import REGISTRY, spelled_out
 from cyclegan.verbs.translating import Options
+
+ROOT = Path(__file__).parents[2]
 
 
 def read(kind, *flags):
@@ -69,6 +72,25 @@ def test_every_flag_of_a_plan_arrives():
             least_psnr_db=30.0,
         )
     )
+
+
+def test_the_flags_that_documents_build_plans_with_are_taken():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    commands = [
+        command.split()
+        for page in pages
+        for command in re.findall(r"cyclegan build (\S+ \S+\.plan[^`#\n]*)", page.read_text())
+    ]
+    assert len(commands) > 3
+    for _, _, *flags in commands:
+        read(Settings, *flags)
+
+
+def test_the_help_of_size_says_that_a_plan_needs_it(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # no lines are broken
+    with pytest.raises(SystemExit):
+        read(Settings, "--help")
+    assert "required, unless --profile is given" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
