@@ -1,6 +1,8 @@
 """The experiment of learning, for a moment of it."""
 
 import json
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench import learning, pages
+from bench.machine import ROOT
 from cyclegan.config import CycleGANConfig, PatchConfig, ResnetConfig
 from cyclegan.evaluate import Scores
 
@@ -48,6 +51,16 @@ def test_paired_affine_finds_an_affine_map_of_colours() -> None:
     translate = learning.paired_affine(given, truth)
     assert np.array_equal(translate(given[1]), truth[1])
     assert translate(np.full((4, 4, 3), 200, np.uint8)).max() == 0, "clipped, not wrapped around"
+
+
+def test_the_command_above_the_table_of_variants_runs_all_of_them() -> None:
+    section = (ROOT / "docs/training.md").read_text().partition("## Colours that come out")[2]
+    command, _, table = section.partition("| variant |")
+    _, _, names = command.partition("--variants ")
+    named = shlex.split(names)
+    shown = re.findall(r"^\| ([^|]+) \| \d", table.partition("\n\n")[0], re.MULTILINE)
+    assert named == list(dict.fromkeys(shown))
+    assert set(named) <= set(learning.VARIANTS)
 
 
 def test_a_run_of_epochs_has_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
