@@ -141,11 +141,13 @@ class DataConfig:
     test_b: Path | None = None
     """The same of domain B; set both, or neither."""
     preprocess: Preprocess = "resize_and_crop"
-    """How pictures are scaled and cropped; ``none`` takes them as they are."""
+    """How pictures are scaled and cropped; ``none`` takes them as they are. ``scale_width``
+    stretches those that would be lower than a crop. Sides of uncropped pictures are rounded to what
+    the generator takes, multiples of 4 by default."""
     load_size: int = 286
     """Pixels that a picture is scaled to before the crop."""
     crop_size: int = 256
-    """Side of the crops that are trained on, in pixels."""
+    """Side of the crops that are trained on, in pixels; under ``scale_width`` the least height."""
     load_height: int | None = None
     """Where ``resize_and_crop`` does not scale to a square; load_size is then the width."""
     crop_height: int | None = None

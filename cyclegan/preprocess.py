@@ -12,8 +12,9 @@ scale_width_and_crop   to load_size wide, random crop      to crop_size wide, ce
 none                   as it is                            the same
 =====================  ==================================  =====================================
 
-Scaling is bicubic. Scaling to a width keeps the aspect ratio but never falls below crop_size in
-height. Where nothing is cropped, sides are rounded to multiples of what the network needs (4).
+Scaling is bicubic. Scaling to a width keeps the aspect ratio but never falls below the crop's
+height: wide pictures are stretched, as by the public implementation. Where nothing is cropped,
+sides are rounded to multiples of what the network needs (4).
 """
 
 import dataclasses
@@ -52,6 +53,8 @@ _SCALED: dict[Preprocess, Callable[[Size, DataConfig], Size]] = {
     "scale_width_and_crop": _to_width,
     "none": _as_it_is,
 }
+_STRETCHED = 1.05
+"""Times its height from which a picture is told to be stretched."""
 
 
 def scale(
@@ -155,6 +158,25 @@ def plain(
         top, left = (room // 2 for room in _room(picture, config, path))
         picture = _cut(picture, top, left, config)
     return picture
+
+
+def stretched(path: Item, config: DataConfig, channels: int = 3) -> str | None:
+    """In words, how the picture at ``path`` loses its shape to the height of a crop, if it does.
+
+    Raises ImageError where it cannot be read.
+    """
+    if _SCALED[config.preprocess] is not _to_width:
+        return None
+    size = read_item(path, channels, config.depth).shape[:2]
+    height, width = _to_width(size, config)
+    times = height / width * size[1] / size[0]
+    if times < _STRETCHED:
+        return None
+    return (
+        f"{path} is {size_text(size)} pixels, and is stretched to {times:.2f} times its height: "
+        f"{width} wide (load_size) it would be lower than a crop, {height}; raise load_size, or "
+        "lower crop_height, to keep its shape"
+    )
 
 
 def manner(config: DataConfig) -> str:

@@ -48,7 +48,7 @@ from cyclegan.devices import find_device, usual_device
 from cyclegan.distributed import Meetings, World, world
 from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError, OutputError
 from cyclegan.model import CycleGAN
-from cyclegan.preprocess import plain
+from cyclegan.preprocess import plain, stretched
 from cyclegan.pretrained import load_pretrained
 from cyclegan.resume import Stopping, check_same, load_checkpoint, stopping
 from cyclegan.run import Run
@@ -268,7 +268,19 @@ def _pictures(config: TrainConfig, here: World) -> UnpairedPictures:
             f"a step takes {wanted} pictures of each domain, and the larger one has {len(data)}; "
             "lower batch_size"
         )
+    if here.writes:
+        _tell_of_stretching(data)
     return data
+
+
+def _tell_of_stretching(data: UnpairedPictures) -> None:
+    """Once, of the first picture of either domain."""
+    firsts = (data.paths_a[0], data.channels_a), (data.paths_b[0], data.channels_b)
+    for path, channels in firsts:
+        with contextlib.suppress(ImageError):  # told where the picture is to be used
+            if told := stretched(path, data.config, channels):
+                log.warning("%s", told)
+                return
 
 
 def _watched(

@@ -30,6 +30,7 @@ from cyclegan.config import (
     from_dict,
 )
 from cyclegan.data import UnpairedPictures
+from cyclegan.distributed import World
 from cyclegan.errors import BackendError, ConfigError, DataError, ImageError, OutputError
 from cyclegan.model import CycleGAN
 from cyclegan.phases import GENERATOR_LOSSES
@@ -465,6 +466,30 @@ def test_an_uncropped_picture_that_is_too_small_is_named_or_skipped(
     skipping = replaced(config, data=replaced(data, skip_bad=True), overwrite=True)
     result = train(skipping, device="cpu", show_progress=False)
     assert (result.steps, list(result.skipped)) == (6, [str(small)])
+
+
+@pytest.mark.parametrize("mode", ["scale_width", "scale_width_and_crop"])
+def test_a_picture_that_a_width_stretches_is_told_once_a_run(config, mode, caplog):
+    """The first of B; that of A cannot be read, which is told where it is used."""
+    first_a, first_b = (min(folder.iterdir()) for folder in (config.data.a, config.data.b))
+    first_a.write_bytes(b"no picture")
+    Image.new("RGB", (80, 40)).save(first_b)
+    wide = replaced(config, data=replaced(config.data, preprocess=mode))
+    training._pictures(wide, World())
+    (told,) = caplog.messages
+    assert told.startswith(f"{first_b} is 80x40 pixels, and is stretched to 1.78 times its height")
+    assert "36 wide (load_size) it would be lower than a crop, 32" in told
+
+
+def test_pictures_that_keep_their_shape_or_are_asked_to_lose_it_are_not_told_of(config, caplog):
+    for changes in ({"preprocess": "scale_width"}, {"preprocess": "resize_and_crop"}):
+        training._pictures(replaced(config, data=replaced(config.data, **changes)), World())
+    Image.new("RGB", (80, 40)).save(min(config.data.a.iterdir()))
+    low = replaced(config.data, preprocess="scale_width", crop_height=18)
+    for data in (low, replaced(config.data, preprocess="resize_and_crop")):
+        training._pictures(replaced(config, data=data), World())
+    training._pictures(replaced(config, data=replaced(low, crop_height=24)), World(rank=1))
+    assert not caplog.messages
 
 
 def test_two_domains_that_are_one_are_told(config, caplog):
