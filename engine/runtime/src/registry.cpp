@@ -1,5 +1,6 @@
 #include "registry.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -44,6 +45,15 @@ Registry &registry() {
     static Registry &registry = *new (room) Registry;
     return registry;
 }
+
+// A process that fork() makes has none of the other threads: one that held the mutex would never
+// release it there, and the condition would wait for those that waited.
+[[maybe_unused]] const int prepared = ::pthread_atfork(
+    [] { registry().mutex.lock(); }, [] { registry().mutex.unlock(); },
+    [] {
+        new (&registry().left) std::condition_variable;
+        registry().mutex.unlock();
+    });
 
 // At exit() with frames in flight: libraries of the backend would be taken apart under its threads
 // that still work, and the process crash.

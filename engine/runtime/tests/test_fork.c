@@ -1,5 +1,6 @@
 /* Models are opened in processes that were forked: they run there, or are refused, and never hang. */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,7 +61,33 @@ static void open_and_fork(int closed) {
     in_a_process(open_another, closed);
 }
 
+static void *poll_for_ever(void *translator) {
+    cyclegan_info info;
+    memset(&info, 0, sizeof info);
+    info.struct_size = sizeof info;
+    for (;;) CHECK(cyclegan_query(translator, &info) == CYCLEGAN_OK);
+    return NULL;
+}
+
+static cyclegan_translator *polled;
+
+static void be_refused(int unused) {
+    const cyclegan_frame frame = rgb_frame(pixels, WIDTH, HEIGHT);
+    (void)unused;
+    CHECK(cyclegan_translate(polled, &frame, &frame) == CYCLEGAN_ERROR_HANDLE);
+    cyclegan_close(&polled);
+}
+
+static void fork_while_a_thread_polls(int unused) {
+    pthread_t thread;
+    (void)unused;
+    CHECK(cyclegan_open(&polled, test_model(), NULL) == CYCLEGAN_OK);
+    CHECK(pthread_create(&thread, NULL, poll_for_ever, polled) == 0);
+    for (int round = 0; round < 200; ++round) in_a_process(be_refused, 0);
+}
+
 int main(void) {
     for (int closed = 0; closed < 2; ++closed) in_a_process(open_and_fork, closed);
+    in_a_process(fork_while_a_thread_polls, 0);
     return 0;
 }

@@ -14,6 +14,7 @@
  * Processes  A handle is of the process that opened it: in one that was forked since, calls end with
  *            CYCLEGAN_ERROR_HANDLE, cyclegan_close frees nothing, and a model is opened anew; with
  *            OpenVINO not if one was closed before the fork, which is CYCLEGAN_ERROR_BACKEND.
+ *            Fork while no other thread is in cyclegan_open, if the child is to open models.
  *            exit() waits for frames in flight, once the first of the process is done; before,
  *            close what is open. dlclose() closes nothing, and the library stays in the process.
  * Ownership  The library keeps no pointer of the caller's once a call has returned, except the log
