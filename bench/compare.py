@@ -54,6 +54,8 @@ class Baseline:
     at: str
     gates: Mapping[str, Expected] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    """Of one run: its gates with what a verdict takes beside their values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,8 @@ def read(path: Path) -> Baseline:
             name: Expected(**{**one, "runs": tuple(one["runs"])})
             for name, one in plain.pop("gates").items()
         }
-        return Baseline(**plain, gates=gates)
+        measured = {name: Measured(**one) for name, one in plain.pop("measured", {}).items()}
+        return Baseline(**plain, gates=gates, measured=measured)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"{path} is no baseline: {error}; make one with make bench-accept"
@@ -211,8 +214,8 @@ def main(arguments: list[str] | None = None) -> int:
     if reason := refusal(found.machine, baseline):
         print(f"refused: {reason}", file=sys.stderr)
         return 2
-    values = {name: Measured(value=one.value) for name, one in found.gates.items()}
-    verdicts = gate_verdicts(values, baseline)
+    of_gates = {name: Measured(value=one.value) for name, one in found.gates.items()}
+    verdicts = gate_verdicts({**of_gates, **found.measured}, baseline)
     verdicts += count_verdicts(found.counts, baseline, found.machine)
     show(verdicts, f"{given[0]} against {given[1]}")
     return int(any(verdict.failed for verdict in verdicts))

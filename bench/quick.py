@@ -68,7 +68,7 @@ def this_run(card: Card, values: Values, counts: Mapping[str, int], why: str) ->
     """A run's values as a baseline of itself."""
     found = {n: Expected(value=m.value, band=0.0) for n, m in values.items() if not m.absent}
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Baseline(machine=card, why=why, at=at, gates=found, counts=counts)
+    return Baseline(machine=card, why=why, at=at, gates=found, counts=counts, measured=values)
 
 
 def main(arguments: list[str] | None = None) -> int:

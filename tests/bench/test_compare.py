@@ -329,6 +329,32 @@ def test_a_baseline_of_another_machine_is_refused_with_both_cards(
     assert "odd.json is no baseline" in capsys.readouterr().err
 
 
+def test_a_run_that_was_written_is_judged_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {
+        "gone": Measured(absent="no OpenVINO"),
+        "shared": Measured(value=0.7, busy=True, spread=1.6, others=0.4),
+    }
+    baseline = baseline_with(**dict.fromkeys(values, Expected(value=1.0, band=0.1)))
+    run = quick.this_run(HERE, values, {}, "one run")
+    paths = [tmp_path / "run.json", tmp_path / "baseline.json"]
+    for path, one in zip(paths, (run, baseline)):
+        accept.write(path, one)
+    assert compare.main([*map(str, paths)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "absent: no OpenVINO" in told
+    assert "others used 40%" in told
+
+
+def test_what_was_written_before_runs_told_how_they_were_measured_is_read(tmp_path: Path) -> None:
+    before = compare.plain(baseline_with(g=Expected(value=1.0, band=0.1)))
+    del before["measured"]
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(before))
+    assert compare.main([str(path), str(path)]) == 0
+
+
 def test_a_machine_without_a_baseline_is_told_of_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
