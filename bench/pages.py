@@ -69,12 +69,24 @@ def _rows_of(path: Path) -> Iterator[Row]:
 def latest(rows: Iterable[Row]) -> list[Row]:
     """The last row of each candidate, in the order of the first.
 
-    Rows without a comparison, of a benchmark that has comparisons by now, are left out.
+    Rows without a comparison, of a benchmark that has comparisons by now, are left out; and so is
+    a program's failure that rows of it follow.
     """
     rows = list(rows)
     found = {_key(row): row for row in rows}
     renewed = {row["benchmark"] for row in rows if "comparison" in row}
-    return [r for r in found.values() if "comparison" in r or r["benchmark"] not in renewed]
+    last = {row["benchmark"]: row for row in rows}
+    return [
+        row
+        for row in found.values()
+        if ("comparison" in row or row["benchmark"] not in renewed)
+        and (not _is_failure(row) or row is last[row["benchmark"]])
+    ]
+
+
+def _is_failure(row: Row) -> bool:
+    """Whether it is all that there is of a program's run: see run_program in bench/run.py."""
+    return "absent" in row and not {"candidate", "settings"} & row.keys()
 
 
 def _key(row: Row) -> str:

@@ -89,6 +89,23 @@ def test_the_latest_row_counts_with_its_machine_its_marks_and_its_reasons(root: 
     assert f"(docs/{pages.CHART})" in readme
 
 
+def test_a_failure_of_a_program_stays_until_it_has_run(root: Path) -> None:
+    path = root / "bench/results/test.jsonl"
+    video = next(row for row in pages.read(path.parent) if row["benchmark"] == "video")
+
+    def page(*rows: dict[str, Any]) -> str:
+        path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        return pages.written(root)[root / "docs/performance.md"]
+
+    failure = {"benchmark": "video", "absent": "no ffmpeg", "machine": TEST_CPU}
+    later = page(video, failure | {"at": "2026-02-02T03:04:05Z"})
+    assert "no ffmpeg" in later
+    assert "0.973" in later
+    earlier = page(failure | {"at": "2025-02-02T03:04:05Z"}, video)
+    assert "no ffmpeg" not in earlier
+    assert "0.973" in earlier
+
+
 def test_each_machine_has_a_column_and_a_panel(root: Path) -> None:
     other = machine() | {"cpu": "Another", "cores": 1, "revision": "6-5-4"}
     rows = [row("eager", machine=other), row("only here", machine=other)]
