@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <openvino/runtime/core.hpp>
@@ -132,13 +133,18 @@ class OpenVino final : public Backend {
         if (settings.cache_folder) {
             const auto folder = std::filesystem::path(settings.cache_folder) / precision();
             std::error_code problem;
+            std::string cannot = "compiled models are not kept: cannot make ";
             std::filesystem::create_directories(folder, problem);
+            if (!problem) {
+                hints.insert(ov::cache_dir(folder.string()));  // to read, even if not to write
+                cannot = "new compiled models are not kept: cannot write to ";
+                if (::access(folder.c_str(), W_OK) != 0)
+                    problem.assign(errno, std::generic_category());
+            }
             if (problem)
                 request.log(CYCLEGAN_LOG_WARNING,
-                            "compiled models are not kept: cannot make " + folder.string() + ": " +
-                                problem.message() + "; set cache_folder to one that can be written");
-            else
-                hints.insert(ov::cache_dir(folder.string()));
+                            cannot + folder.string() + ": " + problem.message() +
+                                "; set cache_folder to one that can be written");
         }
         auto model = core().read_model(request.model.bytes, ov::Tensor());
         if (request.width) model->reshape(ov::PartialShape{1, request.height, request.width, 3});

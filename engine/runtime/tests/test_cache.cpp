@@ -1,4 +1,6 @@
 // One cache folder for all precisions: each gives the pixels that it gives without a cache.
+#include <unistd.h>
+
 #include <cstring>
 #include <filesystem>
 #include <vector>
@@ -46,6 +48,11 @@ int main() {
     CHECK(warnings == 0);
     CHECK(translated(CYCLEGAN_FLOAT32, "/dev/null/folder") == translated(CYCLEGAN_FLOAT32, nullptr));
     CHECK(warnings == 1);
+    std::filesystem::permissions(folder / "f32", std::filesystem::perms(0555));
+    if (::getuid() == 0) CHECK(::setreuid(65534, 0) == 0);  // root may write anywhere
+    CHECK(translated(CYCLEGAN_FLOAT32, folder.c_str()) == translated(CYCLEGAN_FLOAT32, nullptr));
+    CHECK(warnings == 2);
+    std::filesystem::permissions(folder / "f32", std::filesystem::perms(0755));
     std::filesystem::remove_all(folder);
     return 0;
 }

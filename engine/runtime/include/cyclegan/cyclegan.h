@@ -124,7 +124,8 @@ typedef struct cyclegan_settings {
     int32_t threads;   /* of a CPU backend; 0: one a core */
     const char *device;       /* the backend's name of the device, as in "GPU.0"; NULL: its choice */
     const char *cache_folder; /* where OpenVINO keeps compiled models for a faster start; NULL: none.
-                                 One that cannot be made is logged, and none are kept. What lies there is code, and OpenVINO does not look whether it is
+                                 One that cannot be made or written is logged, and none are kept.
+                                 What lies there is code, and OpenVINO does not look whether it is
                                  damaged: let nobody else write to it */
     cyclegan_log log;         /* NULL: silence */
     void *log_user;
