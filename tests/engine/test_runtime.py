@@ -435,6 +435,8 @@ def test_a_link_to_the_library_finds_its_backends(
 ) -> None:
     (tmp_path / "painter.so").symlink_to(library(installed))
     assert open_elsewhere("./painter.so", tmp_path, graph) == b"0 \n"
+    (tmp_path / "cyclegan").mkdir()  # of somebody else
+    assert open_elsewhere("./painter.so", tmp_path, graph) == b"0 \n"
 
 
 def exported(path: Path) -> set[str]:

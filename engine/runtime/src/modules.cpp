@@ -31,8 +31,8 @@ char loaded_from[PATH_MAX];
     if (!::getcwd(loaded_from, sizeof loaded_from)) std::strcpy(loaded_from, ".");
 }
 
-std::string folder_beside(const std::string &path) {
-    return path.substr(0, path.rfind('/')) + "/cyclegan/";
+std::string beside(const std::string &library, const char *file) {
+    return library.substr(0, library.rfind('/')) + "/cyclegan/" + file;
 }
 
 std::string module_path(const char *file) {
@@ -42,11 +42,11 @@ std::string module_path(const char *file) {
         fail(CYCLEGAN_ERROR_INTERNAL, "cannot find the folder of this library");
     std::string path = self.dli_fname;
     if (path[0] != '/') path = std::string(loaded_from) + "/" + path;
-    std::string folder = folder_beside(path);
+    const std::string module = beside(path, file);
     char target[PATH_MAX];  // of a link that stands alone
-    if (::access(folder.c_str(), F_OK) != 0 && ::realpath(path.c_str(), target))
-        folder = folder_beside(target);
-    return folder + file;
+    if (::access(module.c_str(), F_OK) == 0 || !::realpath(path.c_str(), target)) return module;
+    const std::string of_target = beside(target, file);
+    return ::access(of_target.c_str(), F_OK) == 0 ? of_target : module;
 }
 
 // Modules stay loaded: their libraries keep threads and thread-local data until the process ends.
