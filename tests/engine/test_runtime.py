@@ -305,10 +305,13 @@ def test_find_package(installed: Path, graph: Path, tmp_path: Path) -> None:
 
 
 def test_add_subdirectory(graph: Path, tmp_path: Path) -> None:
+    sources = tmp_path / "sources, of ours"  # a path may have commas and spaces
+    sources.symlink_to(ROOT)
     consumer = RUNTIME / "tests" / "consumer" / "main.c"
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.22)\nproject(app C CXX)\n"
-        f'add_subdirectory("{ROOT}" cyclegan EXCLUDE_FROM_ALL)\nadd_executable(app "{consumer}")\n'
+        f'add_subdirectory("{sources}" cyclegan EXCLUDE_FROM_ALL)\n'
+        f'add_executable(app "{consumer}")\n'
         "target_link_libraries(app PRIVATE cyclegan::cyclegan)\n"
     )
     built = build(tmp_path / "build", source=tmp_path)
