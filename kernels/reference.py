@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cyclegan.errors import TensorError
+from cyclegan.kernels import launch
 
 Activation = Literal["none", "relu", "leaky_relu"]
 SLOPE = 0.2
@@ -79,15 +80,18 @@ def norm_reference(
     unpadded: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Instance norm of ``x`` and what follows it, in PyTorch's operators."""
+    on_cpu, dtype = x.device.type == "cpu", x.dtype
+    if on_cpu and dtype != _working(x) and not launch.is_exporting():
+        # PyTorch on a CPU rounds statistics to the dtype of x. In a graph they are its reader's.
+        x = x.to(_working(x))
     if any(p is not None and p.dtype != x.dtype for p in (weight, bias)):
         # PyTorch's own takes parameters in the dtype of x, or float32 ones beside half precision.
         weight, bias = (None if p is None else p.to(_working(x)) for p in (weight, bias))
     z = F.instance_norm(x, weight=weight, bias=bias, eps=eps)
-    one_on_cpu = x.shape[0] == 1 and x.device.type == "cpu"
-    if one_on_cpu and z.requires_grad and not torch.compiler.is_compiling():
+    if on_cpu and x.shape[0] == 1 and z.requires_grad and not torch.compiler.is_compiling():
         # PyTorch 2.13 on a CPU returns a wrong gradient for one image and a channels-last dz.
         z.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
-    return finish(z, activation, residual, pad, unpadded)
+    return finish(z if z.dtype == dtype else z.to(dtype), activation, residual, pad, unpadded)
 
 
 def moments_reference(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:

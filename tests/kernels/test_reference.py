@@ -110,6 +110,27 @@ def test_the_gradient_is_right_in_every_layout(batch: int, layout: torch.memory_
     assert torch.allclose(found.double(), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_statistics_of_half_precision_are_float32(dtype: torch.dtype) -> None:
+    """Far from 0, where a mean that is rounded to ``dtype`` is off by a part of the deviation."""
+    x = (X.repeat(1, 1, 8, 8) + 100).to(dtype).requires_grad_()
+    true = x.detach().double().requires_grad_()
+    z, exact = instance_norm(x), F.instance_norm(true)
+    assert (z.double() - exact).abs().max() < torch.finfo(dtype).eps * exact.abs().max()
+    half = torch.sigmoid(X.repeat(1, 1, 8, 8)).to(dtype)
+    (found,), (wanted,) = (
+        torch.autograd.grad(y, of, half.to(y.dtype)) for y, of in ((z, x), (exact, true))
+    )
+    assert (found.double() - wanted).abs().max() < torch.finfo(dtype).eps * wanted.abs().max()
+
+
+def test_an_exported_norm_of_half_precision_is_one_operator() -> None:
+    norm = InstanceNormAct(3, affine=True).half()
+    traced = torch.export.export(norm, (X.half(),)).graph.nodes
+    found = [str(node.target) for node in traced if node.op == "call_function"]
+    assert found == ["aten.instance_norm.default"]
+
+
 LONG = 1 << 15  # squared, one pixel too many to count
 
 
