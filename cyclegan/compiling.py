@@ -5,6 +5,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -33,7 +34,8 @@ class CompiledPhase:
         from torch._inductor.exc import InductorError
 
         try:
-            return self.call(*inputs)
+            with _backward_as_well():
+                return self.call(*inputs)
         except (TorchDynamoException, InductorError, FailOnRecompileLimitHit) as error:
             if self.call is self.phase:
                 raise
@@ -43,6 +45,17 @@ class CompiledPhase:
             warnings.warn(f"torch.compile failed, going on without it: {reason}", stacklevel=2)
             self.call = self.phase
             return self.phase(*inputs)
+
+
+def _backward_as_well() -> AbstractContextManager[Any]:
+    """Have the backward pass compiled with the forward pass, whose errors are caught.
+
+    Else PyTorch compiles it in ``backward``.
+    """
+    from torch._functorch import config
+
+    setting = "force_non_lazy_backward_lowering"  # which older PyTorch does not have
+    return config.patch({setting: True}) if hasattr(config, setting) else nullcontext()
 
 
 def worth_compiling(

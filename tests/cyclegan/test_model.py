@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
+from torch._dynamo.backends.common import aot_autograd
 
 from cyclegan import CycleGAN, compiling, cpu
 from cyclegan.config import CycleGANConfig, PatchConfig, PixelConfig, ResnetConfig, UnetConfig
@@ -194,13 +196,33 @@ def test_both_phases_compile_without_a_graph_break():
         assert (one - other).abs().max() < 1e-3 * scale
 
 
-def test_a_compiler_that_fails_is_told_and_done_without():
-    def broken(graph, inputs):
-        raise RuntimeError("no such instruction")
+def test_steps_of_one_size_are_compiled_once_forward_and_backward():
+    compiled = []
 
+    def counting(graph, inputs):
+        compiled.append(graph)
+        return make_boxed_func(graph.forward)
+
+    model = CycleGAN(CycleGANConfig(**TINY))
+    model.compile(backend=aot_autograd(fw_compiler=counting))
+    for _ in range(3):
+        model.step(*torch.randn(2, 1, 3, 32, 32))
+    assert len(compiled) == 4
+
+
+def broken(graph, inputs):
+    raise RuntimeError("no such instruction")
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [broken, aot_autograd(fw_compiler=lambda graph, _: graph, bw_compiler=broken)],
+    ids=["forward", "backward"],
+)
+def test_a_compiler_that_fails_is_told_and_done_without(backend):
     config = CycleGANConfig(**TINY)
     expected, model = CycleGAN(config), CycleGAN(config)
-    model.compile(backend=broken)
+    model.compile(backend=backend)
     real_a, real_b = torch.randn(2, 1, 3, 32, 32)
     with pytest.warns(UserWarning, match="going on without it"):
         found = model.step(real_a, real_b).as_floats()
