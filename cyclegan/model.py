@@ -107,8 +107,10 @@ class CycleGAN:
 
         ``real_a`` and ``real_b`` are float32 (N, C, H, W) in [-1, 1], on any device. They go
         through the networks in ``passes`` parts, whose gradients add up to those of the whole: for
-        batches that do not fit the memory. Raises DataError for other shapes and dtypes, and for
-        batches of two lengths in several passes; ConfigError for ``passes`` below 1.
+        batches that do not fit the memory. Networks that were converted to another dtype take that.
+        Raises DataError for other shapes and dtypes, for pictures smaller than what is trained
+        takes, and for batches of two lengths in several passes, or of two lengths or sizes with
+        ``wgangp``; ConfigError for ``passes`` below 1.
         """
         at_least(1, passes=passes)
         if passes > 1 and len(real_a) != len(real_b):
@@ -117,11 +119,14 @@ class CycleGAN:
                 "pictures of A as of B, or one pass"
             )
         channels = self.config.generator
-        parts = _parts(
-            self._on_device(real_a, channels.in_channels),
-            self._on_device(real_b, channels.out_channels),
-            passes,
-        )
+        real_a = self._on_device(real_a, channels.in_channels)
+        real_b = self._on_device(real_b, channels.out_channels)
+        if self.config.adversarial == "wgangp" and real_a[:, 0].shape != real_b[:, 0].shape:
+            raise DataError(
+                f"batches have shapes {tuple(real_a.shape)} and {tuple(real_b.shape)}; wgangp "
+                "mixes pictures with generated ones: expected as many of A as of B, of one size"
+            )
+        parts = _parts(real_a, real_b, passes)
         if self._cuda_graphs:
             # What they gave last time is used up.
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
@@ -280,8 +285,14 @@ class CycleGAN:
                 f"a batch has shape {shape}; expected (N, {channels}, H, W), none empty, with H "
                 f"and W multiples of {multiple}"
             )
-        if not real.is_floating_point():
-            raise DataError(f"a batch is {real.dtype}; expected torch.float32 in [-1, 1]")
+        smallest = self.config.smallest_side
+        if min(shape[2:]) < smallest:
+            raise DataError(
+                f"a batch has shape {shape}; training takes sides of at least {smallest} pixels"
+            )
+        dtype = next(self.generator_ab.parameters()).dtype
+        if real.dtype != dtype:
+            raise DataError(f"a batch is {real.dtype}; expected {dtype} in [-1, 1]")
         return real.to(self.device, memory_format=self._memory_format, non_blocking=True)
 
     def _adam(self, *networks: nn.Module) -> torch.optim.Adam:

@@ -166,10 +166,39 @@ def test_says_what_a_step_does_not_take(batches, passes, error, match):
         model.step(*map(torch.zeros, batches), passes)
 
 
-def test_says_that_pictures_are_floating():
-    pictures = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-    with pytest.raises(DataError, match=r"is torch.uint8; expected torch.float32 in \[-1, 1\]"):
+@pytest.mark.parametrize(
+    ("batches", "config", "match"),
+    [
+        (((2, 3, 32, 32), (1, 3, 32, 32)), {"adversarial": "wgangp"}, "as many of A as of B"),
+        (((1, 3, 32, 32), (1, 3, 32, 40)), {"adversarial": "wgangp"}, "of one size"),
+        (((1, 3, 32, 8), (1, 3, 32, 32)), {}, r"\(1, 3, 32, 8\).*sides of at least 12 pixels"),
+        (
+            ((1, 3, 32, 32), (1, 3, 8, 32)),
+            {"ssim_share": 0.5, "discriminator": PixelConfig(width=4)},
+            r"\(1, 3, 8, 32\).*sides of at least 11 pixels",
+        ),
+    ],
+)
+def test_says_what_is_not_trained_on(batches, config, match):
+    model = CycleGAN(CycleGANConfig(**{**TINY, **config}))
+    with pytest.raises(DataError, match=match):
+        model.step(*map(torch.zeros, batches))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "bfloat16", "float64"])
+def test_says_that_pictures_are_float32(dtype):
+    pictures = torch.zeros(1, 3, 32, 32, dtype=getattr(torch, dtype))
+    expected = rf"is torch.{dtype}; expected torch.float32 in \[-1, 1\]"
+    with pytest.raises(DataError, match=expected):
         CycleGAN(CycleGANConfig(**TINY)).step(pictures, pictures)
+
+
+def test_networks_that_were_converted_say_what_they_take():
+    model = CycleGAN(CycleGANConfig(**TINY, precision="float32"))
+    for name in NETWORKS:
+        getattr(model, name).double()
+    with pytest.raises(DataError, match=r"is torch.float32; expected torch.float64"):
+        model.step(*torch.zeros(2, 1, 3, 32, 32))
 
 
 def gradients(model):
