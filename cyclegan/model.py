@@ -261,6 +261,7 @@ class CycleGAN:
         return self.optimizer_generators, self.optimizer_discriminators
 
     def _placed(self, network: Network) -> Network:
+        network.float()  # what type is the default is the user's to set
         initialise(network, self.config.init_gain, self.config.init)
         network.to(device=self.device)
         network.to(memory_format=self._memory_format)  # type: ignore[call-overload]

@@ -109,7 +109,7 @@ class Phases:
         else:
             rec_a, fake_a = self.through(ba, fake_b, real_b)
             (rec_b,) = self.through(ab, fake_a)
-            identity_a = identity_b = torch.zeros((), device=self.device)
+            identity_a = identity_b = real_a.new_zeros(())
         (judged_b,) = self.through(self.discriminator_b, fake_b)
         (judged_a,) = self.through(self.discriminator_a, fake_a)
 

@@ -124,6 +124,21 @@ def test_making_a_model_leaves_the_global_generator_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_a_model_is_float32_whatever_the_default_type(default):
+    torch.set_default_dtype(default)
+    try:
+        model = CycleGAN(CycleGANConfig(**TINY, init="orthogonal", lambda_identity=0))
+        losses = model.step(*torch.randn(2, 1, 3, 32, 32, dtype=torch.float32))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    found = [*weights(model), losses.stacked()]
+    assert {tensor.dtype for tensor in found} == {torch.float32}
+    # Neither is what was drawn rounded.
+    drawn = model.generator_ab.blocks[0].conv1.weight
+    assert not torch.equal(drawn, drawn.bfloat16().float())
+
+
 def test_learns_to_invert_brightness():
     """Dark pictures in A, bright ones in B: fakes take on the other's brightness."""
     torch.manual_seed(0)
