@@ -51,7 +51,8 @@ def instance_norm(
 
     ``x`` is floating, (N, C, H, W) with H W > 1; ``weight`` and ``bias`` (C) scale and shift when
     given; ``residual`` has the shape of ``x``. They are floating, each in a dtype of its own.
-    Biased variance over H and W. Statistics are float32 for half precision, whatever autocast says.
+    ``eps``, above 0, is added to the biased variance over H and W. Statistics are float32 for half
+    precision, whatever autocast says.
 
     Returns (N, C, H + 2 pad, W + 2 pad) in the dtype of ``x``, or with ``unpadded`` the pair of
     (N, C, H, W) and that; with no pad both are one tensor. On a GPU the layout is that of ``x``:
@@ -60,8 +61,8 @@ def instance_norm(
     Raises TensorError, with the shapes, for anything else than this.
     """
     _check(x, weight, bias, activation, residual, pad)
-    if not 0 <= eps < math.inf:
-        raise TensorError(f"eps is {eps}; expected a number from 0 up")
+    if not 0 < eps < math.inf:  # with 0 a channel of one value would have no result
+        raise TensorError(f"eps is {eps}; expected a finite number above 0")
     if launch.has_kernels(x):
         operator: Any = torch.ops.cyclegan.instance_norm.default
     elif native.has_norm_kernels(x):

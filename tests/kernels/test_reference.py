@@ -155,6 +155,7 @@ BAD = {
     "weight of integers": (lambda: instance_norm(X, torch.ones(3).int()), r"weight is .*int32"),
     "bias of integers": (lambda: instance_norm(X, None, torch.ones(3).int()), r"bias is .*int32"),
     "negative eps": (lambda: instance_norm(X, eps=-1.0), "eps is -1.0"),
+    "an eps of 0": (lambda: instance_norm(X, eps=0), "eps is 0; expected .* above 0"),
     "no eps": (lambda: instance_norm(X, eps=float("nan")), "eps is nan"),
     "two pads": (lambda: reflection_pad2d(X, (1, 2)), r"\(1, 2\) for \(2, 3, 5, 6\)"),  # type: ignore[arg-type]
     "residual of integers": (
