@@ -1,6 +1,5 @@
 """What a frame-to-frame ONNX file says about itself, readable without PyTorch and ONNX."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -105,14 +104,8 @@ def read_graph_info(path: Path) -> GraphInfo:
 
     A file without a checksum is taken, and reported in the log.
     """
-    return read_graph(path)[0]
-
-
-def read_graph(path: Path) -> tuple[GraphInfo, str]:
-    """The same, and the SHA-256 of the file that says so, in hexadecimal."""
     try:
-        data = path.read_bytes()
-        header = read_onnx_header(data)
+        header = read_onnx_header(path.read_bytes())
     except OSError as error:
         raise ModelError(f"cannot read {path}: {reason_of(error)}") from error
     except ValueError as error:
@@ -133,4 +126,4 @@ def read_graph(path: Path) -> tuple[GraphInfo, str]:
     info = GraphInfo.from_metadata(header.metadata, path)
     if written is None:
         _log.warning("%s has no checksum; export it again to have one", path)
-    return info, hashlib.sha256(data).hexdigest()
+    return info

@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import cyclegan
 from cyclegan.config import Depth
 from cyclegan.engine.cache import Key, cached, check_unchanged, code_digest, file_digest, find
-from cyclegan.engine.graph_info import (
-    FORMAT_VERSIONS,
-    OPSET,
-    GraphInfo,
-    read_graph,
-    read_graph_info,
-)
+from cyclegan.engine.graph_info import FORMAT_VERSIONS, OPSET, GraphInfo, read_graph_info
 from cyclegan.engine.graph_weights import generator_from_graph, why_no_generator
 from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
 from cyclegan.errors import BackendError, ModelError, reason_of
@@ -77,8 +71,9 @@ class GraphSource:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self.info, self._digest = read_graph(path)
         self._path = path
+        self._stamp = self._stamped()
+        self.info = read_graph_info(path)
         self._why_no_generator = why_no_generator(self.info)
         self.has_generator = self._why_no_generator is None
         own = self.info.depth
@@ -96,15 +91,27 @@ class GraphSource:
 
     def onnx(self, depth: Depth = 8) -> Path:
         if depth == self.info.depth:
-            check_unchanged(self._path, self._digest)
+            self._check_unchanged()
             return self._path
         if self._why_no_generator is not None:
             raise BackendError(
                 f"{self.name} takes frames of {self.info.depth} bits a channel, not {depth}; open "
                 "the file that it was exported from, or export it again"
             )
-        check_unchanged(self._path, self._digest)
-        return _exported(self, _export_key(self._digest, depth), depth)
+        with _readable(self._path):
+            key = _export_key(file_digest(self._path), depth)
+        self._check_unchanged()
+        return _exported(self, key, depth)
+
+    def _stamped(self) -> tuple[int, ...]:
+        """Changes when the file is replaced, and costs no reading, which opening would feel."""
+        with _readable(self._path):
+            stat = self._path.stat()
+        return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+    def _check_unchanged(self) -> None:
+        if self._stamped() != self._stamp:
+            raise ModelError(f"{self.name} was replaced since it was opened; open it again")
 
 
 class CheckpointSource:
