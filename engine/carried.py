@@ -77,7 +77,8 @@ class Copy:
             self._left_out += 1
             return False
         self._last = when
-        self._note_pause(packet)
+        if self._counted_by:
+            self._note_pause(packet)
         return True
 
     def notes(self) -> list[str]:
@@ -88,7 +89,7 @@ class Copy:
                 f"{self._name}: {self._left_out} packets were left out, whose times are no later "
                 "than those before them"
             )
-        if self._counted_by and self._pauses > _HEARD:
+        if self._pauses > _HEARD:
             notes.append(
                 f"{self._name} comes up to {self._pauses:.2f} s too early: {self._counted_by} "
                 "cannot have it begin later, or pause; .mkv and .mp4 can"

@@ -67,9 +67,9 @@ def translate_video(
     )
     opened = open_input(source, options)
     output = output_to(target, options.encoding.container)
-    if opened.path and output.is_file:
-        check_target(opened.path, Path(output.url))
     if output.is_file:
+        if opened.path:
+            check_target(opened.path, Path(output.url))
         check_targets(opened.pictures, [Path(output.url)])
     if opened.format == output.format == "image2":
         check_pattern(opened.name, output.name, opened.pictures)
