@@ -30,7 +30,9 @@ def check_floating(what: str, x: Tensor) -> None:
 
 def pad_reference(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
     """``x`` (N, C, H, W) mirrored beyond each side; edge pixels are not repeated."""
-    return F.pad(x, (left, right, top, bottom), mode="reflect")
+    padded = F.pad(x, (left, right, top, bottom), mode="reflect")
+    # Autocast on a CPU pads in float32.
+    return padded if padded.dtype == x.dtype else padded.to(x.dtype)
 
 
 def pad_backward_reference(dy: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:

@@ -76,6 +76,14 @@ def test_the_result_has_the_dtype_of_x(dtype: torch.dtype, beside: torch.dtype) 
     assert residual.grad.dtype == beside
 
 
+@pytest.mark.parametrize("dtype", FLOATS[:3])
+def test_autocast_leaves_the_dtype_of_x(dtype: torch.dtype) -> None:
+    x = X.to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        z, padded = instance_norm(x, activation="relu", residual=x, pad=1, unpadded=True)
+        assert z.dtype == padded.dtype == reflection_pad2d(x, 1).dtype == dtype
+
+
 def test_one_dtype_is_not_converted() -> None:
     traced = torch.export.export(_Finish(), (X, X)).graph.nodes
     assert [str(n.target) for n in traced if n.op == "call_function"] == [
