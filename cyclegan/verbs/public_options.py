@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
-_GENERATOR = "model.generator:resnet-config --model.generator"
-_DISCRIMINATOR = "model.discriminator:patch-config --model.discriminator"
+_RESNET = "model.generator:resnet-config"
+_UNET = "model.generator:unet-config"
+_PATCH = "model.discriminator:patch-config"
+_PIXEL = "model.discriminator:pixel-config"
+_GENERATOR = f"{_RESNET} --model.generator"
+_DISCRIMINATOR = f"{_PATCH} --model.discriminator"
 _UNPAIRED = "training is unpaired and of CycleGANs alone: leave it out"
 _EXCHANGED = "exchange --data.a and --data.b for BtoA"
 _DEVICE = "the first GPU, or the CPU if there is none: CUDA_VISIBLE_DEVICES chooses"
-_GENERATORS = (
-    f"{_GENERATOR}.blocks 6, or model.generator:unet-config --model.generator.depth 8 for unet_256"
-)
+_GENERATORS = f"{_GENERATOR}.blocks 6, or {_UNET} --model.generator.depth 8 for unet_256"
 
 OLDER = {
     "which_model_netG": _GENERATORS,
@@ -36,8 +38,8 @@ EQUIVALENTS = OLDER | {
     "ngf": f"{_GENERATOR}.width",
     "ndf": f"{_DISCRIMINATOR}.width",
     "netG": _GENERATORS,
-    "netD": "model.discriminator:patch-config or model.discriminator:pixel-config",
-    "n_layers_D": f"{_DISCRIMINATOR}.layers",
+    "netD": f"{_PATCH} or {_PIXEL}",
+    "n_layers_D": f"{_DISCRIMINATOR}.layers; {_PIXEL} has one number of them",
     "norm": f"{_GENERATOR}.norm {_DISCRIMINATOR}.norm",
     "no_dropout": f"leave it out: there is none without {_GENERATOR}.dropout",
     "init_type": "--model.init",
@@ -73,6 +75,20 @@ EQUIVALENTS = OLDER | {
 
 
 def equivalents(arguments: Sequence[str]) -> list[str]:
-    """A line for each of the public implementation's options in ``arguments``, in their order."""
+    """A line for each of the public implementation's options in ``arguments``, in their order.
+
+    Settings are those of the kinds of networks that ``arguments`` name, in whichever words.
+    """
     given = (part.removeprefix("--").partition("=")[0] for part in arguments if part[:2] == "--")
-    return [f"--{name} is here: {EQUIVALENTS[name]}" for name in given if name in EQUIVALENTS]
+    answers = {name: EQUIVALENTS[name] for name in given if name in EQUIVALENTS}
+    words = {part.rpartition("=")[2] for part in arguments}
+    for usual, other, called in (
+        (_RESNET, _UNET, {_UNET, "unet_128", "unet_256"}),
+        (_PATCH, _PIXEL, {_PIXEL, "pixel"}),
+    ):
+        if words & called:
+            answers = {
+                name: answer if other in answer else answer.replace(usual, other)
+                for name, answer in answers.items()
+            }
+    return [f"--{name} is here: {answer}" for name, answer in answers.items()]

@@ -32,7 +32,7 @@ from cyclegan.pictures import read_picture
 from cyclegan.reference import export_reference
 from cyclegan.sample_data import clip, evaluation_pairs
 from cyclegan.training import TrainResult
-from cyclegan.verbs.public_options import EQUIVALENTS, OLDER
+from cyclegan.verbs.public_options import EQUIVALENTS, OLDER, equivalents
 from cyclegan.verbs.translating import tell
 
 
@@ -204,6 +204,24 @@ def test_public_names_of_options_are_answered_with_ours(cyclegan):
     assert "--n_epochs is here: --epochs\n" in result.stderr
     assert "--netG is here: model.generator:resnet-config --model.generator.blocks" in result.stderr
     assert "is here" not in cyclegan("train", "--dataroof", "x").stderr
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("--netG=unet_128", "--netD", "pixel"),
+        ("model.generator:unet-config", "model.discriminator:pixel-config"),
+    ],
+)
+def test_public_names_are_answered_for_the_networks_that_are_asked_for(kinds):
+    network, _, judge, *_ = equivalents(("--ngf", "32", "--no_dropout", "--ndf", "32", *kinds))
+    assert network == "--ngf is here: model.generator:unet-config --model.generator.width"
+    assert judge == "--ndf is here: model.discriminator:pixel-config --model.discriminator.width"
+
+
+def test_both_kinds_stay_in_an_answer_that_names_both():
+    for answer in equivalents(("--netG=unet_128", "--netD=pixel", "--n_layers_D=3")):
+        assert "resnet-config" in answer or "patch-config" in answer
 
 
 @pytest.mark.parametrize(
