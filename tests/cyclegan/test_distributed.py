@@ -1,7 +1,9 @@
 """Two processes over gloo, as torchrun starts them, against one that takes both batches."""
 
+import contextlib
 import dataclasses
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -48,11 +50,18 @@ def config(tmp_path):
     )
 
 
+def unused_port():
+    """None of those that systems give to connections, which one of another test may get first."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 30_000)
+        with contextlib.suppress(OSError), socket.socket() as found:
+            found.bind(("127.0.0.1", port))
+            return port
+
+
 def together(config, code, size=2):
     """Runs ``code`` in ``size`` processes, each of which knows the others."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = unused_port()
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
     settings = config.output.with_name("settings.toml")
     settings.write_text(tomli_w.dumps(as_dict(config)))
