@@ -19,7 +19,7 @@ from typing import Any
 import cyclegan
 from cyclegan.engine import gate
 from cyclegan.engine.cache import Key, cached, check_unchanged, code_digest, file_digest
-from cyclegan.engine.cuda import open_cuda
+from cyclegan.engine.cuda import FIRST, open_cuda, why_missing
 from cyclegan.engine.flavours import TensorRT, load_tensorrt
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
@@ -61,7 +61,8 @@ def plan_from_onnx(
     ``frames``, uint8 (N, H, W, C), replace the built-in ones of the check; H and W are multiples of
     what the generator takes. ``progress(done, announced)`` is called at every step of a build, and
     cancels it by raising. ``device``, such as ``cuda:1``, is the GPU that it is checked on, and
-    built for where ``settings`` name no targets; None: the first that the driver names.
+    built for where ``settings`` name no targets; None: CUDA's first, or without PyCUDA the first
+    of nvidia-smi.
 
     Raises OutputError where ``path`` is the graph itself or not named as a plan; ModelError for
     another kind of graph, ConfigError for settings that contradict it or the ``frames``,
@@ -78,6 +79,9 @@ def plan_from_onnx(
         )
     info = read_graph_info(onnx)
     settings.profile.check_sides(info.config.size_multiple)
+    if device is None and not why_missing():
+        # CUDA counts in an order of its own, and sees those of CUDA_VISIBLE_DEVICES alone.
+        device = FIRST
     tensorrt, gpu = load_tensorrt(settings.flavour), _gpu(device)
     if tensorrt.is_rtx and gpu is not None and not settings.targets:
         settings = dataclasses.replace(settings, targets=(gpu.compute_capability,))
@@ -216,7 +220,7 @@ class _Job:
 
 
 def _gpu(device: str | None) -> Gpu | None:
-    """The GPU of that name, or the first; None where there is none."""
+    """The GPU of that name, or the first of nvidia-smi; None where there is none."""
     listed = nvidia_gpus()
     if device is None:
         return next(iter(listed), None)

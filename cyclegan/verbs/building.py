@@ -71,6 +71,7 @@ def build(
     output: Annotated[Positional[Path | None], arg(metavar="[PLAN]")] = None,
     precision: BodyPrecision | Literal["mixed"] = "float16",
     pictures: Path | None = None,
+    device: str | None = None,
 ) -> None:
     """Build a TensorRT plan of a generator, check its pictures, and keep it.
 
@@ -78,6 +79,7 @@ def build(
         output: where the plan and its note go, such as painter.plan; else the cache alone
         precision: of the network; mixed is float16 with norms in float32
         pictures: folder of pictures to compare, instead of the built-in two
+        device: GPU to build for and to check on, such as cuda:1; the first by default
     """
     from cyclegan.engine.model_source import open_source
     from cyclegan.engine.plan import plan_from_onnx
@@ -105,7 +107,7 @@ def build(
     bar = progress_bar(f"building {Path(source.name).name}", "steps", at_once=False)
     with _cache_told(), bar as progress:
         built = plan_from_onnx(
-            source.onnx(), output, settings=plan, frames=frames, progress=progress
+            source.onnx(), output, settings=plan, frames=frames, progress=progress, device=device
         )
     for name, value in describe(built).items():
         print(f"{name:<14} {one_line(value)}")

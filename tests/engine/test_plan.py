@@ -372,9 +372,11 @@ def test_a_plan_is_for_the_gpu_at_hand_and_run_where_it_can_be(
     assert job(graph, gpu=None)._executes() is None
 
 
-def test_a_plan_is_for_the_device_that_was_named_and_checked_on_it(
-    graph: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "asked"), [("cuda:1", "cuda:1"), (None, "cuda:0")])
+def test_a_plan_is_for_the_gpu_that_cuda_calls_so_and_checked_on_it(
+    name: str | None, asked: str, graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Not for that of nvidia-smi, which counts otherwise and shows those that CUDA may not use."""
     keys: list[dict[str, Any]] = []
     opened: list[FakeCuda] = []
 
@@ -382,23 +384,24 @@ def test_a_plan_is_for_the_device_that_was_named_and_checked_on_it(
         keys.append(key)
         raise BackendError("far enough")
 
-    def open_second(device: str) -> FakeCuda:
-        assert device == "cuda:1"
+    def open_second(device: str | None) -> FakeCuda:
+        assert device == asked
         cuda = FakeCuda()
         cuda.gpu = replace(ADA, name="RTX 3090", driver="CUDA 13.0", compute_capability="8.6")
         opened.append(cuda)
         return cuda
 
     monkeypatch.setattr(plan, "nvidia_gpus", lambda: [ADA])
+    monkeypatch.setattr(plan, "why_missing", lambda: None)
     monkeypatch.setattr(plan, "open_cuda", open_second)
     monkeypatch.setattr(plan, "cached", stop)
     with pytest.raises(BackendError, match="far enough"):
-        plan_from_onnx(graph, settings=settings(targets=()), device="cuda:1")
+        plan_from_onnx(graph, settings=settings(targets=()), device=name)
     assert (keys[0]["targets"], keys[0]["gpu"]) == ("8.6", None)
     full = SimpleNamespace(flavour="tensorrt", version="1", package="t", is_rtx=False)
     monkeypatch.setattr(plan, "load_tensorrt", lambda flavour: full)
     with pytest.raises(BackendError, match="far enough"):
-        plan_from_onnx(graph, settings=settings(targets=()), device="cuda:1")
+        plan_from_onnx(graph, settings=settings(targets=()), device=name)
     assert (keys[1]["gpu"], keys[1]["driver"]) == ("RTX 3090", ADA.driver)
 
     def built(*_: Any, current: Any, **options: Any) -> Any:
@@ -407,11 +410,11 @@ def test_a_plan_is_for_the_device_that_was_named_and_checked_on_it(
 
     monkeypatch.setattr(plan, "build_plan", built)
     monkeypatch.setattr(tensorrt, "why_missing", lambda: None)
-    second = job(graph, tensorrt=full, device="cuda:1")
+    second = job(graph, tensorrt=full, device=asked)
     with pytest.raises(BackendError, match="at depth 1"):
         second._attempt("native")
     assert all(cuda.closed for cuda in opened)
-    assert second._executes().keywords == {"device": "cuda:1"}
+    assert second._executes().keywords == {"device": asked}
 
 
 def test_the_builder_is_told_every_setting() -> None:
