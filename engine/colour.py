@@ -53,7 +53,7 @@ def colour_of(picture: "VideoFrame") -> Colour:
             "are not converted here; make BT.709 of them first, as by ffmpeg -vf zscale=matrix=709"
         )
     if is_rgb or matrix in (RGB, UNSPECIFIED):
-        matrix = BT709 if picture.height >= HD_LINES else BT601
+        matrix = assumed_matrix(picture.height)
     if is_rgb or span not in (LIMITED, FULL):
         span = FULL if pixels.name.startswith("yuvj") else LIMITED
     return Colour(
@@ -62,6 +62,11 @@ def colour_of(picture: "VideoFrame") -> Colour:
         primaries=int(picture.color_primaries),
         transfer=int(picture.color_trc),
     )
+
+
+def assumed_matrix(lines: int) -> int:
+    """What players take untagged pictures of so many lines for."""
+    return BT709 if lines >= HD_LINES else BT601
 
 
 def format_of(picture: "VideoFrame") -> Any:
@@ -101,7 +106,7 @@ def rgb_from_picture(
         height,
         format="rgb48le" if deepens else "rgb24",
         dst_color_range=FULL,
-        interpolation=_exact(),
+        interpolation=exact(),
         threads=1,
         **tags,
     )
@@ -128,7 +133,7 @@ def picture_from_rgb(frame: Frames, pixel_format: str, colour: Colour) -> "Video
             format=pixel_format,
             dst_colorspace=colour.matrix,
             dst_color_range=colour.range,
-            interpolation=_exact(),
+            interpolation=exact(),
             threads=1,
         )
     elif pixel_format != given:
@@ -161,7 +166,7 @@ def _narrowed(frame: Frames, bits: int, to_rgb: bool) -> Frames:
     return frame - (frame >> bits) + np.uint16(1 << (15 - bits))
 
 
-def _exact() -> int:
+def exact() -> int:
     """Without these flags FFmpeg's scaler trades up to 3 grey levels for speed."""
     from av.video.reformatter import Interpolation
 

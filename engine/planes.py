@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from cyclegan.config import Depth
-from cyclegan.engine.colour import BT601, BT601_625, BT709, BT2020, FULL, Colour, tag
+from cyclegan.engine.colour import BT601, BT601_625, BT709, BT2020, FULL, Colour, exact, tag
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -147,8 +147,8 @@ def picture_from_planes(planes: Planes, pixel_format: str, colour: Colour) -> "V
     picture = VideoFrame(width, height, planes.format)
     for target, plane in zip(picture.planes, (planes.y, planes.uv)):
         from_dlpack(target).copy_(plane)
-    if pixel_format != planes.format:
-        picture = _converted(picture, pixel_format, colour, colour)
+    if pixel_format != planes.format or colour != planes.colour:
+        picture = _converted(picture, pixel_format, planes.colour, colour)
     tag(picture, colour)
     return picture
 
@@ -163,5 +163,6 @@ def _converted(
         dst_colorspace=wanted.matrix,
         src_color_range=colour.range,
         dst_color_range=wanted.range,
+        interpolation=exact(),
         threads=1,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine import carried
-from cyclegan.engine.colour import as_rgb, bits_of, picture_from_rgb
+from cyclegan.engine.colour import bits_of, picture_from_rgb
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.durations import Durations, TrackEnd
 from cyclegan.engine.encoding import Chosen, Encoding, choose
@@ -23,6 +23,7 @@ from cyclegan.engine.frames import VideoDepth
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.muxers import OUT_OF_ORDER, SLOTTED, holds
 from cyclegan.engine.planes import Planes, picture_from_planes
+from cyclegan.engine.result_colour import result_colour
 from cyclegan.errors import OutputError, VideoError, reason_of
 from cyclegan.files import ANY_TEXT, name_for_ffmpeg
 
@@ -241,7 +242,13 @@ class VideoWriter:
         pixels = stream.codec_context.format
         self.bits = bits_of(pixels)
         """Of a channel, in the result."""
-        self._colour = as_rgb(layout.colour) if pixels.is_rgb else layout.colour
+        self._colour = result_colour(
+            layout.colour,
+            pixels,
+            codec=chosen.canonical,
+            container=self._form,
+            lines=layout.height,
+        )
         self._describe(stream)
         carried.add_tags(stream, reader)
         return stream

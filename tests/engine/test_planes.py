@@ -18,6 +18,7 @@ from cyclegan.engine.colour import (
     FULL,
     LIMITED,
     Colour,
+    picture_from_rgb,
     rgb_from_picture,
     tag,
 )
@@ -130,6 +131,18 @@ def test_a_picture_unlike_the_video_is_made_like_it(
     shown = rgb_from_picture(picture_from_planes(planes, "nv12", HD), HD)
     error = shown.astype(float) - rgb_from_picture(given, colour)
     assert np.sqrt((error**2).mean()) < 3.0  # 30 and more under the wrong matrix or range
+
+
+@pytest.mark.parametrize("form", ["nv12", "yuv420p"])
+def test_a_result_of_other_colours_than_the_video_is_made_with_them(
+    frames: np.ndarray, form: str
+) -> None:
+    given = picture_from_rgb(frames[0], "nv12", HD)
+    planes = planes_from_picture(given, HD, PlaneLayout(format="nv12", colour=HD), pinned=False)
+    colour = coloured(BT601, FULL)
+    shown = rgb_from_picture(picture_from_planes(planes, form, colour), colour)
+    error = shown.astype(float) - rgb_from_picture(given, HD)
+    assert np.sqrt((error**2).mean()) < 2
 
 
 class OnGpu:
