@@ -282,6 +282,8 @@ def _pixel_format(name: str, formats: Sequence[str], source: Any, bits: int, eve
         ]
     if name == "mjpeg":
         wanted = ["yuvj444p"]
+    if name == "tiff":  # readers differ in what Y'CbCr means there
+        wanted = ["rgb24" if bits <= 8 else "rgb48le"]
     if not even:
         wanted = [entry for entry in wanted if "444" in entry or "rgb" in entry]
     return next((entry for entry in wanted if entry in formats), formats[0])

@@ -91,7 +91,7 @@ def test_videos_are_read_in_the_colours_of_their_source(
 
 
 @every_source
-@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".png", ".bmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif", ".png", ".bmp"])
 def test_numbered_pictures_are_read_in_the_colours_of_their_source(
     suffix: str, lines: int, matrix: int, span: int, copies: Translator, tmp_path: Path
 ) -> None:
