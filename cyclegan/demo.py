@@ -13,6 +13,7 @@ It paints relief maps as satellite pictures (see ``sample_data``). What it leave
 import contextlib
 import dataclasses
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from cyclegan.engine.parity import parity
 from cyclegan.engine.progress import progress_bar
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
+from cyclegan.errors import OutputError
 from cyclegan.evaluate import Scores, Translate, baselines, evaluate_pairs
 from cyclegan.flicker import Flicker, flicker
 from cyclegan.pictures import Picture
@@ -64,7 +66,8 @@ def run_demo(output: Path, *, minutes: float = 5.0, seed: int = 0) -> Path:
 
     ``minutes`` is the time to train for. Raises DataError where the extra ``demo`` is not
     installed, ConfigError for minutes that are not above 0 and a seed below 0, OutputError where
-    another process is at work in ``output``, and what training, translating and writing raise.
+    another process is at work in ``output`` or its training run is no demonstration's, and what
+    training, translating and writing raise.
     """
     began = time.monotonic()
     folder = output / "data"
@@ -74,7 +77,7 @@ def run_demo(output: Path, *, minutes: float = 5.0, seed: int = 0) -> Path:
         output=output / "train",
         minutes=minutes,
         sample_every=100,
-        overwrite=True,
+        overwrite=_was_demo(output / "train", folder / "trainA"),
         workers=0,
     )
     relief, satellite = sample_data.evaluation_pairs(PAIRS, CROP, seed=1)
@@ -104,6 +107,20 @@ def run_demo(output: Path, *, minutes: float = 5.0, seed: int = 0) -> Path:
         )
         page = page_from_results(conditions, results, time.monotonic() - began)
         return write_report(page, output / "report.html")
+
+
+def _was_demo(run: Path, pictures: Path) -> bool:
+    """Whether a demonstration has left ``run``. Raises OutputError where it was trained on others
+    than its ``pictures``."""
+    try:
+        data = tomllib.loads((run / "config.toml").read_text("utf-8"))["data"]
+        if Path(data["a"]).resolve() == pictures.resolve():
+            return True
+    except OSError:  # no settings; where there are networks all the same, training refuses
+        return False
+    except (ValueError, LookupError, TypeError):  # settings of something else
+        pass
+    raise OutputError(f"{run} holds a run that is no demonstration's; choose another output")
 
 
 def _translate_and_score(

@@ -9,6 +9,7 @@ from itertools import islice
 
 import av
 import pytest
+import tomli_w
 
 from cyclegan import claim, demo, sample_data
 from cyclegan.cli import main
@@ -30,8 +31,15 @@ def _small(monkeypatch):
     monkeypatch.setattr(sample_data, "clip", lambda name: carphone)
 
 
+def a_former_run(run, pictures):
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text(tomli_w.dumps({"data": {"a": str(pictures)}}))
+    (run / "losses.csv").write_text("former")
+
+
 def test_demo_leaves_a_report_that_shows_everything(tmp_path, capsys):
     output = tmp_path / "relief & more"
+    a_former_run(output / "train", output / "data" / "trainA")
     path = demo.run_demo(output, minutes=0.03, seed=3)
     page = path.read_text()
     assert path == output / "report.html"
@@ -48,6 +56,20 @@ def test_demo_leaves_a_report_that_shows_everything(tmp_path, capsys):
         assert frames[0].width == width
     assert (output / "relief2satellite.onnx").exists()
     assert "training for 0.03 minutes" in capsys.readouterr().out
+    assert (output / "train" / "losses.csv").read_text().startswith("step,")
+
+
+@pytest.mark.parametrize("settings", [True, False])
+def test_a_training_run_of_other_pictures_is_left_as_it_is(settings, tmp_path):
+    run = tmp_path / "train"
+    a_former_run(run, tmp_path / "photos")
+    if not settings:
+        (run / "config.toml").unlink()
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(OutputError, match=r"train holds a run .*choose another output"):
+        demo.run_demo(tmp_path, minutes=0.01)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert (tmp_path / "data").exists() != settings
 
 
 @pytest.mark.parametrize("folder", ["", "train"])
