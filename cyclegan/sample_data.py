@@ -18,14 +18,14 @@ import importlib.metadata
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cyclegan.errors import DataError, OutputError, VideoError
-from cyclegan.files import replacing
+from cyclegan.errors import DataError, OutputError, VideoError, reason_of
+from cyclegan.files import name_for_ffmpeg, replacing
 from cyclegan.pictures import Picture, write_picture
 
 CREDITS = {
@@ -217,27 +217,39 @@ def write_clip(frames: Iterable[Picture], path: Path | str, fps: int) -> Path:
     for frames that cannot be encoded, OutputError where the system refuses to write.
     """
     import av
-    from av.video.reformatter import ColorRange, Colorspace
 
     path = Path(path)
-    with replacing(path) as temporary, av.open(str(temporary), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": "14"})
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-        context.color_primaries = context.color_trc = 1
-        for number, picture in enumerate(frames):
-            if number == 0:
-                stream.height, stream.width = picture.shape[:2]
-            if picture.shape[:2] != (stream.height, stream.width) or picture.shape[0] % 2:
-                raise VideoError(f"{path}: frame {number} is {picture.shape}")
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(
-                format="yuv420p",
-                dst_colorspace=Colorspace.ITU709,
-                dst_color_range=ColorRange.MPEG,
-            )
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    try:
+        with (
+            replacing(path) as temporary,
+            av.open(name_for_ffmpeg(str(temporary)), "w") as container,
+        ):
+            _encode(frames, path, fps, container)
+    except av.FFmpegError as error:
+        raise VideoError(f"FFmpeg cannot write {path}: {reason_of(error)}") from error
     return path
+
+
+def _encode(frames: Iterable[Picture], path: Path, fps: int, container: Any) -> None:
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": "14"})
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+    context.color_primaries = context.color_trc = 1
+    for number, picture in enumerate(frames):
+        if number == 0:
+            stream.height, stream.width = picture.shape[:2]
+        if picture.shape[:2] != (stream.height, stream.width) or picture.shape[0] % 2:
+            raise VideoError(f"{path}: frame {number} is {picture.shape}")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame = frame.reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
+        frame.pts = number
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))

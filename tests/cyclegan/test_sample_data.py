@@ -143,6 +143,22 @@ def test_failed_clip_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_ffmpeg_refuses_is_told(tmp_path: Path) -> None:
+    frames = [np.zeros((16, 17, 3), np.uint8)]  # H.264 halves both sides for colours
+    with pytest.raises(VideoError, match=r"FFmpeg cannot write .*a\.mp4: "):
+        sample_data.write_clip(frames, tmp_path / "a.mp4", 25)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_name_looks_like_a_protocol_holds_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = sample_data.write_clip([np.zeros((16, 16, 3), np.uint8)], Path("demo:1/a.mp4"), 25)
+    with av.open(f"file:{path}") as container:
+        assert len(list(container.decode(video=0))) == 1
+
+
 @pytest.mark.parametrize("name", sample_data.CLIPS)
 def test_clips_are_there_and_credited(name: str) -> None:
     with av.open(str(sample_data.clip(name))) as container:
