@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from cyclegan.config import CycleGANConfig, TrainConfig, as_dict, from_dict
-from cyclegan.errors import ConfigError, DataError, OutputError, printable, reason_of
+from cyclegan.errors import ConfigError, DataError, OutputError, VideoError, printable, reason_of
 from cyclegan.shipped import find_model
 from cyclegan.streams import text_may_be_lost
 from cyclegan.verbs import Backend, Model
@@ -200,7 +201,8 @@ def _channels_of(translator: "Translator") -> "tuple[Channels, Channels]":
 
 
 def _tell_flicker(translator: "Translator", source: Path) -> None:
-    """That of a video's translation, beside that of the video."""
+    """That of a video's translation, beside that of the video. Raises VideoError for a video that
+    cannot be read to its end."""
     from cyclegan.engine.containers import VideoReader
     from cyclegan.engine.layout import Picture
     from cyclegan.engine.video import check_channels
@@ -208,9 +210,18 @@ def _tell_flicker(translator: "Translator", source: Path) -> None:
 
     check_channels(translator)
     with VideoReader(source) as reader:
-        items = (item for item in reader.items() if isinstance(item, Picture))
-        frames: Any = (picture.frame for picture in items)
-        score = flicker((frame, translator(frame)) for frame in frames)
+
+        def pairs() -> Iterator[Any]:
+            for item in reader.items():
+                if isinstance(item, Picture):
+                    frame: Any = item.frame
+                    yield frame, translator(frame)
+            if reader.layout is None:
+                raise VideoError(reader.why_empty())
+            if reader.problems:
+                raise VideoError(f"{reader.name} is damaged: {'; '.join(reader.problems)}")
+
+        score = flicker(pairs())
     for item in dataclasses.fields(score):
         print(f"{item.name:<22} {getattr(score, item.name):.6g}")
     print(f"{'ratio':<22} {score.ratio:.6g}")

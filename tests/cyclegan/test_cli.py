@@ -30,7 +30,7 @@ from cyclegan.engine.model_source import open_source
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator
 from cyclegan.pictures import read_picture
 from cyclegan.reference import export_reference
-from cyclegan.sample_data import clip, evaluation_pairs
+from cyclegan.sample_data import clip, evaluation_pairs, write_clip
 from cyclegan.training import TrainResult
 from cyclegan.verbs.public_options import EQUIVALENTS, OLDER, equivalents
 from cyclegan.verbs.translating import tell
@@ -513,6 +513,23 @@ def test_video(model, tmp_path, cyclegan):
     assert result.returncode == 0, result.stderr
     assert "frames/s end to end" in result.stdout
     assert (tmp_path / "out.mp4").stat().st_size > 1000
+
+
+def test_a_video_that_cannot_be_read_to_its_end_is_not_scored(model, tmp_path, cyclegan):
+    parts = []
+    for width in (48, 64):
+        part = write_clip([np.zeros((32, width, 3), np.uint8)] * 3, tmp_path / f"{width}.ts", 25)
+        parts.append(part.read_bytes())
+    changes, empty = tmp_path / "changes.ts", tmp_path / "empty.mp4"
+    changes.write_bytes(b"".join(parts))
+    whole = write_clip([np.zeros((32, 48, 3), np.uint8)] * 3, tmp_path / "whole.mp4", 25)
+    head, coded = whole.read_bytes().split(b"mdat")
+    index = coded.index(b"moov") - 4  # where its length stands
+    empty.write_bytes(head + b"mdat" + bytes(index) + coded[index:])
+    for source, says in ((changes, "is damaged: "), (empty, "has no frames that can be decoded; ")):
+        result = cyclegan("evaluate", model, source, "--backend", "torch")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert f"{source} {says}" in result.stderr
 
 
 def test_missing_weights_of_the_inception_network_are_told(model, tmp_path, cyclegan):
