@@ -9,6 +9,7 @@ steps, and no cost grows with the length of the run.
 import csv
 import io
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from cyclegan.pictures import Picture, write_picture
 log = logging.getLogger(__name__)
 Row = tuple[int, float, float, Tensor]
 """Step, seconds, learning rate, losses (8,) on the device."""
+SAMPLE = re.compile(r"(?P<step>[0-9]{6,})_(ab|ba)\.png")
+"""Names of samples, as :meth:`Recorder.samples` gives them."""
 
 
 class Recorder:
@@ -51,13 +54,18 @@ class Recorder:
             temporary.write_text(",".join(["step", "seconds", *LOSSES]) + "\n")
 
     def rewind(self, step: int) -> None:
-        """Drop from the logs what came after ``step``, and what no log can hold.
+        """Drop from the logs what came after ``step``, and what no log can hold; samples too.
 
-        Of scores no heading stays alone: those that follow may have other names.
+        Of scores no heading stays alone: those that follow may have other names. Raises
+        OutputError.
         """
         if not _rewound(self.path, step):
             self.begin()
         _rewound(self.scores_path, step)
+        for path in (self.config.output / "samples").glob("*.png"):
+            named = SAMPLE.fullmatch(path.name)
+            if named and int(named["step"]) > step:
+                _remove(path)
 
     def add(self, step: int, seconds: float, learning_rate: float, losses: Losses) -> None:
         """Note one step's losses, without waiting for the device."""
@@ -145,6 +153,14 @@ def set_aside(path: Path, step: int) -> None:
             path.replace(path.with_name(f"{path.stem}_to_{step:06d}{path.suffix}"))
     except OSError as error:
         raise OutputError(f"cannot rename {path}: {reason_of(error)}") from error
+
+
+def _remove(path: Path) -> None:
+    """Raises OutputError."""
+    try:
+        path.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot remove {path}: {reason_of(error)}") from error
 
 
 def _rewound(path: Path, step: int) -> bool:

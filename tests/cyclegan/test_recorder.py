@@ -436,6 +436,17 @@ def test_a_log_that_was_damaged_keeps_no_run_from_going_on(config, content):
     assert text.splitlines()[1:] == (["3,1"] if "3,1" in content else [])
 
 
+def test_samples_of_later_steps_go_with_them(config):
+    recorder = Recorder(dataclasses.replace(config, tensorboard=False))
+    folder = config.output / "samples"
+    folder.mkdir(parents=True)
+    kept = ["000000_ab.png", "000006_ab.png", "000006_ba.png", "000012_mine.png", "12_ab.png"]
+    for name in [*kept, "000007_ab.png", "000012_ba.png", "1000000_ab.png"]:
+        (folder / name).touch()
+    recorder.rewind(6)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(kept)
+
+
 def test_scores_go_on_where_the_checkpoint_was(config):
     config = dataclasses.replace(config, tensorboard=False, checkpoint_minutes=0.0, checkpoints=99)
     train(config, device="cpu", show_progress=False)
