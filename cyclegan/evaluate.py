@@ -134,15 +134,18 @@ def _unit(picture: Picture) -> Tensor:
 
 
 def _luminance(picture: Picture) -> Tensor:
-    """uint8 (H, W, C) -> float64 (H, W): ITU-R BT.601 luma."""
-    weights = np.array([0.299, 0.587, 0.114] if picture.shape[2] == 3 else [1.0])
+    """uint8 (H, W, C) -> float64 (H, W): ITU-R BT.601 luma of a scale of its own.
+
+    Whole numbers, whose sums are exact: a flat picture of any size is 0 beside its mean.
+    """
+    weights = np.array([299.0, 587.0, 114.0] if picture.shape[2] == 3 else [1.0])
     return torch.from_numpy(picture @ weights)
 
 
 def _cosine(x: Tensor, y: Tensor) -> float:
-    """Of the angle between two tensors as vectors; 0 if one is zero but for rounding."""
+    """Of the angle between two tensors as vectors; 0 if one is zero."""
     length = x.norm() * y.norm()
-    return (x * y).sum().div(length).item() if length > 1e-6 else 0.0
+    return (x * y).sum().div(length).item() if length > 0 else 0.0
 
 
 def gradient_correlation(x: Picture, y: Picture) -> float:

@@ -72,6 +72,12 @@ def test_correlations_of_unrelated_and_flat_pictures_vanish() -> None:
         assert measure(noise(3), np.full((32, 32, 3), 77, np.uint8)) == 0
 
 
+@pytest.mark.parametrize("colour", [(48, 33, 204), (91, 7, 13)])
+def test_large_flat_pictures_are_flat_too(colour: tuple[int, int, int]) -> None:
+    flat = np.full((1080, 1920, 3), colour, np.uint8)
+    assert luminance_correlation(flat, noise(3, 1920)[:1080]) == 0
+
+
 def test_correlations_work_on_one_channel() -> None:
     gray = noise(5)[..., :1]
     assert gradient_correlation(gray, gray) == pytest.approx(1)
