@@ -40,7 +40,8 @@ class Scores:
     psnr: float
     """Peak signal-to-noise ratio in dB; higher is better, infinite for equal pictures."""
     ssim: float
-    """Structural similarity (Wang et al. 2004), at most 1; higher is better."""
+    """Structural similarity (Wang et al. 2004), at most 1; higher is better. Windows that reach
+    over the border see the picture mirrored there; ``losses.ssim`` leaves them out."""
     gradient_correlation: float
     """Whether edges lie and rise alike, in [-1, 1]; see ``gradient_correlation``."""
     inverted: float
