@@ -70,6 +70,7 @@ def motion(before: Grid, after: Grid) -> tuple[Grid, Grid]:
     size = -(-height // BLOCK) * BLOCK, -(-width // BLOCK) * BLOCK
     fill = (0, size[0] - height), (0, size[1] - width)
     now = np.pad(after, fill, mode="edge")
+    real = np.pad(np.ones_like(after), fill)  # what fills up blocks has come from nowhere
     wide = np.pad(before, [(RADIUS, RADIUS + extra) for _, extra in fill], mode="edge")
     steps = sorted(
         ((y, x) for y in range(-RADIUS, RADIUS + 1) for x in range(-RADIUS, RADIUS + 1)),
@@ -79,7 +80,7 @@ def motion(before: Grid, after: Grid) -> tuple[Grid, Grid]:
     moved = np.zeros((2, *best.shape), np.int64)
     for y, x in steps:
         there = wide[RADIUS + y :, RADIUS + x :][: size[0], : size[1]]
-        blocks = np.abs(now - there).reshape(best.shape[0], BLOCK, best.shape[1], BLOCK)
+        blocks = (np.abs(now - there) * real).reshape(best.shape[0], BLOCK, best.shape[1], BLOCK)
         cost = blocks.sum((1, 3))
         better = cost < best
         best = np.where(better, cost, best)

@@ -23,6 +23,13 @@ def test_motion_is_found(y: int, x: int) -> None:
     np.testing.assert_array_equal(before[rows, columns][inner, inner], after[inner, inner])
 
 
+def test_blocks_that_reach_over_the_edge_move_as_their_pixels_do() -> None:
+    grey = TEXTURE.mean(2).astype(np.float32)
+    before, after = grey[16:82, 16:98], grey[11:77, 11:93]
+    rows, columns = motion(before, after)
+    np.testing.assert_array_equal(before[rows, columns][16:, 16:], after[16:, 16:])
+
+
 def test_what_is_flat_has_not_moved() -> None:
     rows, columns = motion(*(np.full((32, 48), 90, np.float32) for _ in range(2)))
     assert (rows == np.arange(32)[:, None]).all()
