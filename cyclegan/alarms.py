@@ -18,7 +18,7 @@ SATURATED = 0.005
 """A discriminator whose mean loss is below this tells all pictures apart; lsgan's is 0.25 where it
 cannot tell any."""
 FLAT = 0.02
-"""Standard deviation over a sample, of values in [-1, 1], below which it is one colour."""
+"""Standard deviation over a sample's channel, of values in [-1, 1], below which it is flat."""
 INVERTED = -0.1
 """Correlation of brightness, of inputs and outputs, below which light and dark are exchanged;
 nearer to 0 a young generator only wavers."""
@@ -108,7 +108,7 @@ class Alarms:
 
 def _are_flat(pictures: Tensor) -> bool:
     """Whether each is of one colour."""
-    return bool((pictures.flatten(1).std(dim=1) < FLAT).all())
+    return bool((pictures.flatten(2).std(dim=2) < FLAT).all())
 
 
 def _apart(pictures: Tensor) -> float:

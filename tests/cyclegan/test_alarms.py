@@ -67,6 +67,12 @@ def test_one_picture_for_all_inputs_is_a_collapse(real):
     assert Alarms().samples(9, a, torch.full_like(a, 0.3), "A to B")
 
 
+def test_one_colour_for_each_input_is_a_collapse(real):
+    a, _ = real
+    colours = torch.tensor([[1.0, -1, -1], [-1, 1, -1], [-1, -1, 1], [0, 0, 0]])
+    assert Alarms().samples(9, a, colours[..., None, None].expand_as(a), "A to B")
+
+
 def test_one_flat_translation_of_several_is_no_collapse(real):
     a, b = real
     fake = b.clone()
