@@ -252,9 +252,9 @@ def verdict(table: ScoreTable) -> str:
     ahead: list[str] = []
     behind: list[str] = []
     for metric in METRICS:
-        gain = metric.sign * (metric.of(ours) - metric.of(rival))
-        if gain:
-            (ahead if gain > 0 else behind).append(metric.label)
+        first, second = metric.sign * metric.of(ours), metric.sign * metric.of(rival)
+        if first != second:  # both may be infinite
+            (ahead if first > second else behind).append(metric.label)
     parts = [
         f"{word} {table.rival} on {_listed(labels)}"
         for word, labels in (("beats", ahead), ("falls short of", behind))

@@ -166,6 +166,12 @@ def test_the_verdict_follows_from_the_figures(ours: Scores, expected: str) -> No
     assert verdict(score_table(ours)) == expected
 
 
+def test_equal_pictures_on_both_sides_are_no_falling_short() -> None:
+    perfect = scores(psnr=math.inf)
+    table = ScoreTable(title="", ours="run", rival="match", rows={"run": perfect, "match": perfect})
+    assert verdict(table) == "run equals match."
+
+
 def test_best_rows_know_which_way_is_better() -> None:
     winners = best_rows(score_table(scores(l1=0.1, psnr=11, ssim=0.3001)))
     assert (winners["l1"], winners["psnr"]) == ({"run"}, {"match"})
