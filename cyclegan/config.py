@@ -110,7 +110,11 @@ class CycleGANConfig:
     @property
     def smallest_side(self) -> int:
         """Pixels that pictures must be high and wide to be trained on."""
-        return max(self.discriminator.smallest_side, SSIM_WINDOW if self.ssim_share else 1)
+        return max(
+            self.generator.smallest_side,
+            self.discriminator.smallest_side,
+            SSIM_WINDOW if self.ssim_share else 1,
+        )
 
 
 def _take_paths(config: object, *names: str) -> None:
@@ -321,11 +325,15 @@ class TrainConfig:
             f"{given}; this generator takes multiples of {multiple}",
         )
         smallest = self.model.smallest_side
-        check(
-            min(cropped) >= smallest,
-            f"{given}; this discriminator takes at least {smallest} pixels; set larger crops, or "
-            "fewer layers of it"
-            if smallest == self.model.discriminator.smallest_side
-            else f"{given}; ssim_share compares windows of {smallest} pixels, so expected at least "
-            "as many",
-        )
+        if smallest == self.model.generator.smallest_side:
+            least = f"this generator takes at least {smallest} pixels; set larger crops"
+        elif smallest == self.model.discriminator.smallest_side:
+            least = (
+                f"this discriminator takes at least {smallest} pixels; set larger crops, or fewer "
+                "layers of it"
+            )
+        else:
+            least = (
+                f"ssim_share compares windows of {smallest} pixels, so expected at least as many"
+            )
+        check(min(cropped) >= smallest, f"{given}; {least}")

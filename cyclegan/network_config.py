@@ -62,6 +62,8 @@ class ResnetConfig:
     """The residual generator of the CycleGAN paper (appendix 7.2)."""
 
     kind: ClassVar[str] = "resnet"
+    smallest_side: ClassVar[int] = 8
+    """Pixels that a picture must be high and wide: residual blocks pad a quarter by reflection."""
     in_channels: int = 3
     """Channels of the pictures that it takes."""
     out_channels: int = 3
@@ -129,6 +131,11 @@ class UnetConfig:
     def size_multiple(self) -> int:
         """Heights and widths of input pictures must be multiples of this."""
         return 1 << self.depth
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels that a picture must be high and wide."""
+        return self.size_multiple
 
 
 @dataclass(frozen=True, kw_only=True)

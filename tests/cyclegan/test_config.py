@@ -105,11 +105,18 @@ def test_numbers_of_channels_are_whole_numbers(width, says):
             {"model": CycleGANConfig(discriminator=PatchConfig(layers=7))},
             "crop_size is 256; this discriminator takes at least 384 pixels",
         ),
+        (
+            {
+                "data": DataConfig(a=Path("one"), b=Path("two"), crop_size=4),
+                "model": CycleGANConfig(discriminator=PixelConfig()),
+            },
+            "crop_size is 4; this generator takes at least 8 pixels; set larger crops",
+        ),
     ],
 )
 def test_runs_that_cannot_be(settings, says):
     with pytest.raises(ConfigError, match=says):
-        TrainConfig(data=DataConfig(a=Path("one"), b=Path("two")), **settings)
+        TrainConfig(**{"data": DataConfig(a=Path("one"), b=Path("two")), **settings})
 
 
 def test_a_crop_is_no_larger_than_what_pictures_are_scaled_to():

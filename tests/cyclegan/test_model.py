@@ -192,6 +192,11 @@ def test_says_what_a_step_does_not_take(batches, passes, error, match):
             {"ssim_share": 0.5, "discriminator": PixelConfig(width=4)},
             r"\(1, 3, 8, 32\).*sides of at least 11 pixels",
         ),
+        (
+            ((1, 3, 32, 32), (1, 3, 32, 4)),
+            {"discriminator": PixelConfig(width=4)},
+            r"\(1, 3, 32, 4\).*sides of at least 8 pixels",
+        ),
     ],
 )
 def test_says_what_is_not_trained_on(batches, config, match):

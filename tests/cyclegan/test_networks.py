@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -51,6 +52,23 @@ def test_generators_keep_the_size(config, size, norm):
     assert y.abs().max() <= 1
     network.eval()
     torch.testing.assert_close(network(x), network(x))
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        ResnetConfig(width=4, blocks=1),
+        ResnetConfig(width=4, blocks=2, dropout=True, upsample="resize"),
+        UnetConfig(width=4, depth=5),
+    ],
+)
+def test_smallest_pictures_of_a_generator(config, norm):
+    config = dataclasses.replace(config, norm=norm)
+    network, side = generator_from_config(config), config.smallest_side
+    assert network(torch.randn(1, 3, side, side)).shape == (1, 3, side, side)
+    with pytest.raises((RuntimeError, ValueError)):
+        network(torch.randn(1, 3, side, side - config.size_multiple))
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])

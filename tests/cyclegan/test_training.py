@@ -445,22 +445,24 @@ def test_a_bad_picture_among_the_samples_is_told_what_goes_on_without_it(config)
 
 
 @pytest.mark.parametrize(
-    ("model", "smallest"),
+    ("model", "height", "smallest"),
     [
-        ({"discriminator": PatchConfig(width=4, layers=2, norm="batch")}, 12),
-        ({"discriminator": PixelConfig(width=4), "ssim_share": 0.5}, 11),
+        ({"discriminator": PatchConfig(width=4, layers=2, norm="batch")}, 9, 12),
+        ({"discriminator": PixelConfig(width=4), "ssim_share": 0.5}, 9, 11),
+        ({"discriminator": PixelConfig(width=4)}, 5, 8),
     ],
 )
 @pytest.mark.parametrize("number", [0, 3])
 def test_an_uncropped_picture_that_is_too_small_is_named_or_skipped(
-    config, model, smallest, number
+    config, model, height, smallest, number
 ):
     """The first one, which is among the samples, and one that is not."""
     small = config.data.a / f"0000{number}.png"
-    Image.new("RGB", (40, 9)).save(small)
+    Image.new("RGB", (40, height)).save(small)
     data = replaced(config.data, preprocess="none")
     config = replaced(config, data=data, model=replaced(TINY, **model), epochs_decay=0)
-    says = f"{small.name} is 40x9 pixels, and is taken at 40x8; .* at least {smallest};.*skip_bad"
+    taken = f"is 40x{height} pixels, and is taken at 40x{height - 1}"
+    says = f"{small.name} {taken}; .* at least {smallest};.*skip_bad"
     with pytest.raises(ImageError, match=says):
         train(config, device="cpu", show_progress=False)
     skipping = replaced(config, data=replaced(data, skip_bad=True), overwrite=True)
