@@ -18,10 +18,11 @@ import contextlib
 import logging
 import time
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import (
@@ -107,9 +108,8 @@ def train(
     work there, or it holds another run and ``config.overwrite`` is not set, and DivergedError when
     a loss is no longer finite.
     """
-    for source in (config.data.a, config.data.b, config.data.test_a, config.data.test_b):
-        if source is not None and not resume:
-            check_run(source, config.output)
+    if not resume:
+        _check_sources(config, {})
     wanted = str(device or usual_device()).lower()  # under torchrun, cuda is one GPU of many
     with world(wanted) as (here, own), contextlib.ExitStack() as claims:
         device = str(find_device(own))
@@ -165,13 +165,25 @@ def _train(
 
 
 def _go_on(run: Run, config: TrainConfig, here: World) -> None:
-    """Have ``run`` as its newest checkpoint has it. Raises DataError, ConfigError."""
+    """Have ``run`` as its newest checkpoint has it. Raises DataError, ConfigError, OutputError."""
     state = load_checkpoint(config.output / "checkpoints")
     check_same(state, config, here.size)
+    _check_sources(config, state["config"]["data"])
     run.restore(state)
     log.warning("going on with %s after step %d", config.output, run.progress.step)
     if run.progress.done():
         log.warning("nothing is left to do: ask for more epochs, or minutes")
+
+
+def _check_sources(config: TrainConfig, before: Mapping[str, Any]) -> None:
+    """Raises OutputError where the run and its pictures lie among each other.
+
+    Those of the settings ``before`` are let be: older versions began runs there.
+    """
+    for name in ("a", "b", "test_a", "test_b"):
+        source = getattr(config.data, name)
+        if source is not None and str(source) != before.get(name):
+            check_run(source, config.output)
 
 
 def _compile(model: CycleGAN, config: TrainConfig, progress: Progress, device: str) -> None:

@@ -366,6 +366,34 @@ def test_other_pictures_are_told(finished, tmp_path, caplog):
     assert result.steps == before["step"] + 5
 
 
+@pytest.fixture
+def among_pictures(finished, tmp_path):
+    """A run to go on with, and settings by which it would read its own samples, too."""
+    shutil.copytree(finished.output, tmp_path / "run")
+    data = dataclasses.replace(finished.data, b=tmp_path)
+    return dataclasses.replace(finished, data=data, output=tmp_path / "run")
+
+
+def test_other_pictures_do_not_lie_around_the_run(among_pictures):
+    settings = (among_pictures.output / "config.toml").read_text()
+    with pytest.raises(OutputError, match="run lies inside the source folder"):
+        run(among_pictures, resume=True)
+    tested = {"test_a": among_pictures.data.a, "test_b": among_pictures.output / "samples"}
+    data = dataclasses.replace(among_pictures.data, b=among_pictures.data.a, **tested)
+    with pytest.raises(OutputError, match=r"samples lies where a run in .* writes its samples"):
+        run(dataclasses.replace(among_pictures, data=data), resume=True)
+    assert (among_pictures.output / "config.toml").read_text() == settings
+
+
+def test_a_run_that_began_among_its_pictures_goes_on(among_pictures):
+    """Older versions let it."""
+    folder = among_pictures.output / "checkpoints"
+    state = load_checkpoint(folder)
+    step = state["progress"]["step"]
+    save_checkpoint(folder, step, {**state, "config": as_dict(among_pictures)}, keep=1)
+    assert run(among_pictures, resume=True).steps == step
+
+
 def test_the_same_pictures_at_another_place_are_the_same(finished, tmp_path, caplog):
     begun = dataclasses.replace(finished, output=tmp_path / "run")
     run(begun)
