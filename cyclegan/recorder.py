@@ -8,6 +8,7 @@ steps, and no cost grows with the length of the run.
 
 import csv
 import io
+import itertools
 import logging
 import re
 from collections.abc import Iterable, Sequence
@@ -146,11 +147,13 @@ class Recorder:
 def set_aside(path: Path, step: int) -> None:
     """Give ``path``, where it is there, a name that tells that it is of a run up to ``step``.
 
-    Raises OutputError.
+    What was set aside at that step before keeps its name. Raises OutputError.
     """
+    stem = f"{path.stem}_to_{step:06d}"
+    stems = itertools.chain([stem], (f"{stem}_{number}" for number in itertools.count(2)))
     try:
         if path.exists():
-            path.replace(path.with_name(f"{path.stem}_to_{step:06d}{path.suffix}"))
+            path.replace(next(aside for aside in map(path.with_stem, stems) if not aside.exists()))
     except OSError as error:
         raise OutputError(f"cannot rename {path}: {reason_of(error)}") from error
 

@@ -154,10 +154,18 @@ class Run:
         kept = [scored for scored in found if scored is not None]
         if len(kept) < len(found):
             return self.best  # they are of an older version
-        best = None
-        if all(scored.pictures == self.scored for scored in kept):
-            best = min(scored.goodness for scored in kept)  # two where a kill came between
-        if best not in (None, self.best):
+        others = [scored.pictures for scored in kept if scored.pictures != self.scored]
+        if others:
+            if self.best is not None:
+                log.warning(
+                    "the best generators are chosen anew: those that are there were scored on "
+                    "other test pictures, or in another size (%s, now %s), and are set aside",
+                    others[0],
+                    self.scored,
+                )
+            return None
+        best = min(scored.goodness for scored in kept)  # two where a kill came between
+        if best != self.best:
             log.warning(
                 "the best generators are later than the checkpoint: they stay until one is better "
                 "than their %.6g, whose line in scores.csv is gone",

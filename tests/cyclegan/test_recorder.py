@@ -512,6 +512,24 @@ def test_a_best_of_another_size_is_set_aside(scored_once, caplog):
     assert "later than the checkpoint" not in caplog.text
 
 
+def test_best_generators_that_were_set_aside_stay_where_the_run_goes_on_from_there_again(
+    scored_once, caplog
+):
+    """With pictures of another size, killed before its next checkpoint, and with the first ones."""
+    best = scored_once.output / "generator_ab_best.safetensors"
+    first = best.read_bytes()
+    data = dataclasses.replace(scored_once.data, crop_size=24)
+    other = dataclasses.replace(scored_once, data=data, epochs=2)
+    assert best_after_resuming(other) == (0.5, "generator_ab_best")
+    second = best.read_bytes()
+    (scored_once.output / "checkpoints" / "00000012.pt").unlink()
+    assert best_after_resuming(scored_once) == (None, "generator_ab_ema")
+    aside = [best.with_stem(f"generator_ab_best_to_000006{end}") for end in ("", "_2")]
+    assert [path.read_bytes() for path in aside] == [first, second]
+    assert caplog.text.count("the best generators are chosen anew: ") == 1
+    assert "to 24x24, now pairs of 3 and 3 pictures" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("preprocess", "changes", "compare"),
     [
