@@ -75,7 +75,7 @@ def scale(
         if min(height, width) < smallest:
             raise ImageError(
                 f"{name} is {size_text(picture.shape[:2])} pixels, and is taken at "
-                f"{size_text((height, width))}; training takes sides of at least {smallest}; "
+                f"{size_text((height, width))}; the networks take sides of at least {smallest}; "
                 "choose preprocess 'resize_and_crop', or leave it out"
             )
     if (height, width) == picture.shape[:2]:

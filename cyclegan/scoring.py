@@ -29,8 +29,9 @@ class Scorer:
     Where all names agree, and none comes twice, pictures are pairs: L1, SSIM and the share that
     came out inverted, both ways, and SSIM chooses the best. Else the sets are compared: FID and
     KID, which need the extra ``fid``, and KID chooses. Raises DataError for folders without
-    pictures and pairs of two sizes or too small for SSIM, ImageError for one that cannot be read,
-    and BackendError where the extra is missing: all before the run begins.
+    pictures and pairs of two sizes or too small for SSIM, ImageError for one that cannot be read or
+    is too small for the generator, and BackendError where the extra is missing: all before the run
+    begins.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -38,7 +39,7 @@ class Scorer:
         assert data.test_a is not None
         assert data.test_b is not None
         self.data = dataclasses.replace(data, depth=8)
-        self.multiple = generator.size_multiple
+        self.sides = generator.size_multiple, generator.smallest_side
         self.channels = generator.in_channels, generator.out_channels
         if not set(self.channels) <= {1, 3}:
             raise ConfigError(
@@ -84,7 +85,7 @@ class Scorer:
     def _pictures(self) -> list[list[Picture]]:
         """Of each domain."""
         return [
-            [plain(item, self.data, channels, self.multiple) for item in items]
+            [plain(item, self.data, channels, *self.sides) for item in items]
             for items, channels in zip(self.items, self.channels)
         ]
 

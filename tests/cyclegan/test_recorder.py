@@ -608,6 +608,17 @@ def test_pairs_without_a_window_of_ssim_are_told_before_the_run_begins(config, t
         Scorer(dataclasses.replace(config, data=small))
 
 
+def test_pictures_too_small_for_the_generator_are_told_before_the_run_begins(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scoring, "check_distances", lambda: None)
+    for name in ("0", "1"):
+        Image.new("RGB", (40, 5)).save(tmp_path / f"{name}.png")
+    data = dataclasses.replace(config.data, test_b=tmp_path, preprocess="none")
+    with pytest.raises(ImageError, match=r"0\.png is 40x5 .* take sides of at least 8"):
+        Scorer(dataclasses.replace(config, data=data))
+
+
 def test_pairs_of_two_sizes_are_told_before_the_run_begins(config, tmp_path):
     for domain, width in (("a", 16), ("b", 20)):
         (tmp_path / domain).mkdir()
