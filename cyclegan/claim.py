@@ -3,10 +3,15 @@
 import contextlib
 import errno
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclegan.errors import OutputError, reason_of
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 WAIT = 10.0
 """Seconds: those that read pictures for a process which was killed notice it after a few."""
@@ -24,10 +29,9 @@ def claimed(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".lock", timeout=WAIT)
+    lock = FileLock(folder / ".lock")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        _acquire(lock, folder)
     except Timeout as error:
         raise OutputError(
             f"another process is at work in {folder}; stop it first, or choose another output"
@@ -42,3 +46,18 @@ def claimed(folder: Path) -> Iterator[None]:
         if lock.is_locked:
             Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
+
+
+def _acquire(lock: "BaseFileLock", folder: Path) -> None:
+    """Make ``folder``, and take ``lock`` in it: anew where the process that had it removes both, as
+    it does with segments that nobody needs any more."""
+    end = time.monotonic() + WAIT
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=max(end - time.monotonic(), 0))
+        except FileNotFoundError:
+            if time.monotonic() > end:
+                raise
+        else:
+            return

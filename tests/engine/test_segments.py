@@ -1,5 +1,8 @@
 import os
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +22,7 @@ from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.options import VideoOptions
+from cyclegan.engine.segments import segments_folder
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
@@ -386,6 +390,25 @@ def test_a_second_run_to_the_same_target_is_refused_and_leaves_the_first_alone(
     assert translate_video(source, target, translator(Disturbed()), RESUME).frames == 40
     assert target.read_bytes() == whole.read_bytes()
     assert leftovers(tmp_path) == ["in.mp4", "out.mp4", "whole.mp4"]
+
+
+def test_a_second_run_goes_on_once_the_first_has_ended_and_removed_the_folder(
+    tmp_path: Path,
+) -> None:
+    target, waits = tmp_path / "out.mp4", threading.Event()
+
+    def second() -> None:
+        waits.set()
+        with segments_folder(target) as folder:
+            assert folder.is_dir()
+
+    with ThreadPoolExecutor(1) as pool:
+        with segments_folder(target):
+            run = pool.submit(second)
+            waits.wait()
+            time.sleep(0.05)
+        run.result()
+    assert leftovers(tmp_path) == []
 
 
 def test_facts_that_are_no_text_are_of_another_job(tmp_path: Path) -> None:
