@@ -1,4 +1,4 @@
-r"""Patterns as FFmpeg reads them: ``*``, ``?``, ``[ab]``, ``{a,b}``, ``\`` before any."""
+r"""Patterns as FFmpeg reads them: ``*``, ``?``, ``[ab]``, ``[^a]``, ``{a,b}``, ``\`` before any."""
 
 import glob
 import re
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SIGNS = re.compile(r"[\\*?\[\]{}]")
+_ESCAPED_OR_BRACKET = re.compile(r"\\.|\[[!^]?\]?(?:\[([:.=]).*?\1\]|\\.|[^\]\\/])*\]")
 _ALTERNATIVES = re.compile(r"(?<!\\)\{((?:[^\\{}]|\\.)*)\}")
 """The innermost."""
 
@@ -18,12 +19,23 @@ def pattern_for_ffmpeg(pattern: Path) -> str:
 
 
 def found(pattern: str) -> list[Path]:
-    """The files that FFmpeg finds by ``pattern``."""
+    """The files that FFmpeg finds by ``pattern``, and others where brackets say more than Python's
+    globs know: what may be a source is not to be written over."""
     names: list[str] = []
     for text in _spelled_out(pattern):
-        escaped = re.sub(r"\\(.)", lambda sign: glob.escape(sign[1]), text)
-        names += glob.glob(escaped)  # noqa: PTH207 (as FFmpeg, it passes over hidden ones)
+        known = _ESCAPED_OR_BRACKET.sub(_for_python, text)
+        names += glob.glob(known)  # noqa: PTH207 (as FFmpeg, it passes over hidden ones)
     return [Path(name) for name in names]
+
+
+def _for_python(sign: re.Match[str]) -> str:
+    """What is escaped in FFmpeg's way, or in brackets, as Python writes it."""
+    text = sign[0]
+    if text.startswith("\\"):
+        return glob.escape(text[1:])
+    if re.search(r"\\|\[[:.=]", text):  # classes such as [:digit:], and escaped signs
+        return "?"
+    return f"[!{text[2:]}" if text.startswith("[^") else text
 
 
 def _spelled_out(pattern: str) -> Iterator[str]:

@@ -419,7 +419,10 @@ def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_pa
         assert (rgb(tmp_path / f"new/out{number:02}.png")[0] == frame).all()
     with pytest.raises(OutputError, match="into another folder"):
         translate_path(tmp_path / "in/*.png", tmp_path / "in/b%03d.png", copies)
-    for name in ("i?/*.png", "{in/a*,x/y}.png", "[!a]n/*.{jpg,png}", "i*/../in/a*.png"):
+    for name in (
+        *("i?/*.png", "{in/a*,x/y}.png", "[!a]n/*.{jpg,png}", "i*/../in/a*.png"),
+        *("[^a]n/*.png", "[[:alpha:]]n/*.png", "[a\\i]n/*.png", "[[=i=]]n/*.png"),
+    ):
         with pytest.raises(OutputError, match="into another folder"):
             translate_path(tmp_path / name, tmp_path / "in/a%03d.png", copies)
     first = VideoOptions(part=Part(end=0.01))
@@ -430,6 +433,24 @@ def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_pa
             )
     translate_path(tmp_path / "v.mp4", tmp_path / "q%d.jpg", copies)
     assert len(list(tmp_path.glob("q*.jpg"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("[^b]*.png", {"1.png", "[.png", "].png"}),
+        ("[^]b]*.png", {"1.png", "[.png"}),
+        ("[[1]*.png", {"1.png", "[.png"}),
+        ("\\[*.png", {"[.png"}),
+    ],
+)
+def test_brackets_mean_what_they_do_to_ffmpeg(
+    pattern: str, names: set[str], copies: Translator, tmp_path: Path
+) -> None:
+    for name in ("1.png", "b.png", "[.png", "].png"):
+        Image.fromarray(smooth(1)[0]).save(tmp_path / name)
+    assert {path.name for path in input_from(tmp_path / pattern).pictures} == names
+    assert translate_video(tmp_path / pattern, tmp_path / "v.mkv", copies).frames == len(names)
 
 
 @pytest.mark.parametrize("folder", ["100%", "a%02db", "a[b]", "a{b,c}", "a*b?", "a\\b", "a:b"])
