@@ -12,6 +12,7 @@ name                  as a source              as a target
 ``/dev/null``                                  nothing is kept
 a named pipe          what comes through it    what reads it gets all as it comes
 anything else         a file                   a file, which appears when it is whole
+``file://`` and path  what the path means      the same
 ====================  =======================  ==================================================
 """
 
@@ -117,6 +118,8 @@ class Output:
     options: Mapping[str, str] = field(default_factory=dict)
     is_file: bool = False
     """Written under a temporary name first."""
+    pictures: Sequence[Path] = ()
+    """Those that are there already under names that are to be numbered."""
 
 
 def input_from(
@@ -131,7 +134,7 @@ def input_from(
     Raw pictures on standard input need ``form="raw"`` and the options ``video_size``,
     ``pixel_format`` and ``framerate``. Raises VideoError where they are missing.
     """
-    name, given = os.fspath(source), dict(options or {})
+    name, given = _local(os.fspath(source)), dict(options or {})
     form = CONTAINERS.get(form, form) if form else None
     retry = retry or Retry()
     if form == "rawvideo" and (missing := {"video_size", "pixel_format"} - given.keys()):
@@ -178,6 +181,12 @@ def input_from(
     return Input(name=name, url=name, format=form, options=given)
 
 
+def _local(name: str) -> str:
+    """``name`` without ``file://``: what it means is asked of the path. That is, as FFmpeg has it,
+    all behind the colon."""
+    return str(Path(name.partition(":")[2])) if name.lower().startswith("file://") else name
+
+
 def _numbered(pattern: Path) -> str:
     """``pattern`` for FFmpeg: of what it would take for numbers, one in the last part is one."""
     before, number, after = _NUMBERED.split(pattern.name, maxsplit=1)
@@ -206,8 +215,6 @@ def _gap(numbers: list[int], start: str) -> str | None:
 
 def _address(name: str, form: str | None, given: dict[str, str], retry: Retry) -> Input:
     scheme = name.partition("://")[0].lower()
-    if scheme == "file":  # as FFmpeg has it: all behind the colon
-        return Input(name=name, url=name.partition(":")[2], format=form, options=given)
     if scheme in DOWNLOADS:
         again = {
             "reconnect": "1",
@@ -238,7 +245,7 @@ def unspoken(url: str) -> str:
 
 def output_to(target: AnyPath, container: str = "auto") -> Output:
     """How to write ``target``. Raises OutputError where its container must be named and is not."""
-    name = os.fspath(target)
+    name = _local(os.fspath(target))
     form = None if container == "auto" else CONTAINERS.get(container, container)
     if name in STANDARD_OUTPUT:
         _check_told(form, "standard output")
@@ -250,8 +257,13 @@ def output_to(target: AnyPath, container: str = "auto") -> Output:
         guessed = {"rtsp": "rtsp", "rtmp": "flv"}.get(scheme, "mpegts")
         return Output(name=name, url=name, format=form or guessed)
     if _NUMBERED.search(Path(name).name):
-        options = {"atomic_writing": "1"}
-        return Output(name=name, url=_numbered(Path(name)), format="image2", options=options)
+        return Output(
+            name=name,
+            url=_numbered(Path(name)),
+            format="image2",
+            options={"atomic_writing": "1"},
+            pictures=list(_pictures(Path(name)).values()),
+        )
     if _is_stream(name):
         _check_told(form or Path(name).suffix, name)
         return Output(name=name, url=name, format=form)

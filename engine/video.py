@@ -73,6 +73,8 @@ def translate_video(
         check_targets(opened.pictures, [Path(output.url)])
     if opened.format == output.format == "image2":
         check_pattern(opened.name, output.name, opened.pictures)
+    if opened.path:
+        check_targets([opened.path], output.pictures)
     check_channels(translator)
     check_depth(translator, options.depth)
     if options.resume:

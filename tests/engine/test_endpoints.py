@@ -73,6 +73,9 @@ def test_names_tell_what_they_are() -> None:
     assert input_from("-").path is None
     assert input_from("p/%04d.png").path is None
     assert input_from("file:///clip.mp4").path == Path("/clip.mp4")
+    assert input_from("file:///p/%04d.png") == input_from("/p/%04d.png")
+    assert input_from("file:///p/*.png") == input_from("/p/*.png")
+    assert output_to("file:///out.mp4") == output_to("/out.mp4")
     assert input_from(__file__, form="y4m").path == Path(__file__)
     assert output_to("-", "y4m").format == "yuv4mpegpipe"
     assert output_to("/dev/stdout", "y4m") == output_to("-", "y4m")
@@ -425,6 +428,9 @@ def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_pa
     ):
         with pytest.raises(OutputError, match="into another folder"):
             translate_path(tmp_path / name, tmp_path / "in/a%03d.png", copies)
+    for source in (f"file://{tmp_path}/in/a%03d.png", tmp_path / "in/a008.png"):
+        with pytest.raises(OutputError, match="into another folder"):
+            translate_video(source, tmp_path / "in/a%03d.png", copies)
     first = VideoOptions(part=Part(end=0.01))
     for source in ("*.png", "a%03d.png"):
         with pytest.raises(OutputError, match=r"a007\.png is a source itself"):

@@ -455,9 +455,13 @@ def test_targets_that_cannot_be_written_are_refused(
     same = tmp_path / "same.mp4"
     same.write_bytes(source.read_bytes())
     told = VideoOptions(source_format="mp4")
-    for name, options in ((same, None), (same, told), (f"file://{same}", None)):
+    address = f"file://{same}"
+    for name, target, options in (
+        *((same, same, None), (same, same, told)),
+        *((address, same, None), (same, address, None)),
+    ):
         with pytest.raises(OutputError, match="is the source itself"):
-            translate_video(name, same, copies, options)
+            translate_video(name, target, copies, options)
     assert same.read_bytes() == source.read_bytes()
     assert leftovers(tmp_path) == ["file", "same.mp4"]
 
