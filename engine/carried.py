@@ -27,8 +27,18 @@ _HEADER_TELLS = ("mov", "mp4", "ipod", "f4v", "ismv", "matroska", "webm")
 _HEADER_REFUSES = ("avi", "asf", "flv", "mpegts")
 """Containers that list codecs, and refuse in their header such streams that lack what they need:
 sound whose packets alone describe it, or of which none came, or of a rate that they do not know."""
-_ONE_RATE = {"mxf": 48000}
-"""Containers that know sound of this rate alone, and cannot be tried without pictures."""
+_OF_FLV = (44100, 22050, 11025, 5512)
+_RATES: Mapping[tuple[str, str], tuple[int, ...]] = {
+    ("mxf", ""): (48000,),
+    ("flv", "pcm_u8"): _OF_FLV,
+    ("flv", "pcm_s16le"): _OF_FLV,
+    ("flv", "pcm_s16be"): (),
+    ("flv", "pcm_alaw"): (8000,),
+    ("flv", "pcm_mulaw"): (8000,),
+    ("avi", "eac3"): (),
+}
+"""Rates that a container knows of a codec's sound, or of any: its muxer takes others as well, which
+then play at a wrong speed, or as noise, or it cannot be tried without pictures."""
 _NEED_LAYOUT = ("mp4", "flv")
 """Containers that must know where the channels of sound belong: the muxer of .flv would end the
 process, that of .mp4 fail once all is written."""
@@ -119,8 +129,9 @@ def add_copy(container: Any, stream: "Stream", notes: list[str], *, is_file: boo
         return None
     name, canonical = context.name, context.codec.canonical_name
     held = form in _HEADER_TELLS or holds(form, container.supported_codecs, {name, canonical})
-    if stream.type == "audio" and form in _ONE_RATE:
-        held = held and context.sample_rate == _ONE_RATE[form]
+    rates = _RATES.get((form, canonical), _RATES.get((form, "")))
+    if stream.type == "audio" and rates is not None:
+        held = held and context.sample_rate in rates
     if held and form in (*_HEADER_TELLS, *_HEADER_REFUSES):
         held = _takes(form, stream, is_file=is_file)
     if not held:

@@ -410,9 +410,15 @@ def test_sound_is_kept_where_the_file_takes_it(
         ("libmp3lame", 44100, "out.f4v", True),
         ("ac3", 48000, "out.ismv", False),
         ("aac", 48000, "out.ismv", True),
+        ("eac3", 48000, "out.avi", False),
+        ("ac3", 48000, "out.avi", True),
+        ("pcm_u8", 8000, "out.flv", False),
+        ("pcm_s16le", 16000, "out.flv", False),
+        ("pcm_s16le", 11025, "out.flv", True),
+        ("pcm_s16be", 44100, "out.flv", False),
     ],
 )
-def test_sound_that_a_header_would_refuse_is_left_out(
+def test_sound_that_a_container_refuses_or_plays_wrongly_is_left_out(
     codec: str, rate: int, name: str, held: bool, copies: Translator, tmp_path: Path
 ) -> None:
     source = with_sound(tmp_path / "in.mkv", codec, rate)
