@@ -317,6 +317,9 @@ def _opened(output: Output) -> Any:
         )
     if output.is_file and container.format.name == "image2":
         container.options["update"] = "1"  # its name holds no number, even if it looks like one
+    if container.format.name in SLOTTED:
+        # Else sound that begins a little before zero, as AAC does, moves pictures by a whole place.
+        container.options["avoid_negative_ts"] = "disabled"
     return container
 
 

@@ -124,6 +124,27 @@ def test_frames_of_avi_come_evenly(copies: Translator, tmp_path: Path) -> None:
     assert set(np.diff(times(tmp_path / "out.mp4"))) == {Fraction(1, 25)}
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", ["out.avi", "out.bin"])
+def test_frames_of_avi_keep_their_times_beside_sound_that_begins_before_zero(
+    name: str, resume: bool, copies: Translator, tmp_path: Path
+) -> None:
+    """As AAC does, by what its encoder needs to begin."""
+    source, target = with_sound(tmp_path / "in.mp4", "aac"), tmp_path / name
+    options = VideoOptions(resume=resume, encoding=Encoding(container="avi"))
+    notes = translate_video(source, target, copies, options).notes
+    with av.open(str(target)) as made:
+        begins = [
+            (packet.stream.type, packet.dts * packet.time_base)
+            for packet in made.demux()
+            if packet.dts is not None
+        ]
+    assert [at for kind, at in begins if kind == "video"] == [Fraction(n, 25) for n in range(25)]
+    heard = [at for kind, at in begins if kind == "audio"]
+    assert heard == [Fraction(1024 * n, 44100) for n in range(45)]
+    assert not notes
+
+
 def test_frames_that_an_avi_only_counts_are_none_that_are_missing(
     copies: Translator, tmp_path: Path
 ) -> None:
