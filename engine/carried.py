@@ -5,6 +5,7 @@
 
 import contextlib
 import io
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ _ROUNDED = 0.01
 """Seconds by which times of packets may be off, and sound has no pause."""
 _HEARD = 0.1
 """Seconds that sound may be away from the pictures."""
+_BEGIN, _PAUSES = "begins", "pauses"
+"""What containers may not tell of sound."""
 _HAVE_CHAPTERS = ("mov", "mp4", "matroska", "webm")
 
 
@@ -70,11 +73,13 @@ class Copy:
         """By which times must rise at least."""
         self._last: int | None = None
         self._left_out = 0
-        form = container.format.name
-        self._counted_by = form if form in SLOTTED and source.type == "audio" else None
-        """A container that has sound begin at once and go on, whatever its times."""
-        self._end: float | None = 0.0
-        """Of the packet before, in seconds; None: not known."""
+        self._form: str = container.format.name
+        self._forgotten = _forgotten(self._form, source)
+        self._longest = _longest(source)
+        self._begin: float | None = None
+        """In seconds, as all that follows."""
+        self._end: float | None = None
+        """Of the packet before; None: not known."""
         self._pauses = 0.0
 
     def take(self, packet: "Packet[Any]") -> bool:
@@ -87,22 +92,28 @@ class Copy:
             self._left_out += 1
             return False
         self._last = when
-        if self._counted_by:
+        if self._forgotten:
             self._note_pause(packet)
         return True
 
-    def notes(self) -> list[str]:
-        """What was left out or moved, once all packets were given."""
+    def notes(self, first_shown: float) -> list[str]:
+        """What was left out or moved, once all packets were given; the pictures begin at
+        ``first_shown``."""
         notes = []
         if self._left_out:
             notes.append(
                 f"{self._name}: {self._left_out} packets were left out, whose times are no later "
                 "than those before them"
             )
-        if self._pauses > _HEARD:
+        moved = self._pauses if _PAUSES in self._forgotten else 0.0
+        if _BEGIN in self._forgotten and self._begin is not None:
+            # Others than these do not tell when pictures begin either.
+            moved += self._begin - (0 if self._form in SLOTTED else first_shown)
+        if abs(moved) > _HEARD:
+            far = f"{abs(moved):.2f} s too {'early' if moved > 0 else 'late'}"
             notes.append(
-                f"{self._name} comes up to {self._pauses:.2f} s too early: {self._counted_by} "
-                "cannot have it begin later, or pause; .mkv and .mp4 can"
+                f"{self._name} comes up to {far}: {self._form} cannot tell when it "
+                f"{' or '.join(self._forgotten)}; .mkv can"
             )
         return notes
 
@@ -110,9 +121,12 @@ class Copy:
         """What is missing between ``packet``, which has a time, and the one before."""
         assert packet.dts is not None
         begin = float(packet.dts * packet.time_base)
-        if self._end is not None and abs(pause := begin - self._end) > _ROUNDED:
+        if self._begin is None:
+            self._begin = begin
+        elif self._end is not None and abs(pause := begin - self._end) > _ROUNDED:
             self._pauses += pause
-        self._end = begin + float(packet.duration * packet.time_base) if packet.duration else None
+        length = min(float((packet.duration or 0) * packet.time_base), self._longest)
+        self._end = begin + length if length else None
 
 
 def add_copy(container: Any, stream: "Stream", notes: list[str], *, is_file: bool) -> Copy | None:
@@ -186,6 +200,29 @@ def losses(form: str, reader: VideoReader) -> list[str]:
     if form == "gif":
         lost.append("gif knows few colours: pictures were reduced to 256 fixed ones")
     return [*lost, *(f"left out: {one}" for one in reader.layout.lost)]
+
+
+def _forgotten(form: str, source: "Stream") -> tuple[str, ...]:
+    """What such a container does not tell of the sound ``source``: it counts samples or packets, or
+    has all streams begin at once."""
+    if source.type != "audio":
+        return ()
+    codec = source.codec_context.name
+    if form in SLOTTED and codec == "flac":  # its muxer fills pauses with empty packets
+        return ()
+    if form in ("mov", "mp4"):
+        return (_PAUSES,) if codec.startswith("pcm_") else ()
+    if form == "ismv":
+        return (_BEGIN,)
+    return (_BEGIN, _PAUSES) if form in SLOTTED or form == "mxf" else ()
+
+
+def _longest(source: Any) -> float:
+    """Seconds that a packet can sound: .mp4 and .mov have one last until the next, over pauses."""
+    context = source.codec_context
+    if source.type == "audio" and context.frame_size and context.sample_rate:
+        return float(context.frame_size / context.sample_rate)
+    return math.inf
 
 
 def _takes(form: str, stream: "Stream", *, is_file: bool) -> bool:

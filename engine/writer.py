@@ -90,6 +90,8 @@ class VideoWriter:
         self._form: str = self._container.format.name
         self._name = output.name
         self._durations, self._end = Durations(), TrackEnd(self._form)
+        self._first_shown: Fraction | None = None
+        """In seconds; None: no picture has been written yet."""
         self._is_one_picture = self._form == "image2" and output.is_file
         try:
             self._container.metadata.update(reader.metadata)
@@ -196,7 +198,7 @@ class VideoWriter:
         self._container.close()
         self.notes += self._times.notes()
         for copy in self._copies.values():
-            self.notes += copy.notes() if copy else []
+            self.notes += copy.notes(float(self._first_shown or 0)) if copy else []
 
     def discard(self) -> None:
         """Let go of a file that nobody wants any more."""
@@ -206,6 +208,8 @@ class VideoWriter:
     def _mux(self, packets: "list[Packet[Any]]") -> None:
         for packet in packets:
             packet.stream = self._video
+            if self._first_shown is None and packet.pts is not None:
+                self._first_shown = packet.pts * packet.time_base
         self._container.mux(self._end.ready(packets))
 
     def _add_video(self, reader: VideoReader, encoding: Encoding, suffix: str) -> Any:

@@ -41,10 +41,31 @@ def with_sound(path: Path, codec: str, rate: int = 44100) -> Path:
         silence = np.zeros((1, rate), np.int16)
         frame = av.AudioFrame.from_ndarray(silence, format="s16", layout="mono")
         frame.sample_rate, frame.pts = rate, 0
-        resampler = av.AudioResampler(sound.format, "mono", rate, sound.frame_size or None)
+        resampler = av.AudioResampler(sound.format, "mono", rate, sound.frame_size or 1024)
         for part in (*resampler.resample(frame), *resampler.resample(None)):
             made.mux(sound.encode(part))
         made.mux(sound.encode(None))
+    return path
+
+
+def with_pause(
+    path: Path, codec: str, *, begin: float = 0, pause: float = 0, pictures: float = 0
+) -> Path:
+    """As :func:`with_sound`, but that the sound begins late, and pauses at half a second, or the
+    pictures begin late."""
+    one = with_sound(path.with_name("one.mkv"), codec, 48000)
+    with av.open(str(one)) as video, av.open(str(path), "w") as made:
+        streams = {stream: made.add_stream_from_template(stream) for stream in video.streams}
+        for packet in video.demux():
+            if packet.dts is None:
+                continue
+            seconds = pictures
+            if packet.stream.type == "audio":
+                seconds = begin + (pause if packet.dts * packet.time_base > 0.5 else 0)
+            shift = round(seconds / packet.time_base)
+            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+            packet.stream = streams[packet.stream]
+            made.mux(packet)
     return path
 
 
@@ -202,24 +223,45 @@ def test_sound_that_an_avi_has_too_early_is_told(
     begin: float, pause: float, early: str | None, codec: str, copies: Translator, tmp_path: Path
 ) -> None:
     """Its muxer counts packets of sound, whatever their times."""
-    with (
-        av.open(str(with_sound(tmp_path / "one.mkv", codec))) as one,
-        av.open(str(tmp_path / "in.mkv"), "w") as made,
-    ):
-        streams = {stream: made.add_stream_from_template(stream) for stream in one.streams}
-        for packet in one.demux():
-            if packet.dts is None:
-                continue
-            if packet.stream.type == "audio":
-                seconds = begin + (pause if packet.dts * packet.time_base > 0.5 else 0)
-                shift = round(seconds / packet.time_base)
-                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-            packet.stream = streams[packet.stream]
-            made.mux(packet)
+    source = with_pause(tmp_path / "in.mkv", codec, begin=begin, pause=pause)
     for name in ("out.avi", "out.mkv"):
-        notes = translate_video(tmp_path / "in.mkv", tmp_path / name, copies).notes
+        notes = translate_video(source, tmp_path / name, copies).notes
         said = [note for note in notes if re.search(f"1 comes up to {early} s too early", note)]
         assert len(said) == len(notes) == (early is not None and name == "out.avi")
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "moved", "name", "said"),
+    [
+        ("in.mp4", "aac", {"pause": 0.4}, "out.avi", "0.3. s too early: avi .* begins or pauses"),
+        ("in.mkv", "flac", {"pause": 0.4}, "out.avi", None),
+        ("in.mkv", "pcm_s16le", {"pause": 0.4}, "out.mov", "0.40 s too early: mov .* it pauses"),
+        ("in.mkv", "pcm_s16le", {"pause": 0.4}, "out.mp4", "0.40 s too early: mp4 .* it pauses"),
+        ("in.mkv", "pcm_s16le", {"begin": 0.3}, "out.mov", None),
+        ("in.mkv", "aac", {"pause": 0.4}, "out.mov", None),
+        ("in.mkv", "pcm_s16le", {"pause": 0.4}, "out.mxf", "0.40 s too early: mxf"),
+        ("in.mkv", "pcm_s16le", {"begin": 0.3}, "out.mxf", "0.30 s too early: mxf"),
+        ("in.mkv", "pcm_s16le", {"pictures": 0.4}, "out.mxf", "0.40 s too late: mxf"),
+        ("in.mkv", "pcm_s16le", {"begin": 0.4, "pictures": 0.4}, "out.mxf", None),
+        ("in.mkv", "aac", {"begin": 0.4}, "out.ismv", "0.3. s too early: ismv .* it begins"),
+        ("in.mkv", "aac", {"pause": 0.4}, "out.ismv", None),
+    ],
+)
+def test_pauses_that_a_container_loses_are_told_and_no_others(
+    source: str,
+    codec: str,
+    moved: dict[str, float],
+    name: str,
+    said: str | None,
+    copies: Translator,
+    tmp_path: Path,
+) -> None:
+    made = with_pause(tmp_path / source, codec, **moved)
+    encoding = Encoding(encoder="mpeg2video" if name == "out.mxf" else "auto")
+    notes = translate_video(made, tmp_path / name, copies, VideoOptions(encoding=encoding)).notes
+    assert len(sounds(tmp_path / name)) == 1
+    assert len(notes) == (said is not None)
+    assert not said or re.search(rf"comes up to {said}.*; \.mkv can$", notes[0])
 
 
 def test_a_pause_that_a_file_cannot_hold_is_told(copies: Translator, tmp_path: Path) -> None:
