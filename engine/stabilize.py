@@ -31,8 +31,15 @@ if TYPE_CHECKING:
 STEADINESS = 0.9
 DUPLICATE = 0.25
 """Mean absolute difference in grey levels up to which a frame repeats the one before."""
+MOVED = 15.0
+"""The same of a square, above which something has moved there; one white pixel in the dark is 16.
+
+Squares of repeated frames differ by up to as much once they are encoded, even at a low quality.
+"""
 CUT = 28.0
 """Mean absolute difference in grey levels of thumbnails from which a new scene begins."""
+_SQUARE = 4
+"""Pixels of a square, across and down: the smallest that video codecs transform."""
 _THUMBNAIL = 16
 """Pixels of a frame in one of a thumbnail, across and down."""
 
@@ -92,7 +99,7 @@ class StabilizedRunner(OrderedRunner):
         if seen is None or seen.shape != frames.shape or _is_cut(seen, frames):
             self.cuts += seen is not None
             self._statistics.forget()
-        elif self._made is not None and _difference(seen, frames) <= DUPLICATE:
+        elif self._made is not None and _repeats(seen, frames):
             self._seen = seen  # Slow fades must not pass as repetitions for ever.
             self.duplicates += 1
             return self._made
@@ -119,10 +126,24 @@ def _is_cut(before: Frames, after: Frames) -> bool:
     return float(np.abs(_thumbnail(before) - _thumbnail(after)).mean()) > CUT
 
 
-def _difference(x: Frames, y: Frames) -> float:
-    """Mean absolute difference in grey levels."""
-    wide = np.int16 if x.dtype == np.uint8 else np.int32
-    return float(np.abs(x.astype(wide) - y.astype(wide)).mean()) / _level(x)
+def _repeats(before: Frames, after: Frames) -> bool:
+    squares = _differences(before, after)
+    return bool(squares.mean() <= DUPLICATE and squares.max() <= MOVED)
+
+
+def _differences(x: Frames, y: Frames) -> NDArray[np.float64]:
+    """Mean absolute differences in grey levels over squares of (1, H, W, C)."""
+    difference = np.maximum(x, y) - np.minimum(x, y)
+    _, height, width, channels = x.shape
+    if height % _SQUARE or width % _SQUARE:
+        missing = ((0, 0), (0, -height % _SQUARE), (0, -width % _SQUARE), (0, 0))
+        difference = np.pad(difference, missing, "edge")
+    _, height, width, _ = difference.shape
+    # Rows first, which lie in one piece: sums over both at once take twice as long.
+    rows = difference.reshape(height // _SQUARE, _SQUARE, -1).sum(1, dtype=np.uint32)
+    sums = rows.reshape(len(rows), width // _SQUARE, -1).sum(2)
+    means: NDArray[np.float64] = sums / (_SQUARE * _SQUARE * channels * _level(x))
+    return means
 
 
 def _level(frames: Frames) -> int:

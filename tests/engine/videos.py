@@ -53,10 +53,11 @@ def write_video(
     rotation: int = 0,
     aspect: Fraction | None = None,
     matrix_of_display: tuple[int, ...] | None = None,
+    quality: int = 4,
 ) -> Path:
     """A video of RGB frames at the given times, with the given tags."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "4"})
+        stream = container.add_stream("libx264", rate=25, options={"crf": str(quality)})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pix_fmt
         context = stream.codec_context
