@@ -284,6 +284,7 @@ class VideoReader:
             tally.damaged += not packet.is_corrupt  # counted already
             return
         for picture in decoded:
+            self._cutter.set_time(picture)
             if self._cutter.is_late(picture):
                 tally.done = True
                 if not self._seen:
@@ -362,16 +363,13 @@ class VideoReader:
     def _decoded(self, picture: "VideoFrame") -> "Decoded":
         self.layout = self.layout or self._layout(picture)
         self._seen += 1
-        given = self._cutter.time_of(picture)
-        # Files without times (raw streams), or with times that stand still, count on.
-        pts = self._next_pts if given is None else max(given, self._next_pts)
+        pts = max(self._cutter.time_of(picture), self._next_pts)  # times may stand still
+        self._next_pts = pts + 1
         duration = self._cutter.duration_of(picture, pts)
-        step = duration if given is None else 1
-        self._next_pts = pts + max(step, 1)
         return Decoded(picture, pts, duration, self.part.size)
 
     def _layout(self, picture: "VideoFrame") -> Layout:
-        self._next_pts = self._cutter.time_of(picture) or 0  # times may begin below zero
+        self._next_pts = self._cutter.time_of(picture)  # times may begin below zero
         rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
         height, width = self.part.size or (picture.height, picture.width)
         aspect = self.video.sample_aspect_ratio or None  # 0 of one that is not known, since PyAV 19

@@ -53,6 +53,8 @@ class Cutter:
     def __init__(self, part: Part, container: Any, video: Any) -> None:
         self._part, self._container, self._video = part, container, video
         self._end = math.inf if part.end is None else part.end
+        self._next = 0
+        """Where the last picture ends, in its time base."""
         self._is_whole = not part.start and part.end is None
 
     def seek(self) -> None:
@@ -102,13 +104,24 @@ class Cutter:
         base: Fraction = picture.time_base or self._video.time_base
         return base
 
-    def time_of(self, picture: "VideoFrame") -> int | None:
-        """Its time since the part's beginning, in units of :meth:`base`; None if it has none.
+    def set_time(self, picture: "VideoFrame") -> None:
+        """That of one without, as in raw streams, is when the one before ends.
+
+        All pictures must come here in their order, and before anything is asked about them.
+        """
+        decoded = self._container.format.name in _IN_ORDER_OF_DECODING
+        when = picture.dts if decoded else picture.pts
+        picture.pts = self._next if when is None else int(when)
+        rate = self._video.guessed_rate or 25
+        duration = picture.duration or round(1 / (rate * self.base(picture)))
+        self._next = picture.pts + max(int(duration), 1)
+
+    def time_of(self, picture: "VideoFrame") -> int:
+        """Its time since the part's beginning, in units of :meth:`base`.
 
         May be below zero: the times of some sources are.
         """
-        when = self._when(picture)
-        return None if when is None else when - self._shift(self.base(picture))
+        return self._when(picture) - self._shift(self.base(picture))
 
     def duration_of(self, picture: "VideoFrame", when: int) -> int:
         """How long it is shown from ``when`` on, until the part ends; 0 where that is not known."""
@@ -118,23 +131,21 @@ class Cutter:
         end = math.ceil((self._part.end - self._part.start) / self.base(picture) - 1e-3)
         return min(duration, max(end - when, 1))
 
-    def seconds_of(self, picture: "VideoFrame") -> float | None:
-        """Its time in the source; None if it has none."""
-        when = self._when(picture)
-        return None if when is None else float(when * self.base(picture))
+    def seconds_of(self, picture: "VideoFrame") -> float:
+        """Its time in the source."""
+        return float(self._when(picture) * self.base(picture))
 
     def is_early(self, picture: "VideoFrame") -> bool:
         """Whether it comes before the part."""
-        when = self.time_of(picture)
-        return bool(self._part.start) and when is not None and when < 0
+        return bool(self._part.start) and self.time_of(picture) < 0
 
     def is_late(self, picture: "VideoFrame") -> bool:
         """Whether it comes after the part."""
-        when = self._when(picture)
-        if self._part.end is None or when is None:
+        if self._part.end is None:
             return False
         end = self._part.end / self.base(picture)
-        return when >= math.ceil(end - 1e-3)  # a float may lie behind the time it stands for
+        # A float may lie behind the time it stands for.
+        return self._when(picture) >= math.ceil(end - 1e-3)
 
     def is_past(self, packet: "Packet[Any]") -> bool:
         """Whether it lies so far behind the part's end that no packet of the part can follow."""
@@ -167,11 +178,10 @@ class Cutter:
             packet.pts = packet.dts = start
         packet.duration = max(stop - packet.pts, 0)
 
-    def _when(self, picture: "VideoFrame") -> int | None:
+    def _when(self, picture: "VideoFrame") -> int:
         """In its time base; below zero too, where times do not begin there."""
-        decoded = self._container.format.name in _IN_ORDER_OF_DECODING
-        when = picture.dts if decoded else picture.pts
-        return None if when is None else int(when)
+        assert picture.pts is not None, "it was set"
+        return int(picture.pts)
 
     def _shift(self, time_base: Fraction) -> int:
         return round(self._part.start / time_base) if self._part.start else 0

@@ -51,6 +51,8 @@ class Ending:
             self._seconds = max(self._seconds, end)
             if packet.stream is self._video:
                 self.video_seconds = max(self.video_seconds, end)
+        elif packet.stream is self._video and packet.duration:  # of a raw stream
+            self.video_seconds += float(packet.duration * packet.time_base)
 
     def problem(self, packets: int | None) -> str | None:
         """How early the source ended; None if it is whole.

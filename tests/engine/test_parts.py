@@ -12,6 +12,7 @@ from cyclegan.config import ResnetConfig
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.layout import Picture
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
@@ -58,6 +59,39 @@ def test_a_part_has_all_frames_from_its_start_on(
         with VideoReader(source, Part(start=float(shown[first]))) as reader:
             assert len(list(reader.items())) == 60 - first, f"from frame {first} on"
             assert not reader.problems
+
+
+@pytest.mark.parametrize(
+    ("suffix", "encoder", "options"),
+    [(".h264", "libx264", {}), (".h265", "libx265", {"x265-params": "log-level=none"})],
+)
+def test_a_part_of_a_raw_stream_is_found_by_counting(
+    suffix: str, encoder: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    """Its pictures hold no times, not even those of which others lie in between, as here."""
+    source = tmp_path / f"in{suffix}"
+    _encode(source, encoder, options, {})
+
+    def read(part: Part) -> tuple[list[np.ndarray], list[Fraction]]:
+        with VideoReader(source, part) as reader:
+            items = [item for item in reader.items() if isinstance(item, Picture)]
+            assert reader.layout is not None
+            base = reader.layout.time_base
+            return [item.frame for item in items], [item.pts * base for item in items]
+
+    frames, shown = read(Part())
+    assert shown == [Fraction(number, 25) for number in range(60)]
+    for part, first, end in (
+        (Part(start=1.0, end=2.0), 25, 50),
+        (Part(end=0.4), 0, 10),
+        (Part(start=1.0), 25, 60),
+    ):
+        cut, shown = read(part)
+        assert shown == [Fraction(number, 25) for number in range(end - first)]
+        assert np.array_equal(cut, frames[first:end])
+    with VideoReader(source, Part(start=3.0)) as reader:
+        assert not list(reader.items())
+        assert "it ends after 2.40 s" in reader.why_empty()
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".y4m"])
