@@ -95,8 +95,10 @@ def rgb_from_picture(
     bits = min(bits_of(picture.format), 16)
     is_rgb = picture.format.is_rgb
     has_chroma = not is_rgb and len(picture.format.components) >= 3
-    deepens = depth == 16 and (has_chroma or bits > 8)
-    if deepens and is_rgb:  # to all bits first: scaled in the same step, white would be less
+    is_limited = has_chroma and colour.range == LIMITED
+    # Where the scaler makes 8 bits of more, they come out too high unless the range is limited.
+    is_wide = (has_chroma or bits > 8) if depth == 16 else (bits > 8 and not is_limited)
+    if is_wide and is_rgb:  # to all bits first: scaled in the same step, white would be less
         picture, bits = picture.reformat(format="rgb48le", threads=1), 16
     if not picture.format.is_rgb:
         tags = {"src_colorspace": colour.matrix, "src_color_range": colour.range}
@@ -104,15 +106,16 @@ def rgb_from_picture(
     picture = picture.reformat(
         width,
         height,
-        format="rgb48le" if deepens else "rgb24",
+        format="rgb48le" if is_wide else "rgb24",
         dst_color_range=FULL,
         interpolation=exact(),
         threads=1,
         **tags,
     )
     frame = cast(Frames, picture.to_ndarray())
-    if deepens:
-        return _widened(frame, 8 if has_chroma and colour.range == LIMITED else bits)
+    if is_wide:
+        frame = _widened(frame, 8 if is_limited else bits)
+        return frame if depth == 16 else _in_8_bits(frame)
     return frame if depth == 8 else frame * np.uint16(257)
 
 
@@ -154,10 +157,16 @@ def _widened(frame: Frames, shift: int) -> Frames:
     return frame
 
 
+def _in_8_bits(frame: Frames) -> Frames:
+    """uint16 in [0, 65535], rounded to the nearest of uint8 in [0, 255]."""
+    below = np.minimum(frame, np.uint16(0xFFFF - 128))  # it stays 255, and half a level fits on top
+    return ((below + np.uint16(128)) // np.uint16(257)).astype(np.uint8)
+
+
 def _narrowed(frame: Frames, bits: int, to_rgb: bool) -> Frames:
     """uint16 as the scaler wants it for a format of ``bits``; uint8 where that holds no more."""
     if bits <= 8:  # the scaler would add noise
-        return ((frame - (frame >> 8) + np.uint16(128)) >> 8).astype(np.uint8)
+        return _in_8_bits(frame)
     if not to_rgb:
         return frame - (frame >> 8)
     if bits >= 16:

@@ -99,6 +99,34 @@ def test_white_is_white_in_every_depth() -> None:
         assert rgb_from_picture(source, colour_of(source), depth=16).min() == 65535, name
 
 
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [
+        *(("rgb48le", 16), ("gbrp10le", 10), ("gbrp12le", 12), ("gray10le", 10), ("gray16le", 16)),
+        *(("yuv444p10le", 10), ("yuv444p16le", 16)),
+    ],
+)
+@pytest.mark.parametrize("size", [None, (8, 32)])
+def test_more_bits_in_full_range_are_rounded_to_8(
+    name: str, bits: int, size: tuple[int, int] | None
+) -> None:
+    """Along the greys, those of 8 bits among them where there are all."""
+    white = 2**bits - 1
+    for code in range(0, white + 1, white // 255 if bits == 16 else 7):
+        source = av.VideoFrame(64, 16, name)
+        source.color_range, source.colorspace = 2, 1
+        for number, plane in enumerate(source.planes):
+            is_chroma = name.startswith("yuv") and number > 0
+            values = 2 ** (bits - 1) if is_chroma else code
+            np.frombuffer(plane, np.uint16)[:] = values  # type: ignore[arg-type]
+        made = rgb_from_picture(source, colour_of(source), size)
+        assert made.shape == (*(size or (16, 64)), 3)
+        assert made.dtype == np.uint8
+        # What is scaled is within a fiftieth of a level before it is rounded.
+        slack = 0.02 if size else 0
+        assert np.abs(made - code / white * 255).max() <= 0.5 + slack, code
+
+
 def test_rgb_of_fewer_bits_is_rounded() -> None:
     rgb = np.random.default_rng(1).integers(0, 65536, (32, 32, 3)).astype(np.uint16)
     colour = as_rgb(Colour(matrix=1, range=1, primaries=2, transfer=2))
