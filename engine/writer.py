@@ -36,6 +36,8 @@ _SHAPES = ("mov", "mp4", "ipod", "asf", "ogg", "null")
 """Containers that keep the shape of pixels whatever the codec; PyAV cannot set it for others."""
 _SHAPED = ("h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "png")
 """Codecs that keep it themselves."""
+_NUMBERED_BY_CHANCE = ("matroska", "webm", "ogg", "ogv")
+"""Containers whose files get numbers drawn by chance, unless the muxer is told to be exact."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 _UNORDERED = (*SLOTTED, "asf")
 """Containers with one time for a frame, when it is decoded: all must be shown in that order."""
@@ -324,6 +326,8 @@ def _opened(output: Output) -> Any:
     if container.format.name in SLOTTED:
         # Else sound that begins a little before zero, as AAC does, moves pictures by a whole place.
         container.options["avoid_negative_ts"] = "disabled"
+    if container.format.name in _NUMBERED_BY_CHANCE:
+        container.options["fflags"] = "+bitexact"
     return container
 
 

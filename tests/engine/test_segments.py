@@ -59,7 +59,9 @@ def piece(clip: Clip, path: Path, seconds: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("suffix", "fail_at"), [(".mp4", 21), (".mkv", 43), (".mkv", 47)])
+@pytest.mark.parametrize(
+    ("suffix", "fail_at"), [(".mp4", 21), (".mkv", 43), (".mkv", 47), (".webm", 21)]
+)
 def test_a_resumed_run_ends_like_one_without_interruption(
     suffix: str, fail_at: int, clip: Clip, tmp_path: Path
 ) -> None:
@@ -91,6 +93,7 @@ def test_a_resumed_run_ends_like_one_without_interruption(
                 other.dts,
             )
             assert bytes(one) == bytes(other)
+    assert target.read_bytes() == whole.read_bytes()
     assert times(target) == times(source)
     assert leftovers(tmp_path) == sorted(["in.mp4", whole.name, target.name])
 
