@@ -42,8 +42,7 @@ from cyclegan.networks import (
     Generator,
     check_kind,
     check_unaltered,
-    discriminator_from_config,
-    generator_from_config,
+    network_from_config,
     to_be_filled,
 )
 from cyclegan.reference_domains import domains_of
@@ -118,24 +117,14 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
     Returns it in float32, on the CPU, in evaluation mode. Raises ModelError (UnknownModelError,
     NewerFormatError) when the file is missing, truncated, or holds something else.
     """
-    info, tensors = _read(Path(path), with_tensors=True)
-    if isinstance(info.config, DiscriminatorConfig):
-        raise ModelError(f"{path} holds a discriminator; expected a generator")
-    _check_fits(info.config, tensors, Path(path))
-    generator = to_be_filled(generator_from_config(info.config))
-    generator.load_state_dict(tensors)
-    return generator.eval()
+    generator: Generator = _load(path, "generator")
+    return generator
 
 
 def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
     """The discriminator in ``path``; otherwise as ``load_generator``."""
-    info, tensors = _read(Path(path), with_tensors=True)
-    if not isinstance(info.config, DiscriminatorConfig):
-        raise ModelError(f"{path} holds a generator; expected a discriminator")
-    _check_fits(info.config, tensors, Path(path))
-    discriminator = to_be_filled(discriminator_from_config(info.config))
-    discriminator.load_state_dict(tensors)
-    return discriminator.eval()
+    discriminator: Discriminator = _load(path, "discriminator")
+    return discriminator
 
 
 def read_info(path: str | os.PathLike[str]) -> ModelInfo:
@@ -172,6 +161,18 @@ def _save(
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {error}") from error
+
+
+def _load(path: str | os.PathLike[str], expected: str) -> Any:
+    """The network in ``path``, a generator or a discriminator as ``expected``."""
+    info, tensors = _read(Path(path), with_tensors=True)
+    held = "generator" if info.is_generator else "discriminator"
+    if held != expected:
+        raise ModelError(f"{path} holds a {held}; expected a {expected}")
+    _check_fits(info.config, tensors, Path(path))
+    network = to_be_filled(network_from_config(info.config))
+    network.load_state_dict(tensors)
+    return network.eval()
 
 
 def _check_fits(

@@ -25,12 +25,7 @@ from cyclegan.errors import DataError
 from cyclegan.image_pool import ImagePool
 from cyclegan.kernels import native
 from cyclegan.network_config import at_least
-from cyclegan.networks import (
-    Network,
-    discriminator_from_config,
-    generator_from_config,
-    initialise,
-)
+from cyclegan.networks import Network, initialise, network_from_config
 from cyclegan.optimizer import Adam
 from cyclegan.phases import GENERATOR_LOSSES, Images, Losses, Made, Phases
 
@@ -59,13 +54,13 @@ class CycleGAN:
         judge = config.discriminator
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.generator_ab = self._placed(generator_from_config(config.generator))
-            self.generator_ba = self._placed(generator_from_config(ba))
+            self.generator_ab = self._placed(network_from_config(config.generator))
+            self.generator_ba = self._placed(network_from_config(ba))
             self.discriminator_a = self._placed(
-                discriminator_from_config(dataclasses.replace(judge, in_channels=ba.out_channels))
+                network_from_config(dataclasses.replace(judge, in_channels=ba.out_channels))
             )
             self.discriminator_b = self._placed(
-                discriminator_from_config(
+                network_from_config(
                     dataclasses.replace(judge, in_channels=config.generator.out_channels)
                 )
             )

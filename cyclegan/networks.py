@@ -8,7 +8,7 @@ before them has padded already.
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args, overload
 
 import torch
 import torch.nn.functional as F
@@ -273,7 +273,7 @@ def alteration(generator: Generator) -> str | None:
     """In what ``generator`` is not as its configuration says, or None."""
     found = _modules(generator)
     with torch.device("meta"):
-        own = _modules(generator_from_config(generator.config))
+        own = _modules(network_from_config(generator.config))
     for name in {**own, **found}:
         what, expected = found.get(name, "missing"), own.get(name, "no such module")
         if what != expected:
@@ -294,16 +294,13 @@ def _modules(network: nn.Module) -> dict[str, str]:
     return found
 
 
-def generator_from_config(config: GeneratorConfig) -> Generator:
-    """The generator that ``config`` describes, with PyTorch's default initial weights."""
-    generator: Generator = _CLASSES[type(config)](config)
-    return generator
-
-
-def discriminator_from_config(config: DiscriminatorConfig) -> Discriminator:
-    """The discriminator that ``config`` describes, with PyTorch's default initial weights."""
-    discriminator: Discriminator = _CLASSES[type(config)](config)
-    return discriminator
+@overload
+def network_from_config(config: GeneratorConfig) -> Generator: ...
+@overload
+def network_from_config(config: DiscriminatorConfig) -> Discriminator: ...
+def network_from_config(config: GeneratorConfig | DiscriminatorConfig) -> Any:
+    """The network that ``config`` describes, with PyTorch's default initial weights."""
+    return _CLASSES[type(config)](config)
 
 
 def to_be_filled(network: Network) -> Network:

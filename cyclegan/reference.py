@@ -21,7 +21,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from cyclegan.config import (
-    DiscriminatorConfig,
     Norm,
     PatchConfig,
     PixelConfig,
@@ -34,8 +33,7 @@ from cyclegan.networks import (
     Discriminator,
     Generator,
     check_kind,
-    discriminator_from_config,
-    generator_from_config,
+    network_from_config,
     to_be_filled,
 )
 from cyclegan.reference_names import NetworkConfig, empty, keys
@@ -84,12 +82,8 @@ def read(path: str | os.PathLike[str]) -> tuple[NetworkConfig, dict[str, Tensor]
 def import_reference(path: str | os.PathLike[str]) -> Generator | Discriminator:
     """The network in the ``.pth`` file ``path``, in evaluation mode. Raises as ``read``."""
     config, tensors = read(path)
-    network: Generator | Discriminator
-    if isinstance(config, DiscriminatorConfig):
-        network = discriminator_from_config(config)
-    else:
-        network = generator_from_config(config)
-    to_be_filled(network).load_state_dict(tensors)
+    network = to_be_filled(network_from_config(config))
+    network.load_state_dict(tensors)
     return network.eval()
 
 

@@ -17,7 +17,7 @@ from cyclegan.config import (
     ResnetConfig,
     UnetConfig,
 )
-from cyclegan.networks import discriminator_from_config, generator_from_config
+from cyclegan.networks import network_from_config
 
 NetworkConfig = GeneratorConfig | DiscriminatorConfig
 Names = Iterator[tuple[str, str]]
@@ -83,6 +83,4 @@ def keys(config: NetworkConfig) -> Names:
 def empty(config: NetworkConfig) -> nn.Module:
     """The network without memory for its weights."""
     with torch.device("meta"):
-        if isinstance(config, DiscriminatorConfig):
-            return discriminator_from_config(config)
-        return generator_from_config(config)
+        return network_from_config(config)

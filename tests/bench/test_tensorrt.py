@@ -14,7 +14,7 @@ import torch
 
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.export import onnx_from_generator
-from cyclegan.networks import generator_from_config
+from cyclegan.networks import network_from_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny generator's graph: exporting takes longer than all the rest."""
-    generator = generator_from_config(ResnetConfig(width=8, blocks=1)).eval()
+    generator = network_from_config(ResnetConfig(width=8, blocks=1)).eval()
     return onnx_from_generator(generator, tmp_path_factory.mktemp("graph") / "tiny.onnx")
 
 

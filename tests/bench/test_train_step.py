@@ -11,7 +11,7 @@ from bench.harness import Timing
 from bench.steps import VARIANTS
 from cyclegan.config import CycleGANConfig, PatchConfig, ResnetConfig
 from cyclegan.model import CycleGAN
-from cyclegan.networks import generator_from_config
+from cyclegan.networks import network_from_config
 
 TINY = ["--width", "4", "--blocks", "1", "--size", "32", "--turns", "1", "--workers", "0"]
 EAGER = [name for name, variant in VARIANTS.items() if variant.compiled == "nothing"]
@@ -48,7 +48,7 @@ def test_times_as_fast_are_taken_turn_by_turn(monkeypatch: pytest.MonkeyPatch) -
 def test_a_step_of_the_paper_is_as_large_as_its_layers_say() -> None:
     """Forward once and backward twice, but for the first layers' inputs: about 3 forwards."""
     x = torch.zeros(1, 3, 64, 64)
-    paper = generator_from_config(ResnetConfig())
+    paper = network_from_config(ResnetConfig())
     assert train_step.flops_of(lambda: paper(x)) == pytest.approx(2 * 49.55e9 / 16, rel=0.01)
     thin = {"generator": ResnetConfig(width=8), "discriminator": PatchConfig(width=8)}
     model = CycleGAN(CycleGANConfig(precision="float32", merged=False, **thin))

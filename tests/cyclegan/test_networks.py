@@ -12,8 +12,7 @@ from cyclegan.networks import (
     PatchDiscriminator,
     ResnetGenerator,
     UnetGenerator,
-    discriminator_from_config,
-    generator_from_config,
+    network_from_config,
     prepare_for_inference,
 )
 
@@ -46,7 +45,7 @@ def test_patches_of_a_256_pixel_picture():
 def test_generators_keep_the_size(config, size, norm):
     config = type(config)(**{**vars(config), "norm": norm})
     x = torch.randn(2, config.in_channels, *size)
-    network = generator_from_config(config)
+    network = network_from_config(config)
     y = network(x)
     assert y.shape == (2, config.out_channels, *size)
     assert y.abs().max() <= 1
@@ -65,7 +64,7 @@ def test_generators_keep_the_size(config, size, norm):
 )
 def test_smallest_pictures_of_a_generator(config, norm):
     config = dataclasses.replace(config, norm=norm)
-    network, side = generator_from_config(config), config.smallest_side
+    network, side = network_from_config(config), config.smallest_side
     assert network(torch.randn(1, 3, side, side)).shape == (1, 3, side, side)
     with pytest.raises((RuntimeError, ValueError)):
         network(torch.randn(1, 3, side, side - config.size_multiple))
@@ -82,14 +81,14 @@ def test_smallest_pictures_of_a_generator(config, norm):
 )
 def test_discriminators(config, patches, norm):
     config = type(config)(**{**vars(config), "norm": norm})
-    logits = discriminator_from_config(config)(torch.randn(2, 3, 64, 64))
+    logits = network_from_config(config)(torch.randn(2, 3, 64, 64))
     assert logits.shape == (2, 1, patches, patches)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
 def test_smallest_pictures_of_a_discriminator(layers):
     config = PatchConfig(width=4, layers=layers)
-    network, side = discriminator_from_config(config), config.smallest_side
+    network, side = network_from_config(config), config.smallest_side
     assert network(torch.randn(1, 3, side, side)).shape == (1, 1, 1, 1)
     with pytest.raises((RuntimeError, ValueError)):
         network(torch.randn(1, 3, side, side - 1))
@@ -124,7 +123,7 @@ def test_bfloat16_on_a_cpu_is_as_near_to_float32_as_plain_operators_are(config, 
     ours, theirs = 0.0, 0.0
     for seed in range(4):
         torch.manual_seed(seed)
-        network = generator_from_config(config).to(memory_format=torch.channels_last)
+        network = network_from_config(config).to(memory_format=torch.channels_last)
         x = torch.rand(2, 3, 32, 64) * 2 - 1
         true = result_and_gradients(network, x)
         with torch.autocast("cpu", torch.bfloat16):

@@ -11,7 +11,7 @@ from torch import nn
 from cyclegan.checkpoint import load_generator
 from cyclegan.config import PatchConfig, PixelConfig, ResnetConfig, UnetConfig
 from cyclegan.errors import ModelError, OutputError, UnknownModelError
-from cyclegan.networks import discriminator_from_config, generator_from_config, initialise
+from cyclegan.networks import initialise, network_from_config
 from cyclegan.reference import export_reference, import_reference
 from cyclegan.reference_names import keys
 
@@ -272,7 +272,7 @@ def test_tensors_of_other_kinds_are_named(kind, tmp_path):
 def test_a_file_cannot_fill_the_memory(tmp_path):
     """Neither with one number that stands for many, nor with an archive that was compressed."""
     with torch.device("meta"):
-        wide = generator_from_config(ResnetConfig(width=4096))
+        wide = network_from_config(ResnetConfig(width=4096))
     zero = torch.zeros(1)
     state = {
         theirs: zero.expand(wide.state_dict()[ours].shape) for ours, theirs in keys(wide.config)
@@ -325,7 +325,7 @@ def test_truncated(share, tmp_path):
 
 
 def test_what_it_does_not_have_is_not_exported(tmp_path):
-    network = generator_from_config(ResnetConfig(width=4, blocks=1, upsample="resize"))
+    network = network_from_config(ResnetConfig(width=4, blocks=1, upsample="resize"))
     with pytest.raises(ModelError, match="resize-convolutions"):
         export_reference(tmp_path / "net.pth", network)
     with pytest.raises(ModelError, match="got a Linear as network; expected a ResnetGenerator or"):
@@ -334,7 +334,7 @@ def test_what_it_does_not_have_is_not_exported(tmp_path):
 
 
 def test_a_full_disk_keeps_the_old_export_and_is_told_in_the_words_of_the_system(tmp_path):
-    path, network = tmp_path / "net.pth", generator_from_config(ResnetConfig(width=4, blocks=1))
+    path, network = tmp_path / "net.pth", network_from_config(ResnetConfig(width=4, blocks=1))
     export_reference(path, network)
     old, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # a real refusal
@@ -348,7 +348,7 @@ def test_a_full_disk_keeps_the_old_export_and_is_told_in_the_words_of_the_system
 
 
 def test_initial_weights():
-    network = discriminator_from_config(PatchConfig(width=32, norm="batch"))
+    network = network_from_config(PatchConfig(width=32, norm="batch"))
     initialise(network)
     weight = network.convs[1].weight
     assert weight.std().item() == pytest.approx(0.02, rel=0.05)

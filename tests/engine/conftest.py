@@ -12,7 +12,7 @@ from cyclegan.config import ResnetConfig
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.translator import Translator
-from cyclegan.networks import Generator, generator_from_config, initialise
+from cyclegan.networks import Generator, initialise, network_from_config
 
 sys.path.append(str(Path(__file__).parent))  # for what these tests share
 
@@ -40,7 +40,7 @@ def frames(clip: Callable[[str], Path]) -> np.ndarray:
 def generator() -> Generator:
     """A small generator with weights large enough to give a picture of many values."""
     torch.manual_seed(0)
-    generator = generator_from_config(ResnetConfig(width=8, blocks=2))
+    generator = network_from_config(ResnetConfig(width=8, blocks=2))
     initialise(generator, gain=0.1)
     return generator.eval()
 

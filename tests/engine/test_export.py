@@ -19,7 +19,7 @@ from cyclegan.engine.graph_info import GraphInfo, read_graph_info
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.onnx_header import GRAPH_DIGEST, read_onnx_header
 from cyclegan.errors import BackendError, ConfigError, ModelError, NewerFormatError, OutputError
-from cyclegan.networks import Generator, ResnetGenerator, generator_from_config, initialise
+from cyclegan.networks import Generator, ResnetGenerator, initialise, network_from_config
 from cyclegan.reference import export_reference
 
 STANDARD = {
@@ -61,7 +61,7 @@ def test_every_architecture_equals_pytorch(
     config: GeneratorConfig, gain: float, frames: np.ndarray, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    network = generator_from_config(config)
+    network = network_from_config(config)
     initialise(network, gain)
     network.train()
     path = onnx_from_generator(network, tmp_path / "g.onnx")
@@ -231,7 +231,7 @@ def test_a_target_that_cannot_be_written_leaves_nothing(
 
 
 def test_several_threads_may_export_at_once(tmp_path: Path) -> None:
-    networks = [generator_from_config(ResnetConfig(width=4, blocks=1)) for _ in range(2)]
+    networks = [network_from_config(ResnetConfig(width=4, blocks=1)) for _ in range(2)]
     filters, level = list(warnings.filters), logging.getLogger("torch.onnx").level
     together = threading.Barrier(2)
 
@@ -267,7 +267,7 @@ def test_a_precision_or_depth_that_there_is_not_is_refused(
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_around_an_export_changes_nothing(dtype: torch.dtype, tmp_path: Path) -> None:
-    generator = generator_from_config(ResnetConfig(width=4, blocks=1))
+    generator = network_from_config(ResnetConfig(width=4, blocks=1))
     plain = onnx_from_generator(generator, tmp_path / "plain.onnx")
     with torch.autocast("cpu", dtype):
         path = onnx_from_generator(generator, tmp_path / "autocast.onnx")

@@ -18,7 +18,7 @@ from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, FrameError, ModelError
-from cyclegan.networks import Generator, generator_from_config
+from cyclegan.networks import Generator, network_from_config
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from cyclegan.networks import Generator, generator_from_config
     ],
 )
 def test_the_generator_comes_back_to_the_last_bit(config: GeneratorConfig, tmp_path: Path) -> None:
-    generator = generator_from_config(config)
+    generator = network_from_config(config)
     torch.nn.init.zeros_(generator.head.bias)
     path = onnx_from_generator(generator, tmp_path / "graph.onnx")
     again = open_source(path).generator()
@@ -70,7 +70,7 @@ def test_auto_takes_the_gpu_for_a_graph_too(graph: Path, monkeypatch: pytest.Mon
 def test_a_graph_of_other_weights_runs_as_a_graph_alone(
     config: GeneratorConfig, precision: str, reason: str, tmp_path: Path
 ) -> None:
-    generator = generator_from_config(config).eval()
+    generator = network_from_config(config).eval()
     path = onnx_from_generator(generator, tmp_path / "graph.onnx", precision=precision)
     with pytest.raises(BackendError, match=f"cannot run, since {reason}"):
         Translator.open(path, backend="torch")
@@ -88,7 +88,7 @@ def test_a_graph_of_a_changed_generator_runs_as_a_graph_alone(
     frames: np.ndarray, tmp_path: Path
 ) -> None:
     """PyTorch makes a generator of its configuration and weights, which would be another."""
-    generator = generator_from_config(ResnetConfig(width=4, blocks=2))
+    generator = network_from_config(ResnetConfig(width=4, blocks=2))
     generator.register_forward_hook(lambda module, given, made: -made)
     path = onnx_from_generator(generator, tmp_path / "graph.onnx")
     with pytest.raises(BackendError, match="cannot run, since the generator was not as its config"):
@@ -116,7 +116,7 @@ def test_a_graph_that_does_not_hold_all_weights_says_so_and_runs(
     change: Callable[[Generator], None], frames: np.ndarray, tmp_path: Path
 ) -> None:
     """The exporter makes one of tensors that are equal."""
-    generator = generator_from_config(ResnetConfig(width=4, blocks=2)).eval()
+    generator = network_from_config(ResnetConfig(width=4, blocks=2)).eval()
     change(generator)
     path = onnx_from_generator(generator, tmp_path / "graph.onnx")
     with pytest.raises(BackendError, match=r"its config.*, or two of its layers had equal weights"):
@@ -131,7 +131,7 @@ def test_a_graph_that_does_not_hold_all_weights_says_so_and_runs(
 def test_a_generator_of_another_type_comes_back_in_float32(
     dtype: torch.dtype, tmp_path: Path
 ) -> None:
-    generator = generator_from_config(ResnetConfig(width=4, blocks=1)).to(dtype)
+    generator = network_from_config(ResnetConfig(width=4, blocks=1)).to(dtype)
     again = open_source(onnx_from_generator(generator, tmp_path / "graph.onnx")).generator()
     assert torch.equal(again.stem.weight, generator.stem.weight.float())
 

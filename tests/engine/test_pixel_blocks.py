@@ -11,13 +11,13 @@ from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
 from cyclegan.engine.export import onnx_from_generator
 from cyclegan.engine.pixel_blocks import last_in_blocks
 from cyclegan.engine.rounding import run_on_cpu
-from cyclegan.networks import generator_from_config, initialise
+from cyclegan.networks import initialise, network_from_config
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_picture_stays(channels: int, tmp_path: Path) -> None:
     config = ResnetConfig(width=4, blocks=1, out_channels=channels)
-    generator = generator_from_config(config)
+    generator = network_from_config(config)
     initialise(generator, gain=0.2)
     path = onnx_from_generator(generator.eval(), tmp_path / "graph.onnx")
     given = np.random.default_rng(channels).integers(0, 256, (2, 20, 36, 3), np.uint8)
@@ -41,7 +41,7 @@ def test_the_picture_stays(channels: int, tmp_path: Path) -> None:
     [UnetConfig(width=4, depth=5), ResnetConfig(width=4, blocks=1, out_channels=5)],
 )
 def test_what_is_not_of_this_kind_stays(config: GeneratorConfig, tmp_path: Path) -> None:
-    generator = generator_from_config(config).eval()
+    generator = network_from_config(config).eval()
     model = onnx.load(onnx_from_generator(generator, tmp_path / "graph.onnx"))
     before = model.SerializeToString()
     last_in_blocks(model)

@@ -14,7 +14,7 @@ from cyclegan.engine.model_source import GeneratorSource, open_source
 from cyclegan.engine.runners.placing import _dtype, fits_float16, full_float32, placed, without_tf32
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.errors import BackendError
-from cyclegan.networks import Generator, generator_from_config
+from cyclegan.networks import Generator, network_from_config
 from cyclegan.shipped import find_model
 
 GPU = torch.device("cuda")
@@ -25,7 +25,7 @@ GPU = torch.device("cuda")
 def loud() -> Generator:
     """A generator without norms whose activations leave the range of float16."""
     torch.manual_seed(0)
-    generator = generator_from_config(ResnetConfig(width=4, blocks=1, norm="none"))
+    generator = network_from_config(ResnetConfig(width=4, blocks=1, norm="none"))
     with torch.no_grad():
         generator.stem.weight.mul_(1e6)
     return generator.eval()

@@ -22,7 +22,7 @@ from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.errors import BackendError, ConfigError
 from cyclegan.flicker import flicker
-from cyclegan.networks import Generator, generator_from_config, initialise
+from cyclegan.networks import Generator, initialise, network_from_config
 
 Clip = Callable[[str], Path]
 
@@ -30,7 +30,7 @@ Clip = Callable[[str], Path]
 @pytest.fixture(scope="module")
 def network() -> Generator:
     torch.manual_seed(0)
-    generator = generator_from_config(ResnetConfig(width=4, blocks=2))
+    generator = network_from_config(ResnetConfig(width=4, blocks=2))
     initialise(generator, gain=0.1)
     return generator.eval()
 
@@ -176,9 +176,9 @@ def test_frames_of_another_size_begin_anew(network: Generator, scene: list[np.nd
 
 def test_what_cannot_be_steadied_is_refused() -> None:
     with pytest.raises(ConfigError, match="0 <= steadiness < 1"):
-        opened(generator_from_config(ResnetConfig(width=4, blocks=1)), 1.0)
+        opened(network_from_config(ResnetConfig(width=4, blocks=1)), 1.0)
     with pytest.raises(BackendError, match="no instance norm"):
-        opened(generator_from_config(ResnetConfig(width=4, blocks=1, norm="batch")), 0.5)
+        opened(network_from_config(ResnetConfig(width=4, blocks=1, norm="batch")), 0.5)
 
 
 @pytest.mark.parametrize("way", ["steadied", "frozen"])

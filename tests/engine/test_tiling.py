@@ -14,12 +14,12 @@ from cyclegan.engine.statistics import moments, normalise
 from cyclegan.engine.tiling import OVERLAP, TiledRunner
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError
-from cyclegan.networks import Generator, generator_from_config, initialise
+from cyclegan.networks import Generator, initialise, network_from_config
 
 
 def network(**settings: object) -> Generator:
     torch.manual_seed(0)
-    generator = generator_from_config(ResnetConfig(width=4, blocks=2, **settings))  # type: ignore
+    generator = network_from_config(ResnetConfig(width=4, blocks=2, **settings))  # type: ignore
     initialise(generator, gain=0.2)
     return generator.eval()
 
@@ -197,7 +197,7 @@ def test_tiles_that_agree_are_joined_without_a_trace(monkeypatch: pytest.MonkeyP
 
 def test_u_nets_take_thumbnails_but_no_bands() -> None:
     torch.manual_seed(0)
-    generator = generator_from_config(UnetConfig(width=4, depth=5))
+    generator = network_from_config(UnetConfig(width=4, depth=5))
     frame = picture(64, 64)
     with opened(generator, "thumbnail") as translator:
         difference = translator(frame).astype(int) - untiled(generator, frame)
@@ -218,7 +218,7 @@ def test_tiles_that_their_overlaps_fill_are_refused() -> None:
         opened(network(), "frozen", tile=OVERLAP)
     with pytest.raises(ConfigError, match=r"tiles of 194 pixels; .* a multiple of 4"):
         opened(network(), "frozen", tile=194)
-    deep = generator_from_config(UnetConfig(width=2, depth=9))
+    deep = network_from_config(UnetConfig(width=2, depth=9))
     with pytest.raises(ConfigError, match="expected at least 576, and a multiple of 512"):
         opened(deep, "thumbnail", tile=512)  # none could begin before the one beside it ends
 
@@ -240,7 +240,7 @@ def test_tiles_cover_all_with_weights_above_zero(kind: tuple[int, int], share: f
 
 
 def test_tiles_are_as_large_as_a_very_deep_u_net_needs_them() -> None:
-    deep = GeneratorSource(generator_from_config(UnetConfig(width=2, depth=9)).eval())
+    deep = GeneratorSource(network_from_config(UnetConfig(width=2, depth=9)).eval())
     settings = Settings(precision="float32")
     frame = picture(1100, 600)
     with Translator(TiledRunner(deep, settings, "thumbnail"), deep.info, "torch") as translator:

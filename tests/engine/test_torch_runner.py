@@ -27,7 +27,7 @@ from cyclegan.engine.runners.torch import TorchRunner
 from cyclegan.engine.tickets import PlaneRunner, Scheduler
 from cyclegan.engine.tracing import tracing
 from cyclegan.errors import BackendError
-from cyclegan.networks import Generator, generator_from_config, initialise
+from cyclegan.networks import Generator, initialise, network_from_config
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 COLOUR = Colour(matrix=BT709, range=LIMITED, primaries=BT709, transfer=BT709)
@@ -38,7 +38,7 @@ ROUNDS = 6
 @pytest.fixture(scope="module")
 def generator() -> Generator:
     torch.manual_seed(0)
-    generator = generator_from_config(ResnetConfig(width=8, blocks=2))
+    generator = network_from_config(ResnetConfig(width=8, blocks=2))
     initialise(generator, gain=0.1)
     return generator.eval()
 
@@ -159,7 +159,7 @@ def test_results_stay_as_they_are(runner: TorchRunner) -> None:
 
 
 def test_only_colour_becomes_planes(generator: Generator) -> None:
-    grey = generator_from_config(ResnetConfig(width=4, blocks=1, in_channels=1, out_channels=1))
+    grey = network_from_config(ResnetConfig(width=4, blocks=1, in_channels=1, out_channels=1))
     runner = TorchRunner(GeneratorSource(grey), Settings(device="cpu"), compiled=False)
     assert isinstance(runner, PlaneRunner)
     assert runner.planes_on is None

@@ -25,7 +25,7 @@ from cyclegan.engine.parity import compare, parity
 from cyclegan.engine.runners import Settings, open_runner, openvino
 from cyclegan.engine.translator import Translator
 from cyclegan.errors import BackendError, ConfigError, FrameError, ModelError
-from cyclegan.networks import Generator, ResnetGenerator, generator_from_config
+from cyclegan.networks import Generator, ResnetGenerator, network_from_config
 from cyclegan.shipped import DEFAULT, find_model
 
 
@@ -325,7 +325,7 @@ def test_wrong_frames_are_refused(frames: np.ndarray, message: str, translator: 
 
 def test_other_channels_and_networks_run_too() -> None:
     config = UnetConfig(width=2, depth=5, in_channels=1, out_channels=2)
-    network = generator_from_config(config).eval()
+    network = network_from_config(config).eval()
     with Translator.open(network, precision="float32") as translator:
         frame = np.arange(40 * 50, dtype=np.int64).reshape(40, 50, 1).astype(np.uint8)
         assert translator(frame).shape == (40, 50, 2)
@@ -446,7 +446,7 @@ def test_translators_and_their_batches_are_not_mixed_up(
 
 
 def test_a_generator_in_training_is_left_alone(frames: np.ndarray) -> None:
-    network = generator_from_config(ResnetConfig(width=4, blocks=1, norm="batch")).train()
+    network = network_from_config(ResnetConfig(width=4, blocks=1, norm="batch")).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with Translator.open(network, backend="torch", precision="float32") as translator:
         translator(frames[0])

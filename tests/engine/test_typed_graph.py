@@ -13,7 +13,7 @@ from cyclegan.engine.export import onnx_from_generator, seal
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.typed_graph import body_nodes, typed_graph
 from cyclegan.errors import BackendError, ModelError
-from cyclegan.networks import generator_from_config
+from cyclegan.networks import network_from_config
 
 FLOAT, HALF, BFLOAT = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 
@@ -22,7 +22,7 @@ FLOAT, HALF, BFLOAT = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT
 def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Batch norms, concatenations, leaky activations, dropout that is off."""
     torch.manual_seed(0)
-    generator = generator_from_config(UnetConfig(width=8, depth=5, norm="batch")).eval()
+    generator = network_from_config(UnetConfig(width=8, depth=5, norm="batch")).eval()
     path = tmp_path_factory.mktemp("unet") / "unet.onnx"
     return onnx_from_generator(generator, path)
 
