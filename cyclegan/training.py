@@ -135,15 +135,15 @@ def _train(
     shown = samples or _first_pictures(config, data)
     run = Run(config, model, progress, data, shown, keep_samples=samples is not None)
     if resume:
-        _go_on(run, config, here)
+        _go_on(run)
     else:
         torch.manual_seed(config.model.seed + here.rank)  # dropout's
         run.start()
-    _compile(model, config, progress, device)
+    _compile(run)
     with _bar(show_progress) as bar, stopping() as stop:
         try:
             with readers_watched(), _memory_watched(config):
-                _loop(config, run, data, stop, _shower(bar, run))
+                _loop(run, data, stop, _shower(bar, run))
         except DivergedError:
             raise  # what was kept before is worth more
         except Exception:
@@ -164,13 +164,13 @@ def _train(
     )
 
 
-def _go_on(run: Run, config: TrainConfig, here: World) -> None:
+def _go_on(run: Run) -> None:
     """Have ``run`` as its newest checkpoint has it. Raises DataError, ConfigError, OutputError."""
-    state = load_checkpoint(config.output / "checkpoints")
-    check_same(state, config, here.size)
-    _check_sources(config, state["config"]["data"])
+    state = load_checkpoint(run.config.output / "checkpoints")
+    check_same(state, run.config, run.world.size)
+    _check_sources(run.config, state["config"]["data"])
     run.restore(state)
-    log.warning("going on with %s after step %d", config.output, run.progress.step)
+    log.warning("going on with %s after step %d", run.config.output, run.progress.step)
     if run.progress.done():
         log.warning("nothing is left to do: ask for more epochs, or minutes")
 
@@ -186,26 +186,24 @@ def _check_sources(config: TrainConfig, before: Mapping[str, Any]) -> None:
             check_run(source, config.output)
 
 
-def _compile(model: CycleGAN, config: TrainConfig, progress: Progress, device: str) -> None:
-    """Compile the step if ``config`` says so, or where it pays."""
+def _compile(run: Run) -> None:
+    """Compile the step if the run's settings say so, or where it pays."""
+    config, model, device = run.config, run.model, run.model.device.type
     if worth_compiling(
         config.compile,
         device=device,
-        steps=progress.steps,
+        steps=run.progress.steps,
         minutes=config.minutes,
         one_size=config.data.crops,
         native=model.has_native_kernels,
     ):
-        processes = model.world.size
-        graphs = worth_replaying(config.compile, device=device, processes=processes)
+        graphs = worth_replaying(config.compile, device=device, processes=run.world.size)
         model.compile(cuda_graphs=graphs)
 
 
-def _loop(
-    config: TrainConfig, run: Run, data: UnpairedPictures, stop: Stopping, show: Callable[[], None]
-) -> None:
+def _loop(run: Run, data: UnpairedPictures, stop: Stopping, show: Callable[[], None]) -> None:
     """The steps of a run, until its end or until it is asked to stop."""
-    model, progress, here = run.model, run.progress, run.world
+    config, model, progress, here = run.config, run.model, run.progress, run.world
     batches = progress.over(data, here, model.device)
     meetings = Meetings(here, progress.step)
     for real_a, real_b in _watched(batches, config, model.device):
