@@ -66,17 +66,15 @@ class World:
 
     def agreed(self, value: bool) -> bool:
         """Whether any process says so: all leave a loop together."""
-        return bool(self.first(value, any))
+        return any(self.all_gathered(value))
 
-    def first(
-        self, value: Any, choose: Callable[[list[Any]], Any] = lambda values: values[0]
-    ) -> Any:
-        """What rank 0 has, or what ``choose`` makes of all values, in every process."""
+    def all_gathered(self, value: Any) -> list[Any]:
+        """``value`` of every process, by rank, in every process."""
         if self.size == 1:
-            return choose([value])
+            return [value]
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
-        return choose(values)
+        return values
 
 
 ALONE = World()
@@ -101,7 +99,7 @@ class Meetings:
             return False
         (before, then), self._last = self._last, (step, time.monotonic())
         rate = (step - before) / max(self._last[1] - then, 1e-9)
-        self._next = step + self._world.first(max(1, int(self.SECONDS * rate)))
+        self._next = step + self._world.all_gathered(max(1, int(self.SECONDS * rate)))[0]
         return True
 
 

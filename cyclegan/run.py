@@ -194,7 +194,7 @@ class Run:
         self.flush()
         self._check_all()
         plateau = self.progress.plateau
-        mean = float(self.world.first(plateau.mean()))
+        mean = float(self.world.all_gathered(plateau.mean())[0])  # who writes has read the losses
         if self.config.schedule == "plateau":
             plateau.take(mean)
         if self.progress.ends_epoch(self.config.score_every):

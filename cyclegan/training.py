@@ -250,8 +250,7 @@ def _keep(run: Run) -> None:
 
 def _skipped(here: World, data: UnpairedPictures) -> dict[str, str]:
     """What the processes of a run have passed over, each of its own share: path -> reason."""
-    skipped: dict[str, str] = here.first(dict(data.bad), lambda each: dict(ChainMap(*each)))
-    return skipped
+    return dict(ChainMap(*here.all_gathered(dict(data.bad))))
 
 
 def _pictures(config: TrainConfig, here: World) -> UnpairedPictures:

@@ -199,7 +199,7 @@ def test_one_process_that_says_so_is_enough(monkeypatch):
     here = distributed.World(rank=1, size=2)
     assert here.agreed(True)
     assert not here.agreed(False)
-    assert here.first(True) is False
+    assert here.all_gathered(True) == [False, True]
 
 
 def test_pictures_that_any_process_skips_are_told(monkeypatch):
