@@ -27,7 +27,7 @@ from cyclegan.kernels import native
 from cyclegan.network_config import at_least
 from cyclegan.networks import Network, initialise, network_from_config
 from cyclegan.optimizer import Adam
-from cyclegan.phases import GENERATOR_LOSSES, Images, Losses, Made, Phases
+from cyclegan.phases import LOSSES, Images, Losses, Made, Phases
 
 Part = tuple[float, Tensor, Tensor]
 """Pictures of A and of B that go through the networks at once, and their share of the batch."""
@@ -142,12 +142,7 @@ class CycleGAN:
         self.scaler.step(self.optimizer_discriminators)
         self.scaler.update()
 
-        named = dict(zip(GENERATOR_LOSSES, generator_losses.unbind()))
-        return Losses(
-            **named,
-            discriminator_a=discriminator_losses[0],
-            discriminator_b=discriminator_losses[1],
-        )
+        return Losses(**dict(zip(LOSSES, (*generator_losses, *discriminator_losses), strict=True)))
 
     def _generator_gradients(
         self, parts: Sequence[Part]

@@ -19,10 +19,6 @@ from cyclegan import losses
 from cyclegan.config import CycleGANConfig
 from cyclegan.networks import Discriminator, Generator
 
-GENERATOR_LOSSES = (
-    "generator_ab", "generator_ba", "cycle_a", "cycle_b", "identity_a", "identity_b",
-)  # fmt: skip
-
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
@@ -75,7 +71,7 @@ class Made(NamedTuple):
     """What the phase of the generators gives."""
 
     losses: Tensor
-    """(6,) in the order of GENERATOR_LOSSES, weighted."""
+    """(6,) weighted: those of Losses that are the generators', in its order."""
     fake_a: Tensor
     fake_b: Tensor
 
@@ -115,15 +111,17 @@ class Phases:
 
         adversarial = losses.ADVERSARIAL[config.adversarial]
         cycle = losses.mixed(losses.CYCLE[config.cycle_loss], config.ssim_share)
-        parts = {
-            "generator_ab": adversarial.generator(judged_b),
-            "generator_ba": adversarial.generator(judged_a),
-            "cycle_a": config.lambda_a * cycle(rec_a, real_a),
-            "cycle_b": config.lambda_b * cycle(rec_b, real_b),
-            "identity_a": config.lambda_a * identity_a,
-            "identity_b": config.lambda_b * identity_b,
-        }
-        return Made(torch.stack([parts[name] for name in GENERATOR_LOSSES]), fake_a, fake_b)
+        stacked = torch.stack(
+            [
+                adversarial.generator(judged_b),
+                adversarial.generator(judged_a),
+                config.lambda_a * cycle(rec_a, real_a),
+                config.lambda_b * cycle(rec_b, real_b),
+                config.lambda_a * identity_a,
+                config.lambda_b * identity_b,
+            ]
+        )
+        return Made(stacked, fake_a, fake_b)
 
     def discriminators(
         self, real_a: Tensor, real_b: Tensor, fake_a: Tensor, fake_b: Tensor
