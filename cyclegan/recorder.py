@@ -132,10 +132,6 @@ class Recorder:
         except OSError as error:
             raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
 
-    def set_scores_aside(self, step: int) -> None:
-        """Keep the scores up to ``step`` in a file of their own. Raises OutputError."""
-        set_aside(self.scores_path, step)
-
     def _scalars(self, rows: Sequence[Row]) -> None:
         """The mean of what was read, at its last step: a fixed cost for each reading."""
         assert self.board is not None

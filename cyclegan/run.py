@@ -133,7 +133,7 @@ class Run:
                 self.scored,
             )
             self.best = None
-            self.recorder.set_scores_aside(self.progress.step)
+            set_aside(self.recorder.scores_path, self.progress.step)
 
     def _find_best(self) -> None:
         """Have ``best`` be that of the files, which are set aside where they cannot be it: what is

@@ -22,7 +22,7 @@ from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfi
 from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
 from cyclegan.evaluate import Distances, paired_folders
 from cyclegan.phases import LOSSES, Images
-from cyclegan.recorder import Recorder
+from cyclegan.recorder import Recorder, set_aside
 from cyclegan.resume import load_checkpoint, save_checkpoint
 from cyclegan.sample_data import evaluation_pairs, write_training_folders
 from cyclegan.scoring import Scorer
@@ -580,7 +580,7 @@ def test_scores_that_were_set_aside_stay_where_the_run_goes_on_from_there_again(
     recorder.scores(6, {"ab_ssim": 0.5})
     for _ in range(2):
         recorder.rewind(6)
-        recorder.set_scores_aside(6)
+        set_aside(recorder.scores_path, 6)
         recorder.scores(12, {"ab_kid": 0.25})
     aside = config.output / "scores_to_000006.csv"
     assert aside.read_text().split() == ["step,ab_ssim", "6,0.5"]
