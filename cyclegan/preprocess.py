@@ -18,43 +18,31 @@ sides are rounded to multiples of what the network needs (4).
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from cyclegan.config import DataConfig, Preprocess
+from cyclegan.config import DataConfig
 from cyclegan.deep_pictures import PEAKS
 from cyclegan.errors import ImageError
 from cyclegan.sizes import MOST_PIXELS, Size, short_size_text, size_text
 from cyclegan.sources import Item, Pixels, read_item
 from cyclegan.transfer import Cut
 
+_STRETCHED = 1.05
+"""Times its height from which a picture is told to be stretched."""
 
-def _square(size: Size, config: DataConfig) -> Size:
-    return config.loaded
 
-
-def _to_width(size: Size, config: DataConfig) -> Size:
+def _scaled_size(size: Size, config: DataConfig) -> Size:
+    """What a picture of ``size`` is scaled to, before sides are rounded."""
+    if config.preprocess == "resize_and_crop":
+        return config.loaded
+    if not config.preprocess.startswith("scale_width"):
+        return size
     height, width = size
     if width == config.load_size and height >= config.cropped[0]:
         return size
     return int(max(config.load_size * height / width, config.cropped[0])), config.load_size
-
-
-def _as_it_is(size: Size, config: DataConfig) -> Size:
-    return size
-
-
-_SCALED: dict[Preprocess, Callable[[Size, DataConfig], Size]] = {
-    "resize_and_crop": _square,
-    "crop": _as_it_is,
-    "scale_width": _to_width,
-    "scale_width_and_crop": _to_width,
-    "none": _as_it_is,
-}
-_STRETCHED = 1.05
-"""Times its height from which a picture is told to be stretched."""
 
 
 def scale(
@@ -69,7 +57,7 @@ def scale(
     Raises ImageError, naming it, where that scales it to more than ``MOST_PIXELS``, or leaves one
     of those sides with less than ``smallest`` pixels.
     """
-    height, width = _SCALED[config.preprocess](picture.shape[:2], config)
+    height, width = _scaled_size(picture.shape[:2], config)
     if not config.crops:
         height, width = (max(1, round(side / multiple)) * multiple for side in (height, width))
         if min(height, width) < smallest:
@@ -165,10 +153,10 @@ def stretched(path: Item, config: DataConfig, channels: int = 3) -> str | None:
 
     Raises ImageError where it cannot be read.
     """
-    if _SCALED[config.preprocess] is not _to_width:
+    if not config.preprocess.startswith("scale_width"):
         return None
     size = read_item(path, channels, config.depth).shape[:2]
-    height, width = _to_width(size, config)
+    height, width = _scaled_size(size, config)
     times = height / width * size[1] / size[0]
     if times < _STRETCHED:
         return None
