@@ -302,9 +302,8 @@ def _reversed(config: GeneratorConfig) -> GeneratorConfig:
 def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """What convolutions are computed in; ``auto`` takes a half where it is the faster one."""
     if precision != "auto":
-        return {
-            "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
-        }[precision]  # fmt: skip
+        named: torch.dtype = getattr(torch, precision)
+        return named
     if device.type == "cuda":
         whole = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if whole else torch.float16

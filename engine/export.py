@@ -32,7 +32,6 @@ from cyclegan.network_config import check_domains, one_of
 from cyclegan.networks import Generator, alteration, check_kind
 
 GraphPrecision = Literal["float32", "float16"]
-_DTYPES: dict[GraphPrecision, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 _FRAMES: dict[Depth, torch.dtype] = {8: torch.uint8, 16: torch.uint16}
 
 
@@ -69,7 +68,7 @@ def onnx_from_generator(
         depth=depth,
     )
     with replacing(path) as temporary:  # refused before the work, where it cannot be written
-        model = _exported(generator, _DTYPES[precision], _FRAMES[depth])
+        model = _exported(generator, getattr(torch, precision), _FRAMES[depth])
         _tidy(model)
         _free_sizes(model)
         weights = model.graph.initializer  # the exporter makes one of those that are equal

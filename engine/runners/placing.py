@@ -41,9 +41,8 @@ def _dtype(generator: "Generator", device: "torch.device", settings: Settings) -
             "another precision, or --backend openvino"
         )
     if settings.precision != "auto":
-        return {
-            "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
-        }[settings.precision]  # fmt: skip
+        named: torch.dtype = getattr(torch, settings.precision)
+        return named
     if settings.depth == 16:
         return torch.float32
     if device.type != "cuda":
