@@ -90,7 +90,7 @@ class _Typing:
         import onnx
 
         self._graph = model.graph
-        self._half = _onnx_type(precision)
+        self._half = onnx.TensorProto.DataType.Value(precision.upper())
         self._single = onnx.TensorProto.FLOAT
         self._norm = norm
         self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -171,14 +171,3 @@ def _float_tensors(model: Any) -> set[str]:
     return {tensor.name for tensor in graph.initializer if tensor.data_type == single} | {
         value.name for value in values if value.type.tensor_type.elem_type == single
     }
-
-
-def _onnx_type(precision: BodyPrecision) -> int:
-    import onnx
-
-    types = {
-        "float16": onnx.TensorProto.FLOAT16,
-        "bfloat16": onnx.TensorProto.BFLOAT16,
-        "float32": onnx.TensorProto.FLOAT,
-    }
-    return int(types[precision])
