@@ -22,8 +22,9 @@ from cyclegan.engine.image_files import (
     read_image,
     write_image,
 )
-from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
+from cyclegan.engine.options import Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import run_pipeline
+from cyclegan.engine.progress import Progress
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.engine.video import check_depth, check_translator, open_input, translate_video
 from cyclegan.errors import ConfigError, DepthError, ImageError, OutputError

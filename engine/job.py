@@ -16,8 +16,9 @@ from cyclegan.engine.conversion import choose_conversion
 from cyclegan.engine.encoding import Chosen
 from cyclegan.engine.layout import Layout, Picture, Pixels
 from cyclegan.engine.live import latency_of, paced
-from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
+from cyclegan.engine.options import Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import StageSeconds, run_pipeline
+from cyclegan.engine.progress import Progress
 from cyclegan.engine.translator import Translation, Translator
 from cyclegan.errors import VideoError
 

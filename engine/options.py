@@ -13,9 +13,6 @@ from cyclegan.engine.live import Latency
 from cyclegan.engine.planes import Convert
 from cyclegan.errors import ConfigError
 
-Progress = Callable[[int, int | None], None]
-"""Called with the frames done and the frames expected (None: unknown), from one other thread."""
-
 Show = Callable[[Frames, float], None]
 """Called with every frame that was written, and the seconds since it was decoded."""
 

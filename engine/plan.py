@@ -24,9 +24,10 @@ from cyclegan.engine.flavours import TensorRT, load_tensorrt
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
-from cyclegan.engine.plan_builder import Built, Current, Progress, build_plan
+from cyclegan.engine.plan_builder import Built, Current, build_plan
 from cyclegan.engine.plan_file import PLAN_FORMAT, PlanFile, check_plan_target, copy_plan, read_plan
 from cyclegan.engine.plan_settings import PlanSettings
+from cyclegan.engine.progress import Progress
 from cyclegan.engine.real_frames import PICTURE, built_in_frames
 from cyclegan.engine.typed_graph import NormRoute, typed_graph
 from cyclegan.errors import BackendError, ConfigError

@@ -18,14 +18,13 @@ from cyclegan.engine.audit import audit_network, listed
 from cyclegan.engine.flavours import TensorRT, messages
 from cyclegan.engine.graph_info import INPUT
 from cyclegan.engine.plan_settings import PlanSettings, capability_name
+from cyclegan.engine.progress import Progress
 from cyclegan.engine.typed_graph import NormRoute
 from cyclegan.errors import BackendError, ConfigError, OutputError
 from cyclegan.files import replacing
 
 _log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int | None], None]
-"""Called with the steps done and those announced so far; what it raises cancels the build."""
 Current = Callable[[], AbstractContextManager[object]]
 """Within what it gives, a thread uses one GPU."""
 

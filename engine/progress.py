@@ -1,14 +1,17 @@
 """A progress bar with rate and time left, for anything that reports (done, expected)."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from cyclegan.engine.options import Progress
 from cyclegan.errors import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+Progress = Callable[[int, int | None], None]
+"""Called with the frames or steps done and those expected (None: unknown), from one other thread;
+what it raises ends the work."""
 
 
 @contextlib.contextmanager

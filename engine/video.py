@@ -18,7 +18,8 @@ from cyclegan.engine.endpoints import AnyPath, Input, Output, input_from, output
 from cyclegan.engine.frames import VideoDepth
 from cyclegan.engine.job import Job
 from cyclegan.engine.live import EndlessReader
-from cyclegan.engine.options import Progress, Show, VideoOptions, VideoStats
+from cyclegan.engine.options import Show, VideoOptions, VideoStats
+from cyclegan.engine.progress import Progress
 from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint, segments_folder
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
