@@ -16,7 +16,7 @@ from PIL.ExifTags import Base
 
 from cyclegan.config import Depth
 from cyclegan.errors import DepthError, ImageError, reason_of
-from cyclegan.files import replacing
+from cyclegan.files import write_whole
 from cyclegan.pictures import (
     DAMAGE,
     TURNS,
@@ -132,8 +132,7 @@ def write_deep(array: DeepPicture, path: Path | str) -> None:
     encoder.width, encoder.height, encoder.time_base = width, height, Fraction(1)
     encoder.pix_fmt = _FORMATS[channels].replace("le", "be") if kind == "png" else frame.format.name
     packets = [*encoder.encode(frame.reformat(format=encoder.pix_fmt)), *encoder.encode(None)]
-    with replacing(path) as temporary:
-        temporary.write_bytes(b"".join(bytes(packet) for packet in packets))
+    write_whole(path, b"".join(bytes(packet) for packet in packets))
 
 
 def converted(frame: "av.VideoFrame", pixel_format: str) -> "av.VideoFrame":

@@ -74,10 +74,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path | str, text: str) -> None:
-    """Replace the file at ``path`` by one of this text, in UTF-8. Raises OutputError."""
+def write_whole(path: Path | str, content: str | bytes | memoryview) -> None:
+    """Replace the file at ``path`` by one of this content, a text in UTF-8. Raises OutputError."""
+    content = content.encode() if isinstance(content, str) else content
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 class _TriedError(Exception):

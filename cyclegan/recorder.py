@@ -23,7 +23,7 @@ from cyclegan.board import Board
 from cyclegan.config import TrainConfig
 from cyclegan.data import pictures_from_tensor
 from cyclegan.errors import OutputError, reason_of
-from cyclegan.files import append, replacing
+from cyclegan.files import append, write_whole
 from cyclegan.phases import LOSSES, Images, Losses
 from cyclegan.pictures import Picture, write_picture
 
@@ -51,8 +51,7 @@ class Recorder:
 
     def begin(self) -> None:
         """An empty log."""
-        with replacing(self.path) as temporary:
-            temporary.write_text(",".join(["step", "seconds", *LOSSES]) + "\n")
+        write_whole(self.path, ",".join(["step", "seconds", *LOSSES]) + "\n")
 
     def rewind(self, step: int) -> None:
         """Drop from the logs what came after ``step``, and what no log can hold; samples too.
@@ -178,8 +177,7 @@ def _rewound(path: Path, step: int) -> bool:
     if not kept:
         path.unlink()
         return False
-    with replacing(path) as temporary:
-        temporary.write_text("".join([first, *kept]))
+    write_whole(path, "".join([first, *kept]))
     return True
 
 

@@ -28,7 +28,7 @@ from cyclegan.config import (
     UnetConfig,
 )
 from cyclegan.errors import ConfigError, ModelError, UnknownModelError
-from cyclegan.files import replacing
+from cyclegan.files import write_whole
 from cyclegan.networks import (
     Discriminator,
     Generator,
@@ -103,8 +103,7 @@ def export_reference(path: str | os.PathLike[str], network: Generator | Discrimi
     tensors = {theirs: state[ours].detach().cpu().clone() for ours, theirs in keys(network.config)}
     content = io.BytesIO()  # a file that cannot be written is no OSError of torch.save's
     torch.save(tensors, content)
-    with replacing(Path(path)) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    write_whole(Path(path), content.getbuffer())
 
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cyclegan.errors import DataError, OutputError, reason_of
 from cyclegan.evaluate import Scores
-from cyclegan.files import replacing
+from cyclegan.files import write_whole
 from cyclegan.loss_charts import loss_charts
 from cyclegan.pictures import Picture, read_picture
 
@@ -146,9 +146,7 @@ def write_report(report: Report, path: Path | str) -> Path:
     The file appears whole or not at all. Raises DataError or ImageError for parts that cannot be
     read, OutputError where it cannot be written or the extra ``demo`` is not installed.
     """
-    page = _page(report)
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_whole(path, _page(report))
     return Path(path)
 
 

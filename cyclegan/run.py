@@ -19,7 +19,7 @@ from cyclegan.config import TrainConfig, as_dict
 from cyclegan.data import UnpairedPictures
 from cyclegan.ema import averaged
 from cyclegan.errors import BackendError, DataError, DivergedError, ModelError, OutputError
-from cyclegan.files import replacing
+from cyclegan.files import write_whole
 from cyclegan.model import CycleGAN
 from cyclegan.phases import Images, Losses
 from cyclegan.recorder import Recorder, set_aside
@@ -353,14 +353,12 @@ class Run:
         kept = dataclasses.replace(self.config, overwrite=False)
         path, settings = self.config.output / "config.toml", tomli_w.dumps(as_dict(kept))
         try:
-            text = settings.encode()
+            write_whole(path, settings)
         except UnicodeEncodeError as error:
             line = settings.split("\n")[settings.count("\n", 0, error.start)]
             raise OutputError(
                 f"cannot write {path}: it is UTF-8, and cannot hold {line!a}; rename the folder"
             ) from error
-        with replacing(path) as temporary:
-            temporary.write_bytes(text)
 
 
 def _remains(output: Path) -> list[Path]:

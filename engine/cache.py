@@ -22,7 +22,7 @@ from typing import Any
 
 from cyclegan.engine.cache_space import limit_bytes, make_room
 from cyclegan.errors import ModelError, OutputError, reason_of
-from cyclegan.files import CACHE_VARIABLE, cache_folder, replacing
+from cyclegan.files import CACHE_VARIABLE, cache_folder, replacing, write_whole
 
 LAYOUT_VERSION = 1
 Key = Mapping[str, str | int | float | bool | None]
@@ -135,8 +135,7 @@ def read_note(path: Path) -> Note:
 def write_note(path: Path, note: Note) -> None:
     """Put ``note`` beside the file ``path``. Raises OutputError."""
     values = {"key": note.key, "sha256": note.sha256, "facts": note.facts}
-    with replacing(sidecar(path)) as temporary:
-        temporary.write_text(json.dumps(values, indent=1))
+    write_whole(sidecar(path), json.dumps(values, indent=1))
 
 
 def sidecar(path: Path) -> Path:

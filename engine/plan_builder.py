@@ -21,7 +21,7 @@ from cyclegan.engine.plan_settings import PlanSettings, capability_name
 from cyclegan.engine.progress import Progress
 from cyclegan.engine.typed_graph import NormRoute
 from cyclegan.errors import BackendError, ConfigError, OutputError
-from cyclegan.files import replacing
+from cyclegan.files import write_whole
 
 _log = logging.getLogger(__name__)
 
@@ -148,8 +148,7 @@ def _timing_cache(tensorrt: TensorRT, config: Any, path: Path | None) -> Any:
     yield
     cache = config.get_timing_cache()
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(bytes(cache.serialize()))
+        write_whole(path, bytes(cache.serialize()))
     except OutputError as error:  # the plan is worth more than a faster build of the next
         _log.warning("the kernel timings were not kept: %s", error)
 

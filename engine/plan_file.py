@@ -19,7 +19,7 @@ from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan_settings import Profile, capability_name
 from cyclegan.engine.typed_graph import norm_type
 from cyclegan.errors import ModelError, NewerFormatError, OutputError, reason_of
-from cyclegan.files import LONGEST_NAME, replacing
+from cyclegan.files import LONGEST_NAME, write_whole
 from cyclegan.targets import check_ending, check_target
 
 PLAN_FORMAT = 1
@@ -127,9 +127,7 @@ def _damaged(path: Path, error: Exception) -> ModelError:
 
 def copy_plan(plan: PlanFile, target: Path) -> PlanFile:
     """Copy the plan and its note to ``target``. Raises OutputError, and ModelError if damaged."""
-    content = plan.verified()
-    with replacing(target) as temporary:
-        temporary.write_bytes(content)
+    write_whole(target, plan.verified())
     write_note(target, plan.note)
     return PlanFile(path=target, note=plan.note)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.engine.doctor import diagnose
 from cyclegan.engine.throughput import Absent, Speed, recommend
 from cyclegan.errors import BackendError, one_line
-from cyclegan.files import replacing
+from cyclegan.files import replacing, write_whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,8 +75,7 @@ def write_json(path: Path, results: Results, **settings: Any) -> None:
         "machine": machine,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    write_whole(path, json.dumps(record, indent=1) + "\n")
 
 
 def write_plot(path: Path, results: Results, title: str) -> None:

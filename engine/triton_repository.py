@@ -19,7 +19,7 @@ from cyclegan.config import Depth
 from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
 from cyclegan.engine.plan_file import PlanFile
 from cyclegan.errors import ConfigError, OutputError
-from cyclegan.files import replacing
+from cyclegan.files import replacing, write_whole
 
 VERSION = "1"
 MAX_BATCH = 8
@@ -142,8 +142,7 @@ def _plan_model(name: str, plan: PlanFile, instances: int) -> _Model:
 def _write(model: _Model, folder: Path) -> Path:
     with replacing(folder / VERSION / model.file) as temporary:
         shutil.copyfile(model.source, temporary)
-    with replacing(folder / "config.pbtxt") as temporary:  # last: without it there is no model
-        temporary.write_text(model.config())
+    write_whole(folder / "config.pbtxt", model.config())  # last: without it there is no model
     return folder
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cyclegan.engine.flavours import TensorRT
 from cyclegan.errors import BackendError, OutputError
-from cyclegan.files import replacing
+from cyclegan.files import write_whole
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,6 @@ class Contexts:
         if cache is None or self._path is None:
             return
         try:
-            with replacing(self._path) as temporary:
-                temporary.write_bytes(bytes(cache.serialize()))
+            write_whole(self._path, bytes(cache.serialize()))
         except OutputError as error:
             _log.warning("the compiled kernels were not kept: %s", error)
