@@ -12,16 +12,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.machine import Card, machine
+from bench.machine import machine
 from cyclegan.errors import OutputError, reason_of
-from cyclegan.files import check_writable
+from cyclegan.files import append, check_writable
 
 Call = Callable[[], object]
 Clock = Callable[[Call], float]
@@ -170,35 +170,29 @@ def resident_bytes(name: str = "VmRSS") -> int | None:
     return None if kib is None else int(kib) * 1024
 
 
-def record(result: Mapping[str, Any], path: Path | None, card: Card | None = None) -> None:
+def record(result: Mapping[str, Any], path: Path | None) -> None:
     """Append ``result``, with machine and time, as a JSON line to ``path`` or standard output.
 
     Raises ValueError for NaN and infinity, which JSON has no words for.
     """
     stamped = {
         **result,
-        "machine": card or machine(),
+        "machine": machine(),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     line = json.dumps(stamped, allow_nan=False) + "\n"
     if path is None:
         sys.stdout.write(line)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    size = path.stat().st_size if path.exists() else 0
-    try:
-        with path.open("a") as file:
-            file.write("\n" * (not _ends_whole(path)) + line)
-            file.flush()
-            os.fsync(file.fileno())  # what was measured survives whatever comes next
-    except OSError:
-        with suppress(OSError):
-            os.truncate(path, size)  # half a line on a full disk would spoil the next one
-        raise
+    append(path, ("\n" * (not _ends_whole(path)) + line).encode())
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())  # what was measured survives whatever comes next
 
 
 def _ends_whole(path: Path) -> bool:
     """Whether the last line is one: who is killed while it writes leaves half of it."""
+    if not path.exists():
+        return True
     with path.open("rb") as file:
         if not (end := file.seek(0, os.SEEK_END)):
             return True
