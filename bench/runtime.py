@@ -19,9 +19,8 @@ from bench.harness import figures, in_turns, ratio, record, table
 from bench.machine import ROOT
 from bench.options import parser_for
 from bench.peers import BareOpenVINO
-from bench.translate import real_frame
 from cyclegan.engine.model_source import open_source
-from cyclegan.engine.throughput import stream
+from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.engine.translator import Translator
 
 
@@ -31,7 +30,7 @@ def measure(
     """The comparison. Raises AssertionError if the library's pictures are not the translator's."""
     generator = new_generator(width, blocks)
     onnx = open_source(generator).onnx()
-    frame = real_frame(size)
+    frame = sample_frames(1, size, size)[0]
     batch = [frame] * frames
     with Translator.open(onnx, backend="openvino", size=(size, size)) as python:
         precision = python.description.rpartition(" ")[2]

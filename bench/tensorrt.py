@@ -24,7 +24,6 @@ from bench.generators import SPREAD, new_generator
 from bench.harness import figures, in_turns, record, table
 from bench.options import parser_for
 from bench.report import Report
-from bench.translate import real_frame
 from cyclegan.engine.cuda import Cuda, PyCuda
 from cyclegan.engine.cuda import why_missing as why_no_pycuda
 from cyclegan.engine.export import onnx_from_generator
@@ -37,7 +36,7 @@ from cyclegan.engine.plan_builder import build_plan
 from cyclegan.engine.plan_file import read_plan
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB, PlanSettings, Profile
 from cyclegan.engine.runners.tensorrt import TensorRTRunner, deserialised
-from cyclegan.engine.throughput import stream
+from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.typed_graph import NormRoute, typed_graph
 from cyclegan.errors import CycleGANError
@@ -90,7 +89,7 @@ def measure(report: Report, *, width: int = 64, blocks: int = 9, size: int = 256
             add(report, flavour, f"not run: {error}")
     if not found:
         return  # the graphs and what is expected of them cost half a minute
-    frame = real_frame(size)
+    frame = sample_frames(1, size, size)[0]
     with TemporaryDirectory() as folder:
         made, other = (
             exported(width, blocks, seed, frame, Path(folder) / f"{seed}.onnx") for seed in (0, 1)

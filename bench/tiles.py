@@ -18,7 +18,7 @@ import numpy as np
 from bench.generators import new_generator
 from bench.harness import record, resident_bytes
 from bench.options import parser_for, size_argument
-from bench.translate import real_frame
+from cyclegan.engine.throughput import sample_frames
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
 from cyclegan.sizes import Size, size_text
@@ -36,7 +36,8 @@ def one(mode: str, width: int, blocks: int, size: Size, precision: Any) -> dict[
         else open_tiled(generator, mode, precision=precision)  # type: ignore[arg-type]
     )
     with opened as translator:
-        frame = np.ascontiguousarray(real_frame(max(size))[: size[0], : size[1]])
+        side = max(size)
+        frame = np.ascontiguousarray(sample_frames(1, side, side)[0, : size[0], : size[1]])
         start = time.perf_counter()
         made = translator(frame)
         seconds = time.perf_counter() - start

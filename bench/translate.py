@@ -15,10 +15,8 @@ from bench.generators import new_generator
 from bench.peer import Peer
 from bench.peers import BARE, EAGER, PEERS, compared, in_ours
 from bench.suite import Comparison, Options
-from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.runners import BACKENDS, Precision
-from cyclegan.engine.throughput import sample_frames
 from cyclegan.shipped import DEFAULT, find_model
 
 OTHER_PRECISIONS: dict[str, tuple[Precision, ...]] = {"openvino": ("float32",)}
@@ -56,9 +54,3 @@ def engine_only(options: Options) -> Iterator[Comparison]:
     few = {EAGER: PEERS[EAGER], BARE: PEERS[BARE], "openvino": engines()["openvino, auto"]}
     generator = new_generator(options.width, options.blocks)
     yield from compared(few, generator, options.sizes[0], options.batches[0])
-
-
-def real_frame(size: int) -> Frames:
-    """One frame of ``size`` x ``size``."""
-    frame: Frames = sample_frames(1, size, size)[0]
-    return frame

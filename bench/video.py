@@ -17,12 +17,11 @@ from typing import Any
 from bench.generators import new_generator
 from bench.harness import figures, in_turns, ratio, record, resident_bytes, table
 from bench.options import parser_for, size_argument
-from bench.translate import real_frame
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.layout import Picture
 from cyclegan.engine.options import VideoOptions
-from cyclegan.engine.throughput import stream
+from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.engine.writer import VideoWriter
@@ -40,7 +39,8 @@ def make_clip(path: Path, count: int, size: Size, rate: int | Fraction = 25) -> 
     import numpy as np
 
     height, width = size
-    wide = real_frame(2 * max(size))
+    side = 2 * max(size)
+    wide = sample_frames(1, side, side)[0]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
