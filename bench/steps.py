@@ -4,7 +4,7 @@ N batch, C channels, H height, W width. Pictures are float32 (N, C, H, W) in [-1
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,3 +78,10 @@ def step_call(variant: Variant, model: CycleGAN, real_a: Tensor, real_b: Tensor)
             return model.step(real_a, real_b)
 
     return step
+
+
+def check_losses(what: str, made: Mapping[str, float], exact: Mapping[str, float]) -> None:
+    """Raises AssertionError, about ``what``, for losses of a first step far from float32's."""
+    for name, value in made.items():
+        off = abs(value - exact[name]) / abs(exact[name])
+        assert off < FAR, f"{what}: {name} is {value:.4g}, float32 has {exact[name]:.4g}"

@@ -70,9 +70,7 @@ def checked_losses(calls: Mapping[str, steps.Step]) -> None:
     for name, call in calls.items():
         found = call().as_floats()
         exact = exact or found
-        for loss, value in found.items():
-            off = abs(value - exact[loss]) / abs(exact[loss])
-            assert off < steps.FAR, f"{name}: {loss} is {value}, float32 has {exact[loss]}"
+        steps.check_losses(name, found, exact)
 
 
 def measure_steps(
