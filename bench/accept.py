@@ -8,7 +8,6 @@ about.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,6 @@ from bench.options import count_argument
 from bench.quick import BASELINES, counted, this_run
 from bench.suite import Options
 from bench.suites import GATES
-from cyclegan.files import write_whole
 
 RUNS = 10
 MOST_BUSY = 0.3
@@ -65,12 +63,6 @@ def changes(fresh: Baseline, before: Path) -> list[Verdict]:
     ]
 
 
-def write(path: Path, baseline: Baseline) -> None:
-    """Replace the file whole."""
-    write_whole(path, json.dumps(compare.plain(baseline), indent=1) + "\n")
-    print(f"wrote {path}")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Measure and write both baselines; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -85,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     fresh = None if given.counts_only else gates_of(given.why, given.runs)
     accept_counts(BASELINES / "counts.json", given.why)
     if fresh:
-        write(BASELINES / f"{slug(machine())}.json", fresh)
+        compare.write(BASELINES / f"{slug(machine())}.json", fresh)
     return 0
 
 
@@ -95,7 +87,7 @@ def accept_counts(path: Path, why: str) -> None:
     if path.exists() and compare.read(path).counts == fresh.counts:
         print(f"{path} holds these counts already")
         return
-    write(path, fresh)
+    compare.write(path, fresh)
 
 
 def gates_of(why: str, runs: int) -> Baseline:

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.gates import Measured, Values
 from bench.machine import Card, in_words, same
+from cyclegan.files import write_whole
 
 LEAST_BAND = 0.08
 """At least: two hosts of one kind may differ by more than one evening on one of them shows."""
@@ -90,9 +90,10 @@ def read(path: Path) -> Baseline:
         ) from error
 
 
-def plain(baseline: Baseline) -> dict[str, Any]:
-    """As it is written."""
-    return asdict(baseline)
+def write(path: Path, baseline: Baseline) -> None:
+    """Replace the file whole. Raises OutputError."""
+    write_whole(path, json.dumps(asdict(baseline), indent=1) + "\n")
+    print(f"wrote {path}")
 
 
 def expected_from(runs: list[float]) -> Expected:

@@ -8,7 +8,6 @@ machine without a baseline, or one that others keep busy, gates are shown and do
 """
 
 import argparse
-import json
 import pkgutil
 import sys
 import time
@@ -22,7 +21,7 @@ from bench.machine import Card, machine
 from bench.suite import Options
 from bench.suites import COUNTS, GATES
 from cyclegan.errors import OutputError
-from cyclegan.files import check_writable, write_whole
+from cyclegan.files import check_writable
 
 BASELINES = Path(__file__).with_name("baselines")
 
@@ -90,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     compare.show(verdicts, f"quick suite, {time.monotonic() - start:.0f} s")
     if given.output:
         run = this_run(card, values, counts, "one run of the quick suite")
-        write_whole(given.output, json.dumps(compare.plain(run), indent=1) + "\n")
+        compare.write(given.output, run)
     return int(any(verdict.failed for verdict in verdicts))
 
 

@@ -6,7 +6,7 @@ import random
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -313,7 +313,7 @@ def test_a_baseline_of_another_machine_is_refused_with_both_cards(
     mine = replace(baseline_with(g=Expected(value=1.0, band=0.1)), counts={"a": 1})
     theirs = replace(mine, machine=HERE | {"cpu": "Another CPU", "cores": 96})
     for name, one in (("mine", mine), ("theirs", theirs)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(compare.plain(one)))
+        compare.write(tmp_path / f"{name}.json", one)
     paths = [str(tmp_path / "mine.json"), str(tmp_path / "theirs.json")]
     assert compare.main(paths) == 2
     told = capsys.readouterr().err
@@ -321,7 +321,7 @@ def test_a_baseline_of_another_machine_is_refused_with_both_cards(
     assert f"{HERE['cpu']}, {cores_in_words(HERE)}" in told
     assert compare.main([paths[0], paths[0]]) == 0
     slower = replace(mine, gates={"g": Expected(value=0.85, band=0.0)})
-    (tmp_path / "slower.json").write_text(json.dumps(compare.plain(slower)))
+    compare.write(tmp_path / "slower.json", slower)
     assert compare.main([str(tmp_path / "slower.json"), paths[0]]) == 1
     assert "FAIL" in capsys.readouterr().out
     (tmp_path / "odd.json").write_text("{}")
@@ -340,7 +340,7 @@ def test_a_run_that_was_written_is_judged_as_it_was(
     run = quick.this_run(HERE, values, {}, "one run")
     paths = [tmp_path / "run.json", tmp_path / "baseline.json"]
     for path, one in zip(paths, (run, baseline)):
-        accept.write(path, one)
+        compare.write(path, one)
     assert compare.main([*map(str, paths)]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "absent: no OpenVINO" in told
@@ -348,7 +348,7 @@ def test_a_run_that_was_written_is_judged_as_it_was(
 
 
 def test_what_was_written_before_runs_told_how_they_were_measured_is_read(tmp_path: Path) -> None:
-    before = compare.plain(baseline_with(g=Expected(value=1.0, band=0.1)))
+    before = asdict(baseline_with(g=Expected(value=1.0, band=0.1)))
     del before["measured"]
     path = tmp_path / "before.json"
     path.write_text(json.dumps(before))
@@ -359,12 +359,12 @@ def test_a_machine_without_a_baseline_is_told_of_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = replace(baseline_with(), machine=HERE | {"cpu": "Another CPU"})
-    accept.write(tmp_path / f"{slug(theirs.machine)}.json", theirs)
+    compare.write(tmp_path / f"{slug(theirs.machine)}.json", theirs)
     assert quick.baseline_of(HERE, tmp_path).gates == {}
     told = capsys.readouterr().out
     assert "Another CPU" in told
     assert HERE["cpu"] in told
-    accept.write(tmp_path / f"{slug(HERE)}.json", baseline_with(g=Expected(value=1, band=0.1)))
+    compare.write(tmp_path / f"{slug(HERE)}.json", baseline_with(g=Expected(value=1, band=0.1)))
     assert list(quick.baseline_of(HERE, tmp_path).gates) == ["g"]
 
 
