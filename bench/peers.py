@@ -106,7 +106,6 @@ class BareOpenVINO:
     def __init__(self, onnx: Path, frames: Frames, precision: str) -> None:
         core = shared_core()
         model = core.read_model(onnx)
-        frames = frames[None] if frames.ndim == 3 else frames
         model.reshape(list(frames.shape))
         hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         compiled = core.compile_model(model, "CPU", hints)
