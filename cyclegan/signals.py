@@ -39,7 +39,7 @@ def handling(
             signal.signal(number, old)
 
 
-def leave(number: int, frame: FrameType | None = None) -> NoReturn:
+def leave(number: int) -> NoReturn:
     """End as a signal asks: KeyboardInterrupt, or SystemExit with status 128 + number."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
