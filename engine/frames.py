@@ -12,7 +12,7 @@ from cyclegan.config import Depth
 
 Frames = NDArray[np.uint8 | np.uint16]
 """(N, H, W, C): uint8 in [0, 255], or uint16 in [0, 65535]."""
-SMALLEST = 8
+SMALLEST_SIDE = 8
 """Below this side the reflections inside a generator find nothing to mirror."""
 VideoDepth = Literal["auto", 8, 16]
 """Bits a channel that frames are translated with; "auto" goes by source, result and backend."""

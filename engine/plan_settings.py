@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from cyclegan.engine.frames import SMALLEST
+from cyclegan.engine.frames import SMALLEST_SIDE
 from cyclegan.engine.typed_graph import BodyPrecision
 from cyclegan.errors import ConfigError
 from cyclegan.sizes import size_from
@@ -86,10 +86,10 @@ class Profile:
     def check_sides(self, multiple: int) -> None:
         """Raises ConfigError unless the generator takes every size: multiples, not too small."""
         for _, height, width in self:
-            if height % multiple or width % multiple or min(height, width) < SMALLEST:
+            if height % multiple or width % multiple or min(height, width) < SMALLEST_SIDE:
                 raise ConfigError(
                     f"{width}x{height} in the profile: this generator takes heights and widths "
-                    f"that are multiples of {multiple}, from {max(multiple, SMALLEST)} up"
+                    f"that are multiples of {multiple}, from {max(multiple, SMALLEST_SIDE)} up"
                 )
 
 

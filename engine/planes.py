@@ -36,7 +36,7 @@ MATRICES: "dict[int, Matrix]" = {
     BT601: "bt601",
     BT2020: "bt2020",
 }
-SMALLEST = 16
+SMALLEST_LUMA_SIDE = 16
 """Pixels of a side that the network's own padding can mirror."""
 
 
@@ -102,7 +102,7 @@ def why_not_planes(
         return f"the source is {source}, not 4:2:0 of 8 or 10 bits"
     if FORMATS.get(result) != kind or depth != (8 if kind == "nv12" else 16):
         return f"the source is {source}, and the result {result} from {depth} bits"
-    smallest = max(SMALLEST, multiple // 2 + 2)
+    smallest = max(SMALLEST_LUMA_SIDE, multiple // 2 + 2)
     if any(side % 2 or side < smallest for side in size):
         return f"frames are {size[1]}x{size[0]}, and sides must be even, {smallest} at least"
     if colour.matrix not in MATRICES:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import cyclegan
-from cyclegan.engine.frames import SMALLEST, Frames
+from cyclegan.engine.frames import SMALLEST_SIDE, Frames
 
 PICTURE = Path(cyclegan.__file__).parent / "models" / "check.jpg"
 """Two real frames of 256x256, side by side."""
@@ -35,7 +35,7 @@ def picture_frames(folder: Path, channels: int, multiple: int, most: int = 8) ->
 
     pictures = [read_image(path, channels)[0] for path in list_pictures(folder)[:most]]
     sides = (min(picture.shape[i] for picture in pictures) // multiple * multiple for i in (0, 1))
-    least = -(-SMALLEST // multiple) * multiple
+    least = -(-SMALLEST_SIDE // multiple) * multiple
     height, width = (max(side, least) for side in sides)
     return np.concatenate([fitted(picture[None], height, width) for picture in pictures])
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cyclegan.config import ResnetConfig
-from cyclegan.engine.frames import SMALLEST, Frames
+from cyclegan.engine.frames import SMALLEST_SIDE, Frames
 from cyclegan.engine.model_source import Source, open_source
 from cyclegan.engine.runners.depths import DepthRunner
 from cyclegan.engine.runners.ordered import OrderedRunner
@@ -138,7 +138,7 @@ class TiledRunner(OrderedRunner):
 
         _, height, width, _ = frames.shape
         scale = min(1.0, THUMBNAIL / max(height, width))
-        least = -(-SMALLEST // self._multiple)  # of a long strip, whose own sides are no less
+        least = -(-SMALLEST_SIDE // self._multiple)  # of a long strip, whose own sides are no less
         size = [
             max(round(side * scale / self._multiple), least) * self._multiple
             for side in (height, width)

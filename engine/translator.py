@@ -18,7 +18,7 @@ import numpy as np
 
 from cyclegan.config import Depth
 from cyclegan.engine.backend_choice import choose_backend
-from cyclegan.engine.frames import SMALLEST, Frames
+from cyclegan.engine.frames import SMALLEST_SIDE, Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.runners import Precision, Settings, open_runner, open_while
@@ -318,5 +318,5 @@ def _checked_size(size: object) -> tuple[int, int]:
 
 def _padded_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:
     """The least size that holds ``size`` and that the generator can take."""
-    height, width = (-(-max(side, SMALLEST) // multiple) * multiple for side in size)
+    height, width = (-(-max(side, SMALLEST_SIDE) // multiple) * multiple for side in size)
     return height, width
