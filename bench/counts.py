@@ -21,7 +21,7 @@ import torch
 from bench.machine import ROOT
 from bench.suite import TINY
 from cyclegan.config import PatchConfig, ResnetConfig
-from cyclegan.engine.layout import Picture
+from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.kernels import instance_norm_ops, launch, native, reflection_pad_triton
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator, prepare_for_inference
@@ -142,7 +142,7 @@ def bytes_copied_by_videos() -> Counts:
     with TemporaryDirectory() as folder:
         clip = make_clip(Path(folder) / "in.mp4", 8, (SIDE, SIDE))
         with VideoReader(clip) as reader:
-            pictures = (item for item in reader.items() if isinstance(item, Picture))
+            pictures = (item for item in reader.items() if isinstance(item, TimedFrame))
             first, second = next(pictures), next(pictures)
             writer = VideoWriter(Path(folder) / "out.mp4", reader)
             writer.write(first)

@@ -16,7 +16,7 @@ from bench.harness import record
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.frames import Frames
-from cyclegan.engine.layout import Picture
+from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.parity import compare
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.flicker import flicker
@@ -30,7 +30,7 @@ CLIPS = {"bikes": (136, 320), "bigbuckbunny": (180, 320)}
 def frames_of(name: str, count: int) -> list[Frames]:
     """The first frames of a clip."""
     with VideoReader(clip(name), Part(size=CLIPS[name])) as reader:
-        pictures = (item for item in reader.items() if isinstance(item, Picture))
+        pictures = (item for item in reader.items() if isinstance(item, TimedFrame))
         return [picture.frame for picture, _ in zip(pictures, range(count))]
 
 

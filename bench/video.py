@@ -19,7 +19,7 @@ from bench.harness import figures, in_turns, ratio, record, resident_bytes, tabl
 from bench.options import parser_for, size_argument
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.frames import Frames
-from cyclegan.engine.layout import Picture
+from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.throughput import sample_frames, stream
 from cyclegan.engine.translator import Translator
@@ -52,19 +52,19 @@ def make_clip(path: Path, count: int, size: Size, rate: int | Fraction = 25) -> 
     return path
 
 
-def decode(path: Path) -> list[Picture]:
+def decode(path: Path) -> list[TimedFrame]:
     """All frames of a video, as RGB."""
     with VideoReader(path) as reader:
-        return [item for item in reader.items() if isinstance(item, Picture)]
+        return [item for item in reader.items() if isinstance(item, TimedFrame)]
 
 
-def encode(source: Path, path: Path, pictures: list[Picture], frames: list[Frames]) -> None:
+def encode(source: Path, path: Path, pictures: list[TimedFrame], frames: list[Frames]) -> None:
     """Write frames at the times of ``pictures``, as :func:`translate_video` would."""
     with VideoReader(source) as reader:
-        next(item for item in reader.items() if isinstance(item, Picture))
+        next(item for item in reader.items() if isinstance(item, TimedFrame))
         writer = VideoWriter(path, reader)
         for picture, frame in zip(pictures, frames):
-            writer.write(Picture(frame=frame, pts=picture.pts, duration=picture.duration))
+            writer.write(TimedFrame(frame=frame, pts=picture.pts, duration=picture.duration))
         writer.close()
 
 

@@ -26,7 +26,7 @@ from cyclegan.engine.layout import (
     Decoded,
     FromDecoded,
     Layout,
-    Picture,
+    TimedFrame,
     display_matrix,
     lost_of,
 )
@@ -222,7 +222,7 @@ class VideoReader:
             )
         return f"{self.name} has no frames that can be decoded{problems}"
 
-    def items(self) -> Iterator["Picture | Packet[Any]"]:
+    def items(self) -> Iterator["TimedFrame | Packet[Any]"]:
         """Frames and packets to copy, in the source's order; ends early at damage."""
         for item in self._begun or self._raw_items():
             if not isinstance(item, Decoded):

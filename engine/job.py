@@ -14,7 +14,7 @@ from cyclegan.engine.comparison import COMBINE
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.conversion import choose_conversion
 from cyclegan.engine.encoding import Chosen
-from cyclegan.engine.layout import Layout, Picture, Pixels
+from cyclegan.engine.layout import Layout, Pixels, TimedFrame
 from cyclegan.engine.live import latency_of, paced
 from cyclegan.engine.options import Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import StageSeconds, run_pipeline
@@ -32,7 +32,7 @@ _GONE = np.empty((0, 0, 3), np.uint8)
 
 @dataclass(frozen=True)
 class _Submitted:
-    pictures: list[Picture]
+    pictures: list[TimedFrame]
     translation: Translation[Any]
     at: float
 
@@ -48,7 +48,7 @@ class Writer(Protocol):
     bits: int
     """Of a channel, in the result."""
 
-    def write(self, item: "Picture | Packet[Any]") -> None:
+    def write(self, item: "TimedFrame | Packet[Any]") -> None:
         """Take a translated frame, or a packet of the source."""
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class Job:
             raise
         return self._stats(stages, decoded)
 
-    def _run_stages(self, items: "Iterator[Picture | Packet[Any]]") -> StageSeconds:
+    def _run_stages(self, items: "Iterator[TimedFrame | Packet[Any]]") -> StageSeconds:
         translator = self._translator
         if self._options.live:
             assert self._reader.layout is not None
@@ -114,7 +114,7 @@ class Job:
                 self._submit,
                 self._write,
                 capacity=2,
-                is_late=_is_picture,
+                is_late=_is_frame,
                 stopped=self._reader.abandon,
             )
         # Room for all batches in flight, so that the translator, not the channel, holds them.
@@ -146,11 +146,11 @@ class Job:
             self._writer.notes.append(f"{told}, the result {result}{remedy}")
         return 16 if result > 8 and 16 in depths else depth
 
-    def _submit(self, items: "list[Picture | Packet[Any]]") -> "list[_Submitted | Packet[Any]]":
+    def _submit(self, items: "list[TimedFrame | Packet[Any]]") -> "list[_Submitted | Packet[Any]]":
         results: list[_Submitted | Packet[Any]] = []
         pictures = []
         for item in items:
-            if isinstance(item, Picture):
+            if isinstance(item, TimedFrame):
                 pictures.append(item)
             else:
                 results.append(item)
@@ -176,7 +176,7 @@ class Job:
             self._write_one(picture, frame)
         self._encode_seconds += time.perf_counter() - start
 
-    def _write_one(self, picture: Picture, made: Pixels) -> None:
+    def _write_one(self, picture: TimedFrame, made: Pixels) -> None:
         assert self._reader.layout is not None
         if self._options.compare != "none":
             seconds = float(picture.pts * self._reader.layout.time_base)
@@ -225,5 +225,5 @@ class Job:
         )
 
 
-def _is_picture(item: "Picture | Packet[Any]") -> bool:
-    return isinstance(item, Picture)
+def _is_frame(item: "TimedFrame | Packet[Any]") -> bool:
+    return isinstance(item, TimedFrame)

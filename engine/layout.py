@@ -28,7 +28,7 @@ _UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class TimedFrame:
     """A decoded frame."""
 
     frame: Pixels
@@ -49,11 +49,11 @@ class Decoded:
     duration: int
     size: tuple[int, int] | None
 
-    def picture(self, convert: FromDecoded) -> Picture:
+    def picture(self, convert: FromDecoded) -> TimedFrame:
         """The frame as a translator takes it."""
         at = time.perf_counter()
         frame = convert(self.decoded, colour_of(self.decoded), self.size)
-        return Picture(frame=frame, pts=self.pts, duration=self.duration, at=at)
+        return TimedFrame(frame=frame, pts=self.pts, duration=self.duration, at=at)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.endpoints import Input, Retry
 from cyclegan.engine.hardware import Decoder
-from cyclegan.engine.layout import Layout, Picture
+from cyclegan.engine.layout import Layout, TimedFrame
 from cyclegan.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def latency_of(seconds: list[float]) -> Latency | None:
 
 
 def paced(
-    items: "Iterator[Picture | Packet[Any]]", base: Fraction, stop: threading.Event
-) -> "Iterator[Picture | Packet[Any]]":
+    items: "Iterator[TimedFrame | Packet[Any]]", base: Fraction, stop: threading.Event
+) -> "Iterator[TimedFrame | Packet[Any]]":
     """The items of a file, each frame at its time, as a player would show it."""
     begin: tuple[float, int] | None = None
     for item in items:
-        if isinstance(item, Picture):
+        if isinstance(item, TimedFrame):
             now = time.perf_counter()
             begin = begin or (now, item.pts)
             wait = begin[0] + float((item.pts - begin[1]) * base) - now
@@ -100,7 +100,7 @@ class EndlessReader(VideoReader):
         """As many as the chosen end asks for; None without one."""
         return round(self._until * float(self._rate)) if self._until and self._rate else None
 
-    def items(self) -> Iterator["Picture | Packet[Any]"]:
+    def items(self) -> Iterator["TimedFrame | Packet[Any]"]:
         """Frames, through interruptions."""
         moved = 0
         while True:
@@ -108,7 +108,7 @@ class EndlessReader(VideoReader):
             arrived, first = time.perf_counter(), None
             pictures = super().items() if current is self else current.items()
             for item in pictures:
-                if not isinstance(item, Picture):
+                if not isinstance(item, TimedFrame):
                     continue
                 assert current.layout is not None
                 self.layout = self.layout or current.layout
@@ -134,7 +134,7 @@ class EndlessReader(VideoReader):
         assert self.layout is not None
         return self.layout.time_base
 
-    def _is_over(self, picture: Picture) -> bool:
+    def _is_over(self, picture: TimedFrame) -> bool:
         return self._until is not None and picture.pts * self._base_of_all() >= self._until
 
     def _again(self, gone: VideoReader) -> VideoReader | None:

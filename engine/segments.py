@@ -26,7 +26,7 @@ import cyclegan
 from cyclegan.claim import claimed
 from cyclegan.engine.colour import rgb_from_picture
 from cyclegan.engine.containers import VideoReader
-from cyclegan.engine.layout import Picture
+from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
@@ -55,7 +55,7 @@ def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptio
     path = reader.source.path
     assert path is not None
     reader.convert = partial(rgb_from_picture, depth=translator.depths[0])
-    frame = next((item.frame for item in reader.items() if isinstance(item, Picture)), None)
+    frame = next((item.frame for item in reader.items() if isinstance(item, TimedFrame)), None)
     if not isinstance(frame, np.ndarray):
         raise VideoError(reader.why_empty())
     state = path.stat()
@@ -224,9 +224,9 @@ class SegmentWriter:
             final.go_on(segments.last_pts, segments.left_out)
         self._begin()
 
-    def write(self, item: "Picture | Packet[Any]") -> None:
+    def write(self, item: "TimedFrame | Packet[Any]") -> None:
         """Take a frame; packets come from ``sound`` at the end."""
-        if not isinstance(item, Picture):
+        if not isinstance(item, TimedFrame):
             return
         self._packets += self._final.encode(item, self._encoder)
         self._frames += 1

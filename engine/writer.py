@@ -20,7 +20,7 @@ from cyclegan.engine.encoding import Chosen, Encoding, choose
 from cyclegan.engine.endpoints import Output, output_to, unspoken
 from cyclegan.engine.frame_times import FrameTimes
 from cyclegan.engine.frames import VideoDepth
-from cyclegan.engine.layout import Picture
+from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.muxers import OUT_OF_ORDER, SLOTTED, holds
 from cyclegan.engine.planes import Planes, picture_from_planes
 from cyclegan.engine.result_colour import result_colour
@@ -133,14 +133,14 @@ class VideoWriter:
             raise
         self.notes += carried.losses(self._form, reader)
 
-    def write(self, item: "Picture | Packet[Any]") -> None:
+    def write(self, item: "TimedFrame | Packet[Any]") -> None:
         """Encode a translated frame, or copy a packet of the source."""
-        if isinstance(item, Picture):
+        if isinstance(item, TimedFrame):
             self._mux(self.encode(item, self._video))
         elif (copy := self._copies[item.stream]) is not None and copy.take(item):
             self._container.mux(item)
 
-    def encode(self, item: Picture, encoder: Any) -> "list[Packet[Any]]":
+    def encode(self, item: TimedFrame, encoder: Any) -> "list[Packet[Any]]":
         """The packets that ``encoder`` gives for one more frame."""
         if isinstance(item.frame, Planes):
             picture = picture_from_planes(item.frame, self.chosen.pixel_format, self._colour)

@@ -204,7 +204,7 @@ def _tell_flicker(translator: "Translator", source: Path) -> None:
     """That of a video's translation, beside that of the video. Raises VideoError for a video that
     cannot be read to its end."""
     from cyclegan.engine.containers import VideoReader
-    from cyclegan.engine.layout import Picture
+    from cyclegan.engine.layout import TimedFrame
     from cyclegan.engine.video import check_channels
     from cyclegan.flicker import flicker
 
@@ -213,7 +213,7 @@ def _tell_flicker(translator: "Translator", source: Path) -> None:
 
         def pairs() -> Iterator[Any]:
             for item in reader.items():
-                if isinstance(item, Picture):
+                if isinstance(item, TimedFrame):
                     frame: Any = item.frame
                     yield frame, translator(frame)
             if reader.layout is None:

@@ -473,14 +473,14 @@ def test_a_copy_more_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_copy_more_of_a_videos_frame_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     from cyclegan.config import Depth
     from cyclegan.engine.containers import Decoded
-    from cyclegan.engine.layout import Picture
+    from cyclegan.engine.layout import TimedFrame
 
     decoding, frame = "KiB copied per frame decoded", 256 * 256 * 3 // 1024
     before = counts.bytes_copied_by_videos()
     assert before[decoding] <= frame
     picture = Decoded.picture
 
-    def wasteful(self: Decoded, depth: Depth) -> Picture:
+    def wasteful(self: Decoded, depth: Depth) -> TimedFrame:
         kept = picture(self, depth)
         return replace(kept, frame=kept.frame.copy())
 

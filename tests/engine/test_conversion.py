@@ -18,7 +18,7 @@ from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.layout import Layout, Picture
+from cyclegan.engine.layout import Layout, TimedFrame
 from cyclegan.engine.options import VideoOptions, VideoStats
 from cyclegan.engine.planes import Planes
 from cyclegan.engine.translator import Translator
@@ -47,7 +47,7 @@ def translated(source: Path, translator: Translator, **options: Any) -> tuple[Pa
 def shown(path: Path) -> np.ndarray:
     """All frames as RGB, (N, H, W, 3)."""
     with VideoReader(path) as reader:
-        return np.stack([item.frame for item in reader.items() if isinstance(item, Picture)])
+        return np.stack([item.frame for item in reader.items() if isinstance(item, TimedFrame)])
 
 
 def psnr(x: np.ndarray, y: np.ndarray) -> float:

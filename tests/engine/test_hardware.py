@@ -14,7 +14,7 @@ from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.encoding import Chosen, Encoding, choose
 from cyclegan.engine.endpoints import input_from
 from cyclegan.engine.gpus import nvidia_gpus
-from cyclegan.engine.layout import Picture
+from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.opening import open_video
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
@@ -45,7 +45,7 @@ def test_auto_falls_back_with_a_line_in_the_log(
 ) -> None:
     caplog.set_level(logging.INFO, "cyclegan.engine.opening")
     with VideoReader(clip("carphone_pristine"), decoder="auto") as reader:
-        assert isinstance(next(iter(reader.items())), Picture)
+        assert isinstance(next(iter(reader.items())), TimedFrame)
     (line,) = caplog.messages
     assert line.endswith("is decoded on the CPU: there is no NVIDIA GPU with a driver")
 
@@ -57,7 +57,7 @@ def test_a_decoder_that_fails_after_all_is_left_by_auto_alone(
     monkeypatch.setattr(hardware, "why_no_nvdec", lambda: None)
     source = clip("carphone_pristine")
     with VideoReader(source, decoder="auto") as reader:
-        assert isinstance(next(iter(reader.items())), Picture)
+        assert isinstance(next(iter(reader.items())), TimedFrame)
     assert "NVDEC does not open for" in caplog.text
     with pytest.raises(VideoError, match="cannot read"):
         VideoReader(source, decoder="nvdec")

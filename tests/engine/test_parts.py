@@ -12,7 +12,7 @@ from cyclegan.config import ResnetConfig
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.graph_info import GraphInfo
-from cyclegan.engine.layout import Picture
+from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
@@ -74,7 +74,7 @@ def test_a_part_of_a_raw_stream_is_found_by_counting(
 
     def read(part: Part) -> tuple[list[np.ndarray], list[Fraction]]:
         with VideoReader(source, part) as reader:
-            items = [item for item in reader.items() if isinstance(item, Picture)]
+            items = [item for item in reader.items() if isinstance(item, TimedFrame)]
             assert reader.layout is not None
             base = reader.layout.time_base
             return [item.frame for item in items], [item.pts * base for item in items]

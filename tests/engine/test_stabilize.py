@@ -12,7 +12,7 @@ from cyclegan.engine import stabilize
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
-from cyclegan.engine.layout import Picture
+from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.model_source import GeneratorSource
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.runners.settings import Settings
@@ -39,7 +39,7 @@ def network() -> Generator:
 def scene(clip: Clip) -> list[np.ndarray]:
     """Frames 20 to 40 of a real clip, small; frame 30 begins another scene."""
     with VideoReader(clip("bikes"), Part(size=(136, 320), end=1.6)) as reader:
-        return [item.frame for item in reader.items() if isinstance(item, Picture)][20:]
+        return [item.frame for item in reader.items() if isinstance(item, TimedFrame)][20:]
 
 
 def opened(network: Generator, steadiness: float) -> tuple[Translator, StabilizedRunner]:
