@@ -10,6 +10,7 @@ alone. What a host must know about it stands in its metadata
 import contextlib
 import copy
 import hashlib
+import itertools
 import json
 import logging
 import warnings
@@ -33,6 +34,11 @@ from cyclegan.networks import Generator, alteration, check_kind
 
 GraphPrecision = Literal["float32", "float16"]
 _FRAMES: dict[Depth, torch.dtype] = {8: torch.uint8, 16: torch.uint16}
+_Size = tuple[int, int, int]
+_EXPORTED: _Size = (2, 1, 2)
+"""The batch that is exported, and by how many multiples its H and W are above the least."""
+_COMPARED: _Size = (3, 3, 5)
+"""Likewise of a second export: no side, ratio or area is the first one's."""
 
 
 def onnx_from_generator(
@@ -51,7 +57,8 @@ def onnx_from_generator(
     of one whose modules were changed, or whose layers share weights, runs as a graph alone, not
     with PyTorch. Raises ModelError for what is no generator, ConfigError for another precision or
     depth and domains that are not two names, BackendError when PyTorch's exporter refuses the
-    module, and OutputError when ``path`` cannot be written.
+    module or its layers depend on the size of the frames, and OutputError when ``path`` cannot be
+    written.
     """
     import onnx
 
@@ -60,16 +67,19 @@ def onnx_from_generator(
     one_of(GraphPrecision, precision=precision)
     one_of(Depth, depth=depth)
     path = Path(path)
+    altered = alteration(generator) is not None
     info = GraphInfo(
         config=generator.config,
         domains=domains,
         precision=precision,
-        weights_sha256="" if alteration(generator) else weights_digest(generator),
+        weights_sha256="" if altered else weights_digest(generator),
         depth=depth,
     )
     with replacing(path) as temporary:  # refused before the work, where it cannot be written
-        model = _exported(generator, getattr(torch, precision), _FRAMES[depth])
-        _tidy(model)
+        kinds = getattr(torch, precision), _FRAMES[depth]
+        model = _exported(generator, *kinds, _EXPORTED)
+        if altered:  # those as configured are known not to compute with sizes
+            _check_alike(model, _exported(generator, *kinds, _COMPARED))
         _free_sizes(model)
         weights = model.graph.initializer  # the exporter makes one of those that are equal
         if why_no_generator(info) is None and generator_of(weights, info) is None:
@@ -94,16 +104,17 @@ def weights_digest(generator: Generator) -> str:
     return digest.hexdigest()
 
 
-def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype) -> Any:
+def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype, size: _Size) -> Any:
     """The ONNX model (protobuf) of a copy of ``generator`` in ``dtype``, for ``frames``."""
     frozen = copy.deepcopy(generator).cpu().eval().requires_grad_(False).to(dtype)
     multiple = generator.config.size_multiple
-    side = max(8, multiple)
-    size = (2, side + multiple, side + 2 * multiple, generator.config.in_channels)
-    example = torch.zeros(size, dtype=frames, device="cpu")
+    batch, *sides = size
+    height, width = (max(8, multiple) + side * multiple for side in sides)
+    shape = (batch, height, width, generator.config.in_channels)
+    example = torch.zeros(shape, dtype=frames, device="cpu")
     try:
         # Of one size: symbols for N, H and W would give the same graph in several times the time,
-        # since none of our networks computes with its sizes. `_free_sizes` refuses one that does.
+        # since none of our networks computes with its sizes. `_check_alike` refuses one that does.
         with tracing.exporting(), _quietly(), torch.autocast("cpu", enabled=False):
             program = torch.onnx.export(
                 FrameToFrame(frozen, dtype).eval(),
@@ -117,7 +128,9 @@ def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype) -> 
     except torch.onnx.OnnxExporterError as error:
         raise BackendError(f"PyTorch cannot export this generator to ONNX: {error}") from error
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    _tidy(model)
+    return model
 
 
 def _tidy(model: Any) -> None:
@@ -128,6 +141,18 @@ def _tidy(model: Any) -> None:
         item.doc_string = ""
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
+
+
+def _check_alike(model: Any, other: Any) -> None:
+    """Raises BackendError unless ``other``, exported of another size, computes the very same."""
+    ours, others = ({item.name: item for item in made.graph.initializer} for made in (model, other))
+    for node, twin in itertools.zip_longest(model.graph.node, other.graph.node):
+        if node != twin or any(ours.get(name) != others.get(name) for name in node.input):
+            raise BackendError(
+                f"this generator cannot be exported for every size: {(node or twin).name} computes "
+                "otherwise for frames of another size or number; its layers should not depend on "
+                "them"
+            )
 
 
 def _free_sizes(model: Any) -> None:
@@ -142,7 +167,8 @@ def _free_sizes(model: Any) -> None:
             size.dim_param = name
     inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     for value in (*inferred.graph.value_info, *inferred.graph.output):
-        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim if size.dim_value]
+        shape = value.type.tensor_type.shape.dim
+        sizes = [size.dim_value for size in shape if size.dim_value > 1]  # what is pooled has 1
         if len(sizes) > 1:  # more than the channels
             raise BackendError(
                 f"this generator cannot be exported for every size: {value.name} has the sizes "

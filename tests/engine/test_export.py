@@ -93,6 +93,60 @@ def test_what_computes_with_its_sizes_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+class Squeezed(torch.nn.Module):
+    """Scaled by the means of its channels, whatever the size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.excitation = torch.nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = x * self.excitation(x.mean((2, 3), keepdim=True))
+        return y
+
+
+class Thinned(torch.nn.Module):
+    """Divided by the root of the area."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (x.shape[2] * x.shape[3]) ** -0.5
+
+
+class Windowed(torch.nn.Module):
+    """Pooled over the size that it saw, in an attribute of one node."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.nn.functional.avg_pool2d(x, x.shape[2:])
+
+
+def changed(generator: Generator, module: torch.nn.Module) -> Generator:
+    """``generator`` with ``module`` before its head."""
+    other = copy.deepcopy(generator)
+    other.head = torch.nn.Sequential(module, other.head)
+    return other
+
+
+def test_a_changed_generator_that_pools_its_frames_is_exported_for_every_size(
+    generator: Generator, frames: np.ndarray, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    pooling = changed(generator, Squeezed())
+    path = onnx_from_generator(pooling, tmp_path / "g.onnx")
+    for batch in (frames[:1], frames[:3, :40, :64]):
+        expected = FrameToFrame(pooling)(torch.from_numpy(batch.copy())).detach().numpy()
+        assert expected.std() > 1
+        assert np.abs(run(path, batch).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("module", "node"), [(Thinned, "node_mul"), (Windowed, "node_avg_pool2d")])
+def test_a_changed_generator_that_computes_with_its_sizes_is_refused(
+    module: type[torch.nn.Module], node: str, generator: Generator, tmp_path: Path
+) -> None:
+    with pytest.raises(BackendError, match=f"for every size: {node} computes otherwise for frames"):
+        onnx_from_generator(changed(generator, module()), tmp_path / "g.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_graph_takes_every_batch_and_size(
     graph: Path, generator: Generator, frames: np.ndarray
 ) -> None:
