@@ -6,6 +6,7 @@ within one step when it is cancelled, by Ctrl-C too.
 
 import contextlib
 import logging
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -221,15 +222,16 @@ def _in_thread(build: Callable[[], Any], monitor: Any) -> Any:
 
 _HINTS = {
     "cudaError 35": "there is no NVIDIA driver here, or it is too old for this TensorRT",
-    "deconv: convolution-(bf16": "this TensorRT has no transposed convolution in bfloat16; use "
+    "deconv: .*bf16": "this TensorRT has no transposed convolution in bfloat16; use "
     "float16, or a generator whose upsampling is resize",
     "workspace limit": "--workspace-mib is too small: raise it, or leave it out",
     "memory": "the GPU's memory is too small for this profile: lower its max, or --workspace-mib",
 }
+"""What helps, by a pattern of what TensorRT says."""
 
 
 def _reason(errors: list[str], settings: PlanSettings) -> str:
     text = listed(errors) or "it gave no reason"
     if settings.refit:
         text += "; a plan that can be refitted needs a GPU and its driver while it is built"
-    return "; ".join([text, *(hint for sign, hint in _HINTS.items() if sign in text)])
+    return "; ".join([text, *(hint for sign, hint in _HINTS.items() if re.search(sign, text))])

@@ -128,10 +128,23 @@ def test_the_shipped_generator_in_16_bits() -> None:
     assert scores["float16"] > scores["bfloat16"] > LEAST_PSNR_DB == 40
 
 
-def test_transposed_convolutions_in_bfloat16_are_refused_with_a_way_out(graph: Path) -> None:
-    typed = typed_graph(graph, "bfloat16", "native").SerializeToString()
+@pytest.mark.parametrize("bias", [False, True])
+def test_transposed_convolutions_in_bfloat16_are_refused_with_a_way_out(
+    bias: bool, graph: Path
+) -> None:
+    """A layer with a bias, as trained ones have, is one of another name to TensorRT."""
+    typed = typed_graph(graph, "bfloat16", "native")
+    weights = {tensor.name: tensor for tensor in typed.graph.initializer}
+    for node in typed.graph.node:
+        if bias and node.op_type == "ConvTranspose":
+            kernel, node.input[2:] = weights[node.input[1]], [f"{node.name}.bias"]
+            count = kernel.dims[1]
+            typed.graph.initializer.append(
+                onnx.helper.make_tensor(node.input[2], kernel.data_type, [count], [1.0] * count)
+            )
+    made = settings(precision="bfloat16")
     with pytest.raises(BackendError, match="no transposed convolution in bfloat16; use float16"):
-        build_plan(RTX, typed, settings(precision="bfloat16"), "native", channels=3)
+        build_plan(RTX, typed.SerializeToString(), made, "native", channels=3)
 
 
 def test_a_network_that_came_out_in_float32_is_an_error(graph: Path) -> None:
