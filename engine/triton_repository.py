@@ -81,9 +81,10 @@ def triton_repository(
     """Write the repository under ``folder``; returns the folders of its models.
 
     ``plan`` must be of the full TensorRT, which the server has. ``instances`` of each model run at
-    once on a GPU. Raises ConfigError for another plan or name, ModelError for a damaged one or for
-    a file that is no frame-to-frame graph, OutputError when it cannot be written or a model of that
-    name is there already.
+    once on a GPU. Raises ConfigError for another plan or name, a plan of another generator or one
+    that takes no single frames, ModelError for a damaged one or for a file that is no
+    frame-to-frame graph, OutputError when it cannot be written or a model of that name is there
+    already.
     """
     onnx, folder = Path(onnx), Path(folder)
     info = read_graph_info(onnx)
@@ -96,11 +97,22 @@ def triton_repository(
         raise ConfigError(f"model name {name!r}: expected letters, digits, '_', '-' and '.'")
     models = [_onnx_model(name, onnx, info)]
     if plan is not None:
+        if not _same_generator(plan.info, info):
+            raise ConfigError(
+                f"{plan.path} is of another generator than {onnx}; the models of one name should "
+                "translate alike: build the plan of this one"
+            )
         models.append(_plan_model(name, plan, instances))
     for model in models:
         if (folder / model.name).exists():
             raise OutputError(f"{folder / model.name} exists; name another, or remove it")
     return [_write(model, folder / model.name) for model in models]
+
+
+def _same_generator(one: GraphInfo, other: GraphInfo) -> bool:
+    if one.weights_sha256 and other.weights_sha256:
+        return one.weights_sha256 == other.weights_sha256
+    return one.config == other.config  # all that is known of one that was changed
 
 
 def _onnx_model(name: str, onnx: Path, info: GraphInfo) -> _Model:
@@ -125,6 +137,11 @@ def _plan_model(name: str, plan: PlanFile, instances: int) -> _Model:
         )
     plan.verified()
     least, _, most = plan.profile
+    if least[0] > 1:
+        raise ConfigError(
+            f"{plan.path} takes batches from {least[0]} frames up, and the server gives it single "
+            f"ones too: build it with a profile of at least one, got {plan.profile}"
+        )
     free = least[1:] != most[1:]
     return _Model(
         name=f"{name}_tensorrt",

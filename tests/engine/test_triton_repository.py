@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import text_format
 
 from cyclegan.cli import main
+from cyclegan.config import UnetConfig
 from cyclegan.engine.cache import Note
 from cyclegan.engine.graph_info import GraphInfo, read_graph_info
 from cyclegan.engine.model_source import open_source
@@ -41,6 +42,11 @@ def plan(graph: Path, tmp_path: Path) -> PlanFile:
     key = {**made.note.key, "flavour": "tensorrt"}
     note = Note(key=key, sha256=made.note.sha256, facts=made.note.facts)
     return copy_plan(dataclasses.replace(made, note=note), tmp_path / "full.plan")
+
+
+def noted(plan: PlanFile, **changes: Any) -> PlanFile:
+    """``plan`` with another note."""
+    return dataclasses.replace(plan, note=dataclasses.replace(plan.note, **changes))
 
 
 def read(schema: Any, folder: Path) -> Any:
@@ -80,7 +86,7 @@ def test_each_model_is_described_by_its_own(
 ) -> None:
     """A plan takes frames of 8 bits, beside a graph of 16 too, and of any size in its profile."""
     key = {**plan.note.key, "profile": "1x64x64,2x64x96,6x128x256"}
-    wide = dataclasses.replace(plan, note=dataclasses.replace(plan.note, key=key))
+    wide = noted(plan, key=key)
     deep, changed = tmp_path / "deep.onnx", onnx.load(graph)
     dataclasses.replace(read_graph_info(graph), depth=16).describe(changed)
     onnx.save(changed, deep)
@@ -108,21 +114,39 @@ def test_any_domain_name_and_channels_can_be_told(schema: Any, tmp_path: Path) -
 
 
 def test_what_the_server_cannot_run_is_refused(graph: Path, plan: PlanFile, tmp_path: Path) -> None:
-    rtx = dataclasses.replace(
-        plan, note=dataclasses.replace(plan.note, key={**plan.note.key, "flavour": "tensorrt-rtx"})
-    )
+    rtx = {**plan.note.key, "flavour": "tensorrt-rtx"}
     with pytest.raises(ConfigError, match="full TensorRT alone"):
-        triton_repository(graph, tmp_path / "models", plan=rtx)
+        triton_repository(graph, tmp_path / "models", plan=noted(plan, key=rtx))
     with pytest.raises(ConfigError, match="model name"):
         triton_repository(graph, tmp_path / "models", name="a/b")
     half = tmp_path / "half.onnx"
     assert main(["export", str(graph), str(half), "--half"]) == 0
     with pytest.raises(ConfigError, match="in float16, and a repository holds the float32 one"):
         triton_repository(half, tmp_path / "models")
+    twos = {**plan.note.key, "profile": "2x64x96,4x64x96,4x64x96"}
+    with pytest.raises(ConfigError, match=r"takes batches from 2 frames up.*96x64:2,96x64:4"):
+        triton_repository(graph, tmp_path / "models", plan=noted(plan, key=twos))
     plan.path.write_bytes(b"vtrt")
     with pytest.raises(ModelError, match="damaged"):
         triton_repository(graph, tmp_path / "models", plan=plan)
     assert not (tmp_path / "models").exists()
+
+
+def test_models_of_one_name_are_of_one_generator(
+    graph: Path, plan: PlanFile, tmp_path: Path
+) -> None:
+    """One that was changed has no digest of its weights: then its configuration is compared."""
+    own = plan.info
+    for other in (
+        dataclasses.replace(own, weights_sha256="0" * 64),
+        dataclasses.replace(own, weights_sha256="", config=UnetConfig()),
+    ):
+        another = noted(plan, facts={**plan.note.facts, "graph": other.to_metadata()})
+        with pytest.raises(ConfigError, match=r"is of another generator than .*\.onnx"):
+            triton_repository(graph, tmp_path / "models", plan=another)
+    changed = dataclasses.replace(own, weights_sha256="").to_metadata()
+    unknown = noted(plan, facts={**plan.note.facts, "graph": changed})
+    assert len(triton_repository(graph, tmp_path / "models", plan=unknown)) == 2
 
 
 def test_the_command_line_replaces_no_model(
