@@ -105,7 +105,9 @@ def triton_repository(
         models.append(_plan_model(name, plan, instances))
     for model in models:
         if (folder / model.name).exists():
-            raise OutputError(f"{folder / model.name} exists; name another, or remove it")
+            raise OutputError(
+                f"{folder / model.name} exists; give another name (--name), or remove it"
+            )
     return [_write(model, folder / model.name) for model in models]
 
 

@@ -85,6 +85,7 @@ def export(
     depth: Literal[8, 16] = 8,
     triton_repository: bool = False,
     plan: Path | None = None,
+    name: str | None = None,
 ) -> None:
     """Write a generator as a frame-to-frame ONNX graph, or as a .pth of the public CycleGAN.
 
@@ -97,8 +98,9 @@ def export(
         depth: bits a channel of the frames that the graph takes and gives
         triton_repository: write a model repository of NVIDIA's Triton Inference Server
         plan: a plan of the full TensorRT that goes into the repository as well
+        name: with what the names of the repository's models begin; the file's by default
     """
-    _check_formats(reference, triton_repository, half or int8 or depth != 8, plan)
+    _check_formats(reference, triton_repository, half or int8 or depth != 8, plan, name)
     if int8 and (half or depth != 8):
         raise ConfigError("--int8 is of its own kind: leave out --half and --depth")
     if pictures is not None and not int8:
@@ -106,7 +108,7 @@ def export(
     path = find_model(model)
     check_target(path, target)
     if triton_repository:
-        _export_repository(path, target, plan)
+        _export_repository(path, target, plan, name)
         return
     check_ending(target, *(_STATE_DICT if reference else _GRAPH))
     if reference:
@@ -155,7 +157,11 @@ def _network(path: Path) -> Any:
 
 
 def _check_formats(
-    reference: bool, triton_repository: bool, other_graph: bool, plan: Path | None
+    reference: bool,
+    triton_repository: bool,
+    other_graph: bool,
+    plan: Path | None,
+    name: str | None,
 ) -> None:
     """Raises ConfigError for flags of which one would be ignored."""
     if reference and triton_repository:
@@ -165,9 +171,11 @@ def _check_formats(
         raise ConfigError(f"{holds}: leave out --half, --int8 and --depth")
     if plan is not None and not triton_repository:
         raise ConfigError("--plan goes into a repository: add --triton-repository, or leave it out")
+    if name is not None and not triton_repository:
+        raise ConfigError("--name is of a repository: add --triton-repository, or leave it out")
 
 
-def _export_repository(model: Path, folder: Path, plan: Path | None) -> None:
+def _export_repository(model: Path, folder: Path, plan: Path | None, name: str | None) -> None:
     from cyclegan.engine import triton_repository
     from cyclegan.engine.plan_file import read_plan
 
@@ -175,7 +183,7 @@ def _export_repository(model: Path, folder: Path, plan: Path | None) -> None:
     made = triton_repository.triton_repository(
         source.onnx(source.info.depth),
         folder,
-        name=re.sub(r"[^\w.-]", "_", model.stem),
+        name=re.sub(r"[^\w.-]", "_", model.stem) if name is None else name,
         plan=None if plan is None else read_plan(plan),
     )
     print(*made, sep="\n")

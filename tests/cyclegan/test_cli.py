@@ -438,6 +438,7 @@ def test_inspect_knows_all_three_kinds(model, tmp_path, cyclegan):
     ("flags", "says"),
     [
         ("--plan a.plan", "add --triton-repository"),
+        ("--name a", "add --triton-repository"),
         ("--triton-repository --half", "leave out --half, --int8 and --depth"),
         ("--reference --depth 16", "leave out --half, --int8 and --depth"),
         ("--int8 --depth 16", "leave out --half and --depth"),

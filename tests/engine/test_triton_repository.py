@@ -157,6 +157,11 @@ def test_the_command_line_replaces_no_model(
     assert capsys.readouterr().out.strip() == str(target / "small_onnx")
     assert read(schema, target / "small_onnx").platform == "onnxruntime_onnx"
     assert main(["export", str(model), str(target), "--triton-repository"]) == 1
-    assert "exists" in capsys.readouterr().err
+    assert "exists; give another name (--name)" in capsys.readouterr().err
+    named = ["export", str(model), str(target), "--triton-repository", "--name", "painter"]
+    assert main(named) == 0
+    assert read(schema, target / "painter_onnx").name == "painter_onnx"
+    assert main([*named[:-1], "a/b"]) == 1
+    assert "model name 'a/b': expected letters" in capsys.readouterr().err
     with pytest.raises(OutputError):
         triton_repository(open_source(model).onnx(), target, name="small")
