@@ -29,6 +29,7 @@ from cyclegan.engine import pixel_blocks
 from cyclegan.engine.cache import cached, check_unchanged, code_digest, file_digest
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import INPUT, GraphInfo, read_graph_info
+from cyclegan.engine.ort_errors import ort_errors
 from cyclegan.engine.parity import Parity, compare
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB
 from cyclegan.engine.real_frames import PICTURE, built_in_frames
@@ -74,7 +75,8 @@ def quantized_onnx(graph: Path, target: Path, pictures: Frames | None = None) ->
     ``pictures``, uint8 (N, H, W, C), are like those that will be translated: their ranges count
     beside those of the built-in frames, and they are compared, where there are none the built-in
     ones. Raises ModelError for a graph that is not float32 of 8-bit frames, BackendError where ONNX
-    Runtime or OpenVINO is missing, or either kind of frames is too far.
+    Runtime or OpenVINO is missing, ONNX Runtime cannot run the graph, or either kind of frames is
+    too far.
     """
     from cyclegan.engine.runners import openvino
 
@@ -130,7 +132,7 @@ def _write(graph: Path, target: Path, batches: Sequence[Frames], info: GraphInfo
 
     model = onnx.load(graph)
     convolutions = [node.name for node in model.graph.node if node.op_type in CONVOLUTIONS]
-    with _quietly():
+    with _quietly(), ort_errors():
         quantize_static(
             model,
             target,

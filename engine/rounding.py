@@ -14,6 +14,7 @@ import numpy as np
 
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import OPSET
+from cyclegan.engine.ort_errors import ort_errors
 from cyclegan.errors import BackendError
 
 PEAK = ".peak"
@@ -52,7 +53,7 @@ def run_on_cpu(model: Any, frames: Frames) -> tuple[Frames, dict[str, float]]:
 
     Also returns the largest magnitude that each tensor had before it was rounded, by name; of a
     graph without rounding there are none. In ONNX Runtime, since OpenVINO leaves out what rounds.
-    Raises BackendError where it is missing.
+    Raises BackendError where it is missing, or cannot run the graph.
     """
     try:
         import onnxruntime
@@ -64,11 +65,12 @@ def run_on_cpu(model: Any, frames: Frames) -> tuple[Frames, dict[str, float]]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    name = session.get_inputs()[0].name
-    made = [session.run(None, {name: frame[None]}) for frame in frames]
+    with ort_errors():
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        name = session.get_inputs()[0].name
+        made = [session.run(None, {name: frame[None]}) for frame in frames]
     names = [output.name.removesuffix(PEAK) for output in session.get_outputs()[1:]]
     # Of all frames; NaN if one of them has NaN, which Python's max would pass over.
     peaks = {name: float(np.max([run[i] for run in made])) for i, name in enumerate(names, 1)}

@@ -168,6 +168,13 @@ def test_without_the_quantiser_it_says_what_to_install(
         quantized_onnx(open_source(model).onnx(), tmp_path / "eight.onnx")
 
 
+def test_what_the_quantiser_refuses_is_an_error_of_ours(
+    graph: Path, frames: np.ndarray, tmp_path: Path
+) -> None:
+    with pytest.raises(BackendError, match="ONNX Runtime cannot run the graph: "):
+        quantized_onnx(graph, tmp_path / "eight.onnx", frames[..., :2])
+
+
 @pytest.mark.parametrize("error", [ImportError, OSError])
 def test_an_openvino_that_cannot_be_imported_is_told_before_the_work(
     error: type[Exception], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,12 +4,14 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper
 
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.parity import compare
 from cyclegan.engine.rounding import PEAK, rounded_graph, run_on_cpu
 from cyclegan.engine.typed_graph import typed_graph
+from cyclegan.errors import BackendError
 
 
 def rounded(graph: Path, frames: Frames, precision: Any, norm: Any) -> tuple[Frames, Any]:
@@ -25,6 +27,11 @@ def stored(model: Any, names: list[str], frames: Frames) -> list[Any]:
         shown.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     return list(session.run(names, {"frames": frames[:1]}))
+
+
+def test_what_onnx_runtime_refuses_is_an_error_of_ours(graph: Path, frames: Frames) -> None:
+    with pytest.raises(BackendError, match=r"ONNX Runtime cannot run the graph: .*less"):
+        run_on_cpu(onnx.load(graph), frames[:1, ..., :2])
 
 
 def test_coarser_types_are_further_from_float32(graph: Path, frames: Frames) -> None:
