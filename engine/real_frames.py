@@ -13,6 +13,8 @@ from cyclegan.engine.frames import SMALLEST_SIDE, Frames
 
 PICTURE = Path(cyclegan.__file__).parent / "models" / "check.jpg"
 """Two real frames of 256x256, side by side."""
+MOST_SIDE = 512
+"""Of pictures of one's own: a graph that is not optimised takes much memory for larger ones."""
 
 
 def built_in_frames(channels: int, multiple: int) -> Frames:
@@ -29,15 +31,24 @@ def built_in_frames(channels: int, multiple: int) -> Frames:
 
 
 def picture_frames(folder: Path, channels: int, multiple: int, most: int = 8) -> Frames:
-    """The first pictures of ``folder``, cut to one size: uint8 (N, H, W, C). Raises DataError."""
+    """The centres of the first pictures of ``folder``, cut to one size: uint8 (N, H, W, C).
+
+    At most ``MOST_SIDE`` a side, or where that is more ``multiple``. Raises DataError.
+    """
     from cyclegan.engine.image_files import read_image
     from cyclegan.pictures import list_pictures
 
-    pictures = [read_image(path, channels)[0] for path in list_pictures(folder)[:most]]
+    pictures = [_centre(read_image(path, channels)[0]) for path in list_pictures(folder)[:most]]
     sides = (min(picture.shape[i] for picture in pictures) // multiple * multiple for i in (0, 1))
     least = -(-SMALLEST_SIDE // multiple) * multiple
     height, width = (max(side, least) for side in sides)
     return np.concatenate([fitted(picture[None], height, width) for picture in pictures])
+
+
+def _centre(picture: Frames) -> Frames:
+    """A copy, so that the whole ``picture`` (H, W, C) goes."""
+    top, left = (max(0, side - MOST_SIDE) // 2 for side in picture.shape[:2])
+    return picture[top : top + MOST_SIDE, left : left + MOST_SIDE].copy()
 
 
 def fitted(frames: Frames, height: int, width: int) -> Frames:

@@ -26,6 +26,17 @@ def test_pictures_of_a_folder_are_cut_to_one_size(tmp_path: Path, frames: Frames
         picture_frames(empty, 3, 4)
 
 
+def test_of_larger_pictures_the_centre_is_taken(tmp_path: Path) -> None:
+    """Whole photographs would take tens of gigabytes."""
+    rows, columns = np.mgrid[:1001, :603]
+    large = np.stack([rows % 256, columns % 256, rows // 256], axis=2).astype(np.uint8)
+    write_picture(large, tmp_path / "a.png")
+    (cut,) = picture_frames(tmp_path, 3, multiple=4)
+    assert np.array_equal(cut, large[244:756, 45:557])
+    assert picture_frames(tmp_path, 3, multiple=24).shape == (1, 504, 504, 3)
+    assert picture_frames(tmp_path, 3, multiple=1024).shape == (1, 1024, 1024, 3)
+
+
 def test_the_built_in_frames_fit_every_generator() -> None:
     for channels, multiple, side in ((3, 4, 256), (1, 256, 256), (4, 512, 512)):
         frames = built_in_frames(channels, multiple)
