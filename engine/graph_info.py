@@ -112,7 +112,8 @@ def read_graph_info(path: Path) -> GraphInfo:
         raise ModelError(
             f"{path} is not an ONNX file, or is damaged: {error}; export it again"
         ) from error
-    if header.elsewhere is not None:  # no checksum and no key of the cache would tell of a change
+    ours = _PREFIX + "format_version" in header.metadata  # others are told below what they are
+    if ours and header.elsewhere is not None:  # no checksum and no cache's key would tell a change
         raise ModelError(
             f"{path} has weights in another file, {header.elsewhere!r}; expected all in the one: "
             "export it again, which writes them there"

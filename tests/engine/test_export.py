@@ -236,6 +236,10 @@ def test_files_that_are_not_ours_are_refused(graph: Path, tmp_path: Path) -> Non
     onnx.save(model, tmp_path / "foreign.onnx")
     with pytest.raises(ModelError, match=r"not a frame-to-frame graph.*give the \.pth"):
         read_graph_info(tmp_path / "foreign.onnx")
+    outside = {"save_as_external_data": True, "location": "weights", "size_threshold": 0}
+    onnx.save(model, tmp_path / "foreign.onnx", **outside)
+    with pytest.raises(ModelError, match=r"not a frame-to-frame graph.*give the \.pth"):
+        read_graph_info(tmp_path / "foreign.onnx")
     (tmp_path / "cut.onnx").write_bytes(graph.read_bytes()[:1000])
     with pytest.raises(ModelError, match="is damaged: it ends in the middle of a field"):
         read_graph_info(tmp_path / "cut.onnx")
