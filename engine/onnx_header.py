@@ -2,7 +2,8 @@
 
 Protocol Buffers' wire format: a message is fields, each a key (number << 3 | wire type) and a
 value. An ONNX file is one ModelProto: 1 ir_version, 7 graph, 14 metadata_props, repeated; an entry
-of those is a message of 1 key and 2 value. Of a graph 5 are its weights; of a weight 13 says, in
+of those is a message of 1 key and 2 value. Of a graph 1 are its nodes and 5 its weights; of a node
+5 are its attributes, which have weights (5, 10) and graphs (6, 11) too; of a weight 13 says, in
 such entries, in which other file its values are.
 """
 
@@ -14,7 +15,8 @@ from typing import NamedTuple
 GRAPH_DIGEST = "cyclegan.graph_sha256"
 """The metadata that holds the SHA-256 of the file without this one entry."""
 _VERSION, _GRAPH, _METADATA, _KEY, _VALUE = 1, 7, 14, 1, 2
-_WEIGHT, _ELSEWHERE = 5, 13
+_NODE, _WEIGHT, _ATTRIBUTE, _ELSEWHERE = 1, 5, 5, 13
+_WEIGHTS_OF_ATTRIBUTE, _GRAPHS_OF_ATTRIBUTE = (5, 10), (6, 11)
 _FIXED_BYTES = {1: 8, 5: 4}
 """Of a value, by wire type."""
 
@@ -60,12 +62,31 @@ def read_onnx_header(data: bytes) -> OnnxHeader:
 
 
 def _other_file(graph: memoryview) -> str | None:
-    for weight in _fields(graph):
-        if weight.number == _WEIGHT:
-            parts = [part.content for part in _fields(weight.content) if part.number == _ELSEWHERE]
-            if parts:
-                return dict(map(_entry, parts)).get("location", "")
+    for weight in _weights(graph):
+        if parts := list(_parts(weight, _ELSEWHERE)):
+            return dict(map(_entry, parts)).get("location", "")
     return None
+
+
+def _weights(graph: memoryview) -> Iterator[memoryview]:
+    """Those of ``graph``, of its nodes and of the graphs that these hold, however deep."""
+    graphs = [graph]
+    while graphs:
+        for field in _fields(graphs.pop()):
+            if field.number == _WEIGHT:
+                yield field.content
+            elif field.number == _NODE:
+                for attribute in _parts(field.content, _ATTRIBUTE):
+                    for value in _fields(attribute):
+                        if value.number in _WEIGHTS_OF_ATTRIBUTE:
+                            yield value.content
+                        elif value.number in _GRAPHS_OF_ATTRIBUTE:
+                            graphs.append(value.content)
+
+
+def _parts(message: memoryview, number: int) -> Iterator[memoryview]:
+    """The contents of its fields of that number."""
+    return (field.content for field in _fields(message) if field.number == number)
 
 
 def _entry(content: memoryview) -> tuple[str, str]:

@@ -173,6 +173,27 @@ def test_weights_in_another_file_are_refused_and_never_read(graph: Path, tmp_pat
         before.generator()
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_weights_of_nodes_and_of_their_graphs_may_be_in_no_other_file_either(
+    deep: bool, graph: Path, tmp_path: Path
+) -> None:
+    path, changed = tmp_path / "graph.onnx", onnx.load(graph)
+    weight = onnx.TensorProto(
+        name="weight", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL
+    )
+    weight.external_data.add(key="location", value="w.bin")
+    node = onnx.helper.make_node("Constant", [], ["weight"], value=weight)
+    if deep:
+        made = onnx.helper.make_tensor_value_info("weight", 1, [1])
+        branch = onnx.helper.make_graph([node], "branch", [], [made])
+        node = onnx.helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
+    changed.graph.node.append(node)
+    seal(changed)
+    path.write_bytes(changed.SerializeToString())
+    with pytest.raises(ModelError, match=r"weights in another file, 'w\.bin'; expected all in"):
+        open_source(path)
+
+
 def test_a_graph_that_speaks_of_another_network_is_refused_before_memory_is_taken(
     graph: Path, tmp_path: Path
 ) -> None:
