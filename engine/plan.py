@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import cyclegan
 from cyclegan.engine import gate
 from cyclegan.engine.cache import Key, cached, check_unchanged, code_digest, file_digest
@@ -26,7 +28,7 @@ from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.graph_info import INPUT, OUTPUT, GraphInfo, read_graph_info
 from cyclegan.engine.plan_builder import Built, Current, build_plan
 from cyclegan.engine.plan_file import PLAN_FORMAT, PlanFile, check_plan_target, copy_plan, read_plan
-from cyclegan.engine.plan_settings import PlanSettings
+from cyclegan.engine.plan_settings import PlanSettings, check_sides
 from cyclegan.engine.progress import Progress
 from cyclegan.engine.real_frames import PICTURE, built_in_frames
 from cyclegan.engine.typed_graph import NormRoute, typed_graph
@@ -80,6 +82,8 @@ def plan_from_onnx(
         )
     info = read_graph_info(onnx)
     settings.profile.check_sides(info.config.size_multiple)
+    if frames is not None:
+        _check_frames(frames, info)
     if device is None and not why_missing():
         # CUDA counts in an order of its own, and sees those of CUDA_VISIBLE_DEVICES alone.
         device = FIRST
@@ -218,6 +222,19 @@ class _Job:
         gpu = self.gpu.name.replace(" ", "-") if self.gpu else "none"
         name = f"{self.tensorrt.flavour}-{self.tensorrt.version}-{gpu}.timings"
         return cache_folder() / "timings" / name
+
+
+def _check_frames(frames: Frames, info: GraphInfo) -> None:
+    """Raises ConfigError unless the generator takes ``frames`` as they are."""
+    channels = info.config.in_channels
+    shaped = frames.ndim == 4 and frames.shape[3] == channels and frames.size
+    if not shaped or frames.dtype != np.uint8:
+        raise ConfigError(
+            f"the frames to be compared are {frames.dtype} of shape {frames.shape}; expected uint8 "
+            f"(N, H, W, {channels}), none empty"
+        )
+    _, height, width, _ = frames.shape
+    check_sides((height, width), info.config.size_multiple, "in the frames to be compared")
 
 
 def _gpu(device: str | None) -> Gpu | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from cyclegan.engine.frames import SMALLEST_SIDE
 from cyclegan.engine.typed_graph import BodyPrecision
 from cyclegan.errors import ConfigError
-from cyclegan.sizes import size_from
+from cyclegan.sizes import Size, size_from
 
 Shape = tuple[int, int, int]
 """N, H, W."""
@@ -86,11 +86,7 @@ class Profile:
     def check_sides(self, multiple: int) -> None:
         """Raises ConfigError unless the generator takes every size: multiples, not too small."""
         for _, height, width in self:
-            if height % multiple or width % multiple or min(height, width) < SMALLEST_SIDE:
-                raise ConfigError(
-                    f"{width}x{height} in the profile: this generator takes heights and widths "
-                    f"that are multiples of {multiple}, from {max(multiple, SMALLEST_SIDE)} up"
-                )
+            check_sides((height, width), multiple, "in the profile")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +144,16 @@ class PlanSettings:
         values["profile"] = self.profile.shapes
         values["targets"] = " ".join(self.targets) or None
         return values
+
+
+def check_sides(size: Size, multiple: int, where: str) -> None:
+    """Raises ConfigError unless the generator takes frames of ``size``, which stands ``where``."""
+    height, width = size
+    if height % multiple or width % multiple or min(height, width) < SMALLEST_SIDE:
+        raise ConfigError(
+            f"{width}x{height} {where}: this generator takes heights and widths that are multiples "
+            f"of {multiple}, from {max(multiple, SMALLEST_SIDE)} up"
+        )
 
 
 def _three(*sides: int) -> Shape:

@@ -649,6 +649,25 @@ def test_pictures_that_no_check_would_compare_are_refused(
     assert not own_cache.exists()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (np.zeros((64, 64, 3), np.uint8), r"uint8 of shape \(64, 64, 3\); expected uint8 \(N, H"),
+        (np.zeros((1, 64, 64, 3), np.float32), "float32 of shape"),
+        (np.zeros((1, 64, 64, 1), np.uint8), r"expected uint8 \(N, H, W, 3\)"),
+        (np.zeros((0, 64, 64, 3), np.uint8), "none empty"),
+        (np.zeros((1, 4, 4, 3), np.uint8), "4x4 in the frames .* from 8 up"),
+        (np.zeros((1, 66, 64, 3), np.uint8), "64x66 in the frames .* multiples of 4"),
+    ],
+)
+def test_frames_that_the_generator_does_not_take_are_refused_before_the_build(
+    wrong: Any, says: str, graph: Path, builds: Counter[str]
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        plan_from_onnx(graph, settings=settings(), frames=wrong)
+    assert not builds
+
+
 def _build(graph: Path, builders: Path) -> None:
     def note(done: int, announced: int | None) -> None:
         (builders / str(os.getpid())).touch()
