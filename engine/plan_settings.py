@@ -20,7 +20,7 @@ NormChoice = Literal["auto", "native", "float32"]
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 Tiling = Literal["none", "fast", "moderate", "full"]
 LEAST_PSNR_DB = 40.0
-MOST_STREAMS = 2**31 - 1
+MOST_EXTENT = MOST_STREAMS = 2**31 - 1
 MOST_WORKSPACE_MIB = (2**64 - 1) >> 20
 """As large as TensorRT's interface has numbers: an int32, and a size in bytes."""
 
@@ -35,9 +35,10 @@ class Profile:
 
     def __post_init__(self) -> None:
         for low, middle, high in zip(self.least, self.best, self.most):
-            if not 1 <= low <= middle <= high:
+            if not 1 <= low <= middle <= high <= MOST_EXTENT:
                 raise ConfigError(
-                    f"profile {self}: expected 1 <= min <= opt <= max in batch, height and width"
+                    f"profile {self}: expected 1 <= min <= opt <= max <= {MOST_EXTENT} in batch, "
+                    "height and width"
                 )
 
     def __str__(self) -> str:

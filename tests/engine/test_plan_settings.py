@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyclegan.engine.plan_settings import PlanSettings, Profile, capability_name
+from cyclegan.engine.plan_settings import MOST_EXTENT, PlanSettings, Profile, capability_name
 from cyclegan.errors import ConfigError
 
 sides = st.integers(1, 4096)
@@ -22,8 +22,14 @@ def test_a_profile_is_ordered_and_survives_its_text(
     assert profile.takes(most)
     assert not profile.takes((most[0] + 1, *most[1:]))
     if least != most:
-        with pytest.raises(ConfigError, match="min <= opt <= max"):
+        with pytest.raises(ConfigError, match="min <= opt <= max <= "):
             Profile(least=most, best=best, most=least)
+
+
+def test_a_profile_ends_where_the_numbers_of_the_builder_do() -> None:
+    Profile.of(64, 64, batch=MOST_EXTENT)
+    with pytest.raises(ConfigError, match=rf"64x64:3000000000: expected .* max <= {MOST_EXTENT}"):
+        Profile.of(64, 64, batch=3_000_000_000)
 
 
 @pytest.mark.parametrize(
