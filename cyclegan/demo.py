@@ -77,7 +77,7 @@ def run_demo(output: Path, *, minutes: float = 5.0, seed: int = 0) -> Path:
         output=output / "train",
         minutes=minutes,
         sample_every=100,
-        overwrite=_was_demo(output / "train", folder / "trainA"),
+        overwrite=_was_demo(output / "train"),
         workers=0,
     )
     relief, satellite = sample_data.evaluation_pairs(PAIRS, CROP, seed=1)
@@ -109,12 +109,13 @@ def run_demo(output: Path, *, minutes: float = 5.0, seed: int = 0) -> Path:
         return write_report(page, output / "report.html")
 
 
-def _was_demo(run: Path, pictures: Path) -> bool:
-    """Whether a demonstration has left ``run``. Raises OutputError where it was trained on others
-    than its ``pictures``."""
+def _was_demo(run: Path) -> bool:
+    """Whether a demonstration has left ``run``. Raises OutputError where it was trained on other
+    pictures."""
     try:
-        data = tomllib.loads((run / "config.toml").read_text("utf-8"))["data"]
-        if Path(data["a"]).resolve() == pictures.resolve():
+        config = tomllib.loads((run / "config.toml").read_text("utf-8"))
+        # As they lay to each other: both may have been moved, or named from another folder.
+        if Path(config["data"]["a"]) == Path(config["output"]).parent / "data" / "trainA":
             return True
     except OSError:  # no settings; where there are networks all the same, training refuses
         return False
