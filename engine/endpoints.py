@@ -134,7 +134,7 @@ def input_from(
     Raw pictures on standard input need ``form="raw"`` and the options ``video_size``,
     ``pixel_format`` and ``framerate``. Raises VideoError where they are missing.
     """
-    name, given = _local(os.fspath(source)), dict(options or {})
+    name, given = local_name(os.fspath(source)), dict(options or {})
     form = CONTAINERS.get(form, form) if form else None
     retry = retry or Retry()
     if form == "rawvideo" and (missing := {"video_size", "pixel_format"} - given.keys()):
@@ -181,7 +181,7 @@ def input_from(
     return Input(name=name, url=name, format=form, options=given)
 
 
-def _local(name: str) -> str:
+def local_name(name: str) -> str:
     """``name`` without ``file://``: what it means is asked of the path. That is, as FFmpeg has it,
     all behind the colon."""
     return str(Path(name.partition(":")[2])) if name.lower().startswith("file://") else name
@@ -245,7 +245,7 @@ def unspoken(url: str) -> str:
 
 def output_to(target: AnyPath, container: str = "auto") -> Output:
     """How to write ``target``. Raises OutputError where its container must be named and is not."""
-    name = _local(os.fspath(target))
+    name = local_name(os.fspath(target))
     form = None if container == "auto" else CONTAINERS.get(container, container)
     if name in STANDARD_OUTPUT:
         _check_told(form, "standard output")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cyclegan.deep_pictures import DEEP_SUFFIXES, is_deep
 from cyclegan.engine import muxers
-from cyclegan.engine.endpoints import STANDARD_OUTPUT
+from cyclegan.engine.endpoints import STANDARD_OUTPUT, local_name
 from cyclegan.engine.frames import Frames, VideoDepth
 from cyclegan.engine.image_files import (
     HOLD_ALPHA,
@@ -60,7 +60,7 @@ def translate_path(
     :func:`~cyclegan.engine.video.translate_video` do, and ConfigError for pictures with ``options``
     other than a depth or with ``show``, which are for videos.
     """
-    options = options or VideoOptions()
+    options, target = options or VideoOptions(), local_name(os.fspath(target))
     path = source_path(source, options)
     if path and path.is_dir():
         _check_no_video(path, options, show)

@@ -205,6 +205,18 @@ def test_paths_are_told_apart_by_content(
     assert stats.frames == len(frames)
 
 
+def test_file_before_a_name_means_the_path(
+    photo: Image.Image, copies: Translator, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    photo.save(tmp_path / "photos" / "a.png")
+    before = f"file://{tmp_path}"
+    translate_path(f"{before}/photos/a.png", f"{before}/b.png", copies)
+    translate_path(f"{before}/photos", f"{before}/paintings", copies)
+    assert (tmp_path / "b.png").exists()
+    assert (tmp_path / "paintings" / "a.png").exists()
+
+
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_settings_of_videos_are_refused_for_pictures(
     is_folder: bool, photo: Image.Image, negatives: Translator, tmp_path: Path
