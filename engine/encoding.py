@@ -282,11 +282,19 @@ def _pixel_format(name: str, formats: Sequence[str], source: Any, bits: int, eve
         ]
     if name == "mjpeg":
         wanted = ["yuvj444p"]
-    if name == "tiff":  # readers differ in what Y'CbCr means there
+    if name in ("tiff", "jpeg2000"):  # readers differ in what Y'CbCr means there
         wanted = ["rgb24" if bits <= 8 else "rgb48le"]
     if not even:
         wanted = [entry for entry in wanted if "444" in entry or "rgb" in entry]
-    return next((entry for entry in wanted if entry in formats), formats[0])
+    found = next((entry for entry in wanted if entry in formats), None)
+    return found or next(filter(_has_colour, formats), formats[0])
+
+
+def _has_colour(pixel_format: str) -> bool:
+    from av import VideoFormat
+
+    form = VideoFormat(pixel_format)
+    return form.has_palette or len(form.components) >= 3
 
 
 _LADDERS = (

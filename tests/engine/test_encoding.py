@@ -40,6 +40,8 @@ def chosen(
         ("libx264", "yuvj422p", "yuv422p"),
         ("libx264", "gray", "yuv420p"),
         ("libx264", "rgb24", "yuv420p"),
+        ("dpx", "yuv420p", "rgb24"),
+        ("exr", "yuv420p", "gbrpf32le"),
     ],
 )
 def test_chroma_and_depth_are_the_nearest_that_the_encoder_has(

@@ -91,12 +91,14 @@ def test_videos_are_read_in_the_colours_of_their_source(
 
 
 @every_source
-@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif", ".png", ".bmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif", ".png", ".bmp", ".jp2"])
 def test_numbered_pictures_are_read_in_the_colours_of_their_source(
     suffix: str, lines: int, matrix: int, span: int, copies: Translator, tmp_path: Path
 ) -> None:
     made = source(tmp_path, lines, matrix, span)
-    translate_video(made, tmp_path / f"%d{suffix}", copies)
+    encoder = "jpeg2000" if suffix == ".jp2" else "auto"
+    options = VideoOptions(encoding=Encoding(encoder=encoder))
+    translate_video(made, tmp_path / f"%d{suffix}", copies, options)
     with Image.open(tmp_path / f"1{suffix}") as picture:
         assert error(np.asarray(picture.convert("RGB"))) <= 6
     assert error(first(tmp_path / f"1{suffix}")) <= 6
