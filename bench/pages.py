@@ -43,6 +43,8 @@ the machine has is shown and not judged.
 | --- | --- | --: | --- | --- |"""
 README_HEAD = """Frames per second, uint8 frames to uint8 frames, and in brackets the ratio to
 the first line. The candidates of a machine took turns in one run."""
+FOUND = ("engine", "threads")
+"""Settings that a run finds, and is not asked for: they make no question of their own."""
 Report = Mapping[str, Any]
 """What make gpu has written: facts, and tables by their names."""
 CHART = "performance.svg"
@@ -90,7 +92,8 @@ def _is_failure(row: Row) -> bool:
 
 
 def _key(row: Row) -> str:
-    named = [row["benchmark"], row.get("comparison"), row.get("candidate"), row.get("settings")]
+    asked = {name: value for name, value in row.get("settings", {}).items() if name not in FOUND}
+    named = [row["benchmark"], row.get("comparison"), row.get("candidate"), asked]
     return json.dumps(named, sort_keys=True)
 
 
@@ -109,8 +112,8 @@ def page(machines: dict[str, list[Row]], gpus: Mapping[str, Report]) -> str:
         parts += [f"## {_title(rows)}\n", _measured_with(rows)]
         if charts.bars(rows):
             parts.append(f"![Frames per second of every way to run it](performance-{name}.svg)\n")
-        for key, group in itertools.groupby(_ordered(rows), key=_section):
-            parts += [f"### {key}\n", "\n".join(_section_lines(list(group))).strip("\n") + "\n"]
+        for key, group in _sections(rows).items():
+            parts += [f"### {key}\n", "\n".join(_section_lines(group)).strip("\n") + "\n"]
     for name, report in gpus.items():
         where = f"../bench/results/{name}/gpu.md"
         found = "\n".join(gpu_lines(report, where)) or f"[Measured by make gpu]({where})."
@@ -148,6 +151,14 @@ def _ordered(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: known.get(row["benchmark"], len(order)))
 
 
+def _sections(rows: list[Row]) -> dict[str, list[Row]]:
+    """Rows by their title: a candidate that came later stands among the others."""
+    sections: dict[str, list[Row]] = {}
+    for row in _ordered(rows):
+        sections.setdefault(_section(row), []).append(row)
+    return sections
+
+
 def _section(row: Row) -> str:
     name = f"{row['benchmark']}: {row['comparison']}" if "comparison" in row else row["benchmark"]
     settings = row.get("settings", {})
@@ -179,6 +190,8 @@ def _measured_with(rows: list[Row]) -> str:
 
 
 def _section_lines(rows: list[Row]) -> Iterator[str]:
+    if found := _found(rows):
+        yield f"{found}\n"
     if "comparison" not in rows[0]:
         for row in rows:
             yield from _plain_lines(row)
@@ -194,6 +207,17 @@ def _section_lines(rows: list[Row]) -> Iterator[str]:
     yield from (
         f"\nAbsent: {row['candidate']}: {row['absent']}." for row in rows if "absent" in row
     )
+
+
+def _found(rows: list[Row]) -> str:
+    """The engine, and threads where they are not the machine's cores."""
+    cores = rows[0]["machine"]["cores"]
+    settings = [{"threads": cores, **row.get("settings", {})} for row in rows]
+    engines = dict.fromkeys(one["engine"] for one in settings if "engine" in one)
+    threads = dict.fromkeys(str(one["threads"]) for one in settings)
+    said = [f"Engine: {'; '.join(engines)}."] if engines else []
+    said += [f"Threads: {', '.join(threads)}."] if list(threads) != [str(cores)] else []
+    return " ".join(said)
 
 
 def _line(row: Row) -> str:

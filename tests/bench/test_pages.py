@@ -1,6 +1,7 @@
 """What the pages say is what was measured, and nothing else."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,19 @@ from typing import Any
 import pytest
 
 from bench import charts, pages
-from bench.machine import machine
+from bench.machine import RESULTS, machine
 from bench.runner import FORMS
 
 
 def test_what_is_committed_is_what_the_results_say() -> None:
     for path, text in pages.written().items():
         assert path.read_text() == text, f"{path.name} is stale: python -m bench.pages"
+
+
+def test_no_two_committed_results_of_a_machine_share_a_title_and_a_name() -> None:
+    for name, rows in pages.by_machine(pages.read(RESULTS)).items():
+        told = [(pages._section(one), one.get("candidate")) for one in rows]
+        assert [one for one, times in Counter(told).items() if times > 1] == [], name
 
 
 TEST_CPU = machine() | {"cpu": "Test CPU", "cores": 7, "revision": "9-8-7"}
@@ -87,6 +94,36 @@ def test_the_latest_row_counts_with_its_machine_its_marks_and_its_reasons(root: 
     assert r"| slow | 4 (2.50) \* |" in readme
     assert "disturbed" in readme
     assert f"(docs/{pages.CHART})" in readme
+
+
+def test_a_run_on_another_engine_or_other_threads_takes_the_place_of_the_one_before(
+    root: Path,
+) -> None:
+    """In its section, which says what it ran on, and before the aims."""
+    path = root / "bench/results/test.jsonl"
+    of = {"width": 64, "blocks": 9}
+    video = {"benchmark": "video", "machine": TEST_CPU}
+    rows = [
+        video | {"at": "1", "first_frame_in_frames": 4.5, "settings": of | {"engine": "OpenVINO"}},
+        video | {"at": "2", "first_frame_in_frames": 1.5, "settings": of | {"engine": "PyTorch"}},
+        row("eager", at="1", per_second=9.87, settings=of | {"threads": 7}),
+        row("eager", at="2", settings=of | {"threads": 2}),
+    ]
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    page = pages.written(root)[root / "docs/performance.md"]
+    assert "64 channels, 9 blocks\n\nEngine: PyTorch.\n\n- first frame in frames: 1.5\n" in page
+    assert "| at most 3 frames | 1.5 | Test CPU (9-8-7), 7 cores | met |" in page
+    assert "64 channels, 9 blocks\n\nThreads: 2.\n\n| | frames/s |" in page
+    assert not any(older in page for older in ("OpenVINO.", "4.5", "9.87"))
+
+
+def test_a_candidate_that_came_later_stands_in_its_comparisons_section(root: Path) -> None:
+    rows = [row("eager"), row("eager", comparison="512x512, batch 1"), row("later")]
+    path = root / "bench/results/test.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    page = pages.written(root)[root / "docs/performance.md"]
+    assert page.count("### peers: 256x256, batch 1, 64 channels, 9 blocks\n") == 1
+    assert "### peers: 512x512, batch 1" in page.partition("| later |")[2]
 
 
 def test_a_failure_of_a_program_stays_until_it_has_run(root: Path) -> None:
