@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not given.why.strip():
         parser.error("say why: make bench-accept WHY='what changed, in a sentence'")
     fresh = None if given.counts_only else gates_of(given.why, given.runs)
-    accept_counts(BASELINES / "counts.json", given.why)
+    accept_counts(BASELINES / compare.COUNTS, given.why)
     if fresh:
         compare.write(BASELINES / f"{slug(machine())}.json", fresh)
     return 0

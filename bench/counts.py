@@ -23,7 +23,7 @@ from bench.suite import TINY
 from cyclegan.config import PatchConfig, ResnetConfig
 from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.throughput import sample_frames, stream
-from cyclegan.kernels import instance_norm_ops, launch, native, reflection_pad_triton
+from cyclegan.kernels import launch, native
 from cyclegan.networks import PatchDiscriminator, ResnetGenerator, prepare_for_inference
 
 CAPABILITY = 90
@@ -38,7 +38,7 @@ def registers() -> Counts:
 
     Compiled ahead of time: no GPU is needed. Empty without Triton.
     """
-    if importlib.util.find_spec("triton") is None:
+    if not launch.HAS_TRITON:
         return {}
     aot = _loaded(AOT_TESTS)
     counts: Counts = {}
@@ -52,8 +52,11 @@ def registers() -> Counts:
 def launches() -> Counts:
     """Kernels that a GPU is given for one 256x256 picture through the paper's generator.
 
-    Traced on tensors without data that claim to be on a GPU; a convolution counts once.
+    Traced on tensors without data that claim to be on a GPU; a convolution counts once. Empty
+    without Triton.
     """
+    if not launch.HAS_TRITON:
+        return {}
     network = ResnetGenerator().half().eval().to(memory_format=torch.channels_last)
     seen: Counter[str] = Counter()
     with _pretended_gpu(seen), _fake_tensors() as fake, torch.no_grad():
@@ -194,6 +197,7 @@ def _fake_tensors() -> Iterator[_Seen]:
 @contextmanager
 def _pretended_gpu(seen: Counter[str]) -> Iterator[None]:
     """Lets the kernels' launch code run without a GPU, and counts what it would launch."""
+    from cyclegan.kernels import instance_norm_ops, reflection_pad_triton
 
     class Launches:
         def __init__(self, kernel: Any) -> None:

@@ -52,7 +52,7 @@ def judged(
 def baseline_of(card: Card, folder: Path = BASELINES) -> Baseline:
     """What was accepted on this kind of machine; without gates where nothing was, and then what
     other machines' baselines are, and that they are refused, is printed."""
-    known = [path for path in sorted(folder.glob("*.json")) if path.name != "counts.json"]
+    known = [path for path in sorted(folder.glob("*.json")) if path.name != compare.COUNTS]
     refused = []
     for path in known:
         baseline = compare.read(path)
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(str(error))
     start, card = time.monotonic(), machine()
     counts = counted()
-    accepted = compare.read(BASELINES / "counts.json")
+    accepted = compare.read(BASELINES / compare.COUNTS)
     verdicts = compare.count_verdicts(counts, accepted, card)
     values, of_gates = judged(GATES, baseline_of(card))
     verdicts = [*of_gates, *verdicts]

@@ -3,9 +3,10 @@
 import json
 import os
 import random
+import subprocess
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from bench import others as others_module
 from bench.compare import LEAST_BAND, SLOW_DOWN, WIDEST_BAND, Baseline, Expected, expected_from
 from bench.gates import QUICK, Gate, Measured, Values
 from bench.harness import Timing
-from bench.machine import cores_in_words, machine, slug
+from bench.machine import Card, cores_in_words, machine, slug
 from bench.others import watching_others
 from bench.suite import TINY, Comparison, Options
 
@@ -307,6 +308,55 @@ def test_registers_are_compared_for_one_triton_alone() -> None:
     assert "another Triton" in judged[-1].says
 
 
+def test_spills_under_another_triton_and_what_needs_a_missing_library_do_not_judge() -> None:
+    accepted = compare.read(quick.BASELINES / compare.COUNTS)
+    assert set(compare.NEEDS) < set(accepted.counts), "a name that nothing is counted by"
+    spilled = next(name for name in accepted.counts if name.startswith("spilled"))
+    other = {**HERE["versions"], "triton": "0.1"}
+    more = accepted.counts | {spilled: 8}  # type: ignore[operator]
+    assert not failing(more, accepted, HERE | {"versions": other})
+    missing = dict.fromkeys(("triton", "openvino", "av"))
+    left = {
+        name: count
+        for name, count in accepted.counts.items()
+        if not name.startswith(compare.COMPILED) and name not in compare.NEEDS
+    }
+    bare = HERE | {"versions": {**HERE["versions"], **missing}}
+    assert not failing(left, accepted, bare)
+    assert failing({}, accepted, bare) == set(left)
+
+
+def failing(counts_: Mapping[str, int], baseline: Baseline, card: Card) -> set[str]:
+    return {v.name for v in compare.count_verdicts(counts_, baseline, card) if v.failed}
+
+
+def test_what_is_counted_without_triton_needs_none_of_it() -> None:
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'triton' else find(name, *a)\n"
+        "from bench import counts\n"
+        "print(counts.registers(), counts.launches())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "{} {}\n"
+
+
+def test_counts_judge_beside_the_gates_of_a_machine_and_on_every_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, all_, run = (tmp_path / name for name in ("mine.json", compare.COUNTS, "run.json"))
+    theirs = HERE | {"cpu": "Another CPU"}
+    compare.write(mine, baseline_with(g=Expected(value=1.0, band=0.1)))
+    compare.write(all_, replace(baseline_with(), machine=theirs, counts={"launches": 5}))
+    for launches, status in ((5, 0), (6, 1)):
+        values = {"g": Measured(value=1.0)}
+        compare.write(run, quick.this_run(HERE, values, {"launches": launches}, "one run"))
+        for baseline in (mine, all_):
+            assert compare.main([str(run), str(baseline)]) == status
+            assert ("FAIL: more" in capsys.readouterr().out) == bool(status)
+
+
 def test_a_baseline_of_another_machine_is_refused_with_both_cards(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -392,8 +442,6 @@ def test_a_run_that_was_spared_a_gate_says_nothing_of_it() -> None:
 
 
 def test_others_are_seen_at_work() -> None:
-    import subprocess
-
     spin = [sys.executable, "-c", "import time; t = time.time() + 1.4\nwhile time.time() < t: pass"]
     import time
 
