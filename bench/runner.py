@@ -19,7 +19,7 @@ from bench.generators import new_generator
 from bench.report import Report, brief
 from bench.switches import without_kernels
 from bench.time_limit import at_most
-from cyclegan.engine.colour import BT709, LIMITED, Colour
+from cyclegan.colour import BT709, LIMITED, Colour
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import GeneratorSource

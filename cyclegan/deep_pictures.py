@@ -135,17 +135,6 @@ def write_deep(array: DeepPicture, path: Path | str) -> None:
     write_whole(path, b"".join(bytes(packet) for packet in packets))
 
 
-def converted(frame: "av.VideoFrame", pixel_format: str) -> "av.VideoFrame":
-    """The frame in another pixel format, by FFmpeg's name.
-
-    Without threads, by a converter of its own: PyAV 19 keeps one for each thread of Python, and a
-    process that was forked would wait for ever for threads that the one it inherits had.
-    """
-    from av.video.reformatter import VideoReformatter
-
-    return VideoReformatter().reformat(frame, format=pixel_format, threads=1)
-
-
 class _UnknownFormError(Exception):
     """What FFmpeg says of a form that it does not know."""
 
@@ -166,6 +155,7 @@ def _check_form(tags: Mapping[int, Any]) -> None:
 
 def _decoded(data: bytes, decoder: str) -> DeepPicture:
     import av
+    from av.video.reformatter import VideoReformatter
 
     try:
         codec = cast("av.VideoCodecContext", av.CodecContext.create(decoder, "r"))
@@ -176,7 +166,9 @@ def _decoded(data: bytes, decoder: str) -> DeepPicture:
     if max(part.bits for part in parts) <= 8:
         raise _UnknownFormError(f"FFmpeg reads it as {frame.format.name}")
     channels = {1: 1, 2: 4, 3: 3, 4: 4}[len(parts)]  # gray with opacity has no format of NumPy's
-    array = converted(frame, _FORMATS[channels]).to_ndarray()
+    # By a converter of its own: see cyclegan.colour.rgb_from_picture.
+    made = VideoReformatter().reformat(frame, format=_FORMATS[channels], threads=1)
+    array = made.to_ndarray()
     return cast(DeepPicture, array.reshape(frame.height, frame.width, channels))
 
 

@@ -26,18 +26,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cyclegan.colour import colour_of, rgb_from_picture
 from cyclegan.config import Depth
 from cyclegan.deep_pictures import (
     PEAKS,
     TYPES,
-    converted,
     flat,
     in_depth,
     is_deep,
     read_deep,
 )
 from cyclegan.demuxing import demuxed
-from cyclegan.errors import DataError, ImageError, reason_of
+from cyclegan.errors import DataError, ImageError, VideoError, reason_of
 from cyclegan.files import ANY_TEXT, name_for_ffmpeg
 from cyclegan.pictures import (
     SUFFIXES,
@@ -249,18 +249,22 @@ def _container(video: Path) -> Any:
 
 def _decoded(frame: Frame, channels: Channels) -> Picture:
     import av
+    from av.video.reformatter import VideoReformatter
 
     try:
         container = _opened(frame.video, os.getpid())
         stream = container.streams.video[0]
         for seconds in EARLIER:
             if found := _found(container, stream, frame.time, seconds):
-                image = Image.fromarray(converted(found, "rgb24").to_ndarray())
+                rgb = rgb_from_picture(found, colour_of(found), converter=VideoReformatter())
+                image = Image.fromarray(rgb)
                 if found.rotation:
                     image = image.rotate(found.rotation, expand=True)
                 return picture_from_image(image, channels)
     except (av.FFmpegError, OSError) as error:
         raise ImageError(f"cannot decode {frame}: {reason_of(error)}") from error
+    except VideoError as error:
+        raise ImageError(f"cannot take {frame}: {error}") from error
     raise ImageError(f"cannot decode {frame}: the video ends before")
 
 

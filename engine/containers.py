@@ -14,9 +14,9 @@ from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.colour import colour_of, format_of, rgb_from_picture
 from cyclegan.demuxing import demuxed
 from cyclegan.engine.cameras import camera_packets
-from cyclegan.engine.colour import colour_of, format_of, rgb_from_picture
 from cyclegan.engine.cutting import Cutter, Part
 from cyclegan.engine.endings import Ending
 from cyclegan.engine.endpoints import AnyPath, Input, input_from

@@ -10,8 +10,8 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from cyclegan.colour import rgb_from_picture
 from cyclegan.config import Depth
-from cyclegan.engine.colour import rgb_from_picture
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.layout import FromDecoded, Layout, Pixels
 from cyclegan.engine.options import VideoOptions

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cyclegan.colour import bits_of
 from cyclegan.cpu import instruction_sets
-from cyclegan.engine.colour import bits_of
 from cyclegan.engine.frames import VideoDepth
 from cyclegan.engine.hardware import NVENC, why_no_encoder
 from cyclegan.errors import ConfigError, OutputError, VideoError

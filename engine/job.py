@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cyclegan.colour import bits_of
 from cyclegan.config import Depth
-from cyclegan.engine.colour import bits_of
 from cyclegan.engine.comparison import COMBINE
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.conversion import choose_conversion

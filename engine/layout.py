@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from cyclegan.engine.colour import Colour, bits_of, colour_of
+from cyclegan.colour import Colour, bits_of, colour_of
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.planes import Planes
 

@@ -10,8 +10,8 @@ interpolates chroma; here a pixel takes that of its 2x2 pixels.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from cyclegan.colour import BT601, BT601_625, BT709, BT2020, FULL, Colour, exact, tag
 from cyclegan.config import Depth
-from cyclegan.engine.colour import BT601, BT601_625, BT709, BT2020, FULL, Colour, exact, tag
 
 if TYPE_CHECKING:
     from av import VideoFrame

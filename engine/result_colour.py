@@ -8,7 +8,7 @@ what came back of tagged pictures that were written with each; others are taken 
 from dataclasses import replace
 from typing import Any
 
-from cyclegan.engine.colour import (
+from cyclegan.colour import (
     BT601,
     BT709,
     FULL,

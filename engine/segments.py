@@ -24,7 +24,7 @@ import numpy as np
 
 import cyclegan
 from cyclegan.claim import claimed
-from cyclegan.engine.colour import rgb_from_picture
+from cyclegan.colour import rgb_from_picture
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.options import VideoOptions

@@ -12,8 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.colour import bits_of, picture_from_rgb
 from cyclegan.engine import carried
-from cyclegan.engine.colour import bits_of, picture_from_rgb
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.durations import Durations, TrackEnd
 from cyclegan.engine.encoding import Chosen, Encoding, choose

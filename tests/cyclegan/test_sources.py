@@ -125,6 +125,42 @@ def test_frames_stand_upright(rotation, tmp_path):
     assert np.abs(shown.astype(int) - wanted).mean() < 5
 
 
+def coloured(path: Path, lines: int, matrix: int, span: int) -> Path:
+    """One frame with a luma of 90, and with 110 and 190 for chroma, tagged so."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "0"})
+        stream.height, stream.width, stream.pix_fmt = lines, 16, "yuv444p"
+        context = stream.codec_context
+        context.colorspace, context.color_range = matrix, span
+        planes = np.full((3, lines, 16), 90, np.uint8)
+        planes[1], planes[2] = 110, 190
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv444p")
+        frame.colorspace, frame.color_range = matrix, span
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("lines", "matrix", "span", "wanted"),
+    [
+        (48, 2, 0, (185.12, 42.81, 49.85)),  # untagged: BT.601, limited range
+        (720, 2, 0, (197.31, 56.96, 48.14)),  # BT.709
+        (48, 1, 1, (197.31, 56.96, 48.14)),
+        (48, 1, 2, (187.64, 64.35, 56.60)),
+    ],
+)
+def test_frames_have_the_colours_that_players_show(lines, matrix, span, wanted, tmp_path):
+    """By the formula of ITU-T H.273."""
+    (item,) = list_items(coloured(tmp_path / "a.mkv", lines, matrix, span))
+    assert np.abs(read_item(item).astype(float) - wanted).max() < 1
+
+
+def test_frames_of_colours_that_are_not_converted_are_named(tmp_path):
+    (item,) = list_items(coloured(tmp_path / "a.mkv", 48, 8, 1))
+    with pytest.raises(ImageError, match=r"a\.mkv at 0: .* coded as YCgCo .*make BT\.709"):
+        read_item(item)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_video_and_a_list_are_domains(video, workers, tmp_path):
     for n in range(3):
@@ -147,7 +183,7 @@ from cyclegan.sources import list_items, read_item
 video, other = map(Path, sys.argv[1:])
 gc.disable()
 left = av.open(str(video))
-next(left.decode(video=0))  # has threads now
+next(left.decode(video=0)).to_ndarray(format="rgb24")  # has threads now, as its converter has
 del left  # but for the cycles it is in
 read_item(list_items(video)[3])  # stays open
 os.register_at_fork(after_in_child=gc.collect)

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from cyclegan.engine.colour import (
+from cyclegan.colour import (
     Colour,
     as_rgb,
     bits_of,

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from cyclegan.engine.colour import BT601, LIMITED, Colour
+from cyclegan.colour import BT601, LIMITED, Colour
 from cyclegan.engine.encoding import Chosen
 from cyclegan.engine.frame_times import FrameTimes
 from cyclegan.engine.layout import Layout

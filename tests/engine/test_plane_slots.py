@@ -12,8 +12,8 @@ import torch
 from test_planes import HD, coloured, noise
 from torch import Tensor
 
+from cyclegan.colour import BT601, FULL, Colour, rgb_from_picture
 from cyclegan.config import ResnetConfig
-from cyclegan.engine.colour import BT601, FULL, Colour, rgb_from_picture
 from cyclegan.engine.device_arrays import CPU, DeviceFrames
 from cyclegan.engine.flavours import load_tensorrt
 from cyclegan.engine.graph_info import GraphInfo

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from cyclegan.engine.colour import (
+from cyclegan.colour import (
     BT601,
     BT601_625,
     BT709,

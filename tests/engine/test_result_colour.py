@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from videos import decoded, write_video
 
-from cyclegan.engine.colour import (
+from cyclegan.colour import (
     BT601,
     BT601_625,
     BT709,

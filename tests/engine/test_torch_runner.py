@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from cyclegan.colour import BT601, BT709, FULL, LIMITED, Colour
 from cyclegan.config import ResnetConfig
-from cyclegan.engine.colour import BT601, BT709, FULL, LIMITED, Colour
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import GeneratorSource

@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from cyclegan.config import Depth
-from cyclegan.engine.frames import Frames, depth_of
 from cyclegan.errors import VideoError
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.video.reformatter import VideoReformatter
 
+_Frame = npt.NDArray[np.uint8 | np.uint16]
 RGB, BT709, UNSPECIFIED, BT601_625, BT601, BT2020 = 0, 1, 2, 5, 6, 9
 _CONVERTED = (RGB, BT709, UNSPECIFIED, 4, BT601_625, BT601, 7, BT2020)
 """Matrices that FFmpeg's scaler knows."""
@@ -86,9 +88,20 @@ def bits_of(pixel_format: Any) -> int:
 
 
 def rgb_from_picture(
-    picture: "VideoFrame", colour: Colour, size: tuple[int, int] | None = None, depth: Depth = 8
-) -> Frames:
-    """(H, W, 3) of ``depth`` bits, full range, of a decoded picture, scaled to ``size`` (H, W)."""
+    picture: "VideoFrame",
+    colour: Colour,
+    size: tuple[int, int] | None = None,
+    depth: Depth = 8,
+    converter: "VideoReformatter | None" = None,
+) -> _Frame:
+    """(H, W, 3) of ``depth`` bits, full range, of a decoded picture, scaled to ``size`` (H, W).
+
+    Processes that may be forks give a ``converter`` of their own: PyAV 19 keeps one for each thread
+    of Python, and a fork would wait for ever for threads that the one it inherits had.
+    """
+    from av import VideoFrame
+
+    reformat = converter.reformat if converter else VideoFrame.reformat
     tags = {}
     if picture.sw_format is not None:
         picture = picture.reformat(format=picture.sw_format.name)  # out of the GPU's memory
@@ -99,11 +112,12 @@ def rgb_from_picture(
     # Where the scaler makes 8 bits of more, they come out too high unless the range is limited.
     is_wide = (has_chroma or bits > 8) if depth == 16 else (bits > 8 and not is_limited)
     if is_wide and is_rgb:  # to all bits first: scaled in the same step, white would be less
-        picture, bits = picture.reformat(format="rgb48le", threads=1), 16
+        picture, bits = reformat(picture, format="rgb48le", threads=1), 16
     if not picture.format.is_rgb:
         tags = {"src_colorspace": colour.matrix, "src_color_range": colour.range}
     height, width = size or (picture.height, picture.width)
-    picture = picture.reformat(
+    picture = reformat(
+        picture,
         width,
         height,
         format="rgb48le" if is_wide else "rgb24",
@@ -112,14 +126,14 @@ def rgb_from_picture(
         threads=1,
         **tags,
     )
-    frame = cast(Frames, picture.to_ndarray())
+    frame = cast(_Frame, picture.to_ndarray())
     if is_wide:
         frame = _widened(frame, 8 if is_limited else bits)
         return frame if depth == 16 else _in_8_bits(frame)
     return frame if depth == 8 else frame * np.uint16(257)
 
 
-def picture_from_rgb(frame: Frames, pixel_format: str, colour: Colour) -> "VideoFrame":
+def picture_from_rgb(frame: _Frame, pixel_format: str, colour: Colour) -> "VideoFrame":
     """A picture in ``pixel_format``, tagged with ``colour``, of (H, W, 3), uint8 or uint16.
 
     For formats that are RGB themselves, ``colour`` is :func:`as_rgb` of the video's. What the
@@ -127,9 +141,9 @@ def picture_from_rgb(frame: Frames, pixel_format: str, colour: Colour) -> "Video
     """
     from av import VideoFormat, VideoFrame
 
-    if depth_of(frame) == 16:
+    if frame.dtype == np.uint16:
         frame = _narrowed(frame, bits_of(VideoFormat(pixel_format)), colour.matrix == RGB)
-    given = "rgb24" if depth_of(frame) == 8 else "rgb48le"
+    given = "rgb24" if frame.dtype == np.uint8 else "rgb48le"
     picture = VideoFrame.from_ndarray(cast(Any, frame), format=given)
     if colour.matrix != RGB:
         picture = picture.reformat(
@@ -150,20 +164,20 @@ def as_rgb(colour: Colour) -> Colour:
     return replace(colour, matrix=RGB, range=FULL)
 
 
-def _widened(frame: Frames, shift: int) -> Frames:
+def _widened(frame: _Frame, shift: int) -> _Frame:
     """uint16 in which white is 65535, of such in which its lower 16 - ``shift`` bits are 0."""
     frame = np.minimum(frame, np.uint16(0xFFFF & ~(0xFFFF >> shift)))
     frame += frame >> shift
     return frame
 
 
-def _in_8_bits(frame: Frames) -> Frames:
+def _in_8_bits(frame: _Frame) -> _Frame:
     """uint16 in [0, 65535], rounded to the nearest of uint8 in [0, 255]."""
     below = np.minimum(frame, np.uint16(0xFFFF - 128))  # it stays 255, and half a level fits on top
     return ((below + np.uint16(128)) // np.uint16(257)).astype(np.uint8)
 
 
-def _narrowed(frame: Frames, bits: int, to_rgb: bool) -> Frames:
+def _narrowed(frame: _Frame, bits: int, to_rgb: bool) -> _Frame:
     """uint16 as the scaler wants it for a format of ``bits``; uint8 where that holds no more."""
     if bits <= 8:  # the scaler would add noise
         return _in_8_bits(frame)
