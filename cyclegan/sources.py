@@ -7,8 +7,8 @@ hold any number of channels, (H, W) or (H, W, C), as uint8, uint16, or floating 
 
 Frames are drawn from a video where they are needed, without unpacking it: its index of times is
 read once, and a frame is decoded from the key frame before it. Videos with key frames far apart
-are slow to draw from; re-encode them with one every second or so. Frames stand upright, as players
-show them.
+are slow to draw from; re-encode them with one every second or so. Frames are turned and mirrored as
+players show them.
 """
 
 import codecs
@@ -48,6 +48,7 @@ from cyclegan.pictures import (
     picture_from_image,
     read_picture,
 )
+from cyclegan.side_data import display_matrix
 from cyclegan.sizes import MOST_PIXELS
 
 LIST_SUFFIX = ".txt"
@@ -257,15 +258,24 @@ def _decoded(frame: Frame, channels: Channels) -> Picture:
         for seconds in EARLIER:
             if found := _found(container, stream, frame.time, seconds):
                 rgb = rgb_from_picture(found, colour_of(found), converter=VideoReformatter())
-                image = Image.fromarray(rgb)
-                if found.rotation:
-                    image = image.rotate(found.rotation, expand=True)
+                image = _upright(Image.fromarray(rgb), display_matrix(found))
                 return picture_from_image(image, channels)
     except (av.FFmpegError, OSError) as error:
         raise ImageError(f"cannot decode {frame}: {reason_of(error)}") from error
     except VideoError as error:
         raise ImageError(f"cannot take {frame}: {error}") from error
     raise ImageError(f"cannot decode {frame}: the video ends before")
+
+
+def _upright(image: Image.Image, matrix: tuple[int, ...] | None) -> Image.Image:
+    """``image`` as a display matrix mirrors and then turns it."""
+    if matrix is None:
+        return image
+    a, b, _, c, d = matrix[:5]
+    if a * d < b * c:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        a, b = -a, -b
+    return image.rotate(round(math.degrees(math.atan2(-b, a))), expand=True)
 
 
 def _found(container: Any, stream: Any, time: int, earlier: float) -> Any:

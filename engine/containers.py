@@ -27,11 +27,11 @@ from cyclegan.engine.layout import (
     FromDecoded,
     Layout,
     TimedFrame,
-    display_matrix,
     lost_of,
 )
 from cyclegan.engine.opening import close_video, is_chapters, is_cover, open_video, why
 from cyclegan.engine.pipes import Pipe, is_for_us
+from cyclegan.side_data import display_matrix
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

@@ -3,18 +3,16 @@
 H height, W width.
 """
 
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from cyclegan.colour import Colour, bits_of, colour_of
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.planes import Planes
+from cyclegan.side_data import side_data
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -23,8 +21,6 @@ Pixels = Frames | Planes
 """A picture's colours: RGB, (H, W, 3), or as decoders hold them."""
 FromDecoded = Callable[["VideoFrame", Colour, tuple[int, int] | None], Pixels]
 """(decoded, its colours, the size that is wanted) -> what a translator takes."""
-
-_UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +78,7 @@ class Layout:
 
 def lost_of(picture: "VideoFrame") -> tuple[str, ...]:
     """What of ``picture`` is lost in translation, in words."""
-    found = _side_data(picture) or {}
+    found = side_data(picture) or {}
     interlaced = ("the order of fields: frames are interlaced, the result says they are not",)
     return (interlaced if picture.interlaced_frame else ()) + tuple(
         words for name, words in _LOST.items() if name in found
@@ -97,32 +93,3 @@ _LOST = {
     "DOVI_METADATA": "HDR metadata: Dolby Vision",
 }
 """Side data of FFmpeg, by PyAV's names."""
-
-
-def _side_data(picture: "VideoFrame") -> Mapping[str, Any] | None:
-    """By PyAV's names, to be asked for one: what it gives one after the other is the data before
-    PyAV 19, and their types since.
-
-    None where PyAV cannot tell: FFmpeg has types that it did not know before 19, such as EXIF.
-    """
-    try:
-        sides: Any = picture.side_data
-        return cast(Mapping[str, Any], sides)
-    except ValueError:
-        return None
-
-
-def display_matrix(picture: "VideoFrame") -> tuple[int, ...] | None:
-    """How players turn and mirror ``picture``; None: not at all."""
-    sides = _side_data(picture)
-    if sides is None:
-        return _turned(picture.rotation)
-    found = sides.get("DISPLAYMATRIX")
-    matrix = tuple(np.frombuffer(bytes(found), np.int32).tolist()) if found else _UPRIGHT
-    return None if matrix == _UPRIGHT else matrix
-
-
-def _turned(degrees: int) -> tuple[int, ...] | None:
-    """The matrix that turns pictures counterclockwise; mirroring is not known here."""
-    cosine, sine = (round(f(math.radians(degrees)) * (1 << 16)) for f in (math.cos, math.sin))
-    return (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30) if degrees else None

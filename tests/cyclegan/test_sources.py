@@ -78,14 +78,16 @@ def test_frames_of_a_real_clip_differ():
     assert np.abs(first - last).mean() > 5
 
 
-def written(path: Path, pictures: list[np.ndarray], rotation: int = 0, **options: str) -> Path:
+def written(
+    path: Path, pictures: list[np.ndarray], matrix: tuple[int, ...] | None = None, **options: str
+) -> Path:
     """H.264 with frames that refer to later ones, key frames one second apart."""
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=25, options={"g": "25", "bf": "2"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if matrix:
+            stream.set_display_matrix(matrix)
         for n, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = n
@@ -113,16 +115,34 @@ def test_a_container_that_does_not_tell_times_is_refused(name, tmp_path):
         list_items(written(tmp_path / name, grays))
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
-def test_frames_stand_upright(rotation, tmp_path):
-    """As players show them: the matrix turns what is stored counter-clockwise by the angle."""
-    stored = np.zeros((48, 64, 3), np.uint8)
-    stored[:24, :32] = 255
-    (item,) = list_items(written(tmp_path / "phone.mp4", [stored], rotation))
+@pytest.mark.parametrize("down", [1, -1])
+@pytest.mark.parametrize("right", [1, -1])
+@pytest.mark.parametrize("aside", [False, True])
+def test_frames_are_turned_and_mirrored_as_players_show_them(aside, right, down, tmp_path):
+    """All eight ways: a pixel's place, as a row, times the matrix is where it is shown."""
+    rows, columns = np.mgrid[:48, :64]
+    stored = np.repeat((2 * rows + columns)[..., None], 3, 2).astype(np.uint8)
+    numbers = (0, right, 0, down, 0) if aside else (right, 0, 0, 0, down)
+    matrix = (*(n << 16 for n in numbers), 0, 0, 0, 1 << 30)
+    (item,) = list_items(written(tmp_path / "phone.mp4", [stored], matrix))
+    wanted = stored.transpose(1, 0, 2) if aside else stored
+    # Aside, what went to the right goes down.
+    wanted = wanted[::right, ::down] if aside else wanted[::down, ::right]
     shown = read_item(item)
-    wanted = np.rot90(stored, rotation // 90)
     assert shown.shape == wanted.shape
     assert np.abs(shown.astype(int) - wanted).mean() < 5
+
+
+def test_frames_may_lean(tmp_path):
+    """Mirrored left to right, then turned by 45 degrees, counterclockwise."""
+    stored = np.zeros((64, 64, 3), np.uint8)
+    stored[:16, 28:36] = 255  # at the top
+    half = round(2**-0.5 * 65536)
+    matrix = (-half, half, 0, half, half, 0, 0, 0, 1 << 30)
+    (item,) = list_items(written(tmp_path / "phone.mp4", [stored], matrix))
+    shown = read_item(item)
+    assert shown.shape[0] == shown.shape[1] == pytest.approx(64 * 2**0.5, abs=2)
+    assert np.argwhere(shown[..., 0] > 128).mean(0) == pytest.approx([27, 27], abs=5)
 
 
 def coloured(path: Path, lines: int, matrix: int, span: int) -> Path:

@@ -14,11 +14,12 @@ from cyclegan.engine.comparison import wipe
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import LATEST, Part
 from cyclegan.engine.encoding import Encoding
-from cyclegan.engine.layout import display_matrix, lost_of
+from cyclegan.engine.layout import lost_of
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.errors import ConfigError, OutputError, VideoError
+from cyclegan.side_data import display_matrix
 from cyclegan.sources import list_items, read_item
 
 Clip = Callable[[str], Path]
