@@ -47,6 +47,8 @@ OTHERS = frozenset(".avif .dng .heic .heif .j2k .jp2 .jxl .tga".split())  # noqa
 
 DAMAGE = Exception
 """What Pillow's decoders raise for damaged files: those in Python, whatever comes of the bytes."""
+_WHITES = {"L;2": 3, "L;4": 15}
+"""White as gray PNGs of few bits have it, by Pillow's names of how they are stored."""
 _WHITE_IS_ZERO = 0
 """As TIFF's tag of the photometric interpretation has it."""
 _UNFIT = (ValueError, OverflowError, struct.error)
@@ -82,6 +84,7 @@ def open_image(path: Path | str) -> Image.Image:
                     "its 16-bit colours are stored in planes, which are read with a depth of 16 "
                     "alone; store it as a plain PNG"
                 )
+            _stretch_clear_level(image)
             image.load()
             return _eight_bit(upright(whitened(image), orientation_of(image)))
     except DAMAGE as error:
@@ -130,6 +133,16 @@ def _in_deep_planes(image: ImageFile) -> bool:
     in_planes = tags.get(Base.PlanarConfiguration) == 2
     is_plain = any(tile[0] == "raw" for tile in image.tile)
     return in_planes and is_plain and max(tags.get(Base.BitsPerSample, (1,))) > 8
+
+
+def _stretch_clear_level(image: ImageFile) -> None:
+    """Pillow gives the pixels of gray PNGs in 8 bits, their transparent level in the file's."""
+    stored = image.tile[0].args if image.tile else None
+    clear = image.info.get("transparency")
+    if isinstance(stored, str) and stored in _WHITES and clear is not None:
+        white = _WHITES[stored]
+        # Bits above the file's, which Pillow writes, do not count (PNG, on tRNS).
+        image.info["transparency"] = (clear & white) * 255 // white
 
 
 def orientation_of(image: Image.Image) -> int:

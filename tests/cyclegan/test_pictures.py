@@ -84,6 +84,27 @@ def test_alpha_is_laid_over_white(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "a.png")[0].tolist() == [[10, 20, 30], [255] * 3, [204] * 3]
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_the_transparent_level_of_gray_is_white(tmp_path: Path, bits: int) -> None:
+    """Of pixels in as many bits, of which the file gives the number of the level."""
+    levels = np.arange(0, 256, 255 // (2**bits - 1), dtype=np.uint8)[None]
+    image = Image.fromarray(levels)
+    if bits == 1:
+        image = image.convert("1")
+    for clear in (0, 1):
+        image.save(tmp_path / "a.png", bits=bits, transparency=clear)
+        wanted = levels[0].tolist()
+        wanted[clear] = 255
+        assert read_picture(tmp_path / "a.png", 1).ravel().tolist() == wanted
+
+
+def test_the_transparent_level_of_gray_may_be_in_more_bits_than_its_pixels(tmp_path: Path) -> None:
+    """As Pillow writes it; others read the lower bits."""
+    image = Image.fromarray(np.uint8([[0, 85, 170, 255]]))
+    image.save(tmp_path / "a.png", bits=2, transparency=85)
+    assert read_picture(tmp_path / "a.png", 1).ravel().tolist() == [0, 255, 170, 255]
+
+
 def test_transparent_palette_entry_is_white(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     image.putpalette([200, 0, 0, 0, 0, 200])
