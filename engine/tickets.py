@@ -7,13 +7,15 @@ scheduler hands slots out in turn, and gives a ticket for each batch:
 - back-pressure: ``submit`` waits for the oldest batch when every slot is taken, and its frames then
   wait in its ticket, so no more than the slots plus what the caller has not collected is held;
 - errors: what a runner raises comes out of the ``submit`` or ``collect`` of that batch alone;
-- cancellation: a cancelled batch gives its slot back when it ends, and its frames are dropped.
+- cancellation: a cancelled batch gives its slot back when it ends, and its frames are dropped;
+- interrupts: Ctrl-C may come between any two steps, and loses no slot.
 
 All methods may be called from any thread of the process that made the scheduler; the threads and
 devices behind a runner do not come along into a forked one.
 """
 
 import contextlib
+import itertools
 import os
 import threading
 from collections import deque
@@ -43,7 +45,8 @@ class Runner(Protocol):
 
         They are uint8, unless the runner says by ``depths`` that it takes others. The sizes are
         multiples of what the generator asks for. Called for a free slot only; for different slots
-        perhaps from several threads at once.
+        perhaps from several threads at once. After an interrupt the slot is free, though what was
+        begun may never be finished.
         """
 
     def finish(self, slot: int) -> Frames:
@@ -101,15 +104,15 @@ class RememberingRunner(Runner, Protocol):
 class Ticket:
     """A batch that was submitted: to be handed to ``collect`` once."""
 
-    __slots__ = ("_cancelled", "_error", "_finish", "_frames", "_scheduler", "_slot", "_taken")
+    __slots__ = ("_cancelled", "_error", "_finish", "_frames", "_scheduler", "_slot", "_thread")
 
-    def __init__(self, scheduler: "Scheduler", slot: int, finish: Callable[[int], Any]) -> None:
+    def __init__(self, scheduler: "Scheduler", finish: Callable[[int], Any]) -> None:
         self._scheduler = scheduler
-        self._slot: int | None = slot
-        """The slot that it occupies; None when it has ended."""
+        self._slot: int
+        """The slot that it occupies while it is in flight."""
         self._finish = finish
-        self._taken = False
-        """Whether some thread waits for the slot already."""
+        self._thread: int | None = threading.get_ident()
+        """The thread that begins it or waits for it, if any does."""
         self._cancelled = False
         self._frames: Any = None
         """What the runner made of the batch: frames, or planes."""
@@ -121,12 +124,17 @@ class Scheduler:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._free = deque(range(runner.slots))
+        self._turns = itertools.cycle(range(runner.slots))
         self._in_flight: deque[Ticket] = deque()
-        self._changed = threading.Condition()
+        """What occupies a slot. A slot is free when no ticket here has it: nothing else says so,
+        which leaves no step between two that say it."""
+        self._lock = threading.RLock()
+        """Entered as it is, not through the condition: that does so in Python, where an interrupt
+        can leave it locked."""
+        self._changed = threading.Condition(self._lock)
         self._closed = False
-        self._beside = 0
-        """Threads at work beside the slots."""
+        self._beside: set[object] = set()
+        """A mark of each call that is at work beside the slots."""
         self._process = os.getpid()
 
     def submit(self, frames: Frames) -> Ticket:
@@ -141,30 +149,30 @@ class Scheduler:
 
     def _submit(self, begin: Callable[[int], None], finish: Callable[[int], Any]) -> Ticket:
         self._check_process()
-        slot = self._take_slot()
+        ticket = Ticket(self, finish)
         try:
-            begin(slot)
+            begin(self._take_slot(ticket))
+            with self._lock:
+                ticket._thread = None
+                self._changed.notify_all()
         except BaseException:
-            self._give_slot(slot)
+            self._end(ticket)
             raise
-        ticket = Ticket(self, slot, finish)
-        with self._changed:
-            self._in_flight.append(ticket)
-            self._changed.notify_all()
         return ticket
 
     @contextlib.contextmanager
     def beside_slots(self) -> Iterator[None]:
         """For work of the runner's that takes no slot: within it the runner is not closed."""
         self._check_process()
-        with self._changed:
-            self._check_open()
-            self._beside += 1
+        mark = object()
         try:
+            with self._lock:
+                self._check_open()
+                self._beside.add(mark)
             yield
         finally:
-            with self._changed:
-                self._beside -= 1
+            with self._lock:
+                self._beside.discard(mark)
                 self._changed.notify_all()
 
     def collect(self, ticket: Ticket) -> Any:
@@ -173,7 +181,7 @@ class Scheduler:
         self._check_process()
         self._check_own(ticket)
         self._settle(ticket)
-        with self._changed:
+        with self._lock:
             frames, error = ticket._frames, ticket._error
             ticket._frames = None
         if error is not None:
@@ -186,7 +194,7 @@ class Scheduler:
     def cancel(self, ticket: Ticket) -> None:
         """Drop the batch. Does not wait; a batch that runs ends, and its frames go nowhere."""
         self._check_own(ticket)
-        with self._changed:
+        with self._lock:
             ticket._cancelled = True
             ticket._frames = None
 
@@ -198,13 +206,13 @@ class Scheduler:
         """
         if os.getpid() != self._process:
             return
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
             self._changed.notify_all()
         while True:
-            with self._changed:
+            with self._lock:
                 self._changed.wait_for(lambda: self._is_idle() or self._waiting())
                 if self._is_idle():
                     break
@@ -232,46 +240,60 @@ class Scheduler:
             raise BackendError("the translator is closed")
 
     def _is_idle(self) -> bool:
-        return len(self._free) == self._runner.slots and not self._beside
+        return not self._in_flight and not self._beside
 
-    def _take_slot(self) -> int:
+    def _has_free(self) -> bool:
+        return len(self._in_flight) < self._runner.slots
+
+    def _take_slot(self, ticket: Ticket) -> int:
+        """Put ``ticket`` in flight, in the next free slot."""
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._free or self._waiting())
+            with self._lock:
+                self._changed.wait_for(
+                    lambda: self._closed or self._has_free() or self._waiting() is not None
+                )
                 self._check_open()
-                if self._free:
-                    return self._free.popleft()
+                if self._has_free():
+                    occupied = {other._slot for other in self._in_flight}
+                    ticket._slot = next(slot for slot in self._turns if slot not in occupied)
+                    self._in_flight.append(ticket)
+                    return ticket._slot
                 oldest = self._waiting()
             if oldest is not None:
                 self._settle(oldest)
 
     def _waiting(self) -> Ticket | None:
-        """The oldest batch that no thread waits for yet."""
-        return next((ticket for ticket in self._in_flight if not ticket._taken), None)
-
-    def _give_slot(self, slot: int) -> None:
-        with self._changed:
-            self._free.append(slot)
-            self._changed.notify_all()
+        """The oldest batch that no thread begins or waits for."""
+        return next((ticket for ticket in self._in_flight if ticket._thread is None), None)
 
     def _settle(self, ticket: Ticket) -> None:
         """Return once ``ticket`` has ended; its result or error is then in it."""
-        with self._changed:
-            self._changed.wait_for(lambda: ticket._slot is None or not ticket._taken)
-            slot = ticket._slot
-            if slot is None:
-                return
-            ticket._taken = True
         frames, error = None, None
         try:
-            frames = ticket._finish(slot)
-        except BaseException as raised:
-            error = raised
-        with self._changed:
-            self._in_flight.remove(ticket)
-            ticket._slot, ticket._error = None, error
-            ticket._frames = None if ticket._cancelled else frames
-            self._free.append(slot)
+            with self._lock:
+                self._changed.wait_for(
+                    lambda: ticket not in self._in_flight or ticket._thread is None
+                )
+                if ticket not in self._in_flight:
+                    return
+                ticket._thread = threading.get_ident()
+            try:
+                frames = ticket._finish(ticket._slot)
+            except Exception as raised:
+                error = raised
+            self._end(ticket, frames, error)
+        except BaseException as interrupt:
+            self._end(ticket, error=interrupt)
+            raise
+
+    def _end(self, ticket: Ticket, frames: Any = None, error: BaseException | None = None) -> None:
+        """Free the slot of ``ticket``, if it has one and this thread begins it or waits for it.
+
+        May be called again after an interrupt within it.
+        """
+        with self._lock:
+            if ticket in self._in_flight and ticket._thread == threading.get_ident():
+                ticket._frames = None if ticket._cancelled else frames
+                ticket._error = error
+                self._in_flight.remove(ticket)
             self._changed.notify_all()
-        if error is not None and not isinstance(error, Exception):
-            raise error

@@ -1,7 +1,10 @@
 import os
 import random
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -204,6 +207,72 @@ def test_an_interrupt_is_not_kept_for_the_batch_that_it_met() -> None:
     with pytest.raises(KeyboardInterrupt):
         scheduler.submit(frame(2))
     scheduler.submit(frame(3))  # the slot is free
+
+
+def interrupted(act: Callable[[], object], step: int) -> bool:
+    """Whether Ctrl-C came within ``act``: at the ``step``th place where Python looks for signals,
+    as it does when a function of its own begins and when one in C has returned. (Not where a
+    generator is dropped, which also counts as a call of it.)"""
+    left = step
+
+    def look(at: FrameType, event: str, _argument: object) -> None:
+        nonlocal left
+        left -= event in ("call", "c_return") and at.f_code.co_name != "<genexpr>"
+        if left == 0:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(look)
+    try:
+        act()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_an_interrupt_at_any_step_loses_no_slot() -> None:
+    """Nor does it hold up other threads, or ``close``."""
+
+    class Restarted(Recorder):
+        """What was begun before an interrupt, and never finished, is begun anew, as by others."""
+
+        slots_begun: list[int]
+
+        def begin(self, slot: int, frames: Frames) -> None:
+            self.busy.pop(slot, None)
+            super().begin(slot, frames)
+            self.slots_begun.append(slot)
+
+        def close(self) -> None:
+            self.log.append("close")
+
+    def act() -> None:
+        with scheduler.beside_slots():
+            tickets = [scheduler.submit(frame(number)) for number in range(3)]
+        for ticket in reversed(tickets):
+            scheduler.collect(ticket)
+
+    def go_on() -> None:
+        for number in range(2):
+            scheduler.submit(frame(number))
+        scheduler.close()
+
+    for step in range(1, 10_000):
+        runner = Restarted(slots=2)
+        runner.slots_begun = []
+        scheduler = Scheduler(runner)
+        came = interrupted(act, step)
+        thread = threading.Thread(target=go_on, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive(), f"interrupted at step {step}, it hangs"
+        assert sorted(runner.slots_begun[-2:]) == [0, 1], f"step {step}: a slot is lost"
+        assert runner.log[-1] == "close"
+        if not came:
+            break
+    assert step > 100
 
 
 def test_a_ticket_is_collected_once() -> None:
