@@ -14,10 +14,12 @@ All methods may be called from any thread of the process that made the scheduler
 devices behind a runner do not come along into a forked one.
 """
 
+import atexit
 import contextlib
 import itertools
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -136,6 +138,7 @@ class Scheduler:
         self._beside: set[object] = set()
         """A mark of each call that is at work beside the slots."""
         self._process = os.getpid()
+        _open.add(self)
 
     def submit(self, frames: Frames) -> Ticket:
         """Start ``frames`` in the next free slot, waiting for the oldest batch if there is none."""
@@ -202,7 +205,8 @@ class Scheduler:
         """Wait for what is in flight or at work, then close the runner. Frames stay in their
         tickets.
 
-        Does nothing in a process that was forked from the one with the runner.
+        Does nothing in a process that was forked from the one with the runner. What is open when
+        the interpreter ends is closed then.
         """
         if os.getpid() != self._process:
             return
@@ -297,3 +301,13 @@ class Scheduler:
                 ticket._error = error
                 self._in_flight.remove(ticket)
             self._changed.notify_all()
+
+
+_open: "weakref.WeakSet[Scheduler]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A thread that is in a library's code while the interpreter goes can crash the process."""
+    for scheduler in list(_open):
+        scheduler.close()

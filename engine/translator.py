@@ -250,7 +250,11 @@ class Translator:
             self._scheduler.cancel(ticket)
 
     def close(self) -> None:
-        """Wait for what is in flight and give the backend's memory back. May be called again."""
+        """Wait for what is in flight and give the backend's memory back. May be called again.
+
+        What is open when the interpreter ends is closed then: threads that still translate get a
+        BackendError. With PyTorch they do as soon as the main thread has ended.
+        """
         self._scheduler.close()
 
     def __reduce__(self) -> Any:

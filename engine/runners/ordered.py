@@ -1,9 +1,10 @@
 """A runner in PyTorch that translates frames in order, in a thread of its own."""
 
 from abc import ABC, abstractmethod
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from cyclegan.engine.frames import Frames
+from cyclegan.engine.runners.worker import Worker
 from cyclegan.errors import BackendError
 
 
@@ -16,8 +17,7 @@ class OrderedRunner(ABC):
     """Whether a frame's translation depends on the frames before."""
 
     def __init__(self) -> None:
-        # One worker: frames must be seen in the order in which they were submitted.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="translate")
+        self._worker = Worker()
         self._results: list[Future[Frames] | None] = [None] * self.slots
 
     @abstractmethod

@@ -10,13 +10,14 @@ import functools
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import Source
 from cyclegan.engine.runners.placing import full_float32, placed
 from cyclegan.engine.runners.settings import Settings
+from cyclegan.engine.runners.worker import Worker
 from cyclegan.engine.tracing import tracing
 from cyclegan.errors import UNIMPORTABLE, BackendError
 
@@ -96,7 +97,7 @@ class TorchRunner:
         self.planes_on = str(device) if is_colour else None
         self.max_batch = 8 if device.type == "cuda" else 1
         self.description = f"PyTorch{' compiled' if compiled else ''}, {device}, {dtype}"
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="translate")
+        self._worker = Worker()
         self._begun: list[Future[Begun] | None] = [None] * self.slots
 
     def begin(self, slot: int, frames: Frames) -> None:

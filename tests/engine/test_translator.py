@@ -528,3 +528,30 @@ except KeyboardInterrupt:
     command = [sys.executable, "-X", "faulthandler", "-c", code, str(graph)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.stdout == "interrupted\n", result.stderr
+
+
+def test_a_process_ends_while_its_threads_translate(graph: Path) -> None:
+    """In a thread that is in OpenVINO when the interpreter goes, the whole process was aborted."""
+    code = """
+import contextlib, sys, threading
+import numpy as np
+from cyclegan.engine.translator import Translator
+from cyclegan.errors import BackendError
+
+translator = Translator.open(sys.argv[1], backend="openvino")
+frames = np.zeros((64, 64, 3), np.uint8)
+translator.submit(frames)  # never collected
+
+def translate():
+    with contextlib.suppress(BackendError):  # the translator is closed
+        while True:
+            translator(frames)
+            begun.set()
+
+begun = threading.Event()
+threading.Thread(target=translate, daemon=True).start()
+begun.wait()
+"""
+    command = [sys.executable, "-c", code, str(graph)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
