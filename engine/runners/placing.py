@@ -3,7 +3,7 @@
 import copy
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine.model_source import Source
@@ -55,31 +55,34 @@ def _dtype(generator: "Generator", device: "torch.device", settings: Settings) -
 
 
 class _WithoutTF32(AbstractContextManager[None]):
-    """PyTorch's setting is the process's: it comes back when the last thread has left."""
+    """PyTorch's setting is the process's: it comes back when the last thread has left.
+
+    It has an older one too, ``allow_tf32``, which cannot be read once the two disagree.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._before = (True, True)
+        self._rounding: list[Any] = []
 
     def __enter__(self) -> None:
         import torch
 
-        convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
         with self._lock:
             if self._inside == 0:
-                self._before = convolutions.allow_tf32, products.allow_tf32
-                convolutions.allow_tf32 = products.allow_tf32 = False
+                backends: Any = torch.backends  # its types do not know ``conv``
+                kinds = backends.cudnn.conv, backends.cuda.matmul
+                self._rounding = [kind for kind in kinds if kind.fp32_precision == "tf32"]
+                for kind in self._rounding:
+                    kind.fp32_precision = "ieee"
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
-        import torch
-
-        convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                convolutions.allow_tf32, products.allow_tf32 = self._before
+                for kind in self._rounding:
+                    kind.fp32_precision = "tf32"
 
 
 _without_tf32 = _WithoutTF32()

@@ -283,11 +283,12 @@ def test_variants_are_one_step_computed_in_different_ways(bench: Any) -> None:
 
 
 def test_tf32_is_off_inside_alone() -> None:
-    before = torch.backends.cudnn.allow_tf32
+    convolutions, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = convolutions.fp32_precision
     with without_tf32():
-        assert not torch.backends.cudnn.allow_tf32
-        assert not torch.backends.cuda.matmul.allow_tf32
-    assert torch.backends.cudnn.allow_tf32 == before
+        assert convolutions.fp32_precision != "tf32"
+        assert products.fp32_precision != "tf32"
+    assert convolutions.fp32_precision == before
 
 
 def test_a_row_that_fails_or_takes_too_long_is_kept_as_one(

@@ -2,11 +2,14 @@
 
 import copy
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 
+from cyclegan import Translator
 from cyclegan.config import ResnetConfig
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine import real_frames
@@ -61,38 +64,67 @@ def test_the_shipped_generator_fits_float16_and_trying_leaves_it_as_it_was(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("before", [True, False])
-def test_float32_is_all_of_it(before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
-    for dtype, inside in ((torch.float32, False), (torch.float16, before)):
+@pytest.mark.parametrize("before", ["tf32", "ieee"])
+def test_float32_is_all_of_it(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    convolutions = torch.backends.cudnn.conv
+    monkeypatch.setattr(convolutions, "fp32_precision", before)
+    for dtype, inside in ((torch.float32, "ieee"), (torch.float16, before)):
         with full_float32(dtype):
-            assert torch.backends.cudnn.allow_tf32 == inside
-        assert torch.backends.cudnn.allow_tf32 == before
+            assert convolutions.fp32_precision == inside
+        assert convolutions.fp32_precision == before
 
 
-@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("before", ["tf32", "ieee"])
 def test_threads_that_need_full_float32_leave_it_to_each_other(
-    before: bool, monkeypatch: pytest.MonkeyPatch
+    before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One enters while the other is inside, and stays after it: neither computes in TF32."""
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    monkeypatch.setattr(convolutions, "allow_tf32", before)
-    monkeypatch.setattr(products, "allow_tf32", before)
+    convolutions, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    monkeypatch.setattr(convolutions, "fp32_precision", before)
+    monkeypatch.setattr(products, "fp32_precision", before)
     entered, may_leave = threading.Event(), threading.Event()
 
-    def other() -> tuple[bool, bool]:
+    def other() -> tuple[str, str]:
         with without_tf32():
             entered.set()
             assert may_leave.wait(10)
-            return convolutions.allow_tf32, products.allow_tf32
+            return convolutions.fp32_precision, products.fp32_precision
 
     with ThreadPoolExecutor(1) as pool:
         with without_tf32():
             seen = pool.submit(other)
             assert entered.wait(10)
         may_leave.set()
-        assert seen.result() == (False, False)
-    assert (convolutions.allow_tf32, products.allow_tf32) == (before, before)
+        assert seen.result() == ("ieee", "ieee")
+    assert (convolutions.fp32_precision, products.fp32_precision) == (before, before)
+
+
+@pytest.fixture
+def _usual_products() -> Iterator[None]:
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.usefixtures("_usual_products")
+@pytest.mark.parametrize("before", ["highest", "high", "medium"])
+def test_the_precision_of_products_is_told_as_it_was_set(before: str) -> None:
+    torch.set_float32_matmul_precision(before)
+    with without_tf32():
+        assert torch.backends.cuda.matmul.fp32_precision != "tf32"
+    assert torch.get_float32_matmul_precision() == before
+    assert torch.backends.cuda.matmul.allow_tf32 == (before != "highest")
+
+
+@pytest.mark.parametrize("before", ["tf32", "ieee"])
+def test_what_was_set_for_products_alone_is_no_hindrance(
+    before: str, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older setting, ``allow_tf32``, can then no longer be read: PyTorch refuses."""
+    monkeypatch.setattr(torch.backends.cuda.matmul, "fp32_precision", before)
+    frame = np.zeros((64, 64, 3), np.uint8)
+    with Translator.open(generator, backend="torch", precision="float32") as translator:
+        assert translator(frame).shape == frame.shape
+    assert torch.backends.cuda.matmul.fp32_precision == before
 
 
 def test_a_device_that_is_not_there_is_said(generator: Generator) -> None:
