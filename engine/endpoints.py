@@ -56,7 +56,8 @@ class Retry:
 
     def pause(self, attempt: int) -> float:
         """Seconds to wait before attempt 0, 1, ..."""
-        return float(min(self.first_seconds * 2**attempt, self.longest_seconds))
+        doublings = min(attempt, 60)  # more end in no number of seconds that a float holds
+        return float(min(self.first_seconds * 2**doublings, self.longest_seconds))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,16 @@ class Slow(Copies):
         return super().finish(slot)
 
 
+def test_pauses_double_up_to_the_longest_however_many_there_were() -> None:
+    retry = Retry(attempts=10**6, first_seconds=0.5, longest_seconds=8)
+    assert [retry.pause(attempt) for attempt in (0, 1, 2, 4, 5, 1025, 10**6)] == [
+        0.5,
+        1,
+        2,
+        *[8] * 4,
+    ]
+
+
 def rgb(path: Path) -> np.ndarray:
     return np.stack([picture.to_ndarray(format="rgb24") for picture in decoded(path)])
 
