@@ -71,7 +71,7 @@ class GraphSource:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._path = path
+        self._path = path.absolute()  # it is read later too, maybe from another folder
         self._stamp = self._stamped()
         self.info = read_graph_info(path)
         self._why_no_generator = why_no_generator(self.info)
@@ -87,7 +87,11 @@ class GraphSource:
                 f"{self._why_no_generator}; open the .safetensors or .pth file that it was "
                 "exported from"
             )
-        return generator_from_graph(self._path, self.info)
+        self._check_unchanged()
+        with _readable(self._path):
+            generator = generator_from_graph(self._path, self.info)
+        self._check_unchanged()
+        return generator
 
     def onnx(self, depth: Depth = 8) -> Path:
         if depth == self.info.depth:
@@ -123,7 +127,7 @@ class CheckpointSource:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._path = path
+        self._path = path.absolute()  # it is read later too, maybe from another folder
         self._onnx: dict[Depth, Path] = {}
 
     @cached_property

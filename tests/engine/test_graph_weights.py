@@ -13,6 +13,7 @@ from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
 from cyclegan.engine import backend_choice
 from cyclegan.engine.export import onnx_from_generator, seal
 from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.graph_weights import generator_from_graph
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
@@ -169,8 +170,10 @@ def test_weights_in_another_file_are_refused_and_never_read(graph: Path, tmp_pat
         ModelError, match=r"weights in another file, '\.\./secret'; .*export it again"
     ):
         open_source(path)
-    with pytest.raises(ModelError, match="not hold the weights that it was exported with; open it"):
+    with pytest.raises(ModelError, match="was replaced since it was opened; open it again"):
         before.generator()
+    with pytest.raises(ModelError, match="not hold the weights that it was exported with; open it"):
+        generator_from_graph(path, before.info)
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -487,6 +487,43 @@ def test_a_model_file_that_was_replaced_is_not_read_on(
                 ask()
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:1000]),
+            "was replaced since it was opened",
+        ),
+        (Path.unlink, "No such file"),
+    ],
+    ids=["truncated", "deleted"],
+)
+def test_a_graph_that_was_spoilt_is_told_when_its_other_depth_is_asked_for(
+    spoil: Callable[[Path], object], said: str, graph: Path, frames: np.ndarray, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(graph, tmp_path / "model.onnx"))
+    with Translator.open(path, backend="torch") as translator:
+        spoil(path)
+        with pytest.raises(ModelError, match=rf"model\.onnx.* ?{said}"):
+            translator(frames[0].astype(np.uint16))
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".safetensors"])
+def test_a_model_of_relative_path_is_read_on_from_another_folder(
+    suffix: str,
+    model: Path,
+    graph: Path,
+    frames: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copy(graph if suffix == ".onnx" else model, tmp_path / f"small{suffix}")
+    monkeypatch.chdir(tmp_path)
+    with Translator.open(f"small{suffix}", backend="torch") as translator:
+        monkeypatch.chdir(tmp_path.parent)
+        assert translator(frames[0].astype(np.uint16)).dtype == np.uint16
+
+
 def test_nothing_is_kept_of_a_graph_that_is_replaced_while_openvino_compiles_it(
     graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
