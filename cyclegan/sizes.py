@@ -1,6 +1,9 @@
 """Sizes of frames as people write them: ``640x272``, width first. Inside they are (H, W)."""
 
+import operator
 import re
+from collections.abc import Sequence
+from typing import cast
 
 from cyclegan.errors import ConfigError
 
@@ -20,6 +23,19 @@ def size_from(text: str) -> Size:
             "square"
         )
     return int(match[2] or match[1]), int(match[1])
+
+
+def checked_size(size: object) -> Size:
+    """Raises ConfigError for what is no height and width from 1 up."""
+    try:
+        height, width = map(operator.index, cast("Sequence[int]", size))
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ConfigError(
+            f"size is {size!r}; expected (height, width) in pixels, such as (272, 640)"
+        )
+    return height, width
 
 
 def size_text(size: Size) -> str:

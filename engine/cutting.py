@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.demuxing import demuxed
 from cyclegan.errors import ConfigError
+from cyclegan.sizes import checked_size
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -43,7 +44,7 @@ class Part:
             )
         if self.start > LATEST:
             raise ConfigError(f"got the start {self.start} s; expected at most {LATEST:.0f}")
-        if self.size is not None and not all(1 <= side <= 32768 for side in self.size):
+        if self.size is not None and max(checked_size(self.size)) > 32768:
             raise ConfigError(f"got the size {self.size}; expected sides of 1 to 32768 pixels")
 
 

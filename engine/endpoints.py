@@ -135,7 +135,8 @@ def input_from(
     Raw pictures on standard input need ``form="raw"`` and the options ``video_size``,
     ``pixel_format`` and ``framerate``. Raises VideoError where they are missing.
     """
-    name, given = local_name(os.fspath(source)), dict(options or {})
+    name = local_name(os.fspath(source))
+    given = {option: str(value) for option, value in dict(options or {}).items()}
     form = CONTAINERS.get(form, form) if form else None
     retry = retry or Retry()
     if form == "rawvideo" and (missing := {"video_size", "pixel_format"} - given.keys()):

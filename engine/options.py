@@ -12,6 +12,7 @@ from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.live import Latency
 from cyclegan.engine.planes import Convert
 from cyclegan.errors import ConfigError
+from cyclegan.network_config import one_of
 
 Show = Callable[[Frames, float], None]
 """Called with every frame that was written, and the seconds since it was decoded."""
@@ -19,7 +20,8 @@ Show = Callable[[Frames, float], None]
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
-    """How a video is translated; the defaults keep everything."""
+    """How a video is translated; the defaults keep everything. Raises ConfigError for settings that
+    there are not."""
 
     encoding: Encoding = field(default_factory=Encoding)
     part: Part = field(default_factory=Part)
@@ -46,6 +48,9 @@ class VideoOptions:
     """For cameras and streams that break off."""
 
     def __post_init__(self) -> None:
+        one_of(Decoder, decoder=self.decoder)
+        one_of(Convert, convert=self.convert)
+        one_of(Compare, compare=self.compare)
         if self.live and self.resume:
             raise ConfigError("a live run cannot be resumed: give live or resume")
 

@@ -7,7 +7,6 @@ right and at the bottom, and the result is cropped back. Most backends also take
 """
 
 import contextlib
-import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from cyclegan.engine.tickets import (
     Ticket,
 )
 from cyclegan.errors import BackendError, ConfigError, FrameError
+from cyclegan.sizes import checked_size
 
 if TYPE_CHECKING:
     from cyclegan.engine.device_arrays import DeviceFrames
@@ -107,7 +107,7 @@ class Translator:
         """
         source = open_source(model)
         multiple = source.info.config.size_multiple
-        padded = None if size is None else _padded_size(_checked_size(size), multiple)
+        padded = None if size is None else _padded_size(checked_size(size), multiple)
         settings = Settings(size=padded, precision=precision, device=device)
         automatic = "tensorrt"
         if source.plan is None and (backend == "auto" or serve_while_building):
@@ -305,19 +305,6 @@ def _tickets_of(translation: Translation[Any]) -> list[Ticket]:
         kind = type(translation).__name__
         raise BackendError(f"got a {kind}; expected what submit() gave, to be collected once")
     return translation._tickets
-
-
-def _checked_size(size: object) -> tuple[int, int]:
-    """Raises ConfigError for what is no height and width from 1 up."""
-    try:
-        height, width = map(operator.index, cast("Sequence[int]", size))
-    except (TypeError, ValueError):
-        height = width = 0
-    if min(height, width) < 1:
-        raise ConfigError(
-            f"size is {size!r}; expected (height, width) in pixels, such as (272, 640)"
-        )
-    return height, width
 
 
 def _padded_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from PIL import Image
 from videos import Copies, decoded, leftovers, smooth, times, write_video
 
 from cyclegan.config import ResnetConfig
+from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.options import VideoOptions, VideoStats
@@ -404,6 +405,41 @@ def test_options_that_are_none_are_refused(copies: Translator, tmp_path: Path) -
     options: Any = {"resume": True}
     with pytest.raises(ConfigError, match="options are a dict; expected VideoOptions, such as"):
         translate_video(tmp_path / "in.mp4", tmp_path / "out.mp4", copies, options)
+
+
+@pytest.mark.parametrize(
+    ("group", "given", "said"),
+    [
+        (
+            VideoOptions,
+            {"decoder": "cuda"},
+            "decoder is 'cuda'; expected one of 'auto', 'cpu', 'nvdec'",
+        ),
+        (
+            VideoOptions,
+            {"convert": "gpu"},
+            "convert is 'gpu'; expected one of 'auto', 'cpu', 'device'",
+        ),
+        (VideoOptions, {"compare": "split"}, "compare is 'split'; expected one of 'none', 'side'"),
+        (Part, {"size": 32}, r"size is 32; expected \(height, width\)"),
+        (Part, {"size": (32, 32, 3)}, r"size is \(32, 32, 3\); expected \(height, width\)"),
+        (Part, {"size": (32.0, 32.0)}, r"size is \(32.0, 32.0\); expected \(height, width\)"),
+        (Part, {"size": (0, 32)}, r"size is \(0, 32\); expected \(height, width\)"),
+        (Part, {"size": (32, 32769)}, r"got the size \(32, 32769\); expected sides of 1 to 32768"),
+    ],
+)
+def test_settings_that_there_are_not_are_refused_when_they_are_made(
+    group: Callable[..., object], given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        group(**given)
+
+
+def test_numbers_for_ffmpeg_may_be_given_as_numbers(copies: Translator, tmp_path: Path) -> None:
+    source, target = write_video(tmp_path / "in.mp4", smooth(2, 64, 48)), tmp_path / "out.mp4"
+    numbers: Any = {"max_pixels": 4000, "ignore_editlist": 1}
+    options = VideoOptions(source_options=numbers)
+    assert translate_video(source, target, copies, options).frames == 2
 
 
 def test_frames_of_which_the_head_says_nothing_have_the_limit_too(
