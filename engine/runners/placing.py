@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.cpu import has_fast_bfloat16
@@ -55,34 +55,49 @@ def _dtype(generator: "Generator", device: "torch.device", settings: Settings) -
 
 
 class _WithoutTF32(AbstractContextManager[None]):
-    """PyTorch's setting is the process's: it comes back when the last thread has left.
-
-    It has an older one too, ``allow_tf32``, which cannot be read once the two disagree.
-    """
+    """PyTorch's settings are the process's: they come back when the last thread has left."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._rounding: list[Any] = []
+        self._before = ExitStack()
 
     def __enter__(self) -> None:
-        import torch
-
         with self._lock:
             if self._inside == 0:
-                backends: Any = torch.backends  # its types do not know ``conv``
-                kinds = backends.cudnn.conv, backends.cuda.matmul
-                self._rounding = [kind for kind in kinds if kind.fp32_precision == "tf32"]
-                for kind in self._rounding:
-                    kind.fp32_precision = "ieee"
+                self._before = _turned_off()
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                for kind in self._rounding:
-                    kind.fp32_precision = "tf32"
+                self._before.close()
+
+
+def _turned_off() -> ExitStack:
+    """No TF32 from here on; closing it brings back what was set.
+
+    PyTorch has older and newer names for it. Its compilers read the older ones, which is an error
+    where the two disagree, as where the newer ones were set: then those alone are used.
+    """
+    import torch
+
+    backends: Any = torch.backends  # its types do not know ``conv``
+    before = ExitStack()
+    with suppress(RuntimeError):
+        if backends.cudnn.allow_tf32:
+            backends.cudnn.allow_tf32 = False
+            before.callback(setattr, backends.cudnn, "allow_tf32", True)
+    with suppress(RuntimeError):
+        if (products := torch.get_float32_matmul_precision()) != "highest":
+            torch.set_float32_matmul_precision("highest")
+            before.callback(torch.set_float32_matmul_precision, products)
+    for kind in (backends.cudnn.conv, backends.cuda.matmul):
+        if kind.fp32_precision == "tf32":
+            kind.fp32_precision = "ieee"
+            before.callback(setattr, kind, "fp32_precision", "tf32")
+    return before
 
 
 _without_tf32 = _WithoutTF32()

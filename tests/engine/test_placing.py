@@ -68,9 +68,9 @@ def test_the_shipped_generator_fits_float16_and_trying_leaves_it_as_it_was(
 def test_float32_is_all_of_it(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
     convolutions = torch.backends.cudnn.conv
     monkeypatch.setattr(convolutions, "fp32_precision", before)
-    for dtype, inside in ((torch.float32, "ieee"), (torch.float16, before)):
+    for dtype, inside in ((torch.float32, False), (torch.float16, before == "tf32")):
         with full_float32(dtype):
-            assert convolutions.fp32_precision == inside
+            assert (convolutions.fp32_precision == "tf32") == inside
         assert convolutions.fp32_precision == before
 
 
@@ -95,7 +95,7 @@ def test_threads_that_need_full_float32_leave_it_to_each_other(
             seen = pool.submit(other)
             assert entered.wait(10)
         may_leave.set()
-        assert seen.result() == ("ieee", "ieee")
+        assert "tf32" not in seen.result()
     assert (convolutions.fp32_precision, products.fp32_precision) == (before, before)
 
 
@@ -107,12 +107,26 @@ def _usual_products() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_usual_products")
 @pytest.mark.parametrize("before", ["highest", "high", "medium"])
-def test_the_precision_of_products_is_told_as_it_was_set(before: str) -> None:
+def test_older_names_can_be_read_and_tell_what_was_set(before: str) -> None:
+    """PyTorch's compilers read them."""
     torch.set_float32_matmul_precision(before)
     with without_tf32():
         assert torch.backends.cuda.matmul.fp32_precision != "tf32"
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
     assert torch.get_float32_matmul_precision() == before
     assert torch.backends.cuda.matmul.allow_tf32 == (before != "highest")
+
+
+def test_what_was_set_for_everything_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    for kind in kinds:
+        monkeypatch.setattr(kind, "fp32_precision", "none")
+    monkeypatch.setattr(torch.backends, "fp32_precision", "tf32")
+    with without_tf32():
+        assert "tf32" not in [kind.fp32_precision for kind in kinds]
+    assert [kind.fp32_precision for kind in kinds] == ["tf32", "tf32"]
 
 
 @pytest.mark.parametrize("before", ["tf32", "ieee"])
