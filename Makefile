@@ -13,8 +13,8 @@ SUITES ?=
 demo: install  ## train, export, translate, score, report: runs/demo/report.html
 	$(BIN)/cyclegan demo
 
-test: install  ## the whole test suite, two tests at a time
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+test: install  ## the whole test suite, three tests at a time: some wait
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 check: install  ## style, types, layers, package contents
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ import pytest
 # work, most of all on a machine that others use. Processes that tests start have it from here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Hundreds of processes load the package and two the tests: what one has compiled is kept for all.
+# Hundreds of processes load the package and three the tests: what one has compiled is kept for all.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
