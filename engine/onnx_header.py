@@ -17,6 +17,9 @@ GRAPH_DIGEST = "cyclegan.graph_sha256"
 _VERSION, _GRAPH, _METADATA, _KEY, _VALUE = 1, 7, 14, 1, 2
 _NODE, _WEIGHT, _ATTRIBUTE, _ELSEWHERE = 1, 5, 5, 13
 _WEIGHTS_OF_ATTRIBUTE, _GRAPHS_OF_ATTRIBUTE = (5, 10), (6, 11)
+_LOCATION = b"location"
+"""In every node that holds, however deep, a weight of another file: the key of its name there. Few
+nodes have to be looked into."""
 _FIXED_BYTES = {1: 8, 5: 4}
 """Of a value, by wire type."""
 
@@ -75,7 +78,7 @@ def _weights(graph: memoryview) -> Iterator[memoryview]:
         for field in _fields(graphs.pop()):
             if field.number == _WEIGHT:
                 yield field.content
-            elif field.number == _NODE:
+            elif field.number == _NODE and _LOCATION in bytes(field.content):
                 for attribute in _parts(field.content, _ATTRIBUTE):
                     for value in _fields(attribute):
                         if value.number in _WEIGHTS_OF_ATTRIBUTE:
