@@ -136,7 +136,7 @@ def input_from(
     ``pixel_format`` and ``framerate``. Raises VideoError where they are missing.
     """
     name = local_name(os.fspath(source))
-    given = {option: str(value) for option, value in dict(options or {}).items()}
+    given = {option: str(value) for option, value in (options or {}).items()}
     form = CONTAINERS.get(form, form) if form else None
     retry = retry or Retry()
     if form == "rawvideo" and (missing := {"video_size", "pixel_format"} - given.keys()):
