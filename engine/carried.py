@@ -7,10 +7,12 @@ import contextlib
 import io
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.muxers import OUT_OF_ORDER, SLOTTED, holds
+from cyclegan.engine.ticks import nearest_tick
 
 if TYPE_CHECKING:
     from av import Packet
@@ -60,8 +62,9 @@ _HAVE_CHAPTERS = ("mov", "mp4", "matroska", "webm")
 
 
 class Copy:
-    """A copied stream. Muxers end in an error where times do not rise, as where recordings overlap
-    that were joined: such packets are left out."""
+    """A copied stream. Muxers end in an error where times do not rise. Where units are as long as
+    packets, two may round to one: the later goes to the next unit. What comes a unit too late or
+    more, as where recordings overlap that were joined, is left out."""
 
     def __init__(self, container: Any, source: "Stream", stream: Any) -> None:
         """``stream`` is that of ``container`` for the packets of ``source``."""
@@ -87,13 +90,17 @@ class Copy:
         packet.stream = self._stream
         if packet.dts is None:
             return True
-        when = round(packet.dts * packet.time_base / self._stream.time_base)
-        if self._last is not None and when < self._last + self._step:
+        exact = packet.dts * packet.time_base / self._stream.time_base
+        when = nearest_tick(exact)
+        if self._last is not None:
+            when = max(when, self._last + self._step)
+        if when - exact >= 1:
             self._left_out += 1
             return False
         self._last = when
         if self._forgotten:
             self._note_pause(packet)
+        _set_times(packet, when, self._stream.time_base)
         return True
 
     def notes(self, first_shown: float) -> list[str]:
@@ -127,6 +134,15 @@ class Copy:
             self._pauses += pause
         length = min(float((packet.duration or 0) * packet.time_base), self._longest)
         self._end = begin + length if length else None
+
+
+def _set_times(packet: "Packet[Any]", dts: int, base: Fraction) -> None:
+    """Give ``packet`` times in units of ``base``: muxers round others in their own way."""
+    ratio = packet.time_base / base
+    if packet.pts is not None:
+        packet.pts = max(nearest_tick(packet.pts * ratio), dts)
+    packet.duration = nearest_tick((packet.duration or 0) * ratio)
+    packet.dts, packet.time_base = dts, base
 
 
 def add_copy(container: Any, stream: "Stream", notes: list[str], *, is_file: bool) -> Copy | None:

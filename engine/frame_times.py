@@ -9,6 +9,7 @@ from fractions import Fraction
 from cyclegan.engine.encoding import Chosen
 from cyclegan.engine.layout import Layout
 from cyclegan.engine.muxers import SLOTTED, TIMELESS
+from cyclegan.engine.ticks import nearest_tick
 from cyclegan.errors import VideoError
 
 _RATES_ALONE = ("mpeg1video", "mpeg2video")
@@ -82,7 +83,7 @@ class FrameTimes:
         self._last_pts = pts
         if self.base == self._layout.time_base and not self._is_even:
             return pts
-        nearest = round(pts * self._layout.time_base / self.base)
+        nearest = nearest_tick(pts * self._layout.time_base / self.base)
         if self._form in TIMELESS:
             nearest = 0  # they are counted
         if self._slot is not None and nearest <= self._slot:
@@ -102,7 +103,7 @@ class FrameTimes:
         that of every other."""
         if self._is_even:
             return 0
-        return round(stated * self._layout.time_base / self.base)
+        return nearest_tick(stated * self._layout.time_base / self.base)
 
     def notes(self) -> list[str]:
         """What of the source's times was lost, once all frames have been placed."""

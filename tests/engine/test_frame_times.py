@@ -39,6 +39,12 @@ def test_a_crowd_takes_the_next_places_and_no_more(base: Fraction) -> None:
     assert [times.place(pts) for pts in given] == [0, 1, 2, 3, 6, 7]
 
 
+def test_frames_half_a_unit_off_all_find_a_place() -> None:
+    times = frame_times("gif", "gif", rate=Fraction(100))
+    assert [times.place(ms) for ms in range(-15, 40, 10)] == [-1, 0, 1, 2, 3, 4]
+    assert times.notes() == []
+
+
 @pytest.mark.parametrize("codec", ["h264", "mpeg1video"])
 def test_frames_of_containers_without_times_are_counted(codec: str) -> None:
     times = frame_times("yuv4mpegpipe", codec, rate=Fraction(1000000, 33333))

@@ -215,6 +215,25 @@ def test_sound_whose_times_step_back_loses_what_overlaps(
     assert (np.diff([packet.dts for packet in packets[1]]) > 0).all()
 
 
+@pytest.mark.parametrize(
+    ("codec", "rate", "samples"),
+    [("ac3", 48000, 1536), ("libmp3lame", 44100, 1152)],
+    ids=["exact", "in milliseconds"],
+)
+def test_sound_half_a_packet_off_is_whole_in_an_avi(
+    codec: str, rate: int, samples: int, copies: Translator, tmp_path: Path
+) -> None:
+    """Its unit of time is a packet: two that are nearest to the same go to it and the next."""
+    source, target = with_sound(tmp_path / "in.mkv", codec, rate), tmp_path / "out.avi"
+    with av.open(str(source)) as video:
+        seen = [float(p.pts * p.time_base) for p in video.demux(audio=0) if p.pts is not None]
+    start = round(seen[5] + samples / rate / 2, 3)
+    stats = translate_video(source, target, copies, VideoOptions(part=Part(start=start)))
+    assert stats.notes == ()
+    with av.open(str(target)) as result:
+        assert sum(p.size > 0 for p in result.demux(audio=0)) == sum(s >= start for s in seen)
+
+
 @pytest.mark.parametrize("codec", ["libmp3lame", "aac"])
 @pytest.mark.parametrize(
     ("begin", "pause", "early"), [(0, 0, None), (0.3, 0, "0.2[78]"), (0, 0.4, "0.3[78]")]
