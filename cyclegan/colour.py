@@ -141,8 +141,12 @@ def picture_from_rgb(frame: _Frame, pixel_format: str, colour: Colour) -> "Video
     """
     from av import VideoFormat, VideoFrame
 
+    bits, to_rgb = bits_of(VideoFormat(pixel_format)), colour.matrix == RGB
+    # Where the scaler makes more bits of 8, white is too low, but in packed RGB of 10 (x2rgb10le).
+    if frame.dtype == np.uint8 and to_rgb and bits > 8 and not pixel_format.startswith("x2"):
+        frame = frame * np.uint16(257)
     if frame.dtype == np.uint16:
-        frame = _narrowed(frame, bits_of(VideoFormat(pixel_format)), colour.matrix == RGB)
+        frame = _narrowed(frame, bits, to_rgb)
     given = "rgb24" if frame.dtype == np.uint8 else "rgb48le"
     picture = VideoFrame.from_ndarray(cast(Any, frame), format=given)
     if colour.matrix != RGB:

@@ -136,6 +136,28 @@ def test_rgb_of_fewer_bits_is_rounded() -> None:
         assert np.abs(made.astype(int) - rgb).max() <= half + 1, name
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rgb48le",
+        "rgba64be",
+        "gbrp9le",
+        "gbrp10le",
+        "gbrp12le",
+        "gbrp16le",
+        "gbrpf32le",
+        "x2rgb10le",
+    ],
+)
+def test_levels_of_8_bits_are_kept_in_rgb_of_more(name: str) -> None:
+    ramp = np.arange(256, dtype=np.uint8)
+    rgb = np.stack([ramp, ramp[::-1], np.roll(ramp, 100)], -1)[None].repeat(16, 0)
+    colour = as_rgb(Colour(matrix=1, range=1, primaries=2, transfer=2))
+    made = picture_from_rgb(rgb, name, colour)
+    assert made.format.name == name
+    np.testing.assert_array_equal(rgb_from_picture(made, colour), rgb)
+
+
 @pytest.mark.parametrize(("height", "matrix"), [(718, 6), (720, 1)])
 def test_without_tags_the_height_decides(height: int, matrix: int) -> None:
     source, planes = picture(height, 2, 0)
