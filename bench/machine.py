@@ -80,9 +80,17 @@ def cores_in_words(card: Card) -> str:
 def clocks() -> dict[str, float | None]:
     """MHz of the fastest core, and of the GPU's multiprocessors and memory, as found now."""
     found = [float(mhz) for mhz in _cpuinfo("cpu MHz")]
-    answer = _nvidia_smi("clocks.sm,clocks.mem")
-    gpu = [float(mhz) for mhz in answer.split(", ")] if answer else [None, None]
-    return {"cpu": max(found, default=None), "gpu": gpu[0], "gpu_memory": gpu[1]}
+    answer = _nvidia_smi("clocks.sm,clocks.mem").split(", ")
+    gpu, memory, *_ = [*map(_number, answer), None, None]
+    return {"cpu": max(found, default=None), "gpu": gpu, "gpu_memory": memory}
+
+
+def _number(text: str) -> float | None:
+    """None for ``[N/A]`` and the like: not every GPU tells its clocks."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _revision() -> str | None:

@@ -115,6 +115,31 @@ def test_a_machine_is_its_hardware_not_its_load() -> None:
     assert "999 cores" in machines.in_words(here | {"cores": 999})
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a script for a POSIX shell")
+@pytest.mark.parametrize(
+    ("answer", "gpu", "memory"),
+    [
+        ("345, 3201", 345.0, 3201.0),
+        ("[N/A], [N/A]", None, None),
+        ("345, [Not Supported]", 345.0, None),
+        ("No devices were found", None, None),
+    ],
+)
+def test_clocks_that_a_gpu_does_not_tell_are_unknown(
+    answer: str,
+    gpu: float | None,
+    memory: float | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = tmp_path / "nvidia-smi"
+    command.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    clocks = machines.clocks()
+    assert (clocks["gpu"], clocks["gpu_memory"]) == (gpu, memory)
+
+
 def test_work_of_a_frame_is_counted_by_hand() -> None:
     """Two multiply-adds counted twice: each convolution by its kernel, channels and pixels."""
     width, blocks, side = 4, 1, 32
