@@ -2,7 +2,8 @@
 
     python -m bench.tiles                        3840x2160, the 9-block generator, all three ways
 
-Each way runs in a process of its own, whose most resident memory (Linux) is the figure.
+Each way runs in a process of its own, whose most resident memory (Linux), from when the frame is
+there until it is translated, is the figure.
 ``--untiled`` adds the frame in one piece, which needs several times as much.
 """
 
@@ -13,10 +14,8 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
-
 from bench.generators import new_generator
-from bench.harness import record, resident_bytes
+from bench.harness import peak_memory, record, resident_bytes
 from bench.options import parser_for, size_argument
 from cyclegan.engine.throughput import sample_frames
 from cyclegan.engine.tiling import open_tiled
@@ -29,25 +28,25 @@ MODES = ("exact", "thumbnail", "frozen")
 def one(mode: str, width: int, blocks: int, size: Size, precision: Any) -> dict[str, Any]:
     """Translate one frame of ``size`` (height, width) in this process."""
     generator = new_generator(width, blocks)
-    before = resident_bytes("VmHWM")
-    opened: Any = (
-        Translator.open(generator, backend="torch", precision=precision)
-        if mode == "untiled"
-        else open_tiled(generator, mode, precision=precision)  # type: ignore[arg-type]
-    )
-    with opened as translator:
-        side = max(size)
-        frame = np.ascontiguousarray(sample_frames(1, side, side)[0, : size[0], : size[1]])
-        start = time.perf_counter()
-        made = translator(frame)
-        seconds = time.perf_counter() - start
-        assert made.shape == frame.shape
-        return {
-            "seconds": seconds,
-            "peak_bytes": resident_bytes("VmHWM"),
-            "peak_bytes_before": before,
-            "engine": translator.description,
-        }
+    (frame,) = sample_frames(1, *size)  # drawn first: in float64, which takes gigabytes
+    before = resident_bytes()
+    with peak_memory() as peak:
+        opened: Any = (
+            Translator.open(generator, backend="torch", precision=precision)
+            if mode == "untiled"
+            else open_tiled(generator, mode, precision=precision)  # type: ignore[arg-type]
+        )
+        with opened as translator:
+            start = time.perf_counter()
+            made = translator(frame)
+            seconds = time.perf_counter() - start
+            assert made.shape == frame.shape
+    return {
+        "seconds": seconds,
+        "peak_bytes": peak.bytes,
+        "bytes_before": before,
+        "engine": translator.description,
+    }
 
 
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
