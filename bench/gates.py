@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from bench.harness import Timing, ratio
-from bench.others import Others, watching_others
 from bench.suite import Comparison, Options, Repeated, Suite, timed
 
 QUICK = Options(
@@ -83,10 +82,9 @@ def of_suite(
             candidates[gate.ours] = _slower(comparison.candidates[gate.ours], slow_down)
     wanted = {name for gate in gates.values() for name in (gate.ours, gate.reference)}
     unused = {name: "no gate asks for it" for name in candidates if name not in wanted}
-    with watching_others() as others:
-        timings = timed(replace(comparison, candidates=candidates), options, leave_out=unused)
+    timings = timed(replace(comparison, candidates=candidates), options, leave_out=unused)
     next(comparisons, None)  # lets the suite close what it opened
-    return {name: _value(gate, comparison, timings, others) for name, gate in gates.items()}
+    return {name: _value(gate, comparison, timings) for name, gate in gates.items()}
 
 
 def _slower(run: Repeated, share: float) -> Repeated:
@@ -98,9 +96,7 @@ def _slower(run: Repeated, share: float) -> Repeated:
     return slower
 
 
-def _value(
-    gate: Gate, comparison: Comparison, timings: Mapping[str, Timing], others: Others
-) -> Measured:
+def _value(gate: Gate, comparison: Comparison, timings: Mapping[str, Timing]) -> Measured:
     for name in (gate.ours, gate.reference):
         if name in comparison.absent:
             return Measured(absent=f"{name}: {comparison.absent[name]}")
@@ -108,8 +104,8 @@ def _value(
     return Measured(
         value=found.median,
         spread=found.spread,
-        others=others.share,
-        busy=found.busy or others.busy,
+        others=found.others.share,
+        busy=found.busy,
     )
 
 

@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.machine import machine
+from bench.others import Others, watching_others
 from cyclegan.errors import OutputError, reason_of
 from cyclegan.files import append, check_writable
 
@@ -41,6 +42,8 @@ class Timing:
     """Frames, steps, or whatever is counted, in each turn."""
     peak_bytes: int | None = None
     """Most memory of the process (of the GPU, for what runs there) while it warmed up."""
+    others: Others = field(default_factory=Others)
+    """Who used the machine beside the candidates, while they took turns."""
 
     def quantile(self, share: float) -> float:
         """Seconds of a turn that ``share`` of the turns did not exceed."""
@@ -63,8 +66,8 @@ class Timing:
 
     @property
     def busy(self) -> bool:
-        """Whether the turns differ by more than a quiet machine's do."""
-        return self.spread > BUSY
+        """Whether turns differ by more than a quiet machine's do, or others slowed all alike."""
+        return self.spread > BUSY or self.others.busy
 
 
 def host_seconds(run: Call) -> float:
@@ -105,18 +108,21 @@ def in_turns(
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     peaks: dict[str, int | None] = dict.fromkeys(candidates)
     end = time.perf_counter() + most_seconds
-    for turn in range(warmup + turns):
-        if turn >= warmup + FEWEST_TURNS and time.perf_counter() > end:
-            break
-        for name, run in candidates.items():
-            if turn >= warmup:
-                seconds[name].append(clock(run))
-                continue
-            with peak_memory(on_gpu=clock is cuda_seconds) as peak:
-                clock(run)
-            peaks[name] = peak.bytes
+    with watching_others() as others:
+        for turn in range(warmup + turns):
+            if turn >= warmup + FEWEST_TURNS and time.perf_counter() > end:
+                break
+            for name, run in candidates.items():
+                if turn >= warmup:
+                    seconds[name].append(clock(run))
+                    continue
+                with peak_memory(on_gpu=clock is cuda_seconds) as peak:
+                    clock(run)
+                peaks[name] = peak.bytes
     return {
-        name: Timing(seconds=tuple(taken), items=counts[name], peak_bytes=peaks[name])
+        name: Timing(
+            seconds=tuple(taken), items=counts[name], peak_bytes=peaks[name], others=others
+        )
         for name, taken in seconds.items()
     }
 
@@ -125,7 +131,7 @@ def ratio(ours: Timing, other: Timing) -> Timing:
     """How many times as fast ``ours`` is, turn by turn: the "seconds" of the result are ratios."""
     share = ours.items / other.items
     by_turn = (share * theirs / mine for mine, theirs in zip(ours.seconds, other.seconds))
-    return Timing(seconds=tuple(by_turn), items=1)
+    return Timing(seconds=tuple(by_turn), items=1, others=ours.others)
 
 
 @dataclass
@@ -219,6 +225,8 @@ def table(title: str, timings: Mapping[str, Timing], unit: str = "frames/s") -> 
     from rich.table import Table
 
     first = next(iter(timings.values()))
+    if first.others.busy:
+        title += f"; others used {first.others.share:.0%} of the CPU: busy"
     view = Table("candidate", unit, "ms each", "to the first", "spread", title=title)
     for name, timing in timings.items():
         view.add_row(
@@ -241,6 +249,7 @@ def figures(timings: Mapping[str, Timing]) -> dict[str, Any]:
             **{f"p{q}_ms": 1e3 * timing.quantile(q / 100) / timing.items for q in (20, 50, 80)},
             "spread": timing.spread,
             "busy": timing.busy,
+            "others_used": timing.others.share,
             "peak_bytes": timing.peak_bytes,
         }
         for name, timing in timings.items()

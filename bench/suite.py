@@ -15,7 +15,6 @@ import numpy as np
 
 from bench.harness import Clock, Timing, figures, host_seconds, in_turns, ratio, record, table
 from bench.limits import Limits, Work, measure_limits
-from bench.others import Others, watching_others
 
 Repeated = Callable[[int], object]
 """Does its work so many times over; whatever may overlap, overlaps."""
@@ -123,8 +122,7 @@ def _rows(suite: str, comparison: Comparison, options: Options, pace: Pace) -> l
         for name in comparison.candidates
         if (reason := pace.too_long(name, comparison))
     }
-    with watching_others() as others:
-        timings = timed(comparison, options, leave_out=long)
+    timings = timed(comparison, options, leave_out=long)
     pace.note(comparison, timings)
     head = {
         "benchmark": suite,
@@ -134,10 +132,9 @@ def _rows(suite: str, comparison: Comparison, options: Options, pace: Pace) -> l
     }
     rows: list[Row] = []
     if timings:
-        busy = f"; others used {others.share:.0%} of the CPU: busy" if others.busy else ""
-        table(f"{suite}: {comparison.name}{busy}", timings, f"{comparison.unit}/s")
+        table(f"{suite}: {comparison.name}", timings, f"{comparison.unit}/s")
         limits = measure_limits(comparison.device) if comparison.work else None
-        rows = [head | _marked(row, others) for row in _measured(comparison, timings, limits)]
+        rows = [head | row for row in _measured(comparison, timings, limits)]
         if len({comparison.scale.get(name) for name in timings}) > 1:
             rows.append(head | _fit(comparison, timings))
     why = {**comparison.absent, **long}
@@ -193,10 +190,6 @@ def _measured(
             row["work"], row["limits"] = asdict(comparison.work), asdict(limits)
             row["of_limit"] = limits.seconds(comparison.work) * timings[name].rate
         yield row
-
-
-def _marked(row: Row, others: Others) -> Row:
-    return row | {"busy": row["busy"] or others.busy, "others_used": others.share}
 
 
 def _fit(comparison: Comparison, timings: Mapping[str, Timing]) -> Row:

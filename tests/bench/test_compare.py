@@ -166,8 +166,7 @@ def test_a_real_slow_down_is_caught_on_a_real_clock(monkeypatch: pytest.MonkeyPa
     module = types.ModuleType("simulated")
     module.suite = suite  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "simulated", module)
-    monkeypatch.setattr(gates, "watching_others", _nobody)
-    # Whether late wake-ups spread too wide is not the question here.
+    # Whether late wake-ups spread too wide, or others compute, is not the question here.
     monkeypatch.setattr(Timing, "busy", False)
     expected = Expected(value=1.0, band=LEAST_BAND)
     baseline = Baseline(machine=HERE, why="", at="", gates={"fast of slow": expected})
@@ -176,15 +175,6 @@ def test_a_real_slow_down_is_caught_on_a_real_clock(monkeypatch: pytest.MonkeyPa
     assert not unchanged.failed, unchanged
     _, (slowed,) = quick.judged(GATE, baseline, options, SLOW_DOWN)
     assert slowed.failed, slowed
-
-
-class _nobody:  # noqa: N801
-    share, busy = None, False
-
-    def __enter__(self) -> "_nobody":
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def test_every_registered_gate_can_be_measured() -> None:

@@ -1,15 +1,18 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
+from bench import harness
 from bench import limits as limits_module
 from bench import machine as machines
 from bench.harness import Timing, figures, in_turns, peak_memory, ratio, record
 from bench.limits import Limits, Work, frame_work, measure_limits
+from bench.others import Others
 from cyclegan.config import ResnetConfig
 from cyclegan.networks import ResnetGenerator
 
@@ -36,6 +39,19 @@ def test_figures_are_of_medians_and_quantiles() -> None:
 def test_one_stray_turn_is_no_busy_machine() -> None:
     assert not Timing(seconds=(1.0,) * 9 + (7.0,), items=1).busy
     assert Timing(seconds=(1.0,) * 6 + (1.3,) * 4, items=1).busy
+
+
+@pytest.mark.parametrize("share", [None, 0.05, 0.51])
+def test_turns_that_others_slowed_alike_are_busy(
+    share: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every program that lets candidates take turns, and in ratios of them."""
+    monkeypatch.setattr(harness, "watching_others", lambda: nullcontext(Others(share)))
+    timings = in_turns({"a": int, "b": int}, turns=3, items=1, clock=lambda run: 1.0)
+    busy = share == 0.51
+    for plain in figures(timings).values():
+        assert (plain["spread"], plain["busy"], plain["others_used"]) == (1.0, busy, share)
+    assert ratio(timings["a"], timings["b"]).busy == busy
 
 
 def test_ratios_are_taken_turn_by_turn() -> None:

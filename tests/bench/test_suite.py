@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from bench import (
     accept,
     convolutions,
+    harness,
     peers,
     prove,
     pytest_json,
@@ -64,9 +65,8 @@ def test_what_is_measured_while_others_compute_is_marked(
     share: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the row, and where it is shown: all turns may have been slowed alike."""
-    monkeypatch.setattr(suite, "watching_others", lambda: nullcontext(Others(share)))
-    monkeypatch.setattr(suite, "timed", lambda *_, **__: {"a": Timing(seconds=(1, 1, 1), items=1)})
-    comparison = Comparison(name="x", candidates={"a": nothing})
+    monkeypatch.setattr(harness, "watching_others", lambda: nullcontext(Others(share)))
+    comparison = Comparison(name="x", candidates={"a": nothing}, clock=lambda run: 1.0)
     row = run_suite("s", lambda options: iter([comparison]), TINY, None)[0]
     assert (row["busy"], row["others_used"]) == (share == 0.51, share)
     shown = " ".join(capsys.readouterr().err.split())
