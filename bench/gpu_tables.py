@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench import steps, whole_networks
 from bench.runner import FORMS
 from bench.suite import Row
 
@@ -10,6 +11,8 @@ TASKS = {
     "forward": "generator, half precision, {}, 9 blocks",
     "step": "training step, {}, all four networks",
 }
+VARIANTS = {"forward": [*whole_networks.VARIANTS], "step": [*steps.VARIANTS]}
+"""In the order of a table; the first is what ratios are to."""
 ALONE = FORMS[0]
 HEAD = """{gpu} ({date}, PyTorch {torch}), by [make gpu]({link}). Ratios are to the
 first line; float32 is without TF32; sizes are batch, height and width."""
@@ -35,9 +38,14 @@ def gpu_lines(report: Mapping[str, Any], link: str, sizes: tuple[str, ...] = ())
 
 
 def _networks(task: str, size: str, rows: list[Row]) -> list[str]:
+    """In order: what was measured again stands at the end of its file."""
     head = ["", f"| {TASKS[task].format(size)} | ms | |", "| --- | --: | --: |"]
+    found = {row["variant"]: row["ms"] for row in rows}
+    first = found.get(VARIANTS[task][0])
     lines = [
-        f"| {row['variant']} | {row['ms']:.3g} | {rows[0]['ms'] / row['ms']:.2f} |" for row in rows
+        f"| {name} | {found[name]:.3g} | {f'{first / found[name]:.2f}' if first else ''} |"
+        for name in dict.fromkeys([*VARIANTS[task], *found])
+        if name in found
     ]
     return [*head, *lines] if lines else []
 

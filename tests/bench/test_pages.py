@@ -205,12 +205,14 @@ def test_a_gpu_that_was_measured_is_named(root: Path) -> None:
 
 
 def test_what_a_gpu_does_is_told_of_networks_and_of_frames(root: Path) -> None:
-    """In the README of one picture alone; what failed is no figure."""
+    """In the README of one picture alone; what failed is no figure, and what was measured again
+    stands at the end of the file, but not of its table."""
     models = [
         {"task": task, "size": size, "variant": variant, "ms": ms}
         for task, size, variant, ms in (
             ("forward", "1x256x256", "NCHW compiled", 2.0), ("forward", "16x256x256", "ours", 5.0),
-            ("step", "1x256x256", "plain", 120.0), ("step", "1x256x256", "ours", 12.3456),
+            ("step", "1x256x256", "bfloat16 eager, ours", 12.3456),
+            ("step", "1x256x256", "float32 eager, public order", 120.0),
             ("step", "1x256x256", "broken", None),
         )
     ]  # fmt: skip
@@ -229,12 +231,15 @@ def test_what_a_gpu_does_is_told_of_networks_and_of_frames(root: Path) -> None:
     page, readme = written[root / "docs/performance.md"], written[root / "README.md"]
     for text in (page, readme):
         assert "\nSome GPU (2026-01-02, PyTorch 2.11.0)" in text
-        assert "| ours | 12.3 | 9.72 |" in text
+        assert (
+            "| float32 eager, public order | 120 | 1.00 |\n| bfloat16 eager, ours | 12.3 | 9.72 |"
+        ) in text
         assert "| compiled, 8x256x256, RGB frames | 2,945 | 0.98 |" in text
         assert "broken" not in text
         assert "network alone |\n" in text
         assert "8x256x256, network alone" not in text
     assert "generator, half precision, 16x256x256" in page
+    assert "| ours | 5 |  |" in page, "what its ratio is to failed"
     assert "16x256x256" not in readme
     assert "](../bench/results/some-gpu/gpu.md)" in page
     assert "](bench/results/some-gpu/gpu.md)" in readme
