@@ -43,7 +43,7 @@ def _networks(task: str, size: str, rows: list[Row]) -> list[str]:
     found = {row["variant"]: row["ms"] for row in rows}
     first = found.get(VARIANTS[task][0])
     lines = [
-        f"| {name} | {found[name]:.3g} | {f'{first / found[name]:.2f}' if first else ''} |"
+        f"| {name} | {found[name]:.3g} | {_share(first and first / found[name])} |"
         for name in dict.fromkeys([*VARIANTS[task], *found])
         if name in found
     ]
@@ -55,9 +55,14 @@ def _runner(rows: list[Row]) -> list[str]:
     names = {True: "compiled", False: "not compiled"}
     lines = [
         f"| {names[row['compiled']]}, {row['size']}, {row['form']} "
-        f"| {row['frames_per_s']:,.0f} | {row['of_network']:.2f} |"
+        f"| {row['frames_per_s']:,.0f} | {_share(row['of_network'])} |"
         for row in rows
         if row["form"] != ALONE
     ]
     head = ["", "| runner, from the host and back | frames/s | of the network alone |"]
     return [*head, "| --- | --: | --: |", *lines] if lines else []
+
+
+def _share(value: float | None) -> str:
+    """Empty where what it is of was not measured."""
+    return "" if value is None else f"{value:.2f}"

@@ -25,6 +25,7 @@ from cyclegan.engine.frames import Frames
 from cyclegan.engine.model_source import GeneratorSource
 from cyclegan.engine.plane_network import PlanesToPlanes
 from cyclegan.engine.planes import Planes
+from cyclegan.engine.runners.lanes import Lane
 from cyclegan.engine.runners.placing import without_tf32
 from cyclegan.engine.runners.settings import Settings
 from cyclegan.engine.runners.torch import TorchRunner
@@ -46,7 +47,7 @@ _COLOUR = Colour(matrix=BT709, range=LIMITED, primaries=BT709, transfer=BT709)
 class Candidate:
     """Does so many batches."""
 
-    run: Callable[[int], None]
+    run: Callable[[int], object]
     made: Frames
     """What it has made of the first one, frames or planes in one array."""
     expected: Frames
@@ -122,7 +123,7 @@ def _add(
     )
 
 
-def _rate(run: Callable[[int], None]) -> float:
+def _rate(run: Callable[[int], object]) -> float:
     """Batches a second."""
     run(3)
     start = time.perf_counter()
@@ -149,23 +150,26 @@ def _network(
     compiled: bool,
     device: str,
 ) -> Candidate:
-    """On frames that are on the device and stay there."""
+    """On frames that are on the device and stay there, in a lane as the runner's: launched as
+    CUDA graphs where its batches are.
+    """
     network: Any = FrameToFrame(
         GeneratorSource(generator).generator().to(runner.dtype), runner.dtype
     )
     network = network.to(device=device, memory_format=torch.channels_last)
     prepare_for_inference(network.generator)
     run_it = torch.compile(network, dynamic=False) if compiled else network
-    frames = torch.from_numpy(_given(size)).to(device)
+    frames = torch.from_numpy(_given(size)).to(device)  # waits for the weights, too
+    lane = Lane(torch.device(device))
 
-    @torch.inference_mode()
-    def run(count: int) -> None:
-        for _ in range(count):
-            made = run_it(frames)
-        made.cpu()  # waits for all of them
+    def run(count: int) -> Frames:
+        with lane.work():
+            for _ in range(count):
+                (made,) = lane.replayed("frames", lambda x: (run_it(x),), frames)
+            pictures: Frames = made.cpu().numpy()  # waits for all of them
+        return pictures
 
-    with torch.inference_mode():
-        made: Frames = run_it(frames).cpu().numpy()
+    made = run(1)
     return Candidate(run, made, made)
 
 

@@ -68,7 +68,7 @@ class Lane:
 
     def begin_frames(self, held: Tensor, run: Callable[[Tensor], Tensors]) -> Begun:
         """Start ``run`` on what ``held`` gave."""
-        with self._work():
+        with self.work():
             made = tuple(map(self._back, run(self._there(held))))
         return Begun(made, self._done(), held)
 
@@ -76,14 +76,14 @@ class Lane:
         self, pictures: Sequence[Planes], run: Callable[[Tensor, Tensor], Tensors]
     ) -> Begun:
         """Start ``run`` on the planes (N, H, W) and (N, H/2, W/2, 2) of pictures of one size."""
-        with self._work():
+        with self.work():
             y = torch.stack([self._there(planes.y) for planes in pictures])
             uv = torch.stack([self._there(planes.uv) for planes in pictures])
             made = tuple(map(self._back, run(y, uv)))
         return Begun(made, self._done(), (*pictures,))
 
     @contextlib.contextmanager
-    def _work(self) -> Iterator[None]:
+    def work(self) -> Iterator[None]:
         """What is begun inside is done in this lane, one after the other."""
         stream = (
             contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)

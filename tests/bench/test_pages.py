@@ -222,6 +222,7 @@ def test_what_a_gpu_does_is_told_of_networks_and_of_frames(root: Path) -> None:
         for form in FORMS
     ]  # fmt: skip
     runner.append({"size": "1x720x1280", "compiled": True, "form": "", "frames_per_s": None})
+    runner.append(runner[-2] | {"compiled": False, "of_network": None})
     facts = {"gpu": "Some GPU", "date": "2026-01-02", "torch": "2.11.0"}
     (root / "bench/results/some-gpu").mkdir()
     (root / "bench/results/some-gpu/gpu.json").write_text(
@@ -235,6 +236,7 @@ def test_what_a_gpu_does_is_told_of_networks_and_of_frames(root: Path) -> None:
             "| float32 eager, public order | 120 | 1.00 |\n| bfloat16 eager, ours | 12.3 | 9.72 |"
         ) in text
         assert "| compiled, 8x256x256, RGB frames | 2,945 | 0.98 |" in text
+        assert "| not compiled, 8x256x256, NV12 planes | 2,945 |  |" in text
         assert "broken" not in text
         assert "network alone |\n" in text
         assert "8x256x256, network alone" not in text

@@ -1,5 +1,6 @@
 """The runner's benchmark, on a CPU in the GPU's place."""
 
+import contextlib
 import importlib
 import threading
 import time
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from cyclegan.engine import plane_network
+from cyclegan.engine.runners import lanes
+from cyclegan.engine.runners.replays import Replays
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +59,30 @@ def test_a_form_that_is_lacking_is_measured_beside_the_others(runner: Any, tmp_p
     assert before == kept
     assert (found["compiled"], found["form"], found["error"]) == (False, "RGB frames", "")
     assert found["of_network"] > 0
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_network_alone_is_replayed_as_the_runners_batches_are(
+    runner: Any, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Launched kernel by kernel it is slower than the runner, which is then more than all of it."""
+    recorded: list[Any] = []
+
+    def record(run: Any, inputs: Any) -> Any:
+        recorded.append(inputs)
+        return lambda: run(*inputs)
+
+    monkeypatch.setattr(lanes, "Replays", lambda _: Replays(record))
+    generator = runner.new_generator(4, 1)
+    with contextlib.closing(runner.opened(generator, compiled, "cpu")) as opened:
+        size = (2, 32, 48)
+        network = runner._network(generator, opened, size, compiled, "cpu")
+        assert np.array_equal(network.run(3), network.made)
+        assert len(recorded) == 1
+        frames = runner._frames(opened, size, network.made)
+        frames.run(4)
+        assert runner._unlike(frames.made, network.made) == ""
+    assert len(recorded) == 3, "and in both of the runner's lanes"
 
 
 def test_frames_that_differ_are_told(
