@@ -3,7 +3,7 @@
     python -m bench.pages            after a run; commit what it writes with the results
 
 Nothing on those pages is typed by hand; a test writes them again and compares. Of each candidate
-the latest row counts.
+the latest row counts, and of a comparison whose first line was measured again that run alone.
 """
 
 import argparse
@@ -43,8 +43,9 @@ the machine has is shown and not judged.
 | --- | --- | --: | --- | --- |"""
 README_HEAD = """Frames per second, uint8 frames to uint8 frames, and in brackets the ratio to
 the first line. The candidates of a machine took turns in one run."""
-FOUND = ("engine", "threads")
-"""Settings that a run finds, and is not asked for: they make no question of their own."""
+NO_QUESTION = ("engine", "threads", "turns", "repeats", "variants")
+"""Settings that a run finds, or that say how often it measures, and which variants: rows that
+differ in these alone answer one question."""
 Report = Mapping[str, Any]
 """What make gpu has written: facts, and tables by their names."""
 CHART = "performance.svg"
@@ -71,16 +72,22 @@ def _rows_of(path: Path) -> Iterator[Row]:
 def latest(rows: Iterable[Row]) -> list[Row]:
     """The last row of each candidate, in the order of the first.
 
+    Where what others stand beside was measured again, its run takes the place of those before.
     Rows without a comparison, of a benchmark that has comparisons by now, are left out; and so is
     a program's failure that rows of it follow.
     """
     rows = list(rows)
-    found = {_key(row): row for row in rows}
+    found: dict[str, dict[str | None, Row]] = {}
+    for row in rows:
+        candidates = found.setdefault(_question(row), {})
+        if row.get("to_first") == 1:  # exactly: a run's first row, and its alone
+            candidates.clear()
+        candidates[row.get("candidate")] = row
     renewed = {row["benchmark"] for row in rows if "comparison" in row}
     last = {row["benchmark"]: row for row in rows}
     return [
         row
-        for row in found.values()
+        for row in itertools.chain.from_iterable(map(dict.values, found.values()))
         if ("comparison" in row or row["benchmark"] not in renewed)
         and (not _is_failure(row) or row is last[row["benchmark"]])
     ]
@@ -91,10 +98,10 @@ def _is_failure(row: Row) -> bool:
     return "absent" in row and not {"candidate", "settings"} & row.keys()
 
 
-def _key(row: Row) -> str:
-    asked = {name: value for name, value in row.get("settings", {}).items() if name not in FOUND}
-    named = [row["benchmark"], row.get("comparison"), row.get("candidate"), asked]
-    return json.dumps(named, sort_keys=True)
+def _question(row: Row) -> str:
+    settings = row.get("settings", {}).items()
+    asked = {name: value for name, value in settings if name not in NO_QUESTION}
+    return json.dumps([row["benchmark"], row.get("comparison"), asked], sort_keys=True)
 
 
 def by_machine(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -163,6 +170,9 @@ def _section(row: Row) -> str:
     name = f"{row['benchmark']}: {row['comparison']}" if "comparison" in row else row["benchmark"]
     settings = row.get("settings", {})
     found = [settings[key] for key in ("variant", "clip", "mode", "size") if key in settings]
+    if "height_px" in settings:
+        size = [settings["height_px"], settings["width_px"]]
+        found += [size] * (_size(size) not in name)
     named = (("width", "{} channels"), ("blocks", "{} blocks"), ("seed", "seed {}"))
     shape = [words.format(settings[key]) for key, words in named if key in settings]
     return ", ".join([name, *map(_size, found), *shape])

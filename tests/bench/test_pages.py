@@ -117,6 +117,47 @@ def test_a_run_on_another_engine_or_other_threads_takes_the_place_of_the_one_bef
     assert not any(older in page for older in ("OpenVINO.", "4.5", "9.87"))
 
 
+def test_a_run_with_other_turns_takes_the_place_of_the_one_before(root: Path) -> None:
+    """And one of other variants; a batch of another size is another question."""
+    path = root / "bench/results/test.jsonl"
+    step = {"benchmark": "train_step", "machine": TEST_CPU}
+    of = {"size": 128, "turns": 5, "repeats": 1, "variants": None}
+    changes: list[dict[str, Any]] = [{"turns": 9}, {"repeats": 3}, {"variants": ["ours"]}]
+    for change in changes:
+        rows = [
+            step | {"at": "1", "gflop": 9.87, "settings": of},
+            step | {"at": "2", "gflop": 1.5, "settings": of | change},
+        ]
+        path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        page = pages.written(root)[root / "docs/performance.md"]
+        assert "### train_step, 128x128\n\n- gflop: 1.5\n\n" in page, change
+        assert "9.87" not in page
+
+
+def test_a_table_is_of_one_run_where_its_first_line_was_measured_again(root: Path) -> None:
+    """As a run of fewer sizes leaves it: ratios are to the line that stands there."""
+
+    def scaled(at: str, sizes: list[str], side: int) -> list[dict[str, Any]]:
+        first = row(sizes[0], to_first=1.0)
+        fit = {"candidate": "fit", "exponent": len(sizes), "steps": {}, "super_linear": []}
+        of = {"height_px": side, "width_px": side}
+        same = {"benchmark": "scaling", "comparison": "batch", "at": at, "settings": of}
+        kept = {name: first[name] for name in ("unit", "machine")}
+        timed = [first, *(row(size, to_first=0.25) for size in sizes[1:]), kept | fit]
+        return [one | same for one in timed]
+
+    path = root / "bench/results/test.jsonl"
+    all_sizes = ["1", "2", "4"]
+    rows = [*scaled("1", all_sizes, 256), *scaled("2", all_sizes[:2], 256)]
+    path.write_text("".join(json.dumps(one) + "\n" for one in [*rows, *scaled("3", ["8"], 512)]))
+    page = pages.written(root)[root / "docs/performance.md"]
+    here = page.partition("### scaling: batch, 256x256\n")[2].partition("###")[0]
+    named = [line.split(" | ")[0] for line in here.splitlines()]
+    assert [name for name in ("| 1", "| 2", "| 4") if name in named] == ["| 1", "| 2"]
+    assert "Exponent 2.00" in here
+    assert "| 8 |" in page.partition("### scaling: batch, 512x512\n")[2], "another question"
+
+
 def test_a_candidate_that_came_later_stands_in_its_comparisons_section(root: Path) -> None:
     rows = [row("eager"), row("eager", comparison="512x512, batch 1"), row("later")]
     path = root / "bench/results/test.jsonl"
