@@ -42,11 +42,10 @@ from cyclegan.networks import (
     Generator,
     check_kind,
     check_unaltered,
-    network_from_config,
+    empty,
     to_be_filled,
 )
 from cyclegan.reference_domains import domains_of
-from cyclegan.reference_names import empty
 
 FORMAT_VERSION = 1
 GENERATOR = "cyclegan-generator"
@@ -170,7 +169,7 @@ def _load(path: str | os.PathLike[str], expected: str) -> Any:
     if held != expected:
         raise ModelError(f"{path} holds a {held}; expected a {expected}")
     _check_fits(info.config, tensors, Path(path))
-    network = to_be_filled(network_from_config(info.config))
+    network = to_be_filled(info.config)
     network.load_state_dict(tensors)
     return network.eval()
 

@@ -272,8 +272,7 @@ def check_unaltered(generator: Generator) -> None:
 def alteration(generator: Generator) -> str | None:
     """In what ``generator`` is not as its configuration says, or None."""
     found = _modules(generator)
-    with torch.device("meta"):
-        own = _modules(network_from_config(generator.config))
+    own = _modules(empty(generator.config))
     for name in {**own, **found}:
         what, expected = found.get(name, "missing"), own.get(name, "no such module")
         if what != expected:
@@ -303,12 +302,19 @@ def network_from_config(config: GeneratorConfig | DiscriminatorConfig) -> Any:
     return _CLASSES[type(config)](config)
 
 
-def to_be_filled(network: Network) -> Network:
-    """``network`` in float32 on the CPU, its weights of any value: others are to be loaded.
+def empty(config: GeneratorConfig | DiscriminatorConfig) -> Any:
+    """The network that ``config`` describes, without memory for its weights."""
+    with torch.device("meta"):
+        return network_from_config(config)
+
+
+def to_be_filled(config: GeneratorConfig | DiscriminatorConfig) -> Any:
+    """The network that ``config`` describes in float32 on the CPU, its weights of any value: others
+    are to be loaded.
 
     What PyTorch's default type and device are, the user may have set for something else.
     """
-    return network.to_empty(device="cpu").float()
+    return network_from_config(config).to_empty(device="cpu").float()
 
 
 def prepare_for_inference(generator: Generator) -> None:

@@ -33,10 +33,10 @@ from cyclegan.networks import (
     Discriminator,
     Generator,
     check_kind,
-    network_from_config,
+    empty,
     to_be_filled,
 )
-from cyclegan.reference_names import NetworkConfig, empty, keys
+from cyclegan.reference_names import NetworkConfig, keys
 
 _TELLING = (
     SafetensorError,  # torch.load goes by the ending, we do not
@@ -82,7 +82,7 @@ def read(path: str | os.PathLike[str]) -> tuple[NetworkConfig, dict[str, Tensor]
 def import_reference(path: str | os.PathLike[str]) -> Generator | Discriminator:
     """The network in the ``.pth`` file ``path``, in evaluation mode. Raises as ``read``."""
     config, tensors = read(path)
-    network = to_be_filled(network_from_config(config))
+    network: Generator | Discriminator = to_be_filled(config)
     network.load_state_dict(tensors)
     return network.eval()
 

@@ -6,9 +6,6 @@ One function for each architecture: pairs of module names, ours and theirs, in t
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-from torch import nn
-
 from cyclegan.config import (
     DiscriminatorConfig,
     GeneratorConfig,
@@ -17,7 +14,7 @@ from cyclegan.config import (
     ResnetConfig,
     UnetConfig,
 )
-from cyclegan.networks import network_from_config
+from cyclegan.networks import empty
 
 NetworkConfig = GeneratorConfig | DiscriminatorConfig
 Names = Iterator[tuple[str, str]]
@@ -78,9 +75,3 @@ def keys(config: NetworkConfig) -> Names:
     for ours in empty(config).state_dict():
         module, _, leaf = ours.rpartition(".")
         yield ours, f"{theirs[module]}.{leaf}"
-
-
-def empty(config: NetworkConfig) -> nn.Module:
-    """The network without memory for its weights."""
-    with torch.device("meta"):
-        return network_from_config(config)

@@ -56,8 +56,7 @@ def generator_of(tensors: Iterable[Any], info: GraphInfo) -> "Generator | None":
     from onnx.external_data_helper import uses_external_data
 
     from cyclegan.engine.export import weights_digest
-    from cyclegan.networks import network_from_config, to_be_filled
-    from cyclegan.reference_names import empty
+    from cyclegan.networks import empty, to_be_filled
 
     held = {
         tensor.name.removeprefix(PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy())
@@ -72,7 +71,7 @@ def generator_of(tensors: Iterable[Any], info: GraphInfo) -> "Generator | None":
     # Before memory is taken for the network: that may not be the one that the file speaks of.
     if not all(name in held and held[name].shape == shape for name, shape in shapes.items()):
         return None
-    generator = to_be_filled(network_from_config(info.config))
+    generator: Generator = to_be_filled(info.config)
     generator.load_state_dict({name: held[name] for name in shapes})
     if weights_digest(generator) != info.weights_sha256:
         return None
