@@ -3,8 +3,8 @@
 What ``conv2d`` gives for stride 1 without padding or bias, by less than half its products, or by a
 quarter of them (``winograd_cpu.cpp``).
 
-N batch, C channels, H height, W width, O outputs. x is float32 or bfloat16 (N, C, H, W), channels
-last; a weight is of any float type, (O, C, 3, 3).
+N batch, C channels, H height, W width, O outputs. x is float32 or bfloat16 (N, C, H, W), and
+copied if it is not channels last; a weight is of any float type, (O, C, 3, 3).
 """
 
 from typing import Any
@@ -73,7 +73,7 @@ def conv3x3_backward_op(
     dy: Tensor, x: Tensor, weight: Tensor, for_x: bool, for_weight: bool
 ) -> tuple[Tensor, Tensor]:
     """(dx, dweight), each empty where it is not asked for."""
-    dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
+    dy = dy.to(x.dtype)
     dx, dweight = x.new_empty(0), weight.new_empty(0)
     if for_x:
         turned = _pack(weight, x.dtype, TILE, turned=True)
@@ -113,6 +113,7 @@ def _pack(weight: Tensor, dtype: torch.dtype, tile: int, turned: bool = False) -
 
 def _convolve(x: Tensor, packed: Tensor, outputs: int, tile: int, pad: int = 0) -> Tensor:
     n, c, h, w = x.shape
+    x = x.contiguous(memory_format=torch.channels_last)
     kind, y = _kind(x.dtype, tile), _empty(x, outputs, 2 * pad - 2)
     work = _work(x, torch.get_num_threads() * _function(f"work_{kind}")(c))
     _run(f"convolve_{kind}", x, packed, y, work, n, c, h, w, outputs, pad)
@@ -121,6 +122,8 @@ def _convolve(x: Tensor, packed: Tensor, outputs: int, tile: int, pad: int = 0) 
 
 def _differentiate(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     n, c, h, w = x.shape
+    # Hooks on what is saved, as those that bring it elsewhere, may lay it out anew.
+    x, dy = (t.contiguous(memory_format=torch.channels_last) for t in (x, dy))
     kind, outputs = _kind(x.dtype, TILE), weight.shape[0]
     dweight = torch.empty_like(weight, dtype=torch.float32, memory_format=torch.channels_last)
     work = _work(x, _function(f"gradient_work_{kind}")(c, outputs, torch.get_num_threads()))

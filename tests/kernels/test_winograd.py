@@ -308,6 +308,18 @@ def test_transforms_of_functions_have_none_of_them() -> None:
         torch.testing.assert_close(torch.vmap(lambda one: layer(one[None])[0])(x), y)
 
 
+def test_what_is_saved_may_be_laid_out_anew() -> None:
+    """As by hooks that bring it elsewhere until the backward pass."""
+    x, weight, dy = inputs(Case(shape=(2, 32, 64, 9, 8)))
+    weight.requires_grad_()
+    (wanted,) = torch.autograd.grad(F.conv2d(x, weight), weight, dy)
+    with torch.autograd.graph.saved_tensors_hooks(torch.Tensor.contiguous, lambda kept: kept):
+        y = conv3x3_op(x, weight)
+    assert torch.equal(conv3x3_op(x.contiguous(), weight), y)
+    (found,) = torch.autograd.grad(y, weight, dy)
+    assert error(found, wanted.double()) < ERROR[torch.float32]
+
+
 def test_an_export_has_none_of_them() -> None:
     layer: nn.Module = Conv3x3(32, 32, norm="none").to(memory_format=LAST)  # type: ignore[call-overload]
     x, _, _ = inputs(Case())
