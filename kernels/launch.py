@@ -278,13 +278,19 @@ def _is_in_transform() -> bool:
 
 
 def is_exporting() -> bool:
-    """Whether torch.export or ONNX export is at work, and not torch.compile.
+    """Whether torch.export, ONNX export or torch.jit.trace is at work, and not torch.compile.
 
     Older PyTorch has ``torch.compiler.is_exporting`` say yes in all that Dynamo traces.
     """
     if DYNAMO_SAYS_EXPORT and torch.compiler.is_dynamo_compiling():
         return False
-    return torch.compiler.is_exporting()
+    return torch.compiler.is_exporting() or _is_traced()
+
+
+@constant_in_graphs
+def _is_traced() -> bool:
+    """By torch.jit.trace, and so by ONNX export without Dynamo."""
+    return torch._C._get_tracing_state() is not None
 
 
 def wrap_triton(kernel: Any) -> Any:

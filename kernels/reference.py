@@ -92,6 +92,7 @@ def norm_reference(
     z = F.instance_norm(x, weight=weight, bias=bias, eps=eps)
     if on_cpu and x.shape[0] == 1 and z.requires_grad and not torch.compiler.is_compiling():
         # PyTorch 2.13 on a CPU returns a wrong gradient for one image and a channels-last dz.
+        # Where Dynamo looks on there can be no hook: inductor's is right, backend="eager" is not.
         z.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
     return finish(z if z.dtype == dtype else z.to(dtype), activation, residual, pad, unpadded)
 

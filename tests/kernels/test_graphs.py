@@ -73,6 +73,18 @@ def test_export_sees_pytorchs_operators(build: Any) -> None:
     assert found["aten.instance_norm.default"] == (3 if build is discriminator else 7)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_torchscript_sees_pytorchs_operators(dtype: torch.dtype) -> None:
+    """And with it ONNX export without Dynamo, which knows no others."""
+    last: Any = {"memory_format": torch.channels_last}
+    x = torch.randn(1, 3, 32, 32, dtype=dtype).contiguous(**last)
+    traced = torch.jit.trace(generator().eval().to(dtype).to(**last), x, check_trace=False)
+    kinds = {node.kind() for node in traced.inlined_graph.nodes()}
+    assert not [kind for kind in kinds if kind.startswith("cyclegan")]
+    assert "aten::as_strided_scatter" not in kinds
+
+
 def test_a_dynamic_batch_is_exported_without_bounds() -> None:
     sizes = ({0: torch.export.Dim("batch", max=1 << 20)},)
     x = torch.randn(2, 3, 16, 16)
