@@ -161,6 +161,6 @@ def test_no_flavour_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     from cyclegan.engine import flavours
 
     monkeypatch.setattr(flavours, "MODULES", {"tensorrt": "no_such_tensorrt"})
-    assert "pip install 'cyclegan-engine[tensorrt]'" in str(why_missing())
+    assert "pip install 'cyclegan-engine[plan]' to build plans" in str(why_missing())
     with pytest.raises(BackendError, match="tensorrt is not installed; pip install tensorrt, with"):
         flavours.load_tensorrt.__wrapped__("tensorrt")
