@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
@@ -22,6 +23,7 @@ struct Entry {
     std::unique_ptr<Translator> translator;
     const pid_t process = ::getpid();
     int calls = 0;
+    bool closing = false;  // it stays registered until its translator has ended
     char error[1024] = "";
 };
 
@@ -32,6 +34,7 @@ struct Registry {
     std::condition_variable left;
     std::map<uintptr_t, std::shared_ptr<Entry>> entries;
     uintptr_t last = 0;
+    bool exiting = false;
 
     std::shared_ptr<Entry> find(const cyclegan_translator *handle) const {
         const auto found = entries.find(reinterpret_cast<uintptr_t>(handle));
@@ -58,12 +61,18 @@ Registry &registry() {
 // At exit() with frames in flight: libraries of the backend would be taken apart under its threads
 // that still work, and the process crash.
 void drain_all() {
-    const std::lock_guard lock(registry().mutex);
+    std::unique_lock lock(registry().mutex);
+    registry().exiting = true;
     for (const auto &[handle, entry] : registry().entries) {
-        if (!entry->is_of_this_process()) continue;
+        if (!entry->is_of_this_process() || entry->closing) continue;
         entry->translator->close();
         entry->translator->drain();
     }
+    registry().left.wait(lock, [] {
+        return std::none_of(registry().entries.begin(), registry().entries.end(), [](auto &held) {
+            return held.second->closing && held.second->is_of_this_process();
+        });
+    });
 }
 
 thread_local char thread_error[1024] = "";
@@ -80,7 +89,8 @@ Call::Call(const cyclegan_translator *handle) {
     const std::lock_guard lock(registry().mutex);
     entry_ = registry().find(handle);
     if (!handle) fail(CYCLEGAN_ERROR_ARGUMENT, "the translator is NULL");
-    if (!entry_) fail(CYCLEGAN_ERROR_HANDLE, "the translator was closed, or never opened");
+    if (!entry_ || entry_->closing)
+        fail(CYCLEGAN_ERROR_HANDLE, "the translator was closed, or never opened");
     if (!entry_->is_of_this_process())
         fail(CYCLEGAN_ERROR_HANDLE,
              "the translator was opened by process %d, from which this one was forked; open the "
@@ -108,17 +118,27 @@ cyclegan_translator *register_translator(std::unique_ptr<Translator> translator)
 
 void close_translator(const cyclegan_translator *handle) noexcept {
     std::unique_lock lock(registry().mutex);
+    const auto number = reinterpret_cast<uintptr_t>(handle);
     const auto entry = registry().find(handle);
     if (!entry) return;
-    registry().entries.erase(reinterpret_cast<uintptr_t>(handle));
     if (!entry->is_of_this_process()) {
+        registry().entries.erase(number);
         (void)entry->translator.release();  // to end it would wait for threads that are not here
         return;
     }
+    if (entry->closing) {
+        registry().left.wait(lock, [=] { return !registry().find(handle); });
+        return;
+    }
+    if (registry().exiting) return;  // libraries that its end needs may be gone
+    entry->closing = true;
     entry->translator->close();
     registry().left.wait(lock, [&] { return entry->calls == 0; });
     lock.unlock();
     entry->translator.reset();
+    lock.lock();
+    registry().entries.erase(number);
+    registry().left.notify_all();
 }
 
 void set_error(const cyclegan_translator *handle, const char *message) noexcept {

@@ -1,5 +1,7 @@
 /* A process may end whatever is in flight: with its own status, and not by a crash. */
 #define _GNU_SOURCE
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,6 +57,42 @@ static void end_without_a_call(void) {
     exit(STATUS);
 }
 
+static atomic_int is_closed;
+
+static void *close_it(void *translator) {
+    cyclegan_close(&(cyclegan_translator *){translator});
+    is_closed = 1;
+    return NULL;
+}
+
+/* It is set a moment after what the library's own handler waits for. */
+static void check_closed(void) {
+    for (int ms = 0; ms < 100 && !is_closed; ++ms) usleep(1000);
+    CHECK(is_closed);
+}
+
+/* With another thread in cyclegan_close, which waits for all frames: 16 take some hundred ms. */
+static void end_while_a_thread_closes(void) {
+    enum { MOST_SLOTS = 16 };
+    static uint8_t pixels[WIDTH * HEIGHT * 3];
+    const cyclegan_frame first = rgb_frame(pixels, 8, 8);
+    const cyclegan_frame frame = rgb_frame(pixels, WIDTH, HEIGHT);
+    cyclegan_translator *translator;
+    cyclegan_settings settings;
+    cyclegan_ticket ticket;
+    pthread_t thread;
+    CHECK(atexit(check_closed) == 0); /* before the library's own, and so called after it */
+    CHECK(cyclegan_default_settings(&settings, sizeof settings) == CYCLEGAN_OK);
+    settings.slots = MOST_SLOTS, settings.threads = 1;
+    CHECK(cyclegan_open(&translator, test_model(), &settings) == CYCLEGAN_OK);
+    CHECK(cyclegan_translate(translator, &first, &first) == CYCLEGAN_OK);
+    for (int i = 0; i < MOST_SLOTS; ++i)
+        CHECK(cyclegan_submit(translator, &frame, &ticket) == CYCLEGAN_OK);
+    CHECK(pthread_create(&thread, NULL, close_it, translator) == 0);
+    while (cyclegan_done(translator, ticket) != CYCLEGAN_ERROR_HANDLE) usleep(1000);
+    exit(STATUS);
+}
+
 static void check_ended(pid_t child) {
     int status;
     CHECK(child >= 0);
@@ -71,6 +109,8 @@ int main(int count, char **arguments) {
             check_ended(child);
         }
     if ((child = fork()) == 0) end_without_a_call();
+    check_ended(child);
+    if ((child = fork()) == 0) end_while_a_thread_closes();
     check_ended(child);
     return 0;
 }

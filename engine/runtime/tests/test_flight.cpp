@@ -144,6 +144,29 @@ void test_close_in_flight(int rounds) {
     }
 }
 
+// Each returns when the translator has ended: what belongs to it may then be freed.
+void test_two_threads_close() {
+    using Clock = std::chrono::steady_clock;
+    constexpr int kSide = 320;  // several take long beside what two threads need to return
+    cyclegan_translator *translator = opened(4), *copy = translator;
+    std::vector<uint8_t> pixels(kSide * kSide * 3);
+    const cyclegan_frame frame = rgb_frame(pixels.data(), kSide, kSide);
+    cyclegan_ticket ticket;
+    for (int i = 0; i < 4; ++i)
+        CHECK(cyclegan_submit(translator, &frame, &ticket) == CYCLEGAN_OK);
+    const Clock::time_point begun = Clock::now();
+    Clock::duration first;
+    std::thread closing([&] {
+        cyclegan_close(&translator);
+        first = Clock::now() - begun;
+    });
+    while (cyclegan_done(copy, ticket) != CYCLEGAN_ERROR_HANDLE) std::this_thread::yield();
+    cyclegan_close(&copy);
+    const Clock::duration second = Clock::now() - begun;
+    closing.join();
+    CHECK(2 * second >= first);
+}
+
 // The thread that reads a large frame is inside for long enough to be met there.
 void test_close_while_a_frame_is_read() {
     constexpr int kSide = 2048;
@@ -250,6 +273,7 @@ int main(int count, char **arguments) {
     test_timeout();
     test_threads(frames);
     test_close_in_flight(3);
+    test_two_threads_close();
     test_close_while_a_frame_is_read();
     test_fork();
     test_errors_of_several_threads();

@@ -15,8 +15,10 @@
  *            CYCLEGAN_ERROR_HANDLE, cyclegan_close frees nothing, and a model is opened anew; with
  *            OpenVINO not if one was closed before the fork, which is CYCLEGAN_ERROR_BACKEND.
  *            Fork while no other thread is in cyclegan_open, if the child is to open models.
- *            exit() waits for frames in flight, once the first of the process is done; before,
- *            close what is open. dlclose() closes nothing, and the library stays in the process.
+ *            exit() waits for frames in flight, and for threads that close, once the first frame
+ *            of the process is done; before, close what is open. What is closed after that is
+ *            freed by the end of the process. dlclose() closes nothing, and the library stays in
+ *            the process.
  * Ownership  The library keeps no pointer of the caller's once a call has returned, except the log
  *            callback and its user data, until cyclegan_close returns. Strings that it returns are
  *            its own; each function says how long they stay.
@@ -193,8 +195,8 @@ CYCLEGAN_API cyclegan_status cyclegan_open(cyclegan_translator **translator, con
 
 /* Wait for what the device works on, drop frames that were not collected, give all memory back and
  * set *translator to NULL. Calls that wait on other threads end with CYCLEGAN_ERROR_HANDLE, and
- * when this returns none is inside the handle any more. NULL, and NULL in *translator, are let
- * pass, as with free. */
+ * when this returns none is inside the handle any more, whichever of several threads that close
+ * it returns. NULL, and NULL in *translator, are let pass, as with free. */
 CYCLEGAN_API void cyclegan_close(cyclegan_translator **translator);
 
 /* Fill `info`, whose struct_size is set. Fails with ARGUMENT, HANDLE. */
