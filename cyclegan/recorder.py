@@ -183,7 +183,7 @@ def _rewound(path: Path, step: int) -> bool:
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
 
 

@@ -21,7 +21,7 @@ from cyclegan.checkpoint import Scored, read_info, save_generator
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
 from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
 from cyclegan.evaluate import Distances, paired_folders
-from cyclegan.phases import LOSSES, Images
+from cyclegan.phases import LOSSES, Images, Losses
 from cyclegan.recorder import Recorder, set_aside
 from cyclegan.resume import load_checkpoint, save_checkpoint
 from cyclegan.sample_data import evaluation_pairs, write_training_folders
@@ -251,6 +251,18 @@ def test_the_log_goes_on_where_the_checkpoint_was(config):
     train(dataclasses.replace(config, epochs=3), device="cpu", show_progress=False, resume=True)
     assert log.read_text().startswith(lines)
     assert [int(line.split(",")[0]) for line in log.read_text().splitlines()[1:]] == [*range(1, 25)]
+
+
+def test_all_lines_of_the_logs_end_alike(config):
+    recorder = Recorder(dataclasses.replace(config, tensorboard=False))
+    recorder.begin()
+    recorder.add(1, 0.5, 2e-4, Losses(**dict.fromkeys(LOSSES, torch.tensor(0.25))))
+    recorder.flush()
+    recorder.scores(1, {"goodness": 0.5})
+    for path in (recorder.path, recorder.scores_path):
+        content = path.read_bytes()
+        assert content.count(b"\n") == 2
+        assert b"\r" not in content
 
 
 def test_samples_stand_beside_their_translations(config):
