@@ -103,6 +103,11 @@ class Meetings:
         return True
 
 
+def launched() -> bool:
+    """Whether ``torchrun`` started this process, alone or with others."""
+    return "WORLD_SIZE" in os.environ
+
+
 _MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 _REMEDY = "start it by torchrun, or unset WORLD_SIZE"
 

@@ -10,6 +10,7 @@ import logging
 import pickle
 import shutil
 import signal
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from cyclegan.files import replacing
 from cyclegan.signals import ending_signals, handling, is_urgent, leave
 
 VERSION = 1
+SAME_STOP = 5.0
+"""Seconds in which a launched process may hear of one stop twice: what stops a whole service or job
+tells it and torchrun, which hands on what it is told."""
 log = logging.getLogger(__name__)
 
 
@@ -126,19 +130,22 @@ def check_same(state: dict[str, Any], config: TrainConfig, world_size: int) -> N
 class Stopping:
     """Whether the run has been asked to stop, and by which signal."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, launched: bool = False) -> None:
+        """``launched``: by torchrun, or what does as it does."""
         self.by: int | None = None
+        self._same = SAME_STOP if launched else 0.0
+        self._since = 0.0
 
     def __bool__(self) -> bool:
         return self.by is not None
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """Note a signal; the second one interrupts at once, unless it is SIGHUP."""
+        """Note a signal; asked again it interrupts at once, unless that is SIGHUP."""
         if self:
-            if is_urgent(number):
+            if is_urgent(number) and time.monotonic() - self._since >= self._same:
                 raise KeyboardInterrupt
             return
-        self.by = number
+        self.by, self._since = number, time.monotonic()
         log.warning("stopping after this step; the run will be saved")
 
     def leave(self) -> None:
@@ -148,8 +155,8 @@ class Stopping:
 
 
 @contextmanager
-def stopping() -> Iterator[Stopping]:
+def stopping(*, launched: bool = False) -> Iterator[Stopping]:
     """Have Ctrl-C, SIGTERM and SIGHUP wait for the end of a step, where this is the main thread."""
-    asked = Stopping()
+    asked = Stopping(launched=launched)
     with handling((signal.SIGINT, *ending_signals()), asked.ask):
         yield asked

@@ -46,7 +46,7 @@ from cyclegan.data import (
     tensor_from_pictures,
 )
 from cyclegan.devices import find_device, usual_device
-from cyclegan.distributed import Meetings, World, world
+from cyclegan.distributed import Meetings, World, launched, world
 from cyclegan.errors import ConfigError, DataError, DivergedError, ImageError, OutputError
 from cyclegan.model import CycleGAN
 from cyclegan.preprocess import plain, stretched
@@ -140,7 +140,7 @@ def _train(
         torch.manual_seed(config.model.seed + here.rank)  # dropout's
         run.start()
     _compile(run)
-    with _bar(show_progress) as bar, stopping() as stop:
+    with _bar(show_progress) as bar, stopping(launched=launched()) as stop:
         try:
             with readers_watched(), _memory_watched(config):
                 _loop(run, data, stop, _shower(bar, run))

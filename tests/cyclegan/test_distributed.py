@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -244,8 +245,10 @@ sys.exit(main())
 """
 SLOW = """
 import os, sys, time
+from pathlib import Path
 from cyclegan.cli import main
 from cyclegan.model import CycleGAN
+Path(__file__).with_name("process" + os.environ["RANK"]).write_text(str(os.getpid()))
 step = CycleGAN.step
 def stepped(self, *args):
     time.sleep(1.5)
@@ -304,13 +307,18 @@ def test_nothing_is_kept_of_networks_that_another_process_has_spoilt(config, che
     assert [path.stem for path in config.output.glob("checkpoints/*.pt")] in ([], ["00000001"])
 
 
-def test_slow_steps_are_stopped_in_time_and_saved(config):
+@pytest.mark.parametrize("told", ["torchrun", "all"])
+def test_slow_steps_are_stopped_in_time_and_saved(config, told):
+    """As by Ctrl-C, or as systemctl stop and scancel do: torchrun then tells the others again."""
     process = started_by_torchrun(dataclasses.replace(config, epochs=100), SLOW)
     try:
         while not (config.output / "samples" / "000000_ba.png").exists():
             assert process.poll() is None
             time.sleep(0.1)
         time.sleep(2)
+        for rank in range(2 if told == "all" else 0):
+            own = config.output.with_name(f"process{rank}").read_text()
+            os.kill(int(own), signal.SIGTERM)
         process.terminate()
         began = time.monotonic()
         _, said = process.communicate(timeout=60)

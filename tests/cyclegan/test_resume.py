@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tomli_w
@@ -198,6 +199,24 @@ def test_a_closed_terminal_may_say_so_twice():
                 signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_of_a_launched_process_two_signals_at_once_are_one_stop(monkeypatch):
+    """One is its own, the other its launcher's, which was told as well; later ones are meant."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(resume, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    with stopping(launched=True) as stop:
+        signal.raise_signal(signal.SIGTERM)
+        clock.now += 3
+        signal.raise_signal(signal.SIGINT)
+        assert stop.by == signal.SIGTERM
+        clock.now += 3
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with stopping():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one bit", "emptied"])
