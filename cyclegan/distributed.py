@@ -17,12 +17,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from cyclegan.errors import ConfigError
+from cyclegan.errors import ConfigError, CycleGANError
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The processes of a run, and which of them this one is."""
+    """The processes of a run, and which of them this one is.
+
+    What exchanges raises CycleGANError where another process has ended.
+    """
 
     rank: int = 0
     size: int = 1
@@ -46,10 +49,12 @@ class World:
                 weight.grad = torch.zeros_like(weight)
         gradients = [weight.grad for weight in weights]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        exchange = dist.all_reduce(flat, async_op=True)
+        with _exchanging():
+            exchange = dist.all_reduce(flat, async_op=True)
 
         def end() -> None:
-            exchange.wait()
+            with _exchanging():
+                exchange.wait()
             means = torch.split(flat.div_(self.size), [part.numel() for part in gradients])
             for gradient, mean in zip(gradients, means, strict=True):
                 gradient.copy_(mean.view_as(gradient))
@@ -61,7 +66,8 @@ class World:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.gather_object(value, values if self.writes else None)
+        with _exchanging():
+            dist.gather_object(value, values if self.writes else None)
         return values if self.writes else []
 
     def agreed(self, value: bool) -> bool:
@@ -73,8 +79,27 @@ class World:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        with _exchanging():
+            dist.all_gather_object(values, value)
         return values
+
+
+@contextmanager
+def _exchanging() -> Iterator[None]:
+    """Have a process that is missed be told in our words: gloo has RuntimeError alone for it.
+
+    Those of a class of its own, such as of a GPU that is full, stay what they are.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error) is not RuntimeError and not isinstance(error, dist.DistError):
+            raise
+        reason, _, _ = str(error).partition("\n")
+        raise CycleGANError(
+            "another process of this run has ended, or does not answer: it or torchrun says why. "
+            f"What was since the last checkpoint is lost; go on from there by --resume ({reason})"
+        ) from error
 
 
 ALONE = World()

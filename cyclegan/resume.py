@@ -133,7 +133,7 @@ class Stopping:
     def __init__(self, *, launched: bool = False) -> None:
         """``launched``: by torchrun, or what does as it does."""
         self.by: int | None = None
-        self._same = SAME_STOP if launched else 0.0
+        self._launched = launched
         self._since = 0.0
 
     def __bool__(self) -> bool:
@@ -142,11 +142,13 @@ class Stopping:
     def ask(self, number: int, frame: FrameType | None) -> None:
         """Note a signal; asked again it interrupts at once, unless that is SIGHUP."""
         if self:
-            if is_urgent(number) and time.monotonic() - self._since >= self._same:
+            same = self._launched and time.monotonic() - self._since < SAME_STOP
+            if is_urgent(number) and not same:
                 raise KeyboardInterrupt
             return
         self.by, self._since = number, time.monotonic()
-        log.warning("stopping after this step; the run will be saved")
+        provided = ", unless one of its processes has ended" if self._launched else ""
+        log.warning("stopping after this step; the run will be saved%s", provided)
 
     def leave(self) -> None:
         """End as the signal asks: KeyboardInterrupt, or SystemExit with status 128 + number."""

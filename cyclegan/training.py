@@ -105,8 +105,8 @@ def train(
     ``torchrun`` sets, ModelError for networks that cannot be read, BackendError for a device that
     is not there and where scores need an extra that is missing, OutputError when the run's folder
     cannot be written or lies among its pictures, these lie among its samples, another process is at
-    work there, or it holds another run and ``config.overwrite`` is not set, and DivergedError when
-    a loss is no longer finite.
+    work there, or it holds another run and ``config.overwrite`` is not set, DivergedError when a
+    loss is no longer finite, and CycleGANError when another process of the run has ended.
     """
     if not resume:
         _check_sources(config, {})

@@ -26,7 +26,7 @@ from cyclegan.config import (
     as_dict,
     from_dict,
 )
-from cyclegan.errors import ConfigError, DataError
+from cyclegan.errors import ConfigError, CycleGANError, DataError
 from cyclegan.resume import load_checkpoint
 from cyclegan.sample_data import write_training_folders
 
@@ -203,6 +203,20 @@ def test_one_process_that_says_so_is_enough(monkeypatch):
     assert here.all_gathered(True) == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("raised", "becomes"),
+    [
+        (RuntimeError("Connection closed by peer\nat"), CycleGANError),
+        (torch.distributed.DistBackendError("NCCL\nat"), CycleGANError),
+        (torch.OutOfMemoryError("too little memory"), torch.OutOfMemoryError),
+        (ZeroDivisionError("of a value"), ZeroDivisionError),
+    ],
+)
+def test_errors_of_an_exchange_that_tell_of_another_process_are_ours(raised, becomes):
+    with pytest.raises(becomes, match=str(raised).split("\n")[0]), distributed._exchanging():
+        raise raised
+
+
 def test_pictures_that_any_process_skips_are_told(monkeypatch):
     from cyclegan import training
     from cyclegan.distributed import World
@@ -290,6 +304,7 @@ def test_an_error_in_one_process_ends_all(config):
         process.kill()
     assert process.returncode == 1
     assert "error: a picture went bad" in said
+    assert "RuntimeError" not in said
 
 
 @pytest.mark.parametrize("checkpoints", [0, 3])
