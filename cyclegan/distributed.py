@@ -74,6 +74,10 @@ class World:
         """Whether any process says so: all leave a loop together."""
         return any(self.all_gathered(value))
 
+    def meet(self) -> None:
+        """Go on once every process has come here."""
+        self.all_gathered(None)
+
     def all_gathered(self, value: Any) -> list[Any]:
         """``value`` of every process, by rank, in every process."""
         if self.size == 1:

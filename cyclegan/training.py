@@ -115,6 +115,7 @@ def train(
         device = str(find_device(own))
         if here.writes and not (resume and not config.output.exists()):
             claims.enter_context(claimed(config.output))
+        here.meet()  # who had the folder before may write until the claim
         return _train(config, here, device, samples, show_progress and here.writes, resume)
 
 
@@ -166,7 +167,15 @@ def _train(
 
 def _go_on(run: Run) -> None:
     """Have ``run`` as its newest checkpoint has it. Raises DataError, ConfigError, OutputError."""
-    state = load_checkpoint(run.config.output / "checkpoints")
+    folder = run.config.output / "checkpoints"
+    state = load_checkpoint(folder)
+    steps = run.world.all_gathered(state["progress"]["step"])
+    if len(set(steps)) > 1:
+        found = ", ".join(f"process {rank} that of step {step}" for rank, step in enumerate(steps))
+        raise DataError(
+            f"the processes of this run found different checkpoints in {folder}: {found}; have all "
+            "of them read one folder, which nothing else writes to"
+        )
     check_same(state, run.config, run.world.size)
     _check_sources(run.config, state["config"]["data"])
     run.restore(state)

@@ -27,7 +27,7 @@ from cyclegan.config import (
     from_dict,
 )
 from cyclegan.errors import ConfigError, CycleGANError, DataError
-from cyclegan.resume import load_checkpoint
+from cyclegan.resume import load_checkpoint, save_checkpoint
 from cyclegan.sample_data import write_training_folders
 
 
@@ -305,6 +305,35 @@ def test_an_error_in_one_process_ends_all(config):
     assert process.returncode == 1
     assert "error: a picture went bad" in said
     assert "RuntimeError" not in said
+
+
+def test_no_process_looks_for_a_checkpoint_before_the_folder_is_theirs(config, monkeypatch):
+    """What had it may write another until then; and it may keep it, which ends the first."""
+    from cyclegan import training
+
+    def gathered(values, value):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gathered)
+    second = distributed.World(rank=1, size=2)
+    monkeypatch.setattr(training, "world", lambda device: contextlib.nullcontext((second, device)))
+    with pytest.raises(CycleGANError, match="another process of this run has ended"):
+        train(config, device="cpu", show_progress=False, resume=True)
+
+
+def test_processes_that_found_different_checkpoints_do_not_go_on(config, monkeypatch):
+    from cyclegan import training
+
+    def gathered(values, value):
+        values[:] = [45, value]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gathered)
+    folder = config.output / "checkpoints"
+    folder.mkdir(parents=True)
+    save_checkpoint(folder, 21, {"progress": {"step": 21}}, keep=1)
+    run = SimpleNamespace(config=config, world=distributed.World(rank=1, size=2))
+    with pytest.raises(DataError, match="process 0 that of step 45, process 1 that of step 21"):
+        training._go_on(run)
 
 
 @pytest.mark.parametrize("checkpoints", [0, 3])
