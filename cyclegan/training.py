@@ -154,6 +154,7 @@ def _train(
             raise
         skipped = _skipped(here, data)
         _keep(run)
+        here.meet()  # where one ends by a signal, torchrun ends the others
     stop.leave()
     return TrainResult(
         steps=progress.step,

@@ -321,6 +321,14 @@ def test_no_process_looks_for_a_checkpoint_before_the_folder_is_theirs(config, m
         train(config, device="cpu", show_progress=False, resume=True)
 
 
+def test_no_process_ends_before_the_first_has_saved_the_run(config, monkeypatch):
+    """By a signal to each: torchrun would end the one that saves."""
+    saved, met = config.output / "generator_ab.safetensors", []
+    monkeypatch.setattr(distributed.World, "meet", lambda _: met.append(saved.exists()))
+    train(dataclasses.replace(config, epochs_decay=0), device="cpu", show_progress=False)
+    assert met == [False, True]
+
+
 def test_processes_that_found_different_checkpoints_do_not_go_on(config, monkeypatch):
     from cyclegan import training
 
