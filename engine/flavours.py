@@ -21,8 +21,8 @@ from cyclegan.errors import UNIMPORTABLE, BackendError, ConfigError
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """Flavours by the names of their packages, and the modules; the first that imports is taken."""
 INSTALL = (
-    "pip install 'cyclegan-engine[plan]' to build plans, 'cyclegan-engine[tensorrt]' to run them as "
-    "well"
+    "pip install 'cyclegan-engine[plan]' to build plans, 'cyclegan-engine[tensorrt]' to run them "
+    "as well"
 )
 _INSTALL_ONE = {
     "tensorrt": "pip install tensorrt, with the libraries of its vendor",
