@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -137,6 +138,9 @@ def launched() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
+_LONGEST_WAIT = timedelta(hours=6)
+"""For the first process, which scores and saves meanwhile; over NCCL the end of it kills the run.
+A process that has ended is noticed at once."""
 _MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 _REMEDY = "start it by torchrun, or unset WORLD_SIZE"
 
@@ -167,7 +171,8 @@ def world(device: str) -> Iterator[tuple[World, str]]:
             )
         torch.cuda.set_device(local)
         device = f"cuda:{local}"
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    dist.init_process_group(backend, timeout=_LONGEST_WAIT)
     try:
         yield World(rank=rank, size=size), device
     finally:
