@@ -1,10 +1,21 @@
-"""The packets of opened videos, of which streams may come up on the way."""
+"""Opening videos by PyAV, and the packets of opened ones, of which streams may come up later."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.files import ANY_TEXT
+
 if TYPE_CHECKING:
     from av import Packet
+
+
+def open_container(*what: Any, **how: Any) -> Any:
+    """``av.open``, with titles kept byte for byte, be they UTF-8 or not."""
+    import av
+
+    if int(av.__version__.partition(".")[0]) < 19:  # since then it does so unasked
+        how["metadata_errors"] = ANY_TEXT
+    return av.open(*what, **how)
 
 
 def demuxed(container: Any, *streams: Any) -> "Iterator[Packet[Any]]":

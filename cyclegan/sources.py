@@ -36,7 +36,7 @@ from cyclegan.deep_pictures import (
     is_deep,
     read_deep,
 )
-from cyclegan.demuxing import demuxed
+from cyclegan.demuxing import demuxed, open_container
 from cyclegan.errors import DataError, ImageError, VideoError, reason_of
 from cyclegan.files import ANY_TEXT, name_for_ffmpeg
 from cyclegan.pictures import (
@@ -242,10 +242,7 @@ def _opened(video: Path, process: int) -> Any:
 
 
 def _container(video: Path) -> Any:
-    import av
-
-    name = name_for_ffmpeg(str(video))
-    return av.open(name, options=_LIMITS, metadata_errors=ANY_TEXT)
+    return open_container(name_for_ffmpeg(str(video)), options=_LIMITS)
 
 
 def _decoded(frame: Frame, channels: Channels) -> Picture:

@@ -4,13 +4,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.demuxing import open_container
 from cyclegan.engine import hardware
 from cyclegan.engine.cameras import camera_options, close_camera, how_to_list, not_as_asked
 from cyclegan.engine.endpoints import Input, unspoken
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.pipes import AT_ONCE, Pipe
 from cyclegan.errors import ConfigError, VideoError, reason_of
-from cyclegan.files import ANY_TEXT, name_for_ffmpeg
+from cyclegan.files import name_for_ffmpeg
 
 if TYPE_CHECKING:
     from av.codec.hwaccel import HWAccel
@@ -149,9 +150,7 @@ def _accelerator(decoder: Decoder, keep_on: str | None) -> "HWAccel":
 
 
 def _opened(source: Input, accelerator: "HWAccel | None", pipe: Pipe | None) -> Any:
-    import av
-
-    return av.open(
+    return open_container(
         pipe or (source.url if source.path is None else name_for_ffmpeg(source.url)),
         buffer_size=AT_ONCE,
         format=source.format,
@@ -161,7 +160,6 @@ def _opened(source: Input, accelerator: "HWAccel | None", pipe: Pipe | None) -> 
         container_options=camera_options(source) if source.is_camera else dict(source.options),
         timeout=source.timeout,
         hwaccel=accelerator,
-        metadata_errors=ANY_TEXT,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.colour import bits_of, picture_from_rgb
+from cyclegan.demuxing import open_container
 from cyclegan.engine import carried
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.durations import Durations, TrackEnd
@@ -25,7 +26,7 @@ from cyclegan.engine.muxers import OUT_OF_ORDER, SLOTTED, holds
 from cyclegan.engine.planes import Planes, picture_from_planes
 from cyclegan.engine.result_colour import result_colour
 from cyclegan.errors import OutputError, VideoError, reason_of
-from cyclegan.files import ANY_TEXT, name_for_ffmpeg
+from cyclegan.files import name_for_ffmpeg
 
 if TYPE_CHECKING:
     from av import Packet
@@ -303,12 +304,11 @@ def _opened(output: Output) -> Any:
     import av
 
     try:
-        container = av.open(
+        container = open_container(
             name_for_ffmpeg(output.url) if output.is_file else output.url,
             "w",
             format=output.format,
             options=_options(output),
-            metadata_errors=ANY_TEXT,
         )
     except (av.FFmpegError, ValueError) as error:
         unknown = output.format is None and not isinstance(error, av.FFmpegError)
