@@ -76,15 +76,25 @@ class _WithoutTF32(AbstractContextManager[None]):
 
 
 def _turned_off() -> ExitStack:
-    """No TF32 from here on; closing it brings back what was set.
+    """No TF32 and no bfloat16 from here on; closing it brings back what was set.
 
     PyTorch has older and newer names for it. Its compilers read the older ones, which is an error
-    where the two disagree, as where the newer ones were set: then those alone are used.
+    where the two disagree, as where the newer ones were set: then those alone are used. To set an
+    older one sets several of the newer, which are therefore read first and set back last.
     """
     import torch
 
     backends: Any = torch.backends  # its types do not know ``conv``
     before = ExitStack()
+    kinds = (
+        backends.cudnn.conv,
+        backends.cudnn.rnn,
+        backends.cuda.matmul,
+        backends.mkldnn.conv,
+        backends.mkldnn.matmul,
+    )
+    for kind in kinds:
+        before.callback(_set_back, kind, kind.fp32_precision)
     with suppress(RuntimeError):
         if backends.cudnn.allow_tf32:
             backends.cudnn.allow_tf32 = False
@@ -93,11 +103,17 @@ def _turned_off() -> ExitStack:
         if (products := torch.get_float32_matmul_precision()) != "highest":
             torch.set_float32_matmul_precision("highest")
             before.callback(torch.set_float32_matmul_precision, products)
-    for kind in (backends.cudnn.conv, backends.cuda.matmul):
-        if kind.fp32_precision == "tf32":
+    for kind in kinds:
+        if kind.fp32_precision in ("tf32", "bf16"):
             kind.fp32_precision = "ieee"
-            before.callback(setattr, kind, "fp32_precision", "tf32")
     return before
+
+
+def _set_back(kind: Any, precision: str) -> None:
+    """What was set for more than ``kind`` is not set for that alone: it may be changed later."""
+    kind.fp32_precision = "none"
+    if kind.fp32_precision != precision:
+        kind.fp32_precision = precision
 
 
 _without_tf32 = _WithoutTF32()
@@ -113,7 +129,8 @@ def full_float32(dtype: "torch.dtype") -> AbstractContextManager[None]:
     """float32 is float32 inside, where ``dtype`` is that.
 
     PyTorch lets GPUs round what convolutions multiply to ten bits (TF32), which is float16's
-    precision: who asks for float32, or has frames of more than 8 bits, needs more.
+    precision, and CPUs to bfloat16 where a program says so: who asks for float32, or has frames of
+    more than 8 bits, needs more.
     """
     import torch
 

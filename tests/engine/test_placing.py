@@ -4,6 +4,7 @@ import copy
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,14 +120,63 @@ def test_older_names_can_be_read_and_tell_what_was_set(before: str) -> None:
     assert torch.backends.cuda.matmul.allow_tf32 == (before != "highest")
 
 
-def test_what_was_set_for_everything_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    for kind in kinds:
-        monkeypatch.setattr(kind, "fp32_precision", "none")
-    monkeypatch.setattr(torch.backends, "fp32_precision", "tf32")
+KINDS = (
+    torch.backends.cudnn.conv,
+    torch.backends.cudnn.rnn,
+    torch.backends.cuda.matmul,
+    torch.backends.mkldnn.conv,
+    torch.backends.mkldnn.matmul,
+)
+
+
+def precisions() -> list[str]:
+    return [kind.fp32_precision for kind in KINDS]
+
+
+@pytest.fixture
+def _usual_precisions() -> Iterator[None]:
+    before = precisions()
+    yield
+    torch.backends.fp32_precision = "none"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    for kind, precision in zip(KINDS, before):
+        kind.fp32_precision = precision
+
+
+@pytest.mark.usefixtures("_usual_precisions")
+def test_what_was_set_for_everything_comes_back_and_can_be_changed() -> None:
+    for kind in KINDS:
+        kind.fp32_precision = "none"
+    torch.backends.fp32_precision = "tf32"
     with without_tf32():
-        assert "tf32" not in [kind.fp32_precision for kind in kinds]
-    assert [kind.fp32_precision for kind in kinds] == ["tf32", "tf32"]
+        assert "tf32" not in precisions()
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert precisions() == ["tf32"] * len(KINDS)
+    torch.backends.fp32_precision = "ieee"
+    assert precisions() == ["ieee"] * len(KINDS)
+
+
+@pytest.mark.usefixtures("_usual_precisions")
+@pytest.mark.parametrize("kind", [torch.backends, *KINDS[-2:]])
+def test_float32_on_a_cpu_is_all_of_it(kind: Any) -> None:
+    """CPUs with products in bfloat16 use them where a program asks for it."""
+    kind.fp32_precision = "bf16"
+    before = precisions()
+    assert "bf16" in before
+    with without_tf32():
+        assert "bf16" not in precisions()
+    assert precisions() == before
+
+
+@pytest.mark.usefixtures("_usual_precisions")
+def test_what_was_set_for_products_on_gpus_is_not_set_for_those_on_cpus() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = True
+    before = precisions()
+    with without_tf32():
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert precisions() == before
+    assert torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize("before", ["tf32", "ieee"])
