@@ -114,8 +114,10 @@ def _was_demo(run: Path) -> bool:
     pictures."""
     try:
         config = tomllib.loads((run / "config.toml").read_text("utf-8"))
-        # As they lay to each other: both may have been moved, or named from another folder.
-        if Path(config["data"]["a"]) == Path(config["output"]).parent / "data" / "trainA":
+        # As they lay to each other: both may have been moved, or named from another folder. Paths
+        # in full: who goes on with a run may name it otherwise than who began it.
+        beside = Path(config["output"]).absolute().parent
+        if Path(config["data"]["a"]).resolve() == (beside / "data" / "trainA").resolve():
             return True
     except OSError:  # no settings; where there are networks all the same, training refuses
         return False

@@ -31,10 +31,10 @@ def _small(monkeypatch):
     monkeypatch.setattr(sample_data, "clip", lambda name: carphone)
 
 
-def a_former_run(run, pictures):
+def a_former_run(run, pictures, output="demo/train"):
     run.mkdir(parents=True)
     (run / "config.toml").write_text(
-        tomli_w.dumps({"output": "demo/train", "data": {"a": pictures}})
+        tomli_w.dumps({"output": str(output), "data": {"a": str(pictures)}})
     )
     (run / "losses.csv").write_text("former")
 
@@ -72,6 +72,21 @@ def test_a_training_run_of_other_pictures_is_left_as_it_is(settings, tmp_path):
         demo.run_demo(tmp_path, minutes=0.01)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
     assert (tmp_path / "data").exists() != settings
+
+
+def test_a_run_that_was_gone_on_with_by_another_name_is_a_demonstration_still(
+    tmp_path, monkeypatch
+):
+    """Its settings name the pictures as who began it did, the run as who went on did."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    outputs = tmp_path / "demo/train", "link/demo/train", "demo/data/../train"
+    for number, output in enumerate(outputs):
+        a_former_run(tmp_path / str(number), "demo/data/trainA", output)
+        assert demo._was_demo(tmp_path / str(number)), output
+    a_former_run(tmp_path / "other", "photos/data/trainA", tmp_path / "demo/train")
+    with pytest.raises(OutputError, match="no demonstration's"):
+        demo._was_demo(tmp_path / "other")
 
 
 @pytest.mark.parametrize("folder", ["", "train"])
