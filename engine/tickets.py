@@ -8,7 +8,8 @@ scheduler hands slots out in turn, and gives a ticket for each batch:
   wait in its ticket, so no more than the slots plus what the caller has not collected is held;
 - errors: what a runner raises comes out of the ``submit`` or ``collect`` of that batch alone;
 - cancellation: a cancelled batch gives its slot back when it ends, and its frames are dropped;
-- interrupts: Ctrl-C may come between any two steps, and loses no slot.
+- interrupts: Ctrl-C may come between any two steps, and loses no slot. What else a signal handler
+  raises, other than an ``Exception``, may too; that cannot be told from an error of the runner's.
 
 All methods may be called from any thread of the process that made the scheduler; the threads and
 devices behind a runner do not come along into a forked one.
@@ -286,8 +287,9 @@ class Scheduler:
             except Exception as raised:
                 error = raised
             self._end(ticket, frames, error)
-        except BaseException as interrupt:
-            self._end(ticket, error=interrupt)
+        except BaseException:
+            why = "an interrupt came while this batch was waited for; translate it again"
+            self._end(ticket, error=BackendError(why))
             raise
 
     def _end(self, ticket: Ticket, frames: Any = None, error: BaseException | None = None) -> None:

@@ -203,9 +203,11 @@ def test_an_interrupt_is_not_kept_for_the_batch_that_it_met() -> None:
             raise KeyboardInterrupt
 
     scheduler = Scheduler(Interrupted(slots=1))
-    scheduler.submit(frame(1))
+    ticket = scheduler.submit(frame(1))
     with pytest.raises(KeyboardInterrupt):
         scheduler.submit(frame(2))
+    with pytest.raises(BackendError, match=r"an interrupt came .*; translate it again"):
+        scheduler.collect(ticket)
     scheduler.submit(frame(3))  # the slot is free
 
 
