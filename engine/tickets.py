@@ -59,7 +59,7 @@ class Runner(Protocol):
         """
 
     def close(self) -> None:
-        """Give back what the backend holds. No slot is in use."""
+        """Give back what the backend holds. No slot is in use. Called again after an interrupt."""
 
 
 @runtime_checkable
@@ -135,7 +135,10 @@ class Scheduler:
         """Entered as it is, not through the condition: that does so in Python, where an interrupt
         can leave it locked."""
         self._changed = threading.Condition(self._lock)
+        self._closing = False
+        """Whether new work is refused."""
         self._closed = False
+        """Whether the runner is closed."""
         self._beside: set[object] = set()
         """A mark of each call that is at work beside the slots."""
         self._process = os.getpid()
@@ -206,25 +209,38 @@ class Scheduler:
         """Wait for what is in flight or at work, then close the runner. Frames stay in their
         tickets.
 
-        Does nothing in a process that was forked from the one with the runner. What is open when
-        the interpreter ends is closed then.
+        Does nothing in a process that was forked from the one with the runner. After an interrupt
+        the next call goes on. What is open when the interpreter ends is closed then.
         """
         if os.getpid() != self._process:
             return
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+            self._closing = True
             self._changed.notify_all()
+        mark = object()  # others wait while this thread closes the runner
+        try:
+            if self._wait_until_idle(mark):
+                self._runner.close()
+                self._closed = True
+        finally:
+            with self._lock:
+                self._beside.discard(mark)
+                self._changed.notify_all()
+
+    def _wait_until_idle(self, mark: object) -> bool:
+        """Wait for what is in flight or at work; whether the runner is to be closed, which then has
+        ``mark``."""
         while True:
             with self._lock:
                 self._changed.wait_for(lambda: self._is_idle() or self._waiting())
+                if self._closed:
+                    return False
                 if self._is_idle():
-                    break
+                    self._beside.add(mark)
+                    return True
                 ticket = self._waiting()
             if ticket is not None:
                 self._settle(ticket)
-        self._runner.close()
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
@@ -241,7 +257,7 @@ class Scheduler:
             )
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closing:
             raise BackendError("the translator is closed")
 
     def _is_idle(self) -> bool:
@@ -255,7 +271,7 @@ class Scheduler:
         while True:
             with self._lock:
                 self._changed.wait_for(
-                    lambda: self._closed or self._has_free() or self._waiting() is not None
+                    lambda: self._closing or self._has_free() or self._waiting() is not None
                 )
                 self._check_open()
                 if self._has_free():

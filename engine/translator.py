@@ -252,8 +252,9 @@ class Translator:
     def close(self) -> None:
         """Wait for what is in flight and give the backend's memory back. May be called again.
 
-        What is open when the interpreter ends is closed then: threads that still translate get a
-        BackendError. With PyTorch they do as soon as the main thread has ended.
+        After an interrupt the next call goes on. What is open when the interpreter ends is closed
+        then: threads that still translate get a BackendError. With PyTorch they do as soon as the
+        main thread has ended.
         """
         self._scheduler.close()
 

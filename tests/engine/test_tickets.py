@@ -211,6 +211,58 @@ def test_an_interrupt_is_not_kept_for_the_batch_that_it_met() -> None:
     scheduler.submit(frame(3))  # the slot is free
 
 
+@pytest.mark.parametrize("at", ["finish", "close"])
+def test_closing_goes_on_after_an_interrupt(at: str) -> None:
+    class Interrupted(Recorder):
+        left = 1
+
+        def _interrupt(self, where: str) -> None:
+            if where == at and self.left:
+                self.left -= 1
+                raise KeyboardInterrupt
+
+        def finish(self, slot: int) -> Frames:
+            frames = super().finish(slot)
+            self._interrupt("finish")
+            return frames
+
+        def close(self) -> None:
+            self._interrupt("close")
+            super().close()
+
+    runner = Interrupted()
+    scheduler = Scheduler(runner)
+    for number in range(2):
+        scheduler.submit(frame(number))
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.close()
+    assert "close" not in runner.log
+    for _ in range(2):
+        scheduler.close()
+    assert runner.log == ["begin 0", "begin 1", "finish 0", "finish 1", "close"]
+
+
+def test_who_closes_what_another_thread_closes_waits_until_it_is() -> None:
+    class Slow(Held):
+        def close(self) -> None:
+            self._hold("close")
+            super().close()
+
+    runner = Slow("close")
+    scheduler = Scheduler(runner)
+    threads = [threading.Thread(target=scheduler.close, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        assert runner.entered.wait(10)
+    threads[1].join(0.1)
+    assert threads[1].is_alive()
+    runner.go_on.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert runner.log == ["close"]
+
+
 def interrupted(act: Callable[[], object], step: int) -> bool:
     """Whether Ctrl-C came within ``act``: at the ``step``th place where Python looks for signals,
     as it does when a function of its own begins and when one in C has returned. (Not where a
@@ -275,6 +327,26 @@ def test_an_interrupt_at_any_step_loses_no_slot() -> None:
         if not came:
             break
     assert step > 100
+
+
+def test_closing_can_be_interrupted_at_any_step() -> None:
+    class Patient(Recorder):
+        def close(self) -> None:
+            self.log.append("close")
+
+    for step in range(1, 10_000):
+        runner = Patient()
+        scheduler = Scheduler(runner)
+        scheduler.submit(frame(1))
+        came = interrupted(scheduler.close, step)
+        thread = threading.Thread(target=scheduler.close, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive(), f"interrupted at step {step}, it hangs"
+        assert runner.log[-1] == "close", f"interrupted at step {step}, it never closes"
+        if not came:
+            break
+    assert step > 30
 
 
 def test_a_ticket_is_collected_once() -> None:
