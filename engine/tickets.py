@@ -9,7 +9,9 @@ scheduler hands slots out in turn, and gives a ticket for each batch:
 - errors: what a runner raises comes out of the ``submit`` or ``collect`` of that batch alone;
 - cancellation: a cancelled batch gives its slot back when it ends, and its frames are dropped;
 - interrupts: Ctrl-C may come between any two steps, and loses no slot. What else a signal handler
-  raises, other than an ``Exception``, may too; that cannot be told from an error of the runner's.
+  raises, other than an ``Exception``, may too; that cannot be told from an error of the runner's;
+- signal handlers: what one would wait for in vain, as the thread that it has interrupted is at work
+  on it, is refused, or left to that thread.
 
 All methods may be called from any thread of the process that made the scheduler; the threads and
 devices behind a runner do not come along into a forked one.
@@ -139,13 +141,17 @@ class Scheduler:
         """Whether new work is refused."""
         self._closed = False
         """Whether the runner is closed."""
-        self._beside: set[object] = set()
-        """A mark of each call that is at work beside the slots."""
+        self._beside: dict[object, int] = {}
+        """A mark of each call that is at work beside the slots, and its thread."""
         self._process = os.getpid()
         _open.add(self)
 
     def submit(self, frames: Frames) -> Ticket:
-        """Start ``frames`` in the next free slot, waiting for the oldest batch if there is none."""
+        """Start ``frames`` in the next free slot, waiting for the oldest batch if there is none.
+
+        Raises BackendError where a signal handler submits while the thread that it has interrupted
+        is at work on the batches of all slots.
+        """
         return self._submit(lambda slot: self._runner.begin(slot, frames), self._runner.finish)
 
     def submit_planes(self, pictures: "Sequence[Planes]") -> Ticket:
@@ -175,18 +181,27 @@ class Scheduler:
         try:
             with self._lock:
                 self._check_open()
-                self._beside.add(mark)
+                self._beside[mark] = threading.get_ident()
             yield
         finally:
             with self._lock:
-                self._beside.discard(mark)
+                self._beside.pop(mark, None)
                 self._changed.notify_all()
 
     def collect(self, ticket: Ticket) -> Any:
-        """The frames of ``ticket``, or its planes, waiting for them. Raises what went wrong with
-        that batch."""
+        """The frames of ``ticket``, or its planes, waiting for them.
+
+        Raises what went wrong with that batch; BackendError where a signal handler collects what
+        the thread that it has interrupted is at work on.
+        """
         self._check_process()
         self._check_own(ticket)
+        with self._lock:
+            if self._is_mine(ticket):
+                raise BackendError(
+                    "this batch is being waited for by the code that this signal handler has "
+                    "interrupted: collect it there"
+                )
         self._settle(ticket)
         with self._lock:
             frames, error = ticket._frames, ticket._error
@@ -210,7 +225,9 @@ class Scheduler:
         tickets.
 
         Does nothing in a process that was forked from the one with the runner. After an interrupt
-        the next call goes on. What is open when the interpreter ends is closed then.
+        the next call goes on. In a signal handler that has interrupted this thread at work on a
+        batch it only refuses new ones: the next call closes the runner. What is open when the
+        interpreter ends is closed then.
         """
         if os.getpid() != self._process:
             return
@@ -224,7 +241,7 @@ class Scheduler:
                 self._closed = True
         finally:
             with self._lock:
-                self._beside.discard(mark)
+                self._beside.pop(mark, None)
                 self._changed.notify_all()
 
     def _wait_until_idle(self, mark: object) -> bool:
@@ -232,11 +249,13 @@ class Scheduler:
         ``mark``."""
         while True:
             with self._lock:
-                self._changed.wait_for(lambda: self._is_idle() or self._waiting())
-                if self._closed:
+                self._changed.wait_for(
+                    lambda: self._is_idle() or self._waiting() or self._is_interrupted()
+                )
+                if self._closed or self._is_interrupted():
                     return False
                 if self._is_idle():
-                    self._beside.add(mark)
+                    self._beside[mark] = threading.get_ident()
                     return True
                 ticket = self._waiting()
             if ticket is not None:
@@ -263,6 +282,15 @@ class Scheduler:
     def _is_idle(self) -> bool:
         return not self._in_flight and not self._beside
 
+    def _is_mine(self, ticket: Ticket) -> bool:
+        """Whether this thread begins ``ticket`` or waits for it."""
+        return ticket in self._in_flight and ticket._thread == threading.get_ident()
+
+    def _is_interrupted(self) -> bool:
+        """Whether this thread is at work already, which goes on when a signal handler returns."""
+        beside = threading.get_ident() in self._beside.values()
+        return beside or any(self._is_mine(ticket) for ticket in self._in_flight)
+
     def _has_free(self) -> bool:
         return len(self._in_flight) < self._runner.slots
 
@@ -271,7 +299,12 @@ class Scheduler:
         while True:
             with self._lock:
                 self._changed.wait_for(
-                    lambda: self._closing or self._has_free() or self._waiting() is not None
+                    lambda: (
+                        self._closing
+                        or self._has_free()
+                        or self._waiting() is not None
+                        or all(self._is_mine(other) for other in self._in_flight)
+                    )
                 )
                 self._check_open()
                 if self._has_free():
@@ -280,8 +313,12 @@ class Scheduler:
                     self._in_flight.append(ticket)
                     return ticket._slot
                 oldest = self._waiting()
-            if oldest is not None:
-                self._settle(oldest)
+            if oldest is None:
+                raise BackendError(
+                    "every slot is taken by the code that this signal handler has interrupted: "
+                    "submit when it has returned"
+                )
+            self._settle(oldest)
 
     def _waiting(self) -> Ticket | None:
         """The oldest batch that no thread begins or waits for."""
@@ -314,7 +351,7 @@ class Scheduler:
         May be called again after an interrupt within it.
         """
         with self._lock:
-            if ticket in self._in_flight and ticket._thread == threading.get_ident():
+            if self._is_mine(ticket):
                 ticket._frames = None if ticket._cancelled else frames
                 ticket._error = error
                 self._in_flight.remove(ticket)

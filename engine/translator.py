@@ -252,9 +252,10 @@ class Translator:
     def close(self) -> None:
         """Wait for what is in flight and give the backend's memory back. May be called again.
 
-        After an interrupt the next call goes on. What is open when the interpreter ends is closed
-        then: threads that still translate get a BackendError. With PyTorch they do as soon as the
-        main thread has ended.
+        After an interrupt the next call goes on. In a signal handler that has interrupted a
+        translation this only refuses further ones: the next call closes. What is open when the
+        interpreter ends is closed then: threads that still translate get a BackendError. With
+        PyTorch they do as soon as the main thread has ended.
         """
         self._scheduler.close()
 

@@ -112,7 +112,7 @@ def _turned_off() -> ExitStack:
 def _set_back(kind: Any, precision: str) -> None:
     """What was set for more than ``kind`` is not set for that alone: it may be changed later."""
     kind.fp32_precision = "none"
-    if kind.fp32_precision != precision:
+    if precision != "none" and kind.fp32_precision != precision:
         kind.fp32_precision = precision
 
 

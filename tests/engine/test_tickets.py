@@ -211,6 +211,57 @@ def test_an_interrupt_is_not_kept_for_the_batch_that_it_met() -> None:
     scheduler.submit(frame(3))  # the slot is free
 
 
+@pytest.mark.parametrize("where", ["begin", "finish", "beside"])
+def test_a_signal_handler_waits_for_nothing_that_it_has_interrupted(where: str) -> None:
+    """It runs in the thread that it interrupts, which could not go on meanwhile."""
+    said: list[str] = []
+
+    def handler() -> None:
+        tickets = scheduler._in_flight
+        submit, collect = lambda: scheduler.submit(frame(2)), lambda: scheduler.collect(tickets[0])
+        for use in (submit, collect) if where != "beside" else ():
+            try:
+                use()
+            except BackendError as error:
+                said.append(str(error))
+        scheduler.close()
+
+    class Interrupted(Recorder):
+        def begin(self, slot: int, frames: Frames) -> None:
+            super().begin(slot, frames)
+            if where == "begin":
+                handler()
+
+        def finish(self, slot: int) -> Frames:
+            if where == "finish":
+                handler()
+            return super().finish(slot)
+
+    runner = Interrupted(slots=1)
+    scheduler = Scheduler(runner)
+    got: list[int] = []
+
+    def act() -> None:
+        if where == "beside":
+            with scheduler.beside_slots():
+                handler()
+        else:
+            got.append(value(scheduler.collect(scheduler.submit(frame(1)))))
+        with pytest.raises(BackendError, match="the translator is closed"):
+            scheduler.submit(frame(3))
+        assert "close" not in runner.log
+        scheduler.close()
+
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive(), "it waits for itself"
+    assert runner.log[-1] == "close"
+    if where != "beside":
+        assert got == [1]
+        assert ["signal handler has interrupted" in line for line in said] == [True, True]
+
+
 @pytest.mark.parametrize("at", ["finish", "close"])
 def test_closing_goes_on_after_an_interrupt(at: str) -> None:
     class Interrupted(Recorder):
@@ -219,6 +270,7 @@ def test_closing_goes_on_after_an_interrupt(at: str) -> None:
         def _interrupt(self, where: str) -> None:
             if where == at and self.left:
                 self.left -= 1
+                scheduler.close()  # as a handler may, which then raises
                 raise KeyboardInterrupt
 
         def finish(self, slot: int) -> Frames:
