@@ -88,7 +88,7 @@ static void end_while_a_thread_closes(void) {
     CHECK(cyclegan_translate(translator, &first, &first) == CYCLEGAN_OK);
     for (int i = 0; i < MOST_SLOTS; ++i)
         CHECK(cyclegan_submit(translator, &frame, &ticket) == CYCLEGAN_OK);
-    CHECK(pthread_create(&thread, NULL, close_it, translator) == 0);
+    CHECK(pthread_create(&thread, NULL, close_it, translator) == 0 && pthread_detach(thread) == 0);
     while (cyclegan_done(translator, ticket) != CYCLEGAN_ERROR_HANDLE) usleep(1000);
     exit(STATUS);
 }
