@@ -13,6 +13,7 @@
     ├── TensorError            a tensor of a shape, dtype or device that an operation cannot take
     ├── FrameError             frames of a shape, dtype or size that cannot be translated
     ├── VideoError             a video cannot be decoded or encoded
+    │   └── StoppedEarlyError  a stop came before there was anything to keep
     └── OutputError            a result cannot be written where it was asked for
 
 A message says what was got, what was expected, and what to do about it.
@@ -71,6 +72,10 @@ class FrameError(CycleGANError, ValueError):
 
 class VideoError(CycleGANError):
     """A video cannot be decoded or encoded."""
+
+
+class StoppedEarlyError(VideoError):
+    """A run was asked to stop before there was anything to keep."""
 
 
 class OutputError(CycleGANError, OSError):

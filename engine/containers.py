@@ -78,7 +78,8 @@ class VideoReader:
         self.source = source if isinstance(source, Input) else input_from(source)
         self.part = part or Part()
         self.name = self.source.name
-        self._stop = stop or threading.Event()
+        self.stop = stop or threading.Event()
+        """Ends reading."""
         self._closed = False
         self._abandoned = threading.Event()
         self._pipe = Pipe(self.source, self._is_unwanted) if is_for_us(self.source) else None
@@ -137,7 +138,7 @@ class VideoReader:
         self._abandoned.set()
 
     def _is_unwanted(self) -> bool:
-        return self._stop.is_set() or self._abandoned.is_set()
+        return self.stop.is_set() or self._abandoned.is_set()
 
     def close(self) -> None:
         """Let go of the source; may be called again."""
@@ -250,7 +251,7 @@ class VideoReader:
         self._cutter.seek()
         try:
             for packet in self._until_error():
-                if self._stop.is_set():
+                if self.stop.is_set():
                     return
                 self._ending.note(packet)
                 is_video = packet.stream is self.video
@@ -271,7 +272,7 @@ class VideoReader:
             self._stopped_by = why(error, self.source)
         if self._pipe:
             self._pipe.check()
-        if not self._stop.is_set():  # which may have come within a picture
+        if not self.stop.is_set():  # which may have come within a picture
             self._note_problems(tally)
 
     def _pictures(self, packet: "Packet[Any]", tally: _Tally) -> Iterator[Decoded]:
@@ -333,7 +334,7 @@ class VideoReader:
     def _packets(self) -> "Iterator[Packet[Any]]":
         if self.source.is_camera:
             silence = self.source.timeout or float("inf")
-            return camera_packets(self._container, self.video, silence, self._stop)
+            return camera_packets(self._container, self.video, silence, self.stop)
         return self._demuxed()
 
     def _demuxed(self) -> "Iterator[Packet[Any]]":

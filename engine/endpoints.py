@@ -33,6 +33,8 @@ AnyPath = str | os.PathLike[str]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _NUMBERED = re.compile(r"(%0?\d*d)")
+_CONNECTION = re.compile(r"tcp://[^/?]+:\d+/?", re.IGNORECASE)
+"""Without options of FFmpeg's."""
 _CAMERA = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/.+)")
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 """Names of it."""
@@ -121,6 +123,16 @@ class Output:
     """Written under a temporary name first."""
     pictures: Sequence[Path] = ()
     """Those that are there already under names that are to be numbered."""
+
+    @property
+    def is_connection(self) -> bool:
+        """Over TCP, without further words about it."""
+        return _CONNECTION.fullmatch(self.url) is not None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether bytes go through it but once, and it may be left unread."""
+        return self.url == "pipe:1" or self.is_connection or _is_stream(self.url)
 
 
 def input_from(

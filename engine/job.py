@@ -54,6 +54,9 @@ class Writer(Protocol):
     def close(self) -> None:
         """Everything was written."""
 
+    def abandon(self) -> None:
+        """Wait for nobody who reads it; called from any thread."""
+
     def discard(self) -> None:
         """Something went wrong: let go."""
 
@@ -115,7 +118,7 @@ class Job:
                 self._write,
                 capacity=2,
                 is_late=_is_frame,
-                stopped=self._reader.abandon,
+                stopped=self._abandon,
             )
         # Room for all batches in flight, so that the translator, not the channel, holds them.
         capacity = translator.slots + translator.max_batch + 3
@@ -125,8 +128,12 @@ class Job:
             self._write,
             capacity=capacity,
             most=translator.max_batch,
-            stopped=self._reader.abandon,
+            stopped=self._abandon,
         )
+
+    def _abandon(self) -> None:
+        self._reader.abandon()
+        self._writer.abandon()
 
     def _depth(self, layout: Layout) -> Depth:
         """Bits a channel of the frames; notes it where bits of the source are lost."""

@@ -115,12 +115,12 @@ class EndlessReader(VideoReader):
                 first = item.pts if first is None else first
                 pts = round((item.pts - first) * current.layout.time_base / self._base_of_all())
                 picture = replace(item, pts=pts + moved)
-                if self._stop.is_set() or self._is_over(picture):
+                if self.stop.is_set() or self._is_over(picture):
                     return
                 yield picture
                 self._failed = 0
                 last, arrived = picture, time.perf_counter()
-            if self._stop.is_set() or (first is None and current is self):
+            if self.stop.is_set() or (first is None and current is self):
                 return
             found = self._again(current)
             if found is None:
@@ -145,7 +145,7 @@ class EndlessReader(VideoReader):
         while self._failed < self._retry.attempts:
             pause = self._retry.pause(self._failed)
             self._failed += 1
-            if self._stop.wait(pause):
+            if self.stop.wait(pause):
                 return None
             try:
                 reader = self._open()

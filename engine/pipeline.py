@@ -118,7 +118,8 @@ def run_pipeline(
     one to ``most`` items at a time. At most ``capacity`` items wait between two stages. With
     ``is_late``, a new item takes the place of those that wait for ``work`` and are late by then, so
     that ``make`` never waits. Raises the first error of any stage, when all of them have ended;
-    ``stopped`` is called before that, from any thread, so that ``make`` waits for nothing more.
+    ``stopped`` is called before that, from any thread, so that ``make`` and ``use`` wait for
+    nothing more.
     """
     stages: _Stages[T, U] = _Stages(capacity, most, is_late, stopped)
     threads = (

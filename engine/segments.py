@@ -247,6 +247,9 @@ class SegmentWriter:
                 self._final.write(packet)
         self._final.finish()
 
+    def abandon(self) -> None:
+        """Nobody has to be waited for: it is a file."""
+
     def discard(self) -> None:
         """Let go of the file; finished segments stay."""
         self._final.discard()

@@ -8,6 +8,7 @@ they look like.
 
 import contextlib
 import errno
+import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.muxers import OUT_OF_ORDER, SLOTTED, holds
 from cyclegan.engine.planes import Planes, picture_from_planes
 from cyclegan.engine.result_colour import result_colour
+from cyclegan.engine.sinks import Sink
 from cyclegan.errors import OutputError, VideoError, reason_of
 from cyclegan.files import name_for_ffmpeg
 
@@ -78,7 +80,8 @@ class VideoWriter:
         is the one that they are asked to be translated with.
 
         Raises OutputError where nothing can be written there, or the container cannot hold the
-        codec; VideoError for an encoder that is not to be had or refuses its settings.
+        codec; StoppedEarlyError where the reader is stopped before anybody reads a named pipe;
+        VideoError for an encoder that is not to be had or refuses its settings.
         """
         import av
 
@@ -89,7 +92,11 @@ class VideoWriter:
         self._depth, self._live = depth, live
         self.notes: list[str] = []
         """What could not be taken along."""
+        self._sink: Sink | None = None
         self._container: Any = _opened(output)
+        if output.is_stream and not self._container.format.no_file:
+            self._sink = _sink(output, reader.stop)
+            self._container = _opened(output, self._sink)
         self._form: str = self._container.format.name
         self._name = output.name
         self._durations, self._end = Durations(), TrackEnd(self._form)
@@ -199,14 +206,24 @@ class VideoWriter:
         """Write the end of the file."""
         self._container.mux(self._end.rest())
         self._container.close()
+        if self._sink:
+            self._sink.close()
         self.notes += self._times.notes()
         for copy in self._copies.values():
             self.notes += copy.notes(float(self._first_shown or 0)) if copy else []
 
+    def abandon(self) -> None:
+        """Wait for nobody who reads: what is written in another thread is not wanted any more."""
+        if self._sink:
+            self._sink.abandon()
+
     def discard(self) -> None:
-        """Let go of a file that nobody wants any more."""
+        """Let go of a file that nobody wants any more. Raises what interrupted writing it."""
+        self.abandon()
         with contextlib.suppress(Exception):
             self._container.close()
+        if self._sink:
+            self._sink.close()
 
     def _mux(self, packets: "list[Packet[Any]]") -> None:
         for packet in packets:
@@ -299,13 +316,23 @@ def _usual_encoder(container: Any) -> str | None:
     return None if codec == "png" else codec  # the covers of songs
 
 
-def _opened(output: Output) -> Any:
-    """PyAV's container for ``output``. Raises OutputError where it cannot be written."""
+def _sink(output: Output, stop: threading.Event) -> Sink:
+    """What ``output`` is written through. Raises OutputError, StoppedEarlyError."""
+    try:
+        return Sink(output, stop)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {output.name}: {reason_of(error)}") from error
+
+
+def _opened(output: Output, sink: Sink | None = None) -> Any:
+    """PyAV's container for ``output``, which ``sink`` is written through where it is given; else
+    nothing is opened yet. Raises OutputError where it cannot be written.
+    """
     import av
 
     try:
         container = open_container(
-            name_for_ffmpeg(output.url) if output.is_file else output.url,
+            sink or (name_for_ffmpeg(output.url) if output.is_file else output.url),
             "w",
             format=output.format,
             options=_options(output),

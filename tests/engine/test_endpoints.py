@@ -1,3 +1,5 @@
+import contextlib
+import math
 import os
 import signal
 import socket
@@ -313,6 +315,73 @@ def test_a_stop_ends_a_live_pipe_in_good_order(
     timer.join()
     assert time.monotonic() - begun < 10
     assert len(decoded(tmp_path / "out.mp4")) == stats.frames > 0
+
+
+@contextlib.contextmanager
+def unread(kind: str, folder: Path) -> Iterator[str]:
+    """A target that nobody reads, full after a few pictures; the other side goes after 20 seconds,
+    since what waits in spite of all must end.
+    """
+    with contextlib.ExitStack() as undo:
+        if kind == "a connection":
+            listener = undo.enter_context(socket.create_server(("127.0.0.1", 0)))
+            name, away = f"tcp://127.0.0.1:{listener.getsockname()[1]}", listener.close
+        else:
+            name = str(folder / "pipe")
+            os.mkfifo(name)
+            reading = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
+            away = undo.enter_context(os.fdopen(reading)).close
+        if kind == "standard output":
+            before, writing = os.dup(1), os.open(name, os.O_WRONLY)
+            undo.callback(os.close, before)
+            undo.callback(os.dup2, before, 1)
+            os.dup2(writing, 1)
+            os.close(writing)
+            name = "-"
+        late = threading.Timer(20, away)
+        late.start()
+        undo.callback(late.cancel)
+        yield name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+@pytest.mark.parametrize(
+    ("kind", "encoder", "frames"),
+    [
+        ("a pipe", "rawvideo", 10),
+        ("a pipe", "libx264", 20),  # which all come at the end, where this thread writes
+        ("standard output", "rawvideo", 10),
+        ("a connection", "rawvideo", 200),
+    ],
+)
+def test_an_interrupt_ends_waiting_for_who_does_not_read(
+    kind: str, encoder: str, frames: int, copies: Translator, tmp_path: Path
+) -> None:
+    """Another thread waits there, which signals do not interrupt."""
+    noise = np.random.default_rng(0).integers(0, 256, (frames, 96, 128, 3), np.uint8)
+    source = tmp_path / "in.rgb"
+    source.write_bytes(noise.tobytes())
+    last = math.inf
+
+    def progress(done: int, expected: int | None) -> None:
+        nonlocal last
+        last = time.monotonic()
+
+    def interrupt() -> None:
+        while time.monotonic() < last + 0.4:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    how = VideoOptions(
+        source_format="raw",
+        source_options={"video_size": "128x96", "pixel_format": "rgb24"},
+        encoding=Encoding(container="nut", encoder=encoder),
+    )
+    with unread(kind, tmp_path) as target:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            translate_video(source, target, copies, how, progress=progress)
+    assert time.monotonic() < last + 10
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
