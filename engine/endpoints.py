@@ -7,7 +7,7 @@ name                  as a source              as a target
 ``pictures/%05d.png`` numbered pictures        numbered pictures, each written whole or not at all
 ``pictures/*.png``    pictures, by name
 ``/dev/video0``       a camera (Video4Linux2)
-``/dev/v4l/by-id/*``  the same, by name
+``/dev/v4l/by-id/*``  the same, by name; also links to it
 ``rtsp://``, ...      a stream or a download   a stream
 ``/dev/null``                                  nothing is kept
 a named pipe          what comes through it    what reads it gets all as it comes
@@ -36,6 +36,8 @@ _NUMBERED = re.compile(r"(%0?\d*d)")
 _CONNECTION = re.compile(r"tcp://[^/?]+:\d+/?", re.IGNORECASE)
 """Without options of FFmpeg's."""
 _CAMERA = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/.+)")
+_CAMERAS = ("video4linux2", "v4l2")
+"""Names of FFmpeg's demuxer for them."""
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 """Names of it."""
 _ROUNDED_UP = 1 << 22
@@ -158,7 +160,7 @@ def input_from(
         )
     if name == "-":
         return Input(name="standard input", url="pipe:0", format=form, options=given)
-    if _CAMERA.fullmatch(name):
+    if _is_camera(name, form):
         form = form or "video4linux2"
         return Input(
             name=name,
@@ -193,6 +195,16 @@ def input_from(
             pictures=globs.found(url),
         )
     return Input(name=name, url=name, format=form, options=given)
+
+
+def _is_camera(name: str, form: str | None) -> bool:
+    """By how it is asked for, by its name, or by that of what its name leads to, as udev makes."""
+    if form in _CAMERAS:
+        return True
+    try:
+        return any(map(_CAMERA.fullmatch, (name, os.path.realpath(name))))
+    except ValueError:  # no file has such a name
+        return False
 
 
 def local_name(name: str) -> str:

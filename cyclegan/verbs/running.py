@@ -42,7 +42,7 @@ def translate(
         open_translator(run) as translator,
         previewing(preview) as show,
         progress_bar(f"translating {Path(source).name}") as progress,
-        stopping_at_interrupt(source, video.live) as stop,
+        stopping_at_interrupt(source, video) as stop,
     ):
         stats = translate_path(
             source,

@@ -94,10 +94,10 @@ def open_translator(run: RunSettings) -> "Translator":
 
 
 @contextlib.contextmanager
-def stopping_at_interrupt(source: str, live: bool) -> Iterator[threading.Event]:
+def stopping_at_interrupt(source: str, options: VideoOptions) -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets, where that is how a run ends; the second ends
     it at once."""
-    from cyclegan.engine.endpoints import input_from
+    from cyclegan.engine.video import open_input
 
     stop = threading.Event()
 
@@ -106,7 +106,7 @@ def stopping_at_interrupt(source: str, live: bool) -> Iterator[threading.Event]:
             leave(number)
         stop.set()
 
-    if not (live or input_from(source).endless):
+    if not (options.live or open_input(source, options).endless):
         yield stop
         return
     with handling([signal.SIGINT, *ending_signals()], set_it):

@@ -80,6 +80,7 @@ def start(library: Path, tmp_path: Path) -> Start:
 
     def begin(
         *flags: str,
+        source: str | Path = CAMERA,
         seconds: float = 0.0,
         retry: dict[str, float] | None = None,
         more: Sequence[Sequence[str]] = (),
@@ -91,7 +92,7 @@ def start(library: Path, tmp_path: Path) -> Start:
         how = json.dumps({"seconds": seconds, "retry": retry or {}})
         (tmp_path / "results").mkdir()
         out = tmp_path / "results" / "out.mp4"
-        runs = ["translate", CAMERA, str(out), *flags]
+        runs = ["translate", str(source), str(out), *flags]
         for number, again in enumerate(more, 1):
             runs += ["+", "translate", CAMERA, str(out.with_stem(f"out{number}")), *again]
         program = str(Path(__file__).with_name("camera_cli.py"))
@@ -267,6 +268,22 @@ def test_late_frames_of_a_live_camera_are_dropped(start: Start) -> None:
     seconds, numbers = pictures_of(run.out)
     assert len(seconds) == frames
     assert at_their_times(seconds, numbers)
+
+
+def test_a_camera_under_another_name_is_one_too(start: Start, tmp_path: Path) -> None:
+    """A link, as udev makes: opened again when it comes back, and ended in good order."""
+    alias = tmp_path / "webcam"
+    alias.symlink_to(CAMERA)
+    run = start(source=alias, CAMERA_LIVES="20,1000")
+    run.wait_for_frames()
+    time.sleep(1.5)
+    run.process.send_signal(signal.SIGINT)
+    status, said = run.end()
+    assert status == 0, said
+    assert leftovers(run.out.parent) == ["out.mp4"]
+    seconds, numbers = pictures_of(run.out)
+    assert len(numbers) > 20
+    assert max(np.diff(seconds)) > 0.15, "it was away"
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,9 @@ def test_names_tell_what_they_are() -> None:
     assert input_from("/dev/video3").format == "video4linux2"
     assert input_from("/dev/video3").endless
     assert input_from("/dev/v4l/by-id/usb-A-index0").is_camera
+    assert input_from("/dev/webcam", form="v4l2").is_camera
+    assert input_from("/dev/webcam", form="v4l2").endless
+    assert not input_from("/dev/webcam").is_camera
     assert input_from("rtsp://camera/1").options["rtsp_transport"] == "tcp"
     assert input_from("udp://0.0.0.0:5000").endless
     assert not input_from("https://host/clip.mp4").endless

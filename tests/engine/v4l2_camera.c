@@ -1,6 +1,7 @@
 /*
  * A Video4Linux2 camera that is not there: loaded before libc (LD_PRELOAD), it answers for the path
- * /dev/video42 as a driver would, as far as FFmpeg asks, and leaves all else to libc.
+ * /dev/video42, and links to it, as a driver would, as far as FFmpeg asks, and leaves all else to
+ * libc.
  *
  * A picture is taken at every tick of the clock while the camera streams. It goes into the buffer
  * that has waited longest, and is lost if none waits, so that a slow reader misses pictures. The
@@ -359,9 +360,15 @@ static void close_camera(void) {
 
 /* From here on, what stands in front of libc. */
 
+static int is_camera(const char *path) {
+  char real[sizeof PATH];
+  ssize_t length = readlink(path, real, sizeof real); /* of a link to it */
+  return !strcmp(path, PATH) || (length == sizeof PATH - 1 && !memcmp(real, PATH, length));
+}
+
 #define IN_FRONT_OF(name)                                         \
   int name(const char *path, int flags, ...) {                    \
-    if (!strcmp(path, PATH)) {                                    \
+    if (is_camera(path)) {                                        \
       pthread_mutex_lock(&camera.mutex);                          \
       int fd = open_camera(flags);                                \
       pthread_mutex_unlock(&camera.mutex);                        \
