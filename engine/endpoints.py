@@ -26,6 +26,7 @@ from pathlib import Path
 
 from cyclegan.engine import globs
 from cyclegan.engine.muxers import CONTAINERS
+from cyclegan.engine.source_options import check_names
 from cyclegan.errors import ConfigError, OutputError, VideoError
 from cyclegan.sizes import MOST_PIXELS
 
@@ -147,12 +148,18 @@ def input_from(
     """How to open ``source``; ``form`` and ``options`` are FFmpeg's demuxer and its options.
 
     Raw pictures on standard input need ``form="raw"`` and the options ``video_size``,
-    ``pixel_format`` and ``framerate``. Raises VideoError where they are missing.
+    ``pixel_format`` and ``framerate``. Raises VideoError where they are missing, ConfigError for an
+    option that raw pictures, y4m or a camera do not have.
     """
     name = local_name(os.fspath(source))
     given = {option: str(value) for option, value in (options or {}).items()}
     form = CONTAINERS.get(form, form) if form else None
     retry = retry or Retry()
+    is_address, is_camera = bool(_ADDRESS.match(name)), _is_camera(name, form)
+    if is_camera:
+        form = form or "video4linux2"
+    if not is_address:  # whose protocols have options of their own
+        check_names(form, given)
     if form == "rawvideo" and (missing := {"video_size", "pixel_format"} - given.keys()):
         raise VideoError(
             f"raw pictures do not say what they are: give {' and '.join(sorted(missing))}, such as "
@@ -160,8 +167,7 @@ def input_from(
         )
     if name == "-":
         return Input(name="standard input", url="pipe:0", format=form, options=given)
-    if _is_camera(name, form):
-        form = form or "video4linux2"
+    if is_camera:
         return Input(
             name=name,
             url=name,
@@ -171,7 +177,7 @@ def input_from(
             is_camera=True,
             timeout=retry.silence_seconds,
         )
-    if _ADDRESS.match(name):
+    if is_address:
         return _address(name, form, given, retry)
     path = Path(name)
     if _NUMBERED.search(path.name) and not path.exists():

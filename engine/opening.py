@@ -44,7 +44,7 @@ def open_video(
     except (av.FFmpegError, OSError, ValueError) as error:
         if pipe:
             pipe.check()
-        reason = "nothing came" if pipe and not pipe.bytes else why(error, source)
+        reason = "nothing came" if pipe and pipe.ended and not pipe.bytes else why(error, source)
         raise VideoError(
             f"cannot read {source.name} as a video: {reason}{_hint(source)}"
         ) from error
@@ -195,14 +195,15 @@ def _problem(container: Any, source: Input) -> str | None:
 
 
 def _hint(source: Input) -> str:
-    """What raw pictures lack; what a camera was asked for, since a driver that refuses it does not
-    say what of it."""
+    """What raw pictures lack; what was asked for with a format that is named, since neither FFmpeg
+    nor a camera's driver says what of it is refused."""
     if source.format is None and Path(source.url).suffix.lower() in _RAW:
         return (
             "; where it holds raw pictures, say so: the source format raw, and the source options "
             "video_size=640x360, pixel_format=yuv420p, framerate=25 or whatever they are"
         )
-    if not source.is_camera or not source.options:
+    if not source.format or not source.options:
         return ""
     wishes = ", ".join(f"{name}={value}" for name, value in source.options.items())
-    return f"; it was asked for {wishes}, and {how_to_list(source)}"
+    told = f"; it was asked for {wishes}"
+    return f"{told}, and {how_to_list(source)}" if source.is_camera else told

@@ -44,6 +44,8 @@ class Pipe:
             raise VideoError(f"cannot read {source.name}: {reason_of(error)}") from error
         self.bytes = 0
         """That came."""
+        self.ended = False
+        """Its end was met, not that of our patience."""
         self._is_over = is_over
         self._ended_by: BaseException | None = None
 
@@ -55,7 +57,10 @@ class Pipe:
         if self._ended_by is not None:
             return b""
         try:
-            data = self._file.read(size) if self._wait() else b""
+            data = b""
+            if self._wait():
+                data = self._file.read(size)
+                self.ended = not data
         except (KeyboardInterrupt, SystemExit) as ending:  # which PyAV would print and forget
             self._ended_by, data = ending, b""
         self.bytes += len(data)

@@ -141,7 +141,7 @@ def _in_segments(
 
 
 def open_input(source: AnyPath, options: VideoOptions) -> Input:
-    """What ``source`` means under ``options``. Raises VideoError."""
+    """What ``source`` means under ``options``. Raises VideoError, ConfigError."""
     return input_from(
         source,
         form=options.source_format,

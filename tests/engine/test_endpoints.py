@@ -121,6 +121,49 @@ def test_what_is_asked_for_goes_before_what_is_usual(
     assert (given[name], given["other"]) == (asked, "1")
 
 
+RAW = {"video_size": "32x16", "pixel_format": "rgb24", "framerate": "25"}
+
+
+@pytest.mark.parametrize(
+    ("source", "form", "given", "said"),
+    [
+        ("-", "raw", RAW | {"frame_rate": "50"}, "no source option frame_rate; did you .* framera"),
+        ("in.rgb", "raw", RAW | {"bogus": "1"}, "bogus; expected video_size, pixel_format, framer"),
+        ("in.y4m", "y4m", {"frame_rate": "50"}, "yuv4mpegpipe has no source option frame_rate"),
+        ("/dev/video3", None, {"videosize": "64x48"}, "videosize; did you mean video_size"),
+        ("/dev/webcam", "v4l2", {"rate": "25"}, "v4l2 has no source option rate"),
+    ],
+)
+def test_an_option_that_a_source_does_not_have_is_refused(
+    source: str, form: str | None, given: dict[str, str], said: str
+) -> None:
+    """FFmpeg passes over it without a word."""
+    with pytest.raises(ConfigError, match=said):
+        input_from(source, form=form, options=given)
+
+
+def test_options_that_every_source_has_are_let_through() -> None:
+    given = RAW | {"probesize": "32", "max_pixels": "512", "fflags": "nobuffer"}
+    assert input_from("-", form="raw", options=given).options == given
+    assert input_from("tcp://host:1", form="raw", options=RAW | {"listen": "1"}).endless
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+@pytest.mark.parametrize("wrong", [{"framerate": "-5"}, {"pixel_format": "nope"}])
+def test_an_option_of_raw_pictures_that_is_refused_is_told(
+    wrong: dict[str, str], copies: Translator, tmp_path: Path
+) -> None:
+    """Nothing was read then, which is another thing than that nothing came."""
+    os.mkfifo(tmp_path / "pipe")
+    held = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(held, bytes(32 * 16 * 3))
+    options = VideoOptions(source_format="raw", source_options=RAW | wrong)
+    (name, value) = next(iter(wrong.items()))
+    with pytest.raises(VideoError, match=f"video: Invalid argument; it .* {name}={value}"):
+        translate_video(tmp_path / "pipe", tmp_path / "out.mkv", copies, options)
+    os.close(held)
+
+
 def test_a_container_that_is_named_goes_before_that_of_an_address() -> None:
     assert output_to("rtsp://host/1").format == "rtsp"
     assert output_to("tcp://host:1").format == "mpegts"
