@@ -31,6 +31,7 @@ from cyclegan.engine.layout import (
 )
 from cyclegan.engine.opening import close_video, is_chapters, is_cover, open_video, why
 from cyclegan.engine.pipes import Pipe, is_for_us
+from cyclegan.errors import StoppedEarlyError, VideoError
 from cyclegan.side_data import display_matrix
 
 if TYPE_CHECKING:
@@ -85,8 +86,10 @@ class VideoReader:
         self._pipe = Pipe(self.source, self._is_unwanted) if is_for_us(self.source) else None
         try:
             self._container, self.video = open_video(self.source, decoder, keep_on, self._pipe)
-        except BaseException:
+        except BaseException as error:
             self._close_pipe()
+            if isinstance(error, VideoError) and self.stop.is_set():
+                raise StoppedEarlyError(f"stopped before {self.name} gave a frame") from error
             raise
         streams, video = self._container.streams, self.video
         # Decoding frame by frame in threads holds back as many frames as there are threads, and

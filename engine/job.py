@@ -20,7 +20,7 @@ from cyclegan.engine.options import Show, VideoOptions, VideoStats
 from cyclegan.engine.pipeline import StageSeconds, run_pipeline
 from cyclegan.engine.progress import Progress
 from cyclegan.engine.translator import Translation, Translator
-from cyclegan.errors import VideoError
+from cyclegan.errors import StoppedEarlyError, VideoError
 
 if TYPE_CHECKING:
     from av import Packet
@@ -90,6 +90,8 @@ class Job:
         reader = self._reader
         reader.begin()
         if reader.layout is None:
+            if reader.stop.is_set():
+                raise StoppedEarlyError(f"stopped before {reader.name} gave a frame")
             raise VideoError(reader.why_empty())
         decoded = time.perf_counter() - self._begun
         self._writer = open_writer()

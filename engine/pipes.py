@@ -4,7 +4,9 @@ A pipe also ends when the program before it fails, and what it had written by th
 it may say nothing for ever: FFmpeg would wait for it, whoever wants to stop.
 """
 
+import os
 import select
+import sys
 from collections.abc import Callable
 from io import FileIO
 
@@ -30,16 +32,21 @@ def is_for_us(source: Input) -> bool:
         return False
 
 
+def _at_once(name: str, flags: int) -> int:
+    """Opens a named pipe before a program writes into it, for which :meth:`Pipe.read` waits; other
+    systems may take it for one that has ended.
+    """
+    return os.open(name, flags | (os.O_NONBLOCK if sys.platform == "linux" else 0))
+
+
 class Pipe:
     """Standard input or a named pipe, as a file for PyAV. Has no way back, and says so."""
 
     def __init__(self, source: Input, is_over: Callable[[], bool]) -> None:
-        """Waits for a program that writes into a named pipe. ``is_over``: nothing more is to be
-        read, whatever comes. Raises VideoError.
-        """
+        """``is_over``: nothing more is to be read, whatever comes. Raises VideoError."""
         own = source.url != "pipe:0"
         try:
-            self._file = FileIO(source.url if own else 0, closefd=own)
+            self._file = FileIO(source.url, opener=_at_once) if own else FileIO(0, closefd=False)
         except OSError as error:
             raise VideoError(f"cannot read {source.name}: {reason_of(error)}") from error
         self.bytes = 0
@@ -52,15 +59,15 @@ class Pipe:
     def read(self, size: int) -> bytes:
         """As many bytes as there are, ``size`` at most; none at the end, once interrupted or over.
 
-        In a silence it waits, but not longer than that.
+        In a silence it waits, also for a program that opens the pipe, but not longer than that.
         """
         if self._ended_by is not None:
             return b""
         try:
             data = b""
-            if self._wait():
-                data = self._file.read(size)
-                self.ended = not data
+            while not data and not self.ended and self._wait():
+                got = self._file.read(size)  # None: another program was faster
+                data, self.ended = got or b"", got == b""
         except (KeyboardInterrupt, SystemExit) as ending:  # which PyAV would print and forget
             self._ended_by, data = ending, b""
         self.bytes += len(data)

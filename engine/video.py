@@ -52,12 +52,13 @@ def translate_video(
     when it is whole; until then, and after an error or an interrupt, what was there stays. Setting
     ``stop`` ends a camera, a stream or a live run in good order.
 
-    Raises VideoError when ``source`` is no video or has no frames. When it is damaged, ends early,
-    or changes its size or how its pictures are turned, what could be decoded is kept beside
-    ``target``, as ``NAME.partial.SUFFIX``, and VideoError says so. Raises OutputError when
-    ``target`` cannot be written, or another resumed run is at work on it; ConfigError when
-    ``translator`` or ``options`` are none, or for a translator that remembers the frames of another
-    video that it is at work on.
+    Raises VideoError when ``source`` is no video or has no frames; StoppedEarlyError, which is one,
+    when ``stop`` was set before there was one, or anybody read the named pipe ``target``. When it
+    is damaged, ends early, or changes its size or how its pictures are turned, what could be
+    decoded is kept beside ``target``, as ``NAME.partial.SUFFIX``, and VideoError says so. Raises
+    OutputError when ``target`` cannot be written, or another resumed run is at work on it;
+    ConfigError when ``translator`` or ``options`` are none, or for a translator that remembers the
+    frames of another video that it is at work on.
     """
     check_translator(translator)
     options, stop = options or VideoOptions(), stop or threading.Event()

@@ -17,7 +17,7 @@ from cyclegan.engine.endpoints import STANDARD_OUTPUT, Retry
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.runners import Precision
 from cyclegan.engine.tiling import Tiles
-from cyclegan.errors import ConfigError, printable
+from cyclegan.errors import ConfigError, StoppedEarlyError, printable
 from cyclegan.shipped import DEFAULT, find_model
 from cyclegan.signals import ending_signals, handling, is_urgent, leave
 from cyclegan.verbs import Backend, Model
@@ -96,21 +96,26 @@ def open_translator(run: RunSettings) -> "Translator":
 @contextlib.contextmanager
 def stopping_at_interrupt(source: str, options: VideoOptions) -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets, where that is how a run ends; the second ends
-    it at once."""
+    it at once, and so does the first where there is nothing yet to keep."""
     from cyclegan.engine.video import open_input
 
-    stop = threading.Event()
+    stop, asked_by = threading.Event(), 0
 
     def set_it(number: int, frame: FrameType | None) -> None:
+        nonlocal asked_by
         if stop.is_set() and is_urgent(number):
             leave(number)
+        asked_by = number
         stop.set()
 
     if not (options.live or open_input(source, options).endless):
         yield stop
         return
     with handling([signal.SIGINT, *ending_signals()], set_it):
-        yield stop
+        try:
+            yield stop
+        except StoppedEarlyError:
+            leave(asked_by)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,14 @@ from cyclegan.engine.live import latency_of
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
-from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
+from cyclegan.errors import (
+    BackendError,
+    ConfigError,
+    OutputError,
+    StoppedEarlyError,
+    VideoError,
+)
+from cyclegan.verbs.translating import stopping_at_interrupt
 
 Clip = Callable[[str], Path]
 QUICK = Retry(attempts=3, first_seconds=0.05, silence_seconds=2)
@@ -361,6 +368,51 @@ def test_a_stop_ends_a_live_pipe_in_good_order(
     timer.join()
     assert time.monotonic() - begun < 10
     assert len(decoded(tmp_path / "out.mp4")) == stats.frames > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as Linux has pipes with names")
+@pytest.mark.parametrize("waiting_for", ["who writes", "a picture", "who reads"])
+@pytest.mark.parametrize(("sent", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_before_there_is_anything_to_keep_ends_a_live_run_as_an_interrupt(
+    waiting_for: str, sent: str, status: int, copies: Translator, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "in", tmp_path / "out.y4m"
+    held, how = None, VideoOptions(live=True, source_format="y4m")
+    if waiting_for == "who reads":
+        source, how = write_video(tmp_path / "in.mkv", smooth(2)), VideoOptions(live=True)
+        os.mkfifo(target)
+    else:
+        os.mkfifo(source)
+    if waiting_for == "a picture":
+        held = os.open(source, os.O_RDWR)
+
+    def run() -> None:
+        with stopping_at_interrupt(str(source), how) as stop:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.Signals[sent])).start()
+            translate_video(source, target, copies, how, stop=stop)
+
+    begun = time.monotonic()
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as ended:
+        run()
+    assert getattr(ended.value, "code", 130) == status  # 130 is the interrupt's
+    assert time.monotonic() - begun < 10
+    if held is not None:
+        os.close(held)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names are POSIX's")
+def test_a_stop_before_the_first_frame_is_an_error_of_ours(
+    copies: Translator, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    stop = threading.Event()
+    timer = threading.Timer(0.2, stop.set)
+    timer.start()
+    with pytest.raises(StoppedEarlyError, match=r"stopped before .*pipe gave a frame"):
+        translate_video(
+            tmp_path / "pipe", tmp_path / "out.mp4", copies, VideoOptions(live=True), stop=stop
+        )
+    assert leftovers(tmp_path) == ["pipe"]
 
 
 @contextlib.contextmanager
