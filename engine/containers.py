@@ -6,6 +6,7 @@ part that is cut out begins at zero (:mod:`cyclegan.engine.cutting`).
 """
 
 import contextlib
+import errno
 import math
 import threading
 from collections.abc import Iterator
@@ -119,6 +120,8 @@ class VideoReader:
         """When the first frame comes, where the part ends before it."""
         self._stopped_by: str | None = None
         """The error that ended reading."""
+        self._is_open_ended = False
+        """The end of a download was what its server made one."""
         self._begun: Iterator[Decoded | Packet[Any]] | None = None
         self._seen = 0
         self._size: tuple[int, int] | None = None
@@ -170,7 +173,12 @@ class VideoReader:
         """What was unusual, and is no damage, found while reading."""
         strays = self._times.strays.count
         put_back = f"the times of {strays} packets lay far ahead of those around, and were put back"
-        return [put_back] * bool(strays) + [
+        open_ended = (
+            f"{self.name} was taken to be whole where its server hung up: how long it is was not "
+            "said"
+        )
+        found = [put_back] * bool(strays) + [open_ended] * self._is_open_ended
+        return found + [
             f"times begin anew after {second:.2f} s, as where recordings were joined: what follows "
             "was moved behind it"
             for second in self._times.joints
@@ -329,10 +337,19 @@ class VideoReader:
         try:
             yield from self._packets()
         except (av.FFmpegError, OSError, ValueError) as error:
-            self._stopped_by = why(error, self.source)
+            if not self._is_end(error):
+                self._stopped_by = why(error, self.source)
             last: Packet[Any] = av.Packet()
             last.stream = self.video
             yield last
+
+    def _is_end(self, error: Exception) -> bool:
+        """Whether ``error`` is how FFmpeg ends a download whose server did not say how long it is,
+        and closed the connection."""
+        unknown = (self._container.size or 0) <= 0  # PyAV before 19: the number of an error
+        is_end = self.source.is_download and unknown and getattr(error, "errno", 0) == errno.EIO
+        self._is_open_ended = is_end
+        return is_end
 
     def _packets(self) -> "Iterator[Packet[Any]]":
         if self.source.is_camera:

@@ -86,6 +86,11 @@ class Input:
     """Those that a pattern stands for."""
 
     @property
+    def is_download(self) -> bool:
+        """It ends by itself, over the network."""
+        return self.url.partition("://")[0].lower() in DOWNLOADS
+
+    @property
     def most_pixels(self) -> int:
         """That a frame may have; FFmpeg's option ``max_pixels`` sets it. Raises ConfigError."""
         given = self.options.get("max_pixels", str(MOST_PIXELS))

@@ -766,6 +766,37 @@ def test_a_download_that_breaks_off_goes_on(clip: Clip, copies: Translator, tmp_
     assert stats.frames == len(decoded(source)) > 40  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("hangs_up_early", [False, True])
+def test_a_download_of_no_stated_length_ends_where_the_server_hangs_up(
+    hangs_up_early: bool, copies: Translator, tmp_path: Path
+) -> None:
+    """What the file says of itself is still held against it."""
+    source = write_video(tmp_path / "in.mkv", smooth(50))
+    data = source.read_bytes()
+
+    class Unmeasured(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2] if hangs_up_early else data)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unmeasured) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}/in.mkv"
+        try:
+            if hangs_up_early:
+                with pytest.raises(VideoError, match=r"damaged: .* of 2\.00 seconds"):
+                    translate_video(address, tmp_path / "out.mp4", copies)
+            else:
+                stats = translate_video(address, tmp_path / "out.mp4", copies)
+                assert stats.frames == 50
+                assert any("taken to be whole" in note for note in stats.notes)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_a_server_that_says_nothing_is_named(copies: Translator, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}/clip.mp4"
