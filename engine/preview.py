@@ -25,6 +25,9 @@ HOST = "127.0.0.1"
 _SECONDS = 2.0
 """That the rate and the latency are means over."""
 _MOST_PER_SECOND = 30.0
+_STILL = 0.2
+"""Seconds without a new frame after which the last is sent once more: Chromium shows a picture when
+the next one begins."""
 _SILENCE = 60.0
 """Seconds that a connection may neither ask nor take anything: each holds a thread and a file."""
 _BOUNDARY = secrets.token_hex(8)
@@ -96,13 +99,18 @@ class Preview:
         with self._changed:
             self._frame, self._count = frame, self._count + 1
             self._recent.append((now, latency_seconds))
-            while self._recent[0][0] < now - _SECONDS:
-                self._recent.popleft()
+            self._forget(now)
             self._changed.notify_all()
+
+    def _forget(self, now: float) -> None:
+        """Let go of what is not of late any more."""
+        while self._recent and self._recent[0][0] < now - _SECONDS:
+            self._recent.popleft()
 
     def figures(self) -> dict[str, float | int | bool]:
         """Frames so far, and rate and latency of late."""
         with self._changed:
+            self._forget(time.perf_counter())
             recent, count, ended = list(self._recent), self._count, self._ended
         latency = latency_of([seconds for _, seconds in recent])
         span = recent[-1][0] - recent[0][0] if recent else 0.0
@@ -114,14 +122,15 @@ class Preview:
             "ended": ended,
         }
 
-    def next_jpeg(self, after: int) -> tuple[int, bytes] | None:
-        """The number and JPEG of the latest frame, when it is later than ``after``; None: ended."""
+    def next_jpeg(self, after: int, patience: float | None = None) -> tuple[int, bytes] | None:
+        """The number and JPEG of the latest frame, when it is later than ``after``, or none has
+        come in ``patience`` seconds; None: ended."""
         from PIL import Image
 
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._count > after)
+            self._changed.wait_for(lambda: self._ended or self._count > after, patience)
             number, frame = self._count, self._frame
-            if frame is None or number <= after:
+            if frame is None or (self._ended and number <= after):
                 return None
             if self._jpeg[0] == number:
                 return self._jpeg
@@ -181,8 +190,9 @@ def _handler(preview: Preview) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
-            number = 0
-            while (found := preview.next_jpeg(number)) is not None:
+            number, patience = 0, None
+            while (found := preview.next_jpeg(number, patience)) is not None:
+                patience = None if found[0] == number else _STILL
                 number, jpeg = found
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}"
                 self.wfile.write(f"{head}\r\n\r\n".encode() + jpeg + b"\r\n")

@@ -70,6 +70,34 @@ def test_the_page_shows_the_latest_picture(preview: Preview) -> None:
     assert figures["latency_p95_ms"] == pytest.approx(10)
 
 
+def test_the_last_picture_before_a_silence_comes_once_more(preview: Preview) -> None:
+    """A browser shows it when another begins."""
+    first, second = smooth(2)
+    preview.show(first, 0.010)
+    stream = parts(get(preview, "/stream"))
+    assert np.array_equal(next(stream), next(stream))
+    threading.Timer(0.5, preview.show, (255 - second, 0.010)).start()
+    following = next(stream)
+    assert np.abs(following.astype(int) - (255 - second)).mean() < 4, "once"
+
+
+def test_the_rate_is_that_of_late(preview: Preview, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no frame comes any more."""
+    monkeypatch.setattr("cyclegan.engine.preview._SECONDS", 0.2)
+    for frame in smooth(10):
+        preview.show(frame, 0.010)
+        time.sleep(0.005)
+    assert preview.figures()["rate"] > 0
+    time.sleep(0.25)
+    assert preview.figures() == {
+        "frames": 10,
+        "rate": 0.0,
+        "latency_p50_ms": 0.0,
+        "latency_p95_ms": 0.0,
+        "ended": False,
+    }
+
+
 def connected(preview: Preview) -> socket.socket:
     port = int(preview.address.rstrip("/").rpartition(":")[2])
     return socket.create_connection(("127.0.0.1", port), timeout=20)
