@@ -73,6 +73,7 @@ def read_deep(path: Path | str) -> DeepPicture:
             decoder = _DECODERS.get(image.format or "", "")
             stored = orientation_of(image)  # of the file, which FFmpeg reads as it lies
             tags = tags_of(image)
+            tile = image.tile[0] if image.tile else None
             image.load()  # FFmpeg takes damaged files without a word
             if image.mode.startswith("I;16"):
                 gray = upright(whitened(image), orientation_of(image))
@@ -82,7 +83,10 @@ def read_deep(path: Path | str) -> DeepPicture:
                 opacity = np.where(levels == clear, 0, 65535).astype(np.uint16)
                 return np.stack([levels, levels, levels, opacity], axis=2)
         _check_form(tags)
-        return _upright(_decoded(Path(path).read_bytes(), decoder), stored)
+        data = Path(path).read_bytes()
+        if decoder == "ppm" and tile and isinstance(tile.args, tuple):
+            return _scaled(data, image.size, tile.offset, int(tile.args[-1]))
+        return _upright(_decoded(data, decoder), stored)
     except _UnknownFormError as error:
         raise DepthError(
             f"cannot read {path} with 16 bits a channel: {error}; store it as a plain PNG, or "
@@ -170,6 +174,14 @@ def _decoded(data: bytes, decoder: str) -> DeepPicture:
     made = VideoReformatter().reformat(frame, format=_FORMATS[channels], threads=1)
     array = made.to_ndarray()
     return cast(DeepPicture, array.reshape(frame.height, frame.width, channels))
+
+
+def _scaled(data: bytes, size: tuple[int, int], start: int, white: int) -> DeepPicture:
+    """A PGM or PPM whose samples, at most ``white``, begin at ``start``: FFmpeg, whose scaling of
+    them overflows, is told that they need none."""
+    whole = b"%b %d %d 65535\n%b" % (data[:2], *size, data[start:])
+    samples = np.minimum(_decoded(whole, "ppm"), white).astype(np.uint32)
+    return ((samples * 65535 + white // 2) // white).astype(np.uint16)
 
 
 def _upright(array: DeepPicture, orientation: int) -> DeepPicture:

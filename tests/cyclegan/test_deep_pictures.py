@@ -173,7 +173,7 @@ def test_the_transparent_level_of_gray_is_transparent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("magic", "channels"), [("P5", 1), ("P6", 3)])
-@pytest.mark.parametrize("largest", [1023, 65535])
+@pytest.mark.parametrize("largest", [1023, 55000, 60007, 65534, 65535])
 def test_white_of_a_netpbm_file_is_white(
     largest: int, magic: str, channels: int, tmp_path: Path
 ) -> None:
@@ -183,6 +183,12 @@ def test_white_of_a_netpbm_file_is_white(
     assert is_deep(path)
     expected = ramp.astype(np.float64) * 65535 / largest
     assert np.abs(read_deep(path) - expected).max() <= 0.5
+
+
+def test_samples_of_a_netpbm_file_above_its_maximum_are_white(tmp_path: Path) -> None:
+    samples = np.array([0, 27500, 55000, 65535], ">u2").tobytes()
+    (tmp_path / "in.pgm").write_bytes(b"P5\n2 2 # a comment\n55000\n" + samples)
+    assert read_deep(tmp_path / "in.pgm").ravel().tolist() == [0, 32768, 65535, 65535]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
