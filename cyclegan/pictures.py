@@ -84,7 +84,7 @@ def open_image(path: Path | str) -> Image.Image:
                     "its 16-bit colours are stored in planes, which are read with a depth of 16 "
                     "alone; store it as a plain PNG"
                 )
-            _stretch_clear_level(image)
+            _scale_clear_level(image)
             image.load()
             return _eight_bit(upright(whitened(image), orientation_of(image)))
     except DAMAGE as error:
@@ -135,14 +135,17 @@ def _in_deep_planes(image: ImageFile) -> bool:
     return in_planes and is_plain and max(tags.get(Base.BitsPerSample, (1,))) > 8
 
 
-def _stretch_clear_level(image: ImageFile) -> None:
-    """Pillow gives the pixels of gray PNGs in 8 bits, their transparent level in the file's."""
+def _scale_clear_level(image: ImageFile) -> None:
+    """Pillow gives the pixels of PNGs, but for gray of 16 bits, in 8 bits, their transparent level
+    or colour in the file's."""
     stored = image.tile[0].args if image.tile else None
     clear = image.info.get("transparency")
     if isinstance(stored, str) and stored in _WHITES and clear is not None:
         white = _WHITES[stored]
         # Bits above the file's, which Pillow writes, do not count (PNG, on tRNS).
         image.info["transparency"] = (clear & white) * 255 // white
+    elif stored == "RGB;16B" and clear is not None:
+        image.info["transparency"] = tuple(level >> 8 for level in clear)
 
 
 def orientation_of(image: Image.Image) -> int:

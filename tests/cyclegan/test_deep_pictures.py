@@ -172,6 +172,14 @@ def test_the_transparent_level_of_gray_is_transparent(tmp_path: Path) -> None:
     assert np.asarray(open_image(path)).tolist() == [[[4, 0], [4, 255], [255, 255]]]
 
 
+def test_the_transparent_colour_of_a_png_is_transparent(tmp_path: Path) -> None:
+    """Not the one whose upper bits are the lower ones of that."""
+    colours, path = np.array([[[0x1234] * 3, [0x3412] * 3]], np.uint16), tmp_path / "in.png"
+    path.write_bytes(png(colours, 2, chunk(b"tRNS", struct.pack(">HHH", *colours[0, 0]))))
+    assert read_item(path, 3, 16).tolist() == [[[65535] * 3, [0x3412] * 3]]
+    assert read_item(path, 3, 8).tolist() == [[[255] * 3, [0x34] * 3]]
+
+
 @pytest.mark.parametrize(("magic", "channels"), [("P5", 1), ("P6", 3)])
 @pytest.mark.parametrize("largest", [1023, 55000, 60007, 65534, 65535])
 def test_white_of_a_netpbm_file_is_white(
