@@ -41,6 +41,19 @@ _ANIMATED = frozenset({"GIF", "PNG", "WEBP"})
 """Formats whose further pictures are played one after the other, as videos are translated."""
 _WITH_PREVIEWS = "MPO"
 """The format whose further pictures are the first one, smaller, or from beside it."""
+_OF_THE_SHOT = frozenset(
+    {
+        ExifTags.Base.ImageDescription,
+        ExifTags.Base.Make,
+        ExifTags.Base.Model,
+        ExifTags.Base.DateTime,
+        ExifTags.Base.Artist,
+        ExifTags.Base.Copyright,
+        ExifTags.IFD.Exif,
+        ExifTags.IFD.GPSInfo,
+    }
+)
+"""Of a TIFF's tags, which are EXIF's, those that say what it shows, where, when and by whom."""
 
 
 def is_picture(path: Path) -> bool:
@@ -137,11 +150,19 @@ def losses(path: Path) -> tuple[str, ...]:
                 lost.append("of several pictures in a file the first")
             if (profile := image.info.get("icc_profile")) and (name := _other_than_srgb(profile)):
                 lost.append(f"the colour profile {name} was left out: colours were taken for sRGB")
-            if image.info.get("exif") and set(image.getexif()) - {ExifTags.Base.Orientation}:
+            if _has_exif(image):
                 lost.append("EXIF data were left out")
     except DAMAGE:
         return ()
     return tuple(lost)
+
+
+def _has_exif(image: Image.Image) -> bool:
+    """Whether a picture has EXIF data beyond its orientation, which is applied."""
+    if image.format == "TIFF":
+        return not _OF_THE_SHOT.isdisjoint(image.getexif())
+    # Asked first: where a PNG has none, Pillow would decode it to look for them at its end.
+    return bool(image.info.get("exif") and set(image.getexif()) - {ExifTags.Base.Orientation})
 
 
 def _other_than_srgb(profile: bytes) -> str | None:

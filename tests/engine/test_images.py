@@ -334,6 +334,32 @@ def test_what_pictures_lose_is_told(photo: Image.Image, copies: Translator, tmp_
     }
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_exif_data_that_are_left_out_are_told(
+    suffix: str, photo: Image.Image, copies: Translator, tmp_path: Path
+) -> None:
+    """Not of a TIFF, whose tags are EXIF's, what says how it is stored."""
+    described = {
+        ExifTags.Base.Make: "Camera",
+        ExifTags.Base.Copyright: "A photographer",
+        ExifTags.IFD.Exif: {ExifTags.Base.ExposureTime: 0.01},
+        ExifTags.IFD.GPSInfo: {ExifTags.GPS.GPSLatitudeRef: "N"},
+    }
+    source = tmp_path / f"in{suffix}"
+
+    def notes(exif: Image.Exif) -> tuple[str, ...]:
+        photo.save(source, exif=exif.tobytes(), dpi=(300, 300))
+        return translate_image(source, tmp_path / "out.png", copies).notes
+
+    for tag, value in described.items():
+        exif = Image.Exif()
+        exif[tag] = value
+        assert notes(exif) == ("EXIF data were left out",)
+    upright = Image.Exif()
+    upright[ExifTags.Base.Orientation] = 1
+    assert notes(upright) == ()
+
+
 @pytest.mark.parametrize("suffix", [".png", ".bmp"])
 def test_a_depth_can_be_asked_for(
     suffix: str, photo: Image.Image, copies: Translator, tmp_path: Path
