@@ -127,8 +127,9 @@ def translate_image(
     """Translate one picture, with ``depth`` bits a channel; "auto": 16 where source and target have
     as many, they can be read, and the translator takes them.
 
-    Raises ImageError when it cannot be read, OutputError, ConfigError, and BackendError where
-    ``translator`` does not take that depth.
+    Raises ImageError when it cannot be read, OutputError, ConfigError, also for a translator that
+    remembers the frames of a video that it is at work on, and BackendError where ``translator``
+    does not take that depth.
     """
     check_translator(translator)
     check_depth(translator, depth)
@@ -136,7 +137,9 @@ def translate_image(
     check_suffix(target)
     check_target(source, target)
     read = _read(source, target, translator, depth)
-    write_image(target, translator(read.frame), read.alpha)
+    with translator.one_video():
+        made = translator(read.frame)
+    write_image(target, made, read.alpha)
     return ImageStats(pictures=1, skipped=(), notes=read.notes)
 
 
@@ -154,8 +157,8 @@ def translate_folder(
     Names stay as they are; ``depth`` is as for :func:`translate_image`. Reading, translation and
     writing overlap. Raises DataError for an empty folder, ImageError for the first picture that
     cannot be read, unless ``skip_bad``; OutputError, also where ``target`` is ``source``, lies
-    inside it or is called as a video; ConfigError for what is no translator, BackendError for a
-    depth that it does not take.
+    inside it or is called as a video; ConfigError for what is no translator, or one that remembers
+    the frames of a video that it is at work on; BackendError for a depth that it does not take.
     """
     check_translator(translator)
     check_depth(translator, depth)
@@ -188,7 +191,8 @@ def translate_folder(
         if progress:
             progress(done, len(paths))
 
-    run_pipeline(read(), submit, write, capacity=translator.slots + 1)
+    with translator.one_video():
+        run_pipeline(read(), submit, write, capacity=translator.slots + 1)
     counted = tuple(f"{note} ({count} pictures)" for note, count in notes.items())
     return ImageStats(pictures=done, skipped=tuple(skipped), notes=counted)
 

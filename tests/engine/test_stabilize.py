@@ -12,6 +12,7 @@ from cyclegan.engine import stabilize
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.images import translate_folder, translate_image
 from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.model_source import GeneratorSource
 from cyclegan.engine.options import VideoOptions
@@ -23,6 +24,7 @@ from cyclegan.engine.video import translate_video
 from cyclegan.errors import BackendError, ConfigError
 from cyclegan.flicker import flicker
 from cyclegan.networks import Generator, initialise, network_from_config
+from cyclegan.pictures import read_picture, write_picture
 
 Clip = Callable[[str], Path]
 
@@ -181,24 +183,25 @@ def test_what_cannot_be_steadied_is_refused() -> None:
         opened(network_from_config(ResnetConfig(width=4, blocks=1, norm="batch")), 0.5)
 
 
+def opened_to_remember(way: str, network: Generator) -> Translator:
+    if way == "steadied":
+        return open_stabilized(network, precision="float32")
+    return open_tiled(network, "frozen", precision="float32")
+
+
 @pytest.mark.parametrize("way", ["steadied", "frozen"])
 def test_a_video_is_translated_as_if_no_other_had_been_before(
     way: str, network: Generator, tmp_path: Path
 ) -> None:
-    def opened_anew() -> Translator:
-        if way == "steadied":
-            return open_stabilized(network, precision="float32")
-        return open_tiled(network, "frozen", precision="float32")
-
     frames = smooth(3)
     first = write_video(tmp_path / "first.mkv", frames)
     for frame in frames:
         frame[:4] = 255  # too little for a cut
     second = write_video(tmp_path / "second.mkv", frames)
     lossless = VideoOptions(encoding=Encoding(lossless=True))
-    with opened_anew() as fresh:
+    with opened_to_remember(way, network) as fresh:
         translate_video(second, tmp_path / "expected.mkv", fresh, lossless)
-    with opened_anew() as used:
+    with opened_to_remember(way, network) as used:
         for source in (first, second):
             translate_video(source, tmp_path / "made.mkv", used, lossless)
         with (
@@ -213,3 +216,34 @@ def test_a_video_is_translated_as_if_no_other_had_been_before(
         for name in ("expected.mkv", "made.mkv")
     )
     assert np.array_equal(expected, made)
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+@pytest.mark.parametrize("way", ["steadied", "frozen"])
+def test_pictures_are_translated_as_if_no_others_had_been_before(
+    way: str, is_folder: bool, network: Generator, tmp_path: Path
+) -> None:
+    def translate(name: str, translator: Translator, to: str) -> np.ndarray:
+        source, target = (tmp_path / place / "picture.png" for place in (name, to))
+        if is_folder:
+            translate_folder(source.parent, target.parent, translator)
+        else:
+            translate_image(source, target, translator)
+        return read_picture(target)
+
+    (first,) = smooth(1)
+    second = first.copy()
+    second[:4] = 255  # too little for a cut
+    for name, frame in (("first", first), ("second", second)):
+        (tmp_path / name).mkdir()
+        write_picture(frame, tmp_path / name / "picture.png")
+    with opened_to_remember(way, network) as fresh:
+        expected = translate("second", fresh, "expected")
+    with opened_to_remember(way, network) as used:
+        translate("first", used, "made")
+        np.testing.assert_array_equal(translate("second", used, "made"), expected)
+        with (
+            used.one_video(),
+            pytest.raises(ConfigError, match="remembers the frames of the video"),
+        ):
+            translate("second", used, "refused")
