@@ -41,6 +41,8 @@ CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
 MOST_REGISTERS = 168
 """For versions of Triton without figures of their own: 3 blocks of 128 threads a multiprocessor."""
+OF_A_THREAD = 255
+"""What holds a whole image in registers may take all that a thread can have."""
 NARROW_STORES = ("in_stats", "in_stats_large", "in_bwd_reduce_relu")
 """These store sums alone, a few bytes a program."""
 
@@ -320,7 +322,7 @@ def test_keeps_to_its_registers_and_to_wide_accesses(name: str, capability: int)
     used = resources(kernel.asm["cubin"])
     assert used["STACK"] == used["LOCAL"] == 0, "spills, or an array in local memory"
     committed = json.loads(REGISTERS.read_text())
-    limit = MOST_REGISTERS
+    limit = OF_A_THREAD if name.startswith("in_whole") else MOST_REGISTERS
     if triton.__version__ == committed["triton"]:
         limit = committed["registers"][name][str(capability)]
     assert used["REG"] <= limit
