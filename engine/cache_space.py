@@ -31,7 +31,7 @@ class Entry:
     size: int
     """Bytes."""
     used: float
-    """When it was built or last used, in seconds since the epoch."""
+    """When it was built or last used, in seconds since the epoch; 0 where that is in the future."""
 
 
 def limit_bytes() -> int:
@@ -81,9 +81,11 @@ def _entry(folder: Path) -> Entry:
     notes = [note for note in sorted(folder.glob("*.json")) if note.with_suffix("").exists()]
     both = (*(note.with_suffix("") for note in notes), *notes)
     sizes = [file.stat() for file in both]
+    used = max((status.st_mtime for status in sizes), default=0.0)
     return Entry(
         folder=folder,
         files=both,
         size=sum(status.st_size for status in sizes),
-        used=max((status.st_mtime for status in sizes), default=0.0),
+        # Of a clock that was wrong: it would never become the oldest, and all others would.
+        used=0.0 if used > time.time() + IN_USE_SECONDS else used,
     )

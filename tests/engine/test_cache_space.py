@@ -66,6 +66,14 @@ def test_what_was_used_within_the_last_minutes_stays(folder: Path) -> None:
     assert kept(folder) == {1, 2, 3}
 
 
+def test_what_a_clock_that_was_ahead_has_dated_goes_first(folder: Path) -> None:
+    for number in (1, 2):
+        build(number)
+    _age(build(3), int(time.time() + 365 * 86400))
+    build(4)
+    assert kept(folder) == {1, 2, 4}
+
+
 def test_nothing_that_the_cache_did_not_write_goes(folder: Path) -> None:
     strange = folder / "ab" / ("ab" + "0" * 62)
     mine = [folder / "my.plan", folder / "ab/my.plan", strange / "my.plan"]
