@@ -26,6 +26,8 @@ from cyclegan.files import CACHE_VARIABLE, cache_folder, replacing, write_whole
 
 LAYOUT_VERSION = 1
 Key = Mapping[str, str | int | float | bool | None]
+_TURN_SECONDS = 0.2
+"""How long a wait for another process goes on before who waits is asked again."""
 _log = logging.getLogger(__name__)
 
 
@@ -39,29 +41,42 @@ class Note:
     """What the builder returned."""
 
 
-def cached(name: str, key: Key, build: Callable[[Path], object]) -> Path:
+def cached(
+    name: str,
+    key: Key,
+    build: Callable[[Path], object],
+    waiting: Callable[[], None] | None = None,
+) -> Path:
     """The file that ``build(path)`` writes for ``key``, from the cache if it is there.
 
     ``name`` is the file's name, as in ``model.onnx``. A mapping that ``build`` returns goes into
     the note. A file that is damaged or was built for something else is reported in the log and
-    built again. What is there may be in a folder that can only be read. Raises OutputError when the
-    cache has to be written and cannot, ConfigError for a limit that is none, ModelError where a
-    file that ``build`` reads is gone, and what else that raises.
+    built again. What is there may be in a folder that can only be read. ``waiting`` is called again
+    and again while another process builds it, and ends the wait by raising. Raises OutputError when
+    the cache has to be written and cannot, ConfigError for a limit that is none, ModelError where a
+    file that ``build`` reads is gone, and what else that and ``waiting`` raise.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     path, note = _entry(name, key)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.parent / "lock")
-        lock.acquire()
-    except (OSError, NotImplementedError) as error:  # some file systems know no locks
-        if _usable(path, note):
-            return path
-        raise OutputError(
-            f"cannot write the cache {cache_folder()}: {reason_of(error)}; "
-            f"set {CACHE_VARIABLE} to a folder that can be written"
-        ) from error
+    lock, told = FileLock(path.parent / "lock"), False
+    while not lock.is_locked:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=_TURN_SECONDS)
+        except Timeout:  # an OSError as well
+            if not told:
+                _log.info("%s: another process is building it; waiting", name)
+                told = True
+            if waiting is not None:
+                waiting()
+        except (OSError, NotImplementedError) as error:  # some file systems know no locks
+            if _usable(path, note):
+                return path
+            raise OutputError(
+                f"cannot write the cache {cache_folder()}: {reason_of(error)}; "
+                f"set {CACHE_VARIABLE} to a folder that can be written"
+            ) from error
     try:
         if _usable(path, note):
             _log.info("%s is in the cache", name)

@@ -63,9 +63,9 @@ def plan_from_onnx(
     ``path`` is where a copy of the plan and its note go; without it they stay in the cache.
     ``frames``, uint8 (N, H, W, C), replace the built-in ones of the check; H and W are multiples of
     what the generator takes. ``progress(done, announced)`` is called at every step of a build, and
-    cancels it by raising. ``device``, such as ``cuda:1``, is the GPU that it is checked on, and
-    built for where ``settings`` name no targets; None: CUDA's first, or without PyCUDA the first
-    of nvidia-smi.
+    cancels it by raising; while another process builds the plan it is (0, None), again and again.
+    ``device``, such as ``cuda:1``, is the GPU that it is checked on, and built for where
+    ``settings`` name no targets; None: CUDA's first, or without PyCUDA the first of nvidia-smi.
 
     Raises OutputError where ``path`` is the graph itself or not named as a plan; ModelError for
     another kind of graph, ConfigError for settings that contradict it or the ``frames``,
@@ -100,7 +100,8 @@ def plan_from_onnx(
         frames=frames,
         progress=progress,
     )
-    plan = read_plan(cached(NAME, job.key(), job.build))
+    waiting = None if progress is None else functools.partial(progress, 0, None)
+    plan = read_plan(cached(NAME, job.key(), job.build, waiting))
     return plan if path is None else copy_plan(plan, Path(path))
 
 

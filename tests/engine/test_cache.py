@@ -203,6 +203,26 @@ def test_processes_that_want_one_entry_build_it_once(folder: Path, tmp_path: Pat
     assert log.read_text() == "built\n"
 
 
+def test_who_waits_for_anothers_build_is_asked_again_and_again_and_may_end_it(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = cached("a.bin", {}, Builder())
+    lock = filelock.FileLock(path.parent / "lock")
+    turns: list[int] = []
+
+    def enough() -> None:
+        turns.append(len(turns))
+        if len(turns) == 2:
+            raise BrokenPipeError("enough")
+
+    with caplog.at_level(logging.INFO):
+        with lock, pytest.raises(BrokenPipeError, match="enough"):
+            cached("a.bin", {}, Builder(), enough)
+        assert caplog.text.count("another process is building it; waiting") == 1
+        lock.acquire()
+        assert cached("a.bin", {}, Builder(), lock.release) == path
+
+
 def test_where_it_lives(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_folder() == folder
     monkeypatch.delenv("CYCLEGAN_CACHE")

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from filelock import FileLock
 
 import cyclegan
 from cyclegan.cli import main
-from cyclegan.engine import gate, plan, plan_builder
+from cyclegan.engine import cache, gate, plan, plan_builder
 from cyclegan.engine.export import seal
 from cyclegan.engine.flavours import load_tensorrt, messages
 from cyclegan.engine.frames import Frames
@@ -370,7 +371,7 @@ def test_a_plan_is_for_the_gpu_at_hand_and_run_where_it_can_be(
 ) -> None:
     keys: list[dict[str, Any]] = []
 
-    def stop(name: str, key: dict[str, Any], build: Any) -> None:
+    def stop(name: str, key: dict[str, Any], build: Any, waiting: Any) -> None:
         keys.append(key)
         raise BackendError("far enough")
 
@@ -393,7 +394,7 @@ def test_a_plan_is_for_the_gpu_that_cuda_calls_so_and_checked_on_it(
     keys: list[dict[str, Any]] = []
     opened: list[FakeCuda] = []
 
-    def stop(name: str, key: dict[str, Any], build: Any) -> None:
+    def stop(name: str, key: dict[str, Any], build: Any, waiting: Any) -> None:
         keys.append(key)
         raise BackendError("far enough")
 
@@ -670,7 +671,8 @@ def test_frames_that_the_generator_does_not_take_are_refused_before_the_build(
 
 def _build(graph: Path, builders: Path) -> None:
     def note(done: int, announced: int | None) -> None:
-        (builders / str(os.getpid())).touch()
+        if done:  # a step of its own build: who waits is at 0
+            (builders / str(os.getpid())).touch()
 
     plan_from_onnx(graph, settings=settings(check=False), progress=note).verified()
 
@@ -690,6 +692,23 @@ def test_processes_that_want_one_plan_build_it_once(
     assert len(list(builders.iterdir())) == 1, "both built it"
     (note,) = own_cache.rglob("model.plan.json")
     assert json.loads(note.read_text())["facts"]["bytes"] > 0
+
+
+def test_a_wait_for_anothers_build_of_the_plan_is_cancelled_as_a_build_is(
+    graph: Path, own_cache: Path
+) -> None:
+    made = settings(check=False)
+    path, _ = cache._entry(plan.NAME, job(graph, settings=made, gpu=None).key())
+    path.parent.mkdir(parents=True)
+
+    def stop(done: int, announced: int | None) -> None:
+        raise BackendError(f"stopped at {done} of {announced}")
+
+    with (
+        FileLock(path.parent / "lock"),
+        pytest.raises(BackendError, match="stopped at 0 of None"),
+    ):
+        plan_from_onnx(graph, settings=made, progress=stop)
 
 
 def test_a_plan_replaces_no_model_and_is_named_as_one(
