@@ -121,7 +121,8 @@ class _Job:
     def key(self) -> Key:
         """Everything that shapes the plan. Raises BackendError where there is nothing to build for.
 
-        A plan for named targets does not depend on the GPU and the driver of this machine.
+        A plan for named targets does not depend on the GPU and the driver of this machine, but for
+        whether it is run there to be checked: one that never was is built again where it can be.
         """
         gpu = None if self.settings.targets else self.gpu
         if gpu is None and not self.settings.targets:
@@ -142,6 +143,7 @@ class _Job:
             "compute_capability": gpu.compute_capability if gpu else None,
             "driver": gpu.driver if gpu else None,
             "frames": frames,
+            "run": self.settings.check and self._executes() is not None,
             **self.settings.as_key(),
         }
 

@@ -345,8 +345,26 @@ def test_all_that_shapes_a_plan_is_in_its_key(
             patched.setattr(module, name, value)
             keys.append(job(graph).key())
     assert len({str(key) for key in keys}) == 13
+    monkeypatch.setattr(tensorrt, "why_missing", lambda: "no PyCUDA")
     named = [job(graph, settings=settings(), gpu=gpu).key() for gpu in (ADA, None)]
     assert named[0] == named[1], "a plan for named targets depends on no GPU here"
+
+
+def test_a_plan_that_was_never_run_is_another_where_it_can_be(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As once PyCUDA was installed."""
+    made = {
+        "here": settings(targets=()),
+        "named": settings(),
+        "for another GPU": settings(targets=("9.0",)),
+        "not checked": settings(check=False),
+    }
+    monkeypatch.setattr(tensorrt, "why_missing", lambda: "no PyCUDA")
+    before = {name: job(graph, settings=asked).key() for name, asked in made.items()}
+    monkeypatch.setattr(tensorrt, "why_missing", lambda: None)
+    after = {name: job(graph, settings=asked).key() for name, asked in made.items()}
+    assert {name for name in made if after[name] != before[name]} == {"here", "named"}
 
 
 def test_no_plan_is_kept_of_a_graph_that_is_replaced_meanwhile(
