@@ -19,7 +19,7 @@ from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan_settings import Profile, capability_name
 from cyclegan.engine.typed_graph import norm_type
 from cyclegan.errors import ModelError, NewerFormatError, OutputError, reason_of
-from cyclegan.files import LONGEST_NAME, write_whole
+from cyclegan.files import LONGEST_NAME, behind_link, write_whole
 from cyclegan.targets import check_ending, check_target
 
 PLAN_FORMAT = 1
@@ -99,7 +99,7 @@ def read_plan(path: Path) -> PlanFile:
     if not path.is_file():
         raise ModelError(f"there is no plan {path}")
     try:
-        note = read_note(path)
+        note = read_note(_noted(path))
         version = int(note.key["format"])
     except FileNotFoundError as error:
         raise ModelError(
@@ -121,14 +121,26 @@ def read_plan(path: Path) -> PlanFile:
     return plan
 
 
+def _noted(path: Path) -> Path:
+    """What the note on ``path`` stands beside: the file behind a link, where it was written.
+
+    Or the link itself, as in stores that name files by their content.
+    """
+    behind = behind_link(path)
+    return behind if sidecar(behind).exists() else path
+
+
 def _damaged(path: Path, error: Exception) -> ModelError:
     return ModelError(f"the note on {path} is damaged: {error!r}; build it again")
 
 
 def copy_plan(plan: PlanFile, target: Path) -> PlanFile:
-    """Copy the plan and its note to ``target``. Raises OutputError, and ModelError if damaged."""
+    """Copy the plan and its note to ``target``. Raises OutputError, and ModelError if damaged.
+
+    Where that is a link, to what it leads to, which is replaced and whose own note must follow.
+    """
     write_whole(target, plan.verified())
-    write_note(target, plan.note)
+    write_note(behind_link(target), plan.note)
     return PlanFile(path=target, note=plan.note)
 
 
@@ -136,7 +148,7 @@ def check_plan_target(source: Path, target: Path) -> None:
     """Raises OutputError where a plan of ``source`` must not be written to ``target``."""
     check_target(source, target)
     check_ending(target, "a plan", *SUFFIXES)
-    note = len(os.fsencode(sidecar(target).name))
+    note = len(os.fsencode(sidecar(behind_link(target)).name))
     if note > LONGEST_NAME:
         raise OutputError(
             f"{target} cannot have its note beside it, whose name would be {note} bytes long; "

@@ -105,6 +105,27 @@ def test_a_plan_without_a_note_it_can_read(plan: PlanFile, tmp_path: Path) -> No
     assert plan.path.exists()
 
 
+def test_a_link_to_a_plan_is_that_plan_with_its_note(plan: PlanFile, tmp_path: Path) -> None:
+    link = tmp_path / "links" / "current.plan"
+    link.parent.mkdir()
+    link.symlink_to(plan.path)
+    assert read_plan(link).note == plan.note
+    other = with_key(plan, driver="another")
+    assert copy_plan(other, link).path == link
+    assert link.is_symlink()
+    assert read_plan(plan.path).note == read_plan(link).note == other.note
+    assert list(link.parent.iterdir()) == [link]
+    sidecar(link).write_text("{")  # of another plan: the note beside the file itself counts
+    assert read_plan(link).note == other.note
+
+
+def test_a_link_may_have_the_note_beside_itself(plan: PlanFile, tmp_path: Path) -> None:
+    """As in stores that name files by their content."""
+    blob = plan.path.rename(tmp_path / plan.note.sha256)
+    plan.path.symlink_to(blob)
+    assert read_plan(plan.path).note == plan.note
+
+
 @pytest.mark.parametrize("lacks", ["norm", "layers", "inputs", "check", "package", "precision"])
 def test_a_note_that_lacks_something_is_damaged(plan: PlanFile, lacks: str) -> None:
     note = json.loads(sidecar(plan.path).read_text())

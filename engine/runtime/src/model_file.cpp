@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
+#include <cstdlib>
 #include <cstring>
 
 #include "error.h"
@@ -40,6 +42,15 @@ bool exists(const std::string &path) {
     return ::stat(path.c_str(), &status) == 0;
 }
 
+// Where the note on a plan stands: beside the file that a link leads to, or beside the link, as in
+// stores that name files by their content.
+std::string note_beside(const std::string &path) {
+    char target[PATH_MAX];
+    if (::realpath(path.c_str(), target))
+        if (std::string behind = std::string(target) + ".json"; exists(behind)) return behind;
+    return path + ".json";
+}
+
 }  // namespace
 
 std::string read_file(const std::string &path, size_t limit) {
@@ -71,7 +82,7 @@ Model read_model(const std::string &path) {
     model.name = shown(path);
     model.bytes = read_file(path, kLargestModel);
     if (model.bytes.empty()) fail(CYCLEGAN_ERROR_MODEL, "%s is empty", model.name.c_str());
-    const std::string note = path + ".json";
+    const std::string note = note_beside(path);
     // ONNX is Protocol Buffers: the number of field 1, ir_version, comes first.
     if (model.bytes[0] == '\x08') {
         describe_graph(model);

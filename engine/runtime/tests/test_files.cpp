@@ -115,6 +115,13 @@ void test_plans() {
     std::filesystem::remove(path + ".json");
     // The note is right; a machine without TensorRT says so.
     with_note(note, CYCLEGAN_ERROR_BACKEND, "tensorrt");
+    const std::string link = folder / "link.plan";
+    CHECK(symlink(path.c_str(), link.c_str()) == 0);
+    refused(link, CYCLEGAN_ERROR_BACKEND, "tensorrt");
+    written("link.plan.json", "{}");  // of another plan: the note beside the file itself counts
+    refused(link, CYCLEGAN_ERROR_BACKEND, "tensorrt");
+    std::filesystem::rename(path + ".json", link + ".json");
+    refused(link, CYCLEGAN_ERROR_BACKEND, "tensorrt");
 }
 
 void log_warning(void *user, cyclegan_log_level level, const char *message) {
