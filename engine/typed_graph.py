@@ -122,6 +122,8 @@ class _Typing:
         for name in node.output:
             if name in self._floats:
                 self._types[name] = wanted
+                if node.op_type == "Cast":  # of truth or whole numbers, as in a mask
+                    next(item for item in node.attribute if item.name == "to").i = wanted
 
     def _as(self, name: str, wanted: int) -> str:
         """The name of the tensor ``name`` in the type ``wanted``."""

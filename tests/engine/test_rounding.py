@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from cyclegan.engine.export import seal
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.parity import compare
 from cyclegan.engine.rounding import PEAK, rounded_graph, run_on_cpu
@@ -65,6 +66,38 @@ def test_every_stored_tensor_is_rounded_and_its_peak_reported(graph: Path, frame
     both = run_on_cpu(model, frames[[0, 3]])[1]
     assert both == {name: max(peaks[name], other[name]) for name in peaks}, "of all frames"
     assert any(peaks[name] > other[name] for name in peaks)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_casts_of_the_generator_itself_keep_what_they_cast_to(
+    precision: Any, graph: Path, frames: Frames, tmp_path: Path
+) -> None:
+    """As a mask has them, ``x * (relu(x) != 0)``: to truth, to numbers, and to what they are."""
+    model = onnx.load(graph)
+    made: list[Any] = []
+    for node in model.graph.node:
+        made.append(node)
+        if node.op_type == "Relu":
+            (x,), (y,) = node.input, node.output
+            node.output[0] = f"{y}.relu"
+            made += [
+                helper.make_node("Cast", [f"{y}.relu"], [f"{y}.truth"], to=TensorProto.BOOL),
+                helper.make_node("Cast", [f"{y}.truth"], [f"{y}.mask"], to=TensorProto.FLOAT),
+                helper.make_node("Cast", [f"{y}.mask"], [f"{y}.same"], to=TensorProto.FLOAT),
+                helper.make_node("Mul", [x, f"{y}.same"], [y]),
+            ]
+    del model.graph.node[:]
+    model.graph.node.extend(made)
+    seal(model)
+    masked = tmp_path / "masked.onnx"
+    onnx.save(model, masked)
+    exact, _ = run_on_cpu(onnx.load(graph), frames[:1])
+    assert np.array_equal(run_on_cpu(model, frames[:1])[0], exact)
+    typed = typed_graph(masked, precision, "native")
+    onnx.checker.check_model(typed, full_check=True)
+    got, peaks = run_on_cpu(rounded_graph(typed), frames[:1])
+    assert {peak for name, peak in peaks.items() if name.endswith((".mask", ".same"))} == {1.0}
+    assert np.array_equal(got, rounded(graph, frames[:1], precision, "native")[0])
 
 
 def test_the_steps_of_a_native_norm_are_the_norm(graph: Path, frames: Frames) -> None:
