@@ -13,9 +13,10 @@ from cyclegan.network_config import PixelConfig as PixelConfig
 from cyclegan.network_config import ResnetConfig as ResnetConfig
 from cyclegan.network_config import UnetConfig as UnetConfig
 from cyclegan.network_config import Upsample as Upsample
-from cyclegan.network_config import at_least, check, one_of
+from cyclegan.network_config import at_least, check
 from cyclegan.plain_values import as_dict as as_dict
 from cyclegan.plain_values import from_dict as from_dict
+from cyclegan.plain_values import take_types
 from cyclegan.sizes import MOST_PIXELS, Size, short_size_text, size_text
 
 Adversarial = Literal["lsgan", "vanilla", "wgangp", "hinge"]
@@ -76,10 +77,7 @@ class CycleGANConfig:
     """Of the first weights, the order of pictures, their crops, image pools, and dropout."""
 
     def __post_init__(self) -> None:
-        one_of(Adversarial, adversarial=self.adversarial)
-        one_of(Precision, precision=self.precision)
-        one_of(CycleLoss, cycle_loss=self.cycle_loss)
-        one_of(Init, init=self.init)
+        take_types(self)
         at_least(
             0,
             lambda_a=self.lambda_a,
@@ -115,17 +113,6 @@ class CycleGANConfig:
             self.discriminator.smallest_side,
             SSIM_WINDOW if self.ssim_share else 1,
         )
-
-
-def _take_paths(config: object, *names: str) -> None:
-    """Make paths of settings that may be given as str. Raises ConfigError for what is neither, and
-    for no name, which a path would take for the folder that we run in."""
-    for name in names:
-        value = getattr(config, name)
-        if isinstance(value, str) and value:
-            object.__setattr__(config, name, Path(value))  # frozen
-        else:
-            check(isinstance(value, Path | None), f"{name} is {value!r}; expected a path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +151,7 @@ class DataConfig:
     """Go on without pictures that cannot be read, counting them; else stop at the first."""
 
     def __post_init__(self) -> None:
-        _take_paths(self, "a", "b", "test_a", "test_b")
-        one_of(Preprocess, preprocess=self.preprocess)
-        one_of(Depth, depth=self.depth)
+        take_types(self)
         at_least(1, load_size=self.load_size, crop_size=self.crop_size)
         at_least(1, load_height=self.loaded[0], crop_height=self.cropped[0])
         if self.preprocess in ("resize_and_crop", "scale_width_and_crop"):
@@ -265,7 +250,7 @@ class TrainConfig:
     """Epochs between two scorings on the test pictures; the best generators are kept. 0: never."""
 
     def __post_init__(self) -> None:
-        _take_paths(self, "output", "pretrained")
+        take_types(self)
         at_least(
             1,
             batch_size=self.batch_size,
@@ -288,8 +273,6 @@ class TrainConfig:
             self.passes <= self.batch_size,
             f"passes is {self.passes}, and a batch has {self.batch_size}; expected at most as many",
         )
-        one_of(Schedule, schedule=self.schedule)
-        one_of(Compile, compile=self.compile)
         check(
             not self.score_every or self.data.test_a is not None,
             "score_every needs pictures to score on; set data.test_a and data.test_b",

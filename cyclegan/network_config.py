@@ -1,12 +1,12 @@
 """Settings of the networks, and what settings are checked with."""
 
 import math
-import typing
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
 from cyclegan.errors import ConfigError
+from cyclegan.plain_values import take_types
 
 Norm = Literal["instance", "batch", "none"]
 Upsample = Literal["transposed", "resize"]
@@ -29,7 +29,6 @@ def between(smallest: int, largest: int, **settings: int) -> None:
     """Raises ConfigError for a setting outside of ``smallest`` to ``largest``."""
     at_least(smallest, **settings)
     for name, value in settings.items():
-        check(isinstance(value, int), f"{name} is {value!r}; expected a whole number")
         check(value <= largest, f"{name} is {value}; expected at most {largest}")
 
 
@@ -39,13 +38,6 @@ def at_least(smallest: float, **settings: float) -> None:
         check(isinstance(value, Real), f"{name} is {value!r}; expected a number")
         check(value >= smallest, f"{name} is {value}; expected at least {smallest}")
         check(value < math.inf, f"{name} is {value}; expected a finite number")
-
-
-def one_of(choices: Any, **settings: object) -> None:
-    """Raises ConfigError for a setting that is none of a Literal's ``choices``."""
-    for name, value in settings.items():
-        known = typing.get_args(choices)
-        check(value in known, f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}")
 
 
 def check_domains(domains: Any, count: int) -> None:
@@ -81,6 +73,7 @@ class ResnetConfig:
     convolution, which leaves no checkerboard (Odena et al. 2016) and costs more."""
 
     def __post_init__(self) -> None:
+        take_types(self)
         between(
             1,
             MOST_CHANNELS,
@@ -89,8 +82,6 @@ class ResnetConfig:
             width=self.width,
         )
         between(1, MOST_LAYERS, blocks=self.blocks)
-        one_of(Norm, norm=self.norm)
-        one_of(Upsample, upsample=self.upsample)
 
     @property
     def size_multiple(self) -> int:
@@ -117,6 +108,7 @@ class UnetConfig:
     """Whether the widest up-samplings but the lowest leave out half of their values in training."""
 
     def __post_init__(self) -> None:
+        take_types(self)
         between(
             1,
             MOST_CHANNELS,
@@ -125,7 +117,6 @@ class UnetConfig:
             width=self.width,
         )
         between(5, MOST_HALVINGS, depth=self.depth)
-        one_of(Norm, norm=self.norm)
 
     @property
     def size_multiple(self) -> int:
@@ -153,9 +144,9 @@ class PatchConfig:
     """What follows each convolution but the first and the last."""
 
     def __post_init__(self) -> None:
+        take_types(self)
         between(1, MOST_CHANNELS, in_channels=self.in_channels, width=self.width)
         between(1, MOST_LAYERS, layers=self.layers)
-        one_of(Norm, norm=self.norm)
 
     @property
     def smallest_side(self) -> int:
@@ -178,8 +169,8 @@ class PixelConfig:
     """What follows the second convolution."""
 
     def __post_init__(self) -> None:
+        take_types(self)
         between(1, MOST_CHANNELS, in_channels=self.in_channels, width=self.width)
-        one_of(Norm, norm=self.norm)
 
 
 GeneratorConfig = ResnetConfig | UnetConfig

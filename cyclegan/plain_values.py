@@ -1,13 +1,16 @@
-"""Settings as plain values and back: how they travel in TOML files and in model files' metadata.
+"""Settings as plain values and back: how they travel in TOML files and in model files' metadata,
+and the types that they have.
 
 A network's configuration names its class in the key ``kind``.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import types
 import typing
 from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,20 +69,46 @@ def _from_tagged(union: types.UnionType, values: Mapping[str, Any], where: str) 
 
 
 def _converted(hint: Any, value: Any, where: str) -> Any:
-    if types.NoneType in typing.get_args(hint):
-        if value is None:
-            return None
-        (hint,) = (member for member in typing.get_args(hint) if member is not types.NoneType)
-    if dataclasses.is_dataclass(hint) or isinstance(hint, types.UnionType):
+    if all(map(dataclasses.is_dataclass, typing.get_args(hint) or [hint])):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is {value!r}; expected a table of settings")
         return from_dict(hint, value, f"{where}.")
-    if hint is Path and isinstance(value, str) and value:  # no name would be the folder we run in
-        value = Path(value)
+    return _checked(hint, value, where)
+
+
+def take_types(config: Any) -> None:
+    """Make the settings of a frozen ``config`` what its annotations say: paths of str, Python's
+    numbers of NumPy's. Raises ConfigError for one of another type, or none of a Literal's."""
+    hints = typing.get_type_hints(type(config))
+    for item in dataclasses.fields(config):
+        value = _checked(hints[item.name], getattr(config, item.name), item.name)
+        object.__setattr__(config, item.name, value)
+
+
+def one_of(choices: Any, **settings: object) -> None:
+    """Raises ConfigError for a setting that is none of a Literal's ``choices``."""
+    for name, value in settings.items():
+        known = typing.get_args(choices)
+        if value not in known:
+            raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}")
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    members = typing.get_args(hint) or (hint,)
     if typing.get_origin(hint) is Literal:
-        return value
-    if hint is float and type(value) is int:
-        value = float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"{where} is {value!r}; expected {hint.__name__}")
+        one_of(hint, **{where: value})
+        return members[members.index(value)]
+    if value is None and types.NoneType in members:
+        return None
+    if Path in members and isinstance(value, str) and value:
+        return Path(value)  # no name would be the folder we run in
+    if not isinstance(value, bool):
+        if int in members and isinstance(value, Integral):
+            return int(value)
+        if float in members and isinstance(value, Real):
+            with contextlib.suppress(OverflowError):  # whole numbers have no end
+                return float(value)
+    if not isinstance(value, members) or (isinstance(value, bool) and bool not in members):
+        expected = (member.__name__ for member in members if member is not types.NoneType)
+        raise ConfigError(f"{where} is {value!r}; expected {' or '.join(expected)}")
     return value

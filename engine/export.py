@@ -29,8 +29,9 @@ from cyclegan.engine.onnx_header import GRAPH_DIGEST
 from cyclegan.engine.tracing import tracing
 from cyclegan.errors import BackendError
 from cyclegan.files import replacing
-from cyclegan.network_config import check_domains, one_of
+from cyclegan.network_config import check_domains
 from cyclegan.networks import Generator, alteration, check_kind
+from cyclegan.plain_values import one_of
 
 GraphPrecision = Literal["float32", "float16"]
 _FRAMES: dict[Depth, torch.dtype] = {8: torch.uint8, 16: torch.uint16}

@@ -12,7 +12,7 @@ from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.live import Latency
 from cyclegan.engine.planes import Convert
 from cyclegan.errors import ConfigError
-from cyclegan.network_config import one_of
+from cyclegan.plain_values import one_of
 
 Show = Callable[[Frames, float], None]
 """Called with every frame that was written, and the seconds since it was decoded."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cyclegan.config import Depth
-from cyclegan.network_config import check, one_of
+from cyclegan.network_config import check
+from cyclegan.plain_values import one_of
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 """Of the arithmetic; int8 is OpenVINO's alone (:mod:`cyclegan.engine.int8`)."""

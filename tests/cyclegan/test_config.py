@@ -1,6 +1,8 @@
+import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tomli_w
 from hypothesis import given
@@ -81,12 +83,44 @@ def test_more_parts_than_a_batch_has_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("width", "says"),
-    [("4", "width is '4'; expected a number"), (4.0, r"width is 4\.0; expected a whole number")],
+    ("make", "setting", "value", "expected"),
+    [
+        (ResnetConfig, "width", "4", "int"),
+        (ResnetConfig, "width", 4.0, "int"),
+        (UnetConfig, "dropout", 1, "bool"),
+        (PatchConfig, "layers", True, "int"),
+        (PixelConfig, "norm", None, "one of 'instance', 'batch', 'none'"),
+        (CycleGANConfig, "generator", {"width": 4}, "ResnetConfig or UnetConfig"),
+        (CycleGANConfig, "seed", 1.0, "int"),
+        (CycleGANConfig, "learning_rate", "fast", "float"),
+        (CycleGANConfig, "learning_rate", 10**400, "float"),
+        (DataConfig, "name_a", 5, "str"),
+        (DataConfig, "a", None, "Path"),
+        (DataConfig, "flip", "no", "bool"),
+        (DataConfig, "skip_bad", 1, "bool"),
+        (DataConfig, "load_height", 286.0, "int"),
+        (TrainConfig, "data", "photos", "DataConfig"),
+        (TrainConfig, "epochs", 1.5, "int"),
+        (TrainConfig, "sample_every", 1e3, "int"),
+        (TrainConfig, "minutes", True, "float"),
+    ],
 )
-def test_numbers_of_channels_are_whole_numbers(width, says):
-    with pytest.raises(ConfigError, match=says):
-        ResnetConfig(width=width)
+def test_settings_of_another_type_are_refused_when_they_are_made(make, setting, value, expected):
+    data = DataConfig(a="one", b="two")
+    needed = {TrainConfig: {"data": data}, DataConfig: {"a": "one", "b": "two"}}.get(make, {})
+    says = re.escape(f"{setting} is {value!r}; expected {expected}")
+    with pytest.raises(ConfigError, match=f"^{says}$"):
+        make(**{**needed, setting: value})
+
+
+def test_numbers_of_numpy_become_those_that_a_file_of_settings_takes():
+    config = TrainConfig(
+        data=DataConfig(a="one", b="two", load_size=np.int64(300), depth=np.uint8(16)),
+        model=CycleGANConfig(generator=ResnetConfig(width=np.int32(8))),
+        minutes=np.float32(1.5),
+    )
+    assert from_dict(TrainConfig, tomllib.loads(tomli_w.dumps(as_dict(config)))) == config
+    assert (config.data.load_size, config.model.generator.width, config.minutes) == (300, 8, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +195,7 @@ def test_the_gradient_penalty_needs_pictures_of_one_size():
 
 def test_no_name_is_no_path():
     """It would be the folder that we run in."""
-    with pytest.raises(ConfigError, match="a is ''; expected a path"):
+    with pytest.raises(ConfigError, match="a is ''; expected Path"):
         DataConfig(a="", b="b")
     with pytest.raises(ConfigError, match=r"data\.test_a is ''; expected Path"):
         from_dict(TrainConfig, {"data": {"a": "a", "b": "b", "test_a": ""}})
@@ -173,5 +207,5 @@ def test_paths_may_be_given_as_text():
     config = TrainConfig(data=data, output="run", pretrained="other")
     assert (data.a, data.b, data.test_a, data.test_b) == tuple(map(Path, "abcd"))
     assert (config.output, config.pretrained) == (Path("run"), Path("other"))
-    with pytest.raises(ConfigError, match="a is 3; expected a path"):
+    with pytest.raises(ConfigError, match="a is 3; expected Path"):
         DataConfig(a=3, b="b")
