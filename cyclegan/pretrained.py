@@ -41,25 +41,27 @@ def pretrained_files(place: Path) -> dict[str, Path]:
 
     ``place`` is a run's folder, for what it saved last, or a folder of the public implementation's,
     for ``latest_net_G_A.pth`` and the three others; ``folder/50`` are those of epoch 50. Raises
-    ModelError, saying what there is, where one is missing.
+    ModelError, saying what there is, where one is missing, and for one file.
     """
-    ours = {name: place / f"{name}.safetensors" for name in NETWORKS}
-    if any(path.is_file() for path in ours.values()):
-        found = ours
-    else:
-        folder, epoch = (place, "latest") if place.is_dir() else (place.parent, place.name)
+    if place.is_file():
+        raise ModelError(
+            f"{place} is one file; name the folder of all four networks, {place.parent}"
+        )
+    folder, epoch = (place, "latest") if place.is_dir() else (place.parent, place.name)
+    found = {name: place / f"{name}.safetensors" for name in NETWORKS}
+    if not any(path.is_file() for path in found.values()):
         found = {name: folder / f"{epoch}_net_{PUBLIC_NAMES[name]}.pth" for name in NETWORKS}
     missing = [str(path) for path in found.values() if not path.is_file()]
     if missing:
         raise ModelError(
             f"{place} lacks {', '.join(missing)}; a run begins with all four networks"
-            f"{_other_epochs(place)}"
+            f"{_other_epochs(folder)}"
         )
     return found
 
 
-def _other_epochs(place: Path) -> str:
-    """Which epochs' files are in the folder, if it is one."""
-    names = (path.name for path in place.glob("*_net_*.pth"))
+def _other_epochs(folder: Path) -> str:
+    """Which epochs' files are in ``folder``, if it is there."""
+    names = (path.name for path in folder.glob("*_net_*.pth"))
     epochs = sorted({found[1] for name in names if (found := _PUBLIC_FILE.fullmatch(name))})
-    return f"; files of epochs are named as in {place / epochs[0]}" if epochs else ""
+    return f"; files of epochs are named as in {folder / epochs[0]}" if epochs else ""

@@ -94,6 +94,19 @@ def test_a_network_that_is_missing(tmp_path):
     (tmp_path / "50_net_D_B.pth").unlink()
     with pytest.raises(ModelError, match=r"lacks [^ ]*50_net_D_B\.pth; a run begins with all four"):
         load_pretrained(new(), tmp_path / "50")
+    with pytest.raises(
+        ModelError, match=r"60_net_D_A\.pth; .*; files of epochs are .* as in .*50$"
+    ):
+        load_pretrained(new(), tmp_path / "60")
+
+
+@pytest.mark.parametrize("name", ["latest_net_G_A.pth", "generator_ab.safetensors"])
+def test_one_file_of_four_is_answered_with_its_folder(name, tmp_path):
+    (tmp_path / name).touch()
+    with pytest.raises(ModelError) as raised:
+        load_pretrained(new(), tmp_path / name)
+    says = f"{tmp_path / name} is one file; name the folder of all four networks, {tmp_path}"
+    assert str(raised.value) == says
 
 
 def test_files_that_were_swapped(tmp_path):
