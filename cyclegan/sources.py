@@ -16,6 +16,7 @@ import functools
 import hashlib
 import math
 import os
+import re
 import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -187,8 +188,9 @@ def _listed(source: Path, skip_bad: bool) -> list[Path]:
         raise DataError(f"cannot read the list {source}: {reason_of(error)}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"the list {source} is not in UTF-8 ({error}); save it as that") from error
-    names = (line.strip() for line in text.splitlines())
-    paths = [source.parent / name for name in names if name and not name.startswith("#")]
+    lines = re.split(r"\r\n?|\n", text)  # names may hold what str.splitlines takes for ends
+    names = (line for line in lines if line.strip() and not line.strip().startswith("#"))
+    paths = [_named(source.parent, name) for name in names]
     missing = [path for path in paths if not _is_file(path)]
     if skip_bad and len(missing) < len(paths):
         missing = [path for path in missing if not may_be_picture(path)]
@@ -196,6 +198,12 @@ def _listed(source: Path, skip_bad: bool) -> list[Path]:
         got = f"names {missing[0]}, which is no file" if missing else "names no picture"
         raise DataError(f"{source} {got}; expected the path of a picture on every line")
     return paths
+
+
+def _named(folder: Path, line: str) -> Path:
+    """What a line of a list names: blanks around a name may be its own."""
+    path = folder / line
+    return path if _is_file(path) else folder / line.strip()
 
 
 def _frames(video: Path) -> list[Frame]:

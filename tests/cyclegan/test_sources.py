@@ -387,6 +387,16 @@ def test_what_a_list_names_and_is_no_file_is_not_read(tmp_path):
         list_items(names, skip_bad=True)
 
 
+def test_names_in_a_list_may_hold_blanks_and_whatever_else_ends_no_line(tmp_path):
+    plain, odd = "0.png", [" blank.png", "next\x85line.png", "line\u2028separator.png"]
+    for name in (plain, *odd):
+        (tmp_path / name).touch()
+    names = tmp_path / "list.txt"
+    text = f"{odd[0]}\r\n  {plain}\t\r{odd[1]}\n\n \n # a comment\n{odd[2]}"
+    names.write_bytes(text.encode())
+    assert list_items(names) == [tmp_path / name for name in (odd[0], plain, *odd[1:])]
+
+
 @pytest.mark.parametrize("order", ["le", "be"])
 def test_a_list_may_be_in_utf_16(order, tmp_path):
     write_picture(np.zeros((8, 8, 3), np.uint8), tmp_path / "grün.png")
