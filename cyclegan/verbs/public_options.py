@@ -12,9 +12,11 @@ _UNPAIRED = "training is unpaired and of CycleGANs alone: leave it out"
 _EXCHANGED = "exchange --data.a and --data.b for BtoA"
 _DEVICE = "the first GPU, or the CPU if there is none: CUDA_VISIBLE_DEVICES chooses"
 _GENERATORS = f"{_GENERATOR}.blocks 6, or {_UNET} --model.generator.depth 8 for unet_256"
+_DISCRIMINATORS = f"{_PATCH} or {_PIXEL}"
 
 OLDER = {
     "which_model_netG": _GENERATORS,
+    "which_model_netD": _DISCRIMINATORS,
     "which_direction": _EXCHANGED,
     "loadSize": "--data.load-size",
     "fineSize": "--data.crop-size",
@@ -22,6 +24,7 @@ OLDER = {
     "niter": "--epochs",
     "niter_decay": "--epochs-decay",
     "batchSize": "--batch-size",
+    "nThreads": "--workers",
     "no_lsgan": "--model.adversarial vanilla",
 }
 """Names of options until 2020 at the latest."""
@@ -38,7 +41,7 @@ EQUIVALENTS = OLDER | {
     "ngf": f"{_GENERATOR}.width",
     "ndf": f"{_DISCRIMINATOR}.width",
     "netG": _GENERATORS,
-    "netD": f"{_PATCH} or {_PIXEL}",
+    "netD": _DISCRIMINATORS,
     "n_layers_D": f"{_DISCRIMINATOR}.layers; {_PIXEL} has one number of them",
     "norm": f"{_GENERATOR}.norm {_DISCRIMINATOR}.norm",
     "no_dropout": f"leave it out: there is none without {_GENERATOR}.dropout",

@@ -219,6 +219,13 @@ def test_public_names_are_answered_for_the_networks_that_are_asked_for(kinds):
     assert judge == "--ndf is here: model.discriminator:pixel-config --model.discriminator.width"
 
 
+def test_older_names_are_answered_as_those_that_came_after_them():
+    older = equivalents(("--which_model_netG=resnet_6blocks", "--which_model_netD", "--nThreads=4"))
+    now = equivalents(("--netG=resnet_6blocks", "--netD", "--num_threads=4"))
+    assert len(now) == 3
+    assert [line.partition(" ")[2] for line in older] == [line.partition(" ")[2] for line in now]
+
+
 def test_both_kinds_stay_in_an_answer_that_names_both():
     for answer in equivalents(("--netG=unet_128", "--netD=pixel", "--n_layers_D=3")):
         assert "resnet-config" in answer or "patch-config" in answer
