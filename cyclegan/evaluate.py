@@ -285,8 +285,7 @@ def distances(
             for metric in metrics:
                 metric.update(batch, real=bool(real))
             counts[real] += 1
-    if min(counts) < 2:
-        raise DataError(f"sets of {counts[0]} and {counts[1]} pictures; expected at least 2 each")
+    _check_counts(*counts)
     fid, kid = metrics
     kid.subset_size = min(kid.subset_size, *counts)
     mean, deviation = kid.compute()
@@ -295,9 +294,19 @@ def distances(
     )
 
 
-def check_distances() -> None:
-    """Raises BackendError where FID and KID cannot be computed, saying what is missing."""
+def check_distances(first: int, second: int) -> None:
+    """Raises DataError where sets of so many pictures are too small for FID and KID, BackendError
+    where these cannot be computed, saying what is missing."""
+    _check_counts(first, second)
     _metrics(INCEPTION)
+
+
+def _check_counts(first: int, second: int) -> None:
+    if min(first, second) < 2:
+        raise DataError(
+            f"FID and KID compare sets of pictures, got {first} and {second}; expected at least 2 "
+            "each, or pairs of the same names"
+        )
 
 
 def _metrics(features: int | nn.Module) -> tuple[Any, Any]:

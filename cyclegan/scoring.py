@@ -29,9 +29,9 @@ class Scorer:
     Where all names agree, and none comes twice, pictures are pairs: L1, SSIM and the share that
     came out inverted, both ways, and SSIM chooses the best. Else the sets are compared: FID and
     KID, which need the extra ``fid``, and KID chooses. Raises DataError for folders without
-    pictures and pairs of two sizes or too small for SSIM, ImageError for one that cannot be read or
-    is too small for the generator, and BackendError where the extra is missing: all before the run
-    begins.
+    pictures, sets of one, and pairs of two sizes or too small for SSIM, ImageError for a picture
+    that cannot be read or is too small for the generator, and BackendError where the extra is
+    missing: all before the run begins.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -59,13 +59,7 @@ class Scorer:
         self.fingerprint = f"{self.pictures}, {manner(data)}"
         """What tells figures that compare from others."""
         if not self.paired:
-            check_distances()
-            counts = [len(items) for items in self.items]
-            if min(counts) < 2:
-                raise DataError(
-                    f"test_a and test_b hold {counts[0]} and {counts[1]} pictures of differing "
-                    "names; expected at least 2 each, or pairs of the same names"
-                )
+            check_distances(len(a), len(b))
         pictures = self._pictures()
         if self.paired:
             for names, pair in zip(zip(*self.items), zip(*pictures)):

@@ -156,7 +156,7 @@ def evaluate(
         backend: what runs the generator
     """
     from cyclegan.engine.translator import Translator
-    from cyclegan.evaluate import distances, evaluate_folders, paired_folders
+    from cyclegan.evaluate import check_distances, distances, evaluate_folders, paired_folders
     from cyclegan.pictures import list_pictures, read_picture
 
     # What cannot be scored is told before the generator is made ready, which takes long.
@@ -171,6 +171,7 @@ def evaluate(
             )
     elif unpaired:
         inputs, truths = list_pictures(source), list_pictures(truth)
+        check_distances(len(inputs), len(truths))
     else:
         paired_folders(source, truth)
     with Translator.open(find_model(model), backend=backend) as translator:

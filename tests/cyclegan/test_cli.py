@@ -540,8 +540,12 @@ def test_a_video_that_cannot_be_read_to_its_end_is_not_scored(model, tmp_path, c
         assert f"{source} {says}" in result.stderr
 
 
-def test_missing_weights_of_the_inception_network_are_told(model, tmp_path, cyclegan):
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "one.png")
+def test_missing_weights_of_the_inception_network_are_told(model, tmp_path, cyclegan, monkeypatch):
+    for name in ("one", "two"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    monkeypatch.setattr(
+        "cyclegan.engine.translator.Translator.open", lambda *_, **__: pytest.fail("it was opened")
+    )
     result = cyclegan("evaluate", model, tmp_path, tmp_path, "--unpaired")
     assert result.returncode == 1
     assert "pip install 'cyclegan-engine[fid]'" in result.stderr
@@ -638,6 +642,10 @@ def test_a_source_that_is_not_there_is_told_before_the_generator_is_opened(
         (["missing.mp4"], "missing.mp4 is no video"),
         (["missing", "truth"], "missing does not exist"),
         (["truth", "missing", "--unpaired"], "missing does not exist"),
+        (
+            ["truth", "truth", "--unpaired"],
+            "sets of pictures, got 1 and 1; expected at least 2 each",
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_told_before_the_generator_is_opened(
@@ -659,8 +667,9 @@ def test_what_cannot_be_scored_is_told_before_the_generator_is_opened(
 
 @pytest.mark.parametrize(("takes", "gives"), [(4, 3), (3, 2)])
 def test_a_generator_whose_channels_pictures_do_not_have_is_not_scored(
-    takes, gives, tmp_path, cyclegan
+    takes, gives, tmp_path, cyclegan, monkeypatch
 ):
+    monkeypatch.setattr("cyclegan.evaluate.check_distances", lambda *_: None)
     config = ResnetConfig(width=4, blocks=1, in_channels=takes, out_channels=gives)
     save_generator(tmp_path / "g.safetensors", ResnetGenerator(config))
     for name in ("in", "out"):

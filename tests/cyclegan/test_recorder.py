@@ -623,11 +623,18 @@ def test_pairs_without_a_window_of_ssim_are_told_before_the_run_begins(config, t
 def test_pictures_too_small_for_the_generator_are_told_before_the_run_begins(
     config, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(scoring, "check_distances", lambda: None)
+    monkeypatch.setattr(scoring, "check_distances", lambda *_: None)
     for name in ("0", "1"):
         Image.new("RGB", (40, 5)).save(tmp_path / f"{name}.png")
     data = dataclasses.replace(config.data, test_b=tmp_path, preprocess="none")
     with pytest.raises(ImageError, match=r"0\.png is 40x5 .* take sides of at least 8"):
+        Scorer(dataclasses.replace(config, data=data))
+
+
+def test_sets_of_one_picture_are_told_before_the_run_begins(config, tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "alone.png")
+    data = dataclasses.replace(config.data, test_b=tmp_path)
+    with pytest.raises(DataError, match=r"FID and KID .* got 3 and 1; .* or pairs of the same"):
         Scorer(dataclasses.replace(config, data=data))
 
 
@@ -659,7 +666,7 @@ def test_pairs_are_of_one_name_all_of_them(config, monkeypatch):
     monkeypatch.setattr(scoring, "MOST", 2)
     assert scoring.Scorer(config).paired
     checked = []
-    monkeypatch.setattr(scoring, "check_distances", lambda: checked.append(True))
+    monkeypatch.setattr(scoring, "check_distances", lambda *_: checked.append(True))
     last = sorted(config.data.test_b.iterdir())[-1]
     renamed = last.rename(last.with_name("other.png"))
     try:
@@ -688,7 +695,7 @@ def test_pictures_of_one_name_in_different_subfolders_are_no_pairs(
     names, config, tmp_path, monkeypatch
 ):
     """Nor are they for ``cyclegan evaluate``."""
-    monkeypatch.setattr(scoring, "check_distances", lambda: None)
+    monkeypatch.setattr(scoring, "check_distances", lambda *_: None)
     for domain, name in zip("ab", names):
         for path in (tmp_path / domain / f"{name}.png", tmp_path / domain / "z" / "1.png"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -700,7 +707,7 @@ def test_pictures_of_one_name_in_different_subfolders_are_no_pairs(
 
 
 def test_names_that_come_twice_tell_no_pairs(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring, "check_distances", lambda: None)
+    monkeypatch.setattr(scoring, "check_distances", lambda *_: None)
     lists = []
     for source in (config.data.test_a, config.data.test_b):
         lists.append(tmp_path / f"{source.name}.txt")
