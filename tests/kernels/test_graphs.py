@@ -73,7 +73,7 @@ def test_export_sees_pytorchs_operators(build: Any) -> None:
     assert found["aten.instance_norm.default"] == (3 if build is discriminator else 7)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_torchscript_sees_pytorchs_operators(dtype: torch.dtype) -> None:
     """And with it ONNX export without Dynamo, which knows no others."""

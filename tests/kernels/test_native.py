@@ -382,7 +382,7 @@ def test_compiled_code_runs_them() -> None:
     assert any("instance_norm_cpu" in name for name in seen)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 def test_transforms_of_functions_have_none_of_them() -> None:
     """A derivative along a direction would be zeros, and the others would be refused."""
 
@@ -425,7 +425,7 @@ def _each(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.vmap(lambda one: function(one[None]))(x)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 @pytest.mark.parametrize("transform", [_along, _along_dual, _slope, _each])
 def test_compiled_transforms_have_none_of_them_and_plain_graphs_have(
     transform: Callable[..., Tensor],

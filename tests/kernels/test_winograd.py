@@ -298,7 +298,7 @@ def test_compiled_code_runs_them() -> None:
     assert any("conv3x3_cpu" in name for name in seen)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 def test_transforms_of_functions_have_none_of_them() -> None:
     layer = Conv3x3(32, 32, norm="none").to(memory_format=LAST)  # type: ignore[call-overload]
     x, _, _ = inputs(Case())
