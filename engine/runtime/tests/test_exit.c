@@ -29,26 +29,33 @@ static void end_with_frames_in_flight(int one_size, int wait_ms) {
 }
 
 static cyclegan_translator *left_open;
-static cyclegan_ticket last_of_all;
+static cyclegan_ticket first_of_all, last_of_all;
+
+/* Every slot has a frame, the first one a small one; `check` is called after the library's own
+ * handler, being before it. */
+static void fill_all_slots(void (*check)(void)) {
+    enum { MOST_SLOTS = 16 };
+    static uint8_t pixels[WIDTH * HEIGHT * 3];
+    const cyclegan_frame first = rgb_frame(pixels, 8, 8);
+    const cyclegan_frame frame = rgb_frame(pixels, WIDTH, HEIGHT);
+    cyclegan_settings settings;
+    CHECK(atexit(check) == 0);
+    CHECK(cyclegan_default_settings(&settings, sizeof settings) == CYCLEGAN_OK);
+    settings.slots = MOST_SLOTS, settings.threads = 1;
+    CHECK(cyclegan_open(&left_open, test_model(), &settings) == CYCLEGAN_OK);
+    CHECK(cyclegan_submit(left_open, &first, &first_of_all) == CYCLEGAN_OK);
+    for (int i = 1; i < MOST_SLOTS; ++i)
+        CHECK(cyclegan_submit(left_open, &frame, &last_of_all) == CYCLEGAN_OK);
+}
 
 static void check_waited(void) { CHECK(cyclegan_done(left_open, last_of_all) == 1); }
 
 /* With no call since the first frame was done, of which the time that the backend has computed
  * tells: several times what that one takes, and a part of what all take. */
 static void end_without_a_call(void) {
-    enum { MOST_SLOTS = 16, COMPUTED_MS = 100, MOST_MS = 10000 };
-    static uint8_t pixels[WIDTH * HEIGHT * 3];
-    const cyclegan_frame first = rgb_frame(pixels, 8, 8);
-    const cyclegan_frame frame = rgb_frame(pixels, WIDTH, HEIGHT);
-    cyclegan_settings settings;
+    enum { COMPUTED_MS = 100, MOST_MS = 10000 };
     clock_t begun;
-    CHECK(atexit(check_waited) == 0); /* before the library's own, and so called after it */
-    CHECK(cyclegan_default_settings(&settings, sizeof settings) == CYCLEGAN_OK);
-    settings.slots = MOST_SLOTS, settings.threads = 1;
-    CHECK(cyclegan_open(&left_open, test_model(), &settings) == CYCLEGAN_OK);
-    CHECK(cyclegan_submit(left_open, &first, &last_of_all) == CYCLEGAN_OK);
-    for (int i = 1; i < MOST_SLOTS; ++i)
-        CHECK(cyclegan_submit(left_open, &frame, &last_of_all) == CYCLEGAN_OK);
+    fill_all_slots(check_waited);
     begun = clock();
     for (int ms = 0; ms < MOST_MS; ++ms) {
         if (clock() - begun >= COMPUTED_MS * (CLOCKS_PER_SEC / 1000)) break;
@@ -71,25 +78,13 @@ static void check_closed(void) {
     CHECK(is_closed);
 }
 
-/* With another thread in cyclegan_close, which waits for all frames: 16 take some hundred ms. */
+/* With another thread in cyclegan_close, which waits for all frames: they take some hundred ms. */
 static void end_while_a_thread_closes(void) {
-    enum { MOST_SLOTS = 16 };
-    static uint8_t pixels[WIDTH * HEIGHT * 3];
-    const cyclegan_frame first = rgb_frame(pixels, 8, 8);
-    const cyclegan_frame frame = rgb_frame(pixels, WIDTH, HEIGHT);
-    cyclegan_translator *translator;
-    cyclegan_settings settings;
-    cyclegan_ticket ticket;
     pthread_t thread;
-    CHECK(atexit(check_closed) == 0); /* before the library's own, and so called after it */
-    CHECK(cyclegan_default_settings(&settings, sizeof settings) == CYCLEGAN_OK);
-    settings.slots = MOST_SLOTS, settings.threads = 1;
-    CHECK(cyclegan_open(&translator, test_model(), &settings) == CYCLEGAN_OK);
-    CHECK(cyclegan_translate(translator, &first, &first) == CYCLEGAN_OK);
-    for (int i = 0; i < MOST_SLOTS; ++i)
-        CHECK(cyclegan_submit(translator, &frame, &ticket) == CYCLEGAN_OK);
-    CHECK(pthread_create(&thread, NULL, close_it, translator) == 0 && pthread_detach(thread) == 0);
-    while (cyclegan_done(translator, ticket) != CYCLEGAN_ERROR_HANDLE) usleep(1000);
+    fill_all_slots(check_closed);
+    CHECK(cyclegan_wait(left_open, first_of_all, -1) == CYCLEGAN_OK);
+    CHECK(pthread_create(&thread, NULL, close_it, left_open) == 0 && pthread_detach(thread) == 0);
+    while (cyclegan_done(left_open, last_of_all) != CYCLEGAN_ERROR_HANDLE) usleep(1000);
     exit(STATUS);
 }
 
