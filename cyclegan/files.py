@@ -74,7 +74,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path | str, content: str | bytes | memoryview) -> None:
+def write_whole(path: Path | str, content: str | bytes) -> None:
     """Replace the file at ``path`` by one of this content, a text in UTF-8. Raises OutputError."""
     content = content.encode() if isinstance(content, str) else content
     with replacing(path) as temporary:

@@ -103,7 +103,7 @@ def export_reference(path: str | os.PathLike[str], network: Generator | Discrimi
     tensors = {theirs: state[ours].detach().cpu().clone() for ours, theirs in keys(network.config)}
     content = io.BytesIO()  # a file that cannot be written is no OSError of torch.save's
     torch.save(tensors, content)
-    write_whole(Path(path), content.getbuffer())
+    write_whole(Path(path), content.getvalue())  # Python 3.12.1 crashes on views that are garbage
 
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:
