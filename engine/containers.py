@@ -337,7 +337,8 @@ class VideoReader:
         try:
             yield from self._packets()
         except (av.FFmpegError, OSError, ValueError) as error:
-            if not self._is_end(error):
+            self._is_open_ended = self._is_end(error)
+            if not self._is_open_ended:
                 self._stopped_by = why(error, self.source)
             last: Packet[Any] = av.Packet()
             last.stream = self.video
@@ -347,9 +348,7 @@ class VideoReader:
         """Whether ``error`` is how FFmpeg ends a download whose server did not say how long it is,
         and closed the connection."""
         unknown = (self._container.size or 0) <= 0  # PyAV before 19: the number of an error
-        is_end = self.source.is_download and unknown and getattr(error, "errno", 0) == errno.EIO
-        self._is_open_ended = is_end
-        return is_end
+        return self.source.is_download and unknown and getattr(error, "errno", 0) == errno.EIO
 
     def _packets(self) -> "Iterator[Packet[Any]]":
         if self.source.is_camera:

@@ -149,6 +149,20 @@ class Held(Recorder):
         return super().finish(slot)
 
 
+def check_second_waits(act: Callable[[], object], runner: Held) -> None:
+    """Of two threads that ``act`` the second waits for the first, which ``runner`` holds."""
+    threads = [threading.Thread(target=act, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        assert runner.entered.wait(10)
+    threads[1].join(0.1)
+    assert threads[1].is_alive()
+    runner.go_on.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive(), "it was not told"
+
+
 def test_who_wants_a_batch_that_another_thread_waits_for_waits_too() -> None:
     runner = Held("finish")
     scheduler = Scheduler(runner)
@@ -161,16 +175,7 @@ def test_who_wants_a_batch_that_another_thread_waits_for_waits_too() -> None:
         except BackendError as error:
             got.append(str(error))
 
-    threads = [threading.Thread(target=collect, daemon=True) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-        assert runner.entered.wait(10)
-    threads[1].join(0.1)
-    assert threads[1].is_alive()
-    runner.go_on.set()
-    for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive(), "it was not told"
+    check_second_waits(collect, runner)
     assert sorted(map(str, got))[0] == "1"
     assert "collected before" in sorted(map(str, got))[1]
     assert runner.log == ["begin 1", "finish 1"]
@@ -302,16 +307,7 @@ def test_who_closes_what_another_thread_closes_waits_until_it_is() -> None:
 
     runner = Slow("close")
     scheduler = Scheduler(runner)
-    threads = [threading.Thread(target=scheduler.close, daemon=True) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-        assert runner.entered.wait(10)
-    threads[1].join(0.1)
-    assert threads[1].is_alive()
-    runner.go_on.set()
-    for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive()
+    check_second_waits(scheduler.close, runner)
     assert runner.log == ["close"]
 
 
