@@ -134,8 +134,8 @@ class Output:
 
     @property
     def is_connection(self) -> bool:
-        """Over TCP, without further words about it."""
-        return _CONNECTION.fullmatch(self.url) is not None
+        """Over TCP, without further words about it, where a socket is a file."""
+        return os.name == "posix" and _CONNECTION.fullmatch(self.url) is not None
 
     @property
     def is_stream(self) -> bool:
