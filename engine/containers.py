@@ -6,11 +6,9 @@ part that is cut out begins at zero (:mod:`cyclegan.engine.cutting`).
 """
 
 import contextlib
-import errno
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from cyclegan.engine.cameras import camera_packets
 from cyclegan.engine.cutting import Cutter, Part
 from cyclegan.engine.endings import Ending
 from cyclegan.engine.endpoints import AnyPath, Input, input_from
+from cyclegan.engine.findings import Findings
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.joined_times import JoinedTimes
 from cyclegan.engine.layout import (
@@ -30,7 +29,7 @@ from cyclegan.engine.layout import (
     TimedFrame,
     lost_of,
 )
-from cyclegan.engine.opening import close_video, is_chapters, is_cover, open_video, why
+from cyclegan.engine.opening import close_video, is_chapters, is_cover, open_video
 from cyclegan.engine.pipes import Pipe, is_for_us
 from cyclegan.errors import StoppedEarlyError, VideoError
 from cyclegan.side_data import display_matrix
@@ -42,22 +41,6 @@ if TYPE_CHECKING:
 COPIED = ("audio", "subtitle")
 _FASTEST_RATE = 1000
 """Frames per second; sources that claim more are wrong about themselves."""
-
-
-@dataclass
-class _Tally:
-    """What of a video has been read."""
-
-    packets: int = 0
-    """Of the pictures."""
-    damaged: int = 0
-    """Packets that say so, or do not decode."""
-    concealed: int = 0
-    """Pictures whose decoder says that it filled what is missing."""
-    done: bool = False
-    """A picture behind the part has come: what else is read is copied."""
-    changed: bool = False
-    """A picture of another size, or turned another way, has come, which ends the reading."""
 
 
 class VideoReader:
@@ -108,22 +91,14 @@ class VideoReader:
         ]
         self.skipped = 0
         """Frames at the beginning that are decoded and passed over."""
-        self.problems: list[str] = []
+        self._found = Findings(self.source, self.part, self._container, video)
+        self.problems: list[str] = self._found.problems
         """What was damaged or missing, found while reading."""
         self.layout: Layout | None = None
         """Known from the first frame on."""
         self.convert: FromDecoded = rgb_from_picture
         """Makes of decoded frames what it gives: RGB of 8 bits, unless another is set."""
-        self._is_short = False
-        """All frames lie before the part that is wanted."""
-        self._first_seconds: float | None = None
-        """When the first frame comes, where the part ends before it."""
-        self._stopped_by: str | None = None
-        """The error that ended reading."""
-        self._is_open_ended = False
-        """The end of a download was what its server made one."""
         self._begun: Iterator[Decoded | Packet[Any]] | None = None
-        self._seen = 0
         self._size: tuple[int, int] | None = None
         self._next_pts = 0
         self._times = JoinedTimes(self._container)
@@ -171,18 +146,7 @@ class VideoReader:
     @property
     def notes(self) -> list[str]:
         """What was unusual, and is no damage, found while reading."""
-        strays = self._times.strays.count
-        put_back = f"the times of {strays} packets lay far ahead of those around, and were put back"
-        open_ended = (
-            f"{self.name} was taken to be whole where its server hung up: how long it is was not "
-            "said"
-        )
-        found = [put_back] * bool(strays) + [open_ended] * self._is_open_ended
-        return found + [
-            f"times begin anew after {second:.2f} s, as where recordings were joined: what follows "
-            "was moved behind it"
-            for second in self._times.joints
-        ]
+        return self._found.notes(self._times)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -204,42 +168,14 @@ class VideoReader:
 
     def why_empty(self) -> str:
         """What to say where reading gave no frame at all."""
-        import av
-
-        if self._is_short:
-            return (
-                f"{self.name} has no frames from {self.part.start:g} s on: it ends after "
-                f"{self._ending.video_seconds:.2f} s; give an earlier start"
-            )
-        if self._first_seconds is not None:
-            return (
-                f"{self.name} has no frames before {self.part.end:g} s: the first comes at "
-                f"{self._first_seconds:.2f} s; give a later end"
-            )
-        problems = "".join(f"; {problem}" for problem in self.problems)
-        codecs = av.codec.codecs_available
-        if self.video.codec_context.name == "webp" and "webp_anim" not in codecs:
-            problems += (
-                "; FFmpeg decodes animated WebP from 9.0 on, and this is an older one: where it is "
-                "one, make a .gif or a video of it"
-            )
-        if (
-            self._stopped_by
-            and not self.source.path
-            and self._container.format.name.startswith("mov,mp4")
-        ):
-            problems += (
-                "; an .mp4 or .mov whose index comes last cannot be read as it arrives: save it as "
-                "a file first, or write it with FFmpeg's -movflags +faststart"
-            )
-        return f"{self.name} has no frames that can be decoded{problems}"
+        return self._found.why_empty(self._ending.video_seconds)
 
     def items(self) -> Iterator["TimedFrame | Packet[Any]"]:
         """Frames and packets to copy, in the source's order; ends early at damage."""
         for item in self._begun or self._raw_items():
             if not isinstance(item, Decoded):
                 yield item
-            elif self._seen > self.skipped:
+            elif self._found.frames > self.skipped:
                 yield item.picture(self.convert)
 
     def copies(self) -> Iterator["Packet[Any]"]:
@@ -258,7 +194,7 @@ class VideoReader:
         """As :meth:`items`, but that nothing is made of the frames yet."""
         import av
 
-        tally = _Tally()
+        found = self._found
         self._cutter.seek()
         try:
             for packet in self._until_error():
@@ -267,68 +203,51 @@ class VideoReader:
                 self._ending.note(packet)
                 is_video = packet.stream is self.video
                 if is_video:
-                    tally.packets += packet.size > 0
-                    tally.damaged += bool(packet.is_corrupt)
-                if tally.done:
-                    nothing_else = is_video and not self.copied
-                    if nothing_else or self._cutter.is_past(packet):
-                        break
+                    found.count(packet)
+                if found.done and self._ends_at(packet):
+                    break
                 if not is_video:
                     yield from self._copied(packet)
-                elif not tally.done:
-                    yield from self._pictures(packet, tally)
-                    if tally.changed:
+                elif not found.done:
+                    yield from self._pictures(packet)
+                    if found.changed:
                         return
         except (av.FFmpegError, ValueError) as error:
-            self._stopped_by = why(error, self.source)
+            found.stopped(error)
         if self._pipe:
             self._pipe.check()
         if not self.stop.is_set():  # which may have come within a picture
-            self._note_problems(tally)
+            found.conclude(self._ending, excused=self._times.excused)
 
-    def _pictures(self, packet: "Packet[Any]", tally: _Tally) -> Iterator[Decoded]:
+    def _ends_at(self, packet: "Packet[Any]") -> bool:
+        """Whether nothing from ``packet`` on is wanted, where no more frames are."""
+        nothing_else = packet.stream is self.video and not self.copied
+        return nothing_else or self._cutter.is_past(packet)
+
+    def _pictures(self, packet: "Packet[Any]") -> Iterator[Decoded]:
         """What a packet of the video decodes to, as far as it lies within the part."""
         import av
 
+        found = self._found
         try:
             decoded = packet.decode()
         except (av.FFmpegError, ValueError):
-            tally.damaged += not packet.is_corrupt  # counted already
+            found.damaged += not packet.is_corrupt  # counted already
             return
         for picture in decoded:
             self._cutter.set_time(picture)
             if self._cutter.is_late(picture):
-                tally.done = True
-                if not self._seen:
-                    self._first_seconds = self._cutter.seconds_of(picture)
+                found.late(self._cutter.seconds_of(picture))
                 continue
-            self._is_short = self._cutter.is_early(picture)  # unless others follow
-            if self._is_short:
+            found.is_short = self._cutter.is_early(picture)  # unless others follow
+            if found.is_short:
                 continue
-            tally.concealed += bool(picture.is_corrupt)
+            found.concealed += bool(picture.is_corrupt)
             if problem := self._changes(picture):
                 self.problems.append(problem)
-                tally.changed = True
+                found.changed = True
                 return
             yield self._decoded(picture)
-
-    def _note_problems(self, tally: _Tally) -> None:
-        """What was damaged or missing, once nothing more comes."""
-        if self._stopped_by and not tally.done:
-            self.problems.append(f"reading stopped: {self._stopped_by}")
-        if damaged := tally.damaged - self._times.excused:
-            most = self.source.most_pixels
-            unless = "" if self._seen else f", or their frames have over {most:,} pixels"
-            self.problems.append(f"{damaged} packets are damaged{unless}")
-        if tally.concealed:
-            # Decoders fill what they cannot decode from the pictures around.
-            self.problems.append(f"{tally.concealed} pictures are damaged")
-        if tally.done:
-            return
-        if self.source.gap:
-            self.problems.append(self.source.gap)
-        if problem := self._ending.problem(None if self.part.start else tally.packets):
-            self.problems.append(problem)
 
     def _until_error(self) -> "Iterator[Packet[Any]]":
         """Packets, and after an error an empty one, for which decoders give what they hold back."""
@@ -337,18 +256,10 @@ class VideoReader:
         try:
             yield from self._packets()
         except (av.FFmpegError, OSError, ValueError) as error:
-            self._is_open_ended = self._is_end(error)
-            if not self._is_open_ended:
-                self._stopped_by = why(error, self.source)
+            self._found.ended_by(error)
             last: Packet[Any] = av.Packet()
             last.stream = self.video
             yield last
-
-    def _is_end(self, error: Exception) -> bool:
-        """Whether ``error`` is how FFmpeg ends a download whose server did not say how long it is,
-        and closed the connection."""
-        unknown = (self._container.size or 0) <= 0  # PyAV before 19: the number of an error
-        return self.source.is_download and unknown and getattr(error, "errno", 0) == errno.EIO
 
     def _packets(self) -> "Iterator[Packet[Any]]":
         if self.source.is_camera:
@@ -375,14 +286,14 @@ class VideoReader:
         is_series = self._container.format.name == "image2"
         if is_series and self.layout and display_matrix(picture) != self.layout.display_matrix:
             return (
-                f"picture {self._seen + 1} is turned another way than the first, by its EXIF data; "
-                "translate their folder, which sets pictures upright"
+                f"picture {self._found.frames + 1} is turned another way than the first, by its "
+                "EXIF data; translate their folder, which sets pictures upright"
             )
         return None
 
     def _decoded(self, picture: "VideoFrame") -> "Decoded":
         self.layout = self.layout or self._layout(picture)
-        self._seen += 1
+        self._found.frames += 1
         pts = max(self._cutter.time_of(picture), self._next_pts)  # times may stand still
         self._next_pts = pts + 1
         duration = self._cutter.duration_of(picture, pts)

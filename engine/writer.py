@@ -8,13 +8,11 @@ they look like.
 
 import contextlib
 import errno
-import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.colour import bits_of, picture_from_rgb
-from cyclegan.demuxing import open_container
 from cyclegan.engine import carried
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.durations import Durations, TrackEnd
@@ -24,11 +22,11 @@ from cyclegan.engine.frame_times import FrameTimes
 from cyclegan.engine.frames import VideoDepth
 from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.muxers import OUT_OF_ORDER, SLOTTED, holds
+from cyclegan.engine.opened_output import open_output, sink_of
 from cyclegan.engine.planes import Planes, picture_from_planes
 from cyclegan.engine.result_colour import result_colour
 from cyclegan.engine.sinks import Sink
 from cyclegan.errors import OutputError, VideoError, reason_of
-from cyclegan.files import name_for_ffmpeg
 
 if TYPE_CHECKING:
     from av import Packet
@@ -39,8 +37,6 @@ _SHAPES = ("mov", "mp4", "ipod", "asf", "ogg", "null")
 """Containers that keep the shape of pixels whatever the codec; PyAV cannot set it for others."""
 _SHAPED = ("h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "png")
 """Codecs that keep it themselves."""
-_NUMBERED_BY_CHANCE = ("matroska", "webm", "ogg", "ogv")
-"""Containers whose files get numbers drawn by chance, unless the muxer is told to be exact."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 _UNORDERED = (*SLOTTED, "asf")
 """Containers with one time for a frame, when it is decoded: all must be shown in that order."""
@@ -83,8 +79,6 @@ class VideoWriter:
         codec; StoppedEarlyError where the reader is stopped before anybody reads a named pipe;
         VideoError for an encoder that is not to be had or refuses its settings.
         """
-        import av
-
         assert reader.layout is not None
         output = target if isinstance(target, Output) else output_to(target)
         self._layout = reader.layout
@@ -93,10 +87,10 @@ class VideoWriter:
         self.notes: list[str] = []
         """What could not be taken along."""
         self._sink: Sink | None = None
-        self._container: Any = _opened(output)
+        self._container: Any = open_output(output)
         if output.is_stream and not self._container.format.no_file:
-            self._sink = _sink(output, reader.stop)
-            self._container = _opened(output, self._sink)
+            self._sink = sink_of(output, reader.stop)
+            self._container = open_output(output, self._sink)
         self._form: str = self._container.format.name
         self._name = output.name
         self._durations, self._end = Durations(), TrackEnd(self._form)
@@ -104,40 +98,11 @@ class VideoWriter:
         """In seconds; None: no picture has been written yet."""
         self._is_one_picture = self._form == "image2" and output.is_file
         try:
-            self._container.metadata.update(reader.metadata)
-            self._video = self._add_video(reader, encoding or Encoding(), Path(output.name).suffix)
-            self._copies = {
-                stream: carried.add_copy(
-                    self._container, stream, self.notes, is_file=output.is_file
-                )
-                for stream in reader.copied
-            }
-            carried.add_attachments(self._container, reader, self.notes)
-            carried.add_chapters(self._container, reader, self.notes)
-            self._container.start_encoding()
-        except av.error.ProtocolNotFoundError as error:
+            self._begin(reader, output, encoding or Encoding())
+        except BaseException as error:
             self.discard()
-            raise OutputError(f"cannot write {output.name}: {unspoken(output.url)}") from error
-        except (av.FFmpegError, ValueError) as error:
-            self.discard()
-            code = getattr(error, "errno", None)
-            if code in _OF_THE_DISK:
-                raise
-            if code == errno.EINVAL and self._form in OUT_OF_ORDER and not output.is_file:
-                raise OutputError(
-                    f"cannot write {output.name}: the beginning of {self._form} is written last, "
-                    "which needs a file; give the name of one, or take mkv, ts or another "
-                    "container that needs no way back"
-                ) from error
-            why = reason_of(error)
-            if "://" in output.url and isinstance(error, OSError):
-                raise OutputError(f"cannot write {output.name}: {why}") from error
-            raise VideoError(
-                f"{self.chosen.encoder} refuses {self._width}x{self._layout.height} frames in "
-                f"{self.chosen.pixel_format}, or {self._form} files refuse its result: {why}"
-            ) from error
-        except BaseException:
-            self.discard()
+            if refusal := self._refusal(error, output):
+                raise refusal from error
             raise
         self.notes += carried.losses(self._form, reader)
 
@@ -224,6 +189,41 @@ class VideoWriter:
             self._container.close()
         if self._sink:
             self._sink.close()
+
+    def _begin(self, reader: VideoReader, output: Output, encoding: Encoding) -> None:
+        """Write what comes before the first frame."""
+        self._container.metadata.update(reader.metadata)
+        self._video = self._add_video(reader, encoding, Path(output.name).suffix)
+        self._copies = {
+            stream: carried.add_copy(self._container, stream, self.notes, is_file=output.is_file)
+            for stream in reader.copied
+        }
+        carried.add_attachments(self._container, reader, self.notes)
+        carried.add_chapters(self._container, reader, self.notes)
+        self._container.start_encoding()
+
+    def _refusal(self, error: BaseException, output: Output) -> Exception | None:
+        """What ``error`` at the beginning means; None where it says so itself."""
+        import av
+
+        if isinstance(error, av.error.ProtocolNotFoundError):
+            return OutputError(f"cannot write {output.name}: {unspoken(output.url)}")
+        code = getattr(error, "errno", None)
+        if not isinstance(error, (av.FFmpegError, ValueError)) or code in _OF_THE_DISK:
+            return None
+        if code == errno.EINVAL and self._form in OUT_OF_ORDER and not output.is_file:
+            return OutputError(
+                f"cannot write {output.name}: the beginning of {self._form} is written last, "
+                "which needs a file; give the name of one, or take mkv, ts or another "
+                "container that needs no way back"
+            )
+        why = reason_of(error)
+        if "://" in output.url and isinstance(error, OSError):
+            return OutputError(f"cannot write {output.name}: {why}")
+        return VideoError(
+            f"{self.chosen.encoder} refuses {self._width}x{self._layout.height} frames in "
+            f"{self.chosen.pixel_format}, or {self._form} files refuse its result: {why}"
+        )
 
     def _mux(self, packets: "list[Packet[Any]]") -> None:
         for packet in packets:
@@ -314,54 +314,3 @@ def _usual_encoder(container: Any) -> str | None:
     except av.codec.codec.UnknownCodecError:
         return None
     return None if codec == "png" else codec  # the covers of songs
-
-
-def _sink(output: Output, stop: threading.Event) -> Sink:
-    """What ``output`` is written through. Raises OutputError, StoppedEarlyError."""
-    try:
-        return Sink(output, stop)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write {output.name}: {reason_of(error)}") from error
-
-
-def _opened(output: Output, sink: Sink | None = None) -> Any:
-    """PyAV's container for ``output``, which ``sink`` is written through where it is given; else
-    nothing is opened yet. Raises OutputError where it cannot be written.
-    """
-    import av
-
-    try:
-        container = open_container(
-            sink or (name_for_ffmpeg(output.url) if output.is_file else output.url),
-            "w",
-            format=output.format,
-            options=_options(output),
-        )
-    except (av.FFmpegError, ValueError) as error:
-        unknown = output.format is None and not isinstance(error, av.FFmpegError)
-        remedy = "; end its name in .mp4 or .mkv, or name the container" if unknown else ""
-        raise OutputError(f"cannot write {output.name}: {reason_of(error)}{remedy}") from error
-    if output.is_file and container.format.no_file and container.format.name != "image2":
-        name = container.format.name
-        container.close()
-        raise OutputError(
-            f"cannot write {output.name}: {name} makes no single file that could appear whole; "
-            "write an .mp4, and let ffmpeg make the rest of it (-c copy)"
-        )
-    if output.is_file and container.format.name == "image2":
-        container.options["update"] = "1"  # its name holds no number, even if it looks like one
-    if container.format.name in SLOTTED:
-        # Else sound that begins a little before zero, as AAC does, moves pictures by a whole place.
-        container.options["avoid_negative_ts"] = "disabled"
-    if container.format.name in _NUMBERED_BY_CHANCE:
-        container.options["fflags"] = "+bitexact"
-    return container
-
-
-def _options(output: Output) -> dict[str, str]:
-    options = dict(output.options)
-    if output.is_file and Path(output.url).suffix.lower() in (".mp4", ".mov", ".m4v"):
-        options["movflags"] = "+faststart"
-    if output.format == "yuv4mpegpipe" or output.url.lower().endswith(".y4m"):
-        options["strict"] = "unofficial"  # more than 8 bits
-    return options
