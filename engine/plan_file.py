@@ -19,7 +19,7 @@ from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.plan_settings import Profile, capability_name
 from cyclegan.engine.typed_graph import norm_type
 from cyclegan.errors import ModelError, NewerFormatError, OutputError, reason_of
-from cyclegan.files import LONGEST_NAME, behind_link, write_whole
+from cyclegan.files import LONGEST_NAME, behind_link, check_writable, write_whole
 from cyclegan.targets import check_ending, check_target
 
 PLAN_FORMAT = 1
@@ -145,7 +145,7 @@ def copy_plan(plan: PlanFile, target: Path) -> PlanFile:
 
 
 def check_plan_target(source: Path, target: Path) -> None:
-    """Raises OutputError where a plan of ``source`` must not be written to ``target``."""
+    """Raises OutputError where a plan of ``source`` must not or cannot be written to ``target``."""
     check_target(source, target)
     check_ending(target, "a plan", *SUFFIXES)
     note = len(os.fsencode(sidecar(behind_link(target)).name))
@@ -154,6 +154,7 @@ def check_plan_target(source: Path, target: Path) -> None:
             f"{target} cannot have its note beside it, whose name would be {note} bytes long; "
             f"expected at most {LONGEST_NAME}: give the plan a shorter name"
         )
+    check_writable(target)
 
 
 def describe(plan: PlanFile) -> dict[str, Any]:

@@ -748,6 +748,8 @@ def test_a_plan_replaces_no_model_and_is_named_as_one(
         plan_from_onnx(graph, long, settings=settings())
     assert not long.exists()
     check_plan_target(graph, tmp_path / f"{'n' * 245}.plan")
+    with pytest.raises(OutputError, match="within"):  # at once, not after the building
+        check_plan_target(graph, graph / "within.plan")
 
 
 def test_the_command_line(
