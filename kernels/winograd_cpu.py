@@ -199,6 +199,11 @@ def _flops(x_shape, weight_shape, *args, out_shape=None, **kwargs):  # type: ign
     return conv_flop_count(x_shape, weight_shape, out_shape)
 
 
+@register_flop_formula(torch.ops.cyclegan.conv3x3_cpu_packed)
+def _packed_flops(x_shape, weight_shape, outputs, *args, out_shape=None, **kwargs):  # type: ignore[no-untyped-def]
+    return conv_flop_count(x_shape, [outputs, x_shape[1], 3, 3], out_shape)
+
+
 @register_flop_formula(torch.ops.cyclegan.conv3x3_cpu_backward)
 def _backward_flops(dy_shape, x_shape, weight_shape, for_x, for_weight, *args, **kwargs):  # type: ignore[no-untyped-def]
     return (for_x + for_weight) * conv_flop_count(x_shape, weight_shape, dy_shape)

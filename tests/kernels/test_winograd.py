@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from native_sources import OTHER_CPUS, compiled_for, mutated
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from cyclegan import cpu
 from cyclegan.errors import TensorError
@@ -352,3 +353,18 @@ MUTATIONS = {
 def test_a_mutation_is_noticed(name: str, tmp_path: Path) -> None:
     with mutated(SOURCE, *MUTATIONS[name], tmp_path), pytest.raises(AssertionError):
         list(map(check, CASES.values()))
+
+
+@pytest.mark.parametrize("dtype", dtypes())
+def test_operations_are_counted_as_those_of_the_convolution(dtype: torch.dtype) -> None:
+    x, weight, dy = (t.to(dtype) for t in inputs(Case(shape=(2, 64, 32, 6, 7), dtype=dtype)))
+    u = packed(weight)
+    forward = 2 * 2 * 4 * 5 * 32 * 64 * 9  # H and W of the result are 4 and 5
+    for expected, call in (
+        (forward, lambda: conv3x3_op(x, weight)),
+        (forward, lambda: conv3x3_packed_op(x, u, 32)),
+        (2 * forward, lambda: conv3x3_backward_op(dy, x, weight, True, True)),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            call()
+        assert counter.get_total_flops() == expected
