@@ -123,7 +123,9 @@ def _made(source: str) -> tuple[ctypes.CDLL | None, str | None]:
         loaded = ctypes.CDLL(str(_compiled(source, compiler)))
     except (OSError, subprocess.SubprocessError) as error:
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
-        first = next(line for line in f"{said}\n{error}".splitlines() if line.strip())
+        lines = [line for line in f"{said}\n{error}".splitlines() if line.strip()]
+        # Before errors in headers compilers say by what these are included.
+        first = next((line for line in lines if "error" in line.lower()), lines[0])
         return _without(
             f"{source}.cpp could not be compiled with {' '.join(compiler)}: {first.strip()}"
         )

@@ -537,6 +537,7 @@ def test_the_compiler_may_have_arguments(
         ("echo >&2; exit 4", "status 4"),
         (r"printf '\377 is broken' >&2; exit 1", "is broken"),
         ("echo it is broken >&2; exit 1", "it is broken"),
+        (r"printf 'included from x\nx.h: error: no y\n' >&2; exit 1", "x.h: error: no y"),
         ("exit 3", "status 3"),
         ('case "$*" in *-o*) for last; do :; done; echo no library > "$last";; esac', ".so: "),
     ],
