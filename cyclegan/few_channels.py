@@ -42,7 +42,7 @@ def conv_in_blocks(x: Tensor, weight: Tensor, bias: Tensor, block: Block) -> Ten
     y = F.conv2d(x, weight, bias, stride=block).permute(0, 2, 3, 1)
     n, high, wide, channels = y.shape
     y = y.reshape(n, high, wide, down, right, channels // (down * right)).transpose(2, 3)
-    return y.reshape(n, high * down, wide * right, -1).permute(0, 3, 1, 2)
+    return y.reshape(n, high * down, wide * right, y.shape[-1]).permute(0, 3, 1, 2)
 
 
 def for_blocks(weight: Tensor, bias: Tensor, block: Block) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,7 @@ from cyclegan.kernels import instance_norm_cpu, launch, native
 from cyclegan.kernels.reference import Activation, check_floating, norm_reference
 
 ACTIVATIONS = get_args(Activation)
+_LEAST_EPS = torch.finfo(torch.float32).tiny
 
 
 def instance_norm(
@@ -51,8 +52,8 @@ def instance_norm(
 
     ``x`` is floating, (N, C, H, W) with H W > 1; ``weight`` and ``bias`` (C) scale and shift when
     given; ``residual`` has the shape of ``x``. They are floating, each in a dtype of its own.
-    ``eps``, above 0, is added to the biased variance over H and W. Statistics are float32 for half
-    precision, whatever autocast says.
+    ``eps``, above 0 also as float32, is added to the biased variance over H and W. Statistics are
+    float32 for half precision, whatever autocast says.
 
     Returns (N, C, H + 2 pad, W + 2 pad) in the dtype of ``x``, or with ``unpadded`` the pair of
     (N, C, H, W) and that; with no pad both are one tensor. On a GPU the layout is that of ``x``:
@@ -61,8 +62,10 @@ def instance_norm(
     Raises TensorError, with the shapes, for anything else than this.
     """
     _check(x, weight, bias, activation, residual, pad)
-    if not 0 < eps < math.inf:  # with 0 a channel of one value would have no result
-        raise TensorError(f"eps is {eps}; expected a finite number above 0")
+    if not _LEAST_EPS <= eps < math.inf:  # with 0 a channel of one value would have no result
+        raise TensorError(
+            f"eps is {eps}; expected a finite number above 0, and as float32: from {_LEAST_EPS:.2e}"
+        )
     if launch.has_kernels(x):
         operator: Any = torch.ops.cyclegan.instance_norm.default
     elif native.has_norm_kernels(x):

@@ -89,7 +89,11 @@ def norm_reference(
     if any(p is not None and p.dtype != x.dtype for p in (weight, bias)):
         # PyTorch's own takes parameters in the dtype of x, or float32 ones beside half precision.
         weight, bias = (None if p is None else p.to(_working(x)) for p in (weight, bias))
-    z = F.instance_norm(x, weight=weight, bias=bias, eps=eps)
+    if not launch.is_exporting() and x.shape[0] == 0:  # PyTorch's own fails, with a weight
+        z = x if weight is None else x * weight[:, None, None]
+        z = z if bias is None else z + bias[:, None, None]
+    else:
+        z = F.instance_norm(x, weight=weight, bias=bias, eps=eps)
     if on_cpu and x.shape[0] == 1 and z.requires_grad and not torch.compiler.is_compiling():
         # PyTorch 2.13 on a CPU returns a wrong gradient for one image and a channels-last dz.
         # Where Dynamo looks on there can be no hook: inductor's is right, backend="eager" is not.

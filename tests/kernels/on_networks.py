@@ -120,6 +120,11 @@ def test_blocks_of_pixels_are_what_a_convolution_gives(channels: int, block: Blo
     assert relative(found, expected) < 1e-12
 
 
+def test_an_empty_batch_goes_through_the_blocks() -> None:
+    blocks = for_blocks(torch.randn(3, 5, 7, 7), torch.randn(3), (4, 2))
+    assert conv_in_blocks(torch.empty(0, 5, 14, 14), *blocks, (4, 2)).shape == (0, 3, 8, 8)
+
+
 def test_a_gradient_reaches_the_weight_through_the_blocks() -> None:
     weight, bias = (
         torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((2, 3, 3, 3), (2,))

@@ -164,6 +164,7 @@ BAD = {
     "bias of integers": (lambda: instance_norm(X, None, torch.ones(3).int()), r"bias is .*int32"),
     "negative eps": (lambda: instance_norm(X, eps=-1.0), "eps is -1.0"),
     "an eps of 0": (lambda: instance_norm(X, eps=0), "eps is 0; expected .* above 0"),
+    "an eps that float32 has not": (lambda: instance_norm(X, eps=1e-46), r"from 1\.18e-38"),
     "no eps": (lambda: instance_norm(X, eps=float("nan")), "eps is nan"),
     "two pads": (lambda: reflection_pad2d(X, (1, 2)), r"\(1, 2\) for \(2, 3, 5, 6\)"),  # type: ignore[arg-type]
     "residual of integers": (
@@ -446,3 +447,16 @@ def test_operators_are_registered_at_once_where_pytorch_is_built_for_gpus() -> N
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     ).stdout
     assert told.strip() == "[True, True, True]"
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_an_empty_batch_has_gradients_of_zero(
+    layout: torch.memory_format, dtype: torch.dtype
+) -> None:
+    x = torch.empty(0, 3, 4, 5, dtype=dtype).contiguous(memory_format=layout)
+    weight, bias = (torch.ones(3, requires_grad=True) for _ in range(2))
+    z = instance_norm(x, weight, bias, residual=x, pad=1)
+    assert (z.shape, z.dtype) == ((0, 3, 6, 7), dtype)
+    for gradient in torch.autograd.grad(z.sum(), (weight, bias)):
+        assert torch.equal(gradient, torch.zeros(3))
