@@ -53,6 +53,8 @@ class Cutter:
 
     def __init__(self, part: Part, container: Any, video: Any) -> None:
         self._part, self._container, self._video = part, container, video
+        # From the beginning on is also what lies before zero, as the sound that AAC begins with.
+        self._start = part.start or -math.inf
         self._end = math.inf if part.end is None else part.end
         self._next = 0
         """Where the last picture ends, in its time base."""
@@ -162,7 +164,7 @@ class Cutter:
             return packet
         if packet.stream.type == "subtitle" and packet.duration:
             self._clip(packet)
-        if not self._part.start <= float(packet.pts * packet.time_base) < self._end:
+        if not self._start <= float(packet.pts * packet.time_base) < self._end:
             return None
         shift = self._shift(packet.time_base)
         packet.pts -= shift

@@ -787,6 +787,25 @@ def test_texts_are_cut_to_the_part(copies: Translator, tmp_path: Path) -> None:
     assert shown == [(0.0, pytest.approx(0.4)), (pytest.approx(0.6), pytest.approx(0.4))]
 
 
+def test_an_end_alone_cuts_nothing_off_the_beginning_of_sound(
+    copies: Translator, tmp_path: Path
+) -> None:
+    """AAC begins before zero: without that its first sound is damaged."""
+    source = with_sound(tmp_path / "in.mp4", "aac")
+    translate_video(source, tmp_path / "out.mkv", copies, VideoOptions(part=Part(end=0.5)))
+    with av.open(str(source)) as given, av.open(str(tmp_path / "out.mkv")) as made:
+        wanted, heard = (
+            [
+                (float(packet.pts * packet.time_base), bytes(packet))
+                for packet in sound
+                if packet.size
+            ]
+            for sound in (given.demux(audio=0), made.demux(audio=0))
+        )
+    assert wanted[0][0] < 0
+    assert [data for _, data in heard] == [data for time, data in wanted if time < 0.5]
+
+
 def test_sound_that_lies_late_in_its_file_is_cut_where_the_pictures_are(
     copies: Translator, tmp_path: Path
 ) -> None:
