@@ -29,7 +29,13 @@ from cyclegan.engine.layout import (
     TimedFrame,
     lost_of,
 )
-from cyclegan.engine.opening import close_video, is_chapters, is_cover, open_video
+from cyclegan.engine.opening import (
+    close_video,
+    is_chapters,
+    is_cover,
+    is_still_of_animation,
+    open_video,
+)
 from cyclegan.engine.pipes import Pipe, is_for_us
 from cyclegan.errors import StoppedEarlyError, VideoError
 from cyclegan.side_data import display_matrix
@@ -87,7 +93,11 @@ class VideoReader:
         self.attachments: list[Any] = [s for s in streams if s.type == "attachment"]
         kept = (self.video, *self.copied, *self.attachments)
         self.left: list[Stream] = [
-            s for s in streams if s not in kept and not is_chapters(self._container, s)
+            s
+            for s in streams
+            if s not in kept
+            and not is_chapters(self._container, s)
+            and not is_still_of_animation(self._container, s)
         ]
         self.skipped = 0
         """Frames at the beginning that are decoded and passed over."""

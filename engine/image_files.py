@@ -37,7 +37,7 @@ from cyclegan.pictures import (
 
 HOLD_ALPHA = frozenset({".png", ".tif", ".tiff", ".webp"})
 """Suffixes of formats that can hold transparency."""
-_ANIMATED = frozenset({"GIF", "PNG", "WEBP"})
+_ANIMATED = frozenset({"AVIF", "GIF", "PNG", "WEBP"})
 """Formats whose further pictures are played one after the other, as videos are translated."""
 _WITH_PREVIEWS = "MPO"
 """The format whose further pictures are the first one, smaller, or from beside it."""

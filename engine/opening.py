@@ -99,6 +99,11 @@ def is_chapters(container: Any, stream: Any) -> bool:
     return stream.type == "data" and stream.name == "bin_data" and bool(container.chapters())
 
 
+def is_still_of_animation(container: Any, stream: Any) -> bool:
+    """Whether it is the picture that an animated AVIF (brand ``avis``) has for who plays none."""
+    return container.metadata.get("major_brand") == "avis" and stream.duration is None
+
+
 def close_video(source: Input, container: Any) -> None:
     """Let go of what :func:`open_video` gave."""
     if source.is_camera:

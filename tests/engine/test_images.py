@@ -5,7 +5,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, features
 from videos import Copies
 
 from cyclegan.config import ResnetConfig
@@ -391,8 +391,10 @@ def test_pages_and_previews_do_not_make_a_video(
     np.testing.assert_array_equal(pixels(tmp_path / "out.png"), 255 - first)
 
 
-@pytest.mark.parametrize("format", ["png", "webp", "gif"])
+@pytest.mark.parametrize("format", ["png", "webp", "gif", "avif"])
 def test_animations_are_no_pictures(format: str, photo: Image.Image, tmp_path: Path) -> None:
+    if format == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
     photo.save(tmp_path / "still", format=format)
     photo.save(tmp_path / "film", format=format, save_all=True, append_images=[photo.rotate(90)])
     assert is_picture(tmp_path / "still")
@@ -476,6 +478,17 @@ def test_an_animated_webp_is_a_video_where_ffmpeg_decodes_it(
     assert [time for time, _ in frames] == pytest.approx([0, 0.1])
     for (_, frame), turned in zip(frames, (photo, photo.rotate(180)), strict=True):
         assert np.abs(255.0 - frame - np.asarray(turned)).mean() < 6
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
+def test_an_animated_avif_is_a_video_beside_whose_still_picture_nothing_is_left_out(
+    photo: Image.Image, negatives: Translator, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "in.avif", tmp_path / "out.mkv"
+    photo.save(source, save_all=True, append_images=[photo.rotate(180)], duration=[100, 300])
+    stats = translate_path(source, target, negatives)
+    assert isinstance(stats, VideoStats)
+    assert (stats.frames, stats.notes) == (2, ())
 
 
 @pytest.mark.parametrize("decodes", [False, True])
