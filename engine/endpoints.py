@@ -86,6 +86,11 @@ class Input:
     """Those that a pattern stands for."""
 
     @property
+    def is_address(self) -> bool:
+        """Of a protocol, which may have options of its own."""
+        return _ADDRESS.match(self.url) is not None
+
+    @property
     def is_download(self) -> bool:
         """It ends by itself, over the network."""
         return self.url.partition("://")[0].lower() in DOWNLOADS
@@ -111,7 +116,7 @@ class Input:
     @property
     def path(self) -> Path | None:
         """Of a file or folder, which can be read again; None for all else."""
-        if _ADDRESS.match(self.url) or self.is_pipe or self.is_camera:
+        if self.is_address or self.is_pipe or self.is_camera:
             return None
         path = Path(self.url)
         return path if self.format is None or path.is_file() else None

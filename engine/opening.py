@@ -1,5 +1,6 @@
 """Sources, opened: where their pictures are decoded, and which of them are refused."""
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from cyclegan.engine.cameras import camera_options, close_camera, how_to_list, n
 from cyclegan.engine.endpoints import Input, unspoken
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.pipes import AT_ONCE, Pipe
+from cyclegan.engine.source_options import check_names
 from cyclegan.errors import ConfigError, VideoError, reason_of
 from cyclegan.files import name_for_ffmpeg
 
@@ -31,7 +33,7 @@ def open_video(
     ``keep_on`` is the CUDA device in whose memory NVDEC leaves pictures, such as "cuda:0"; None:
     they come to the host. Raises VideoError for what cannot be read, has no video that this FFmpeg
     decodes or too large a one, and where "nvdec" cannot be had; ConfigError for a limit on pixels
-    that is no number.
+    that is no number, and for an option that what is found, raw pictures or y4m, does not have.
     """
     import av
 
@@ -48,9 +50,13 @@ def open_video(
         raise VideoError(
             f"cannot read {source.name} as a video: {reason}{_hint(source)}"
         ) from error
-    if problem := _problem(container, source):
-        close_video(source, container)
-        raise VideoError(f"{source.name} {problem}")
+    with contextlib.ExitStack() as undo:
+        undo.callback(close_video, source, container)
+        if not source.is_address:
+            check_names(container.format.name, source.options)
+        if problem := _problem(container, source):
+            raise VideoError(f"{source.name} {problem}")
+        undo.pop_all()
     return container, _best(container)
 
 

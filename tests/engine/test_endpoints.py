@@ -149,6 +149,23 @@ def test_an_option_that_a_source_does_not_have_is_refused(
         input_from(source, form=form, options=given)
 
 
+@pytest.mark.parametrize("name", ["in.yuv", "in.y4m"])
+def test_an_option_is_refused_too_where_the_file_tells_the_format(
+    name: str, copies: Translator, tmp_path: Path
+) -> None:
+    source = tmp_path / name
+    with av.open(str(source), "w", format={".yuv": "rawvideo"}.get(source.suffix)) as container:
+        stream = container.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(32, 16, "yuv420p")))
+    known = {"video_size": "32x16"} if name == "in.yuv" else {}
+    options = VideoOptions(source_options=known | {"framrate": "50"})
+    with pytest.raises(ConfigError, match="has no source option framrate; "):
+        translate_video(source, tmp_path / "out.mp4", copies, options)
+    options = VideoOptions(source_options=known)
+    assert translate_video(source, tmp_path / "out.mp4", copies, options).frames == 1
+
+
 def test_options_that_every_source_has_are_let_through() -> None:
     given = RAW | {"probesize": "32", "max_pixels": "512", "fflags": "nobuffer"}
     assert input_from("-", form="raw", options=given).options == given
