@@ -7,7 +7,9 @@ import os
 import select
 import socket
 import threading
+import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from cyclegan.engine.endpoints import Output
@@ -16,15 +18,17 @@ from cyclegan.errors import StoppedEarlyError
 
 _AT_ONCE = getattr(select, "PIPE_BUF", 1 << 20)
 """Bytes that are taken without a wait by a pipe that says that it takes some."""
+_SILENCE_SECONDS = 10
+"""That an address may take to answer."""
 
 
 class Sink:
     """Standard output, a named pipe or a TCP connection, as a file for PyAV. Has no way back."""
 
     def __init__(self, output: Output, stop: threading.Event) -> None:
-        """Waits for a program that reads a named pipe. Raises OSError where there is nothing to
-        write to, ValueError for an address that is none, StoppedEarlyError where ``stop`` comes
-        before.
+        """Waits for a program that reads a named pipe, and a while for an address that does not
+        answer. Raises OSError where there is nothing to write to, ValueError for an address that is
+        none, StoppedEarlyError where ``stop`` comes before.
         """
         self.name = output.url
         """PyAV chooses the container by its suffix."""
@@ -73,10 +77,7 @@ class Sink:
 def _opened(output: Output, stop: threading.Event) -> int:
     """A descriptor of our own, which never waits."""
     if output.is_connection:
-        address = urlsplit(output.url)
-        connection = socket.create_connection((address.hostname, address.port))
-        connection.setblocking(False)
-        return connection.detach()
+        return _connected(output, stop)
     if not Path(output.url).is_fifo():
         return os.open(output.url, os.O_WRONLY)
     while not stop.is_set():
@@ -87,3 +88,36 @@ def _opened(output: Output, stop: threading.Event) -> int:
                 raise
         stop.wait(LOOK_SECONDS)
     raise StoppedEarlyError(f"stopped before anybody read {output.name}")
+
+
+def _connected(output: Output, stop: threading.Event) -> int:
+    """To the first of the host's addresses that takes us."""
+    address = urlsplit(output.url)
+    failed = OSError(errno.EADDRNOTAVAIL, "the host has no address")
+    found = socket.getaddrinfo(address.hostname, address.port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, where in found:
+        try:
+            with socket.socket(family, kind, protocol) as connection:
+                _connect(connection, where, output.name, stop)
+                return connection.detach()
+        except OSError as error:
+            failed = error
+    raise failed
+
+
+def _connect(connection: socket.socket, where: Any, name: str, stop: threading.Event) -> None:
+    """Raises OSError where nobody takes it, StoppedEarlyError where ``stop`` comes before."""
+    until = time.monotonic() + _SILENCE_SECONDS
+    connection.setblocking(False)
+    refusal = connection.connect_ex(where)
+    if refusal == errno.EINPROGRESS:
+        poll = select.poll()
+        poll.register(connection, select.POLLOUT)
+        while not poll.poll(1000 * LOOK_SECONDS):
+            if stop.is_set():
+                raise StoppedEarlyError(f"stopped before {name} answered")
+            if time.monotonic() > until:
+                raise TimeoutError(f"no answer in {_SILENCE_SECONDS} seconds")
+        refusal = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if refusal:
+        raise OSError(refusal, os.strerror(refusal))

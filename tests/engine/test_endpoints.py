@@ -21,6 +21,7 @@ from rtsp_camera import Camera
 from videos import Copies, decoded, leftovers, smooth, times, write_video
 
 from cyclegan.config import ResnetConfig
+from cyclegan.engine import sinks
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.endpoints import Retry, input_from, output_to
@@ -828,6 +829,34 @@ def test_an_address_that_takes_no_result_is_named(copies: Translator, tmp_path: 
         address = f"{scheme}://127.0.0.1:{free_port()}"
         with pytest.raises(OutputError, match=rf"cannot write {address}\S*: Connection refused"):
             translate_video(source, address, copies)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux ignores who calls a full server")
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_an_address_that_does_not_answer_holds_no_run(
+    is_stopped: bool, copies: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, stop = write_video(tmp_path / "in.mp4", smooth(2), pix_fmt="yuv420p"), threading.Event()
+    kind: type[Exception] = OutputError
+    said = r"cannot write tcp://\S*: no answer in 0\.3 seconds"
+    with contextlib.ExitStack() as undo:
+        server = undo.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            caller = undo.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(server.getsockname())
+        ends = [threading.Timer(20, server.close)]  # what waits in spite of all must end
+        if is_stopped:
+            kind, said = StoppedEarlyError, r"stopped before tcp://\S* answered"
+            ends.append(threading.Timer(0.2, stop.set))
+        else:
+            monkeypatch.setattr(sinks, "_SILENCE_SECONDS", 0.3)
+        for end in ends:
+            end.start()
+            undo.callback(end.cancel)
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(kind, match=said):
+            translate_video(source, address, copies, VideoOptions(live=True), stop=stop)
 
 
 @pytest.fixture
