@@ -27,6 +27,8 @@ _CONVERTED = (RGB, BT709, UNSPECIFIED, 4, BT601_625, BT601, 7, BT2020)
 """Matrices that FFmpeg's scaler knows."""
 _OTHERS = {8: "YCgCo", 10: "BT.2020 with constant luminance", 14: "ICtCp"}
 LIMITED, FULL = 1, 2
+GREY = ("gray", "ya")
+"""How pixel formats begin that FFmpeg's scaler gives full range, whatever it is asked for."""
 HD_LINES = 720
 
 
@@ -106,6 +108,7 @@ def rgb_from_picture(
     if picture.sw_format is not None:
         picture = picture.reformat(format=picture.sw_format.name)  # out of the GPU's memory
     bits = min(bits_of(picture.format), 16)
+    is_limited_grey = picture.format.name.startswith(GREY) and int(picture.color_range) == LIMITED
     is_rgb = picture.format.is_rgb
     has_chroma = not is_rgb and len(picture.format.components) >= 3
     is_limited = has_chroma and colour.range == LIMITED
@@ -129,8 +132,11 @@ def rgb_from_picture(
     frame = cast(_Frame, picture.to_ndarray())
     if is_wide:
         frame = _widened(frame, 8 if is_limited else bits)
-        return frame if depth == 16 else _in_8_bits(frame)
-    return frame if depth == 8 else frame * np.uint16(257)
+    elif depth == 16:
+        frame = frame * np.uint16(257)
+    if is_limited_grey:
+        frame = _stretched(frame, bits)
+    return _in_8_bits(frame) if is_wide and depth == 8 else frame
 
 
 def picture_from_rgb(frame: _Frame, pixel_format: str, colour: Colour) -> "VideoFrame":
@@ -173,6 +179,14 @@ def _widened(frame: _Frame, shift: int) -> _Frame:
     frame = np.minimum(frame, np.uint16(0xFFFF & ~(0xFFFF >> shift)))
     frame += frame >> shift
     return frame
+
+
+def _stretched(frame: _Frame, bits: int) -> _Frame:
+    """In full range, of greys of ``bits`` whose limited range was taken for it."""
+    peak = np.iinfo(frame.dtype).max
+    step = peak * 2 ** (bits - 8) / (2**bits - 1)  # 1 in codes of 8 bits
+    levels = (frame - 16 * step) * (peak / (219 * step))
+    return cast(_Frame, levels.round().clip(0, peak).astype(frame.dtype))
 
 
 def _in_8_bits(frame: _Frame) -> _Frame:

@@ -12,6 +12,7 @@ from cyclegan.colour import (
     BT601,
     BT709,
     FULL,
+    GREY,
     LIMITED,
     UNSPECIFIED,
     Colour,
@@ -41,8 +42,8 @@ _ALL_OR_NOTHING = {"mp4", "mov"}
 """Containers that tell nothing unless primaries and transfer are known too."""
 _LIMITED = {"mpeg1video", "mpeg2video", "prores", "magicyuv"}
 """Codecs that are read as limited range whatever a container says."""
-_FULL = ("yuvj", "gray", "ya")
-"""How pixel formats begin that FFmpeg's scaler gives full range, whatever it is asked for."""
+_FULL = ("yuvj", *GREY)
+"""How pixel formats begin whose numbers are of full range, whatever is asked for."""
 
 
 def result_colour(colour: Colour, pixels: Any, *, codec: str, container: str, lines: int) -> Colour:

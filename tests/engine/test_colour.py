@@ -15,6 +15,7 @@ from cyclegan.colour import (
     picture_from_rgb,
     rgb_from_picture,
 )
+from cyclegan.config import Depth
 
 WEIGHTS = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 """Of red and blue in luma, by matrix."""
@@ -125,6 +126,28 @@ def test_more_bits_in_full_range_are_rounded_to_8(
         # What is scaled is within a fiftieth of a level before it is rounded.
         slack = 0.02 if size else 0
         assert np.abs(made - code / white * 255).max() <= 0.5 + slack, code
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("span", [0, 1, 2])
+@pytest.mark.parametrize("name", ["gray", "gray10le", "gray16le", "ya8", "ya16le"])
+def test_greys_are_of_limited_range_where_they_are_tagged_so(
+    name: str, span: int, depth: Depth
+) -> None:
+    """FFmpeg's scaler takes all for full range."""
+    source = av.VideoFrame(64, 16, name)
+    bits, channels = bits_of(source.format), len(source.format.components)
+    (plane,) = source.planes
+    codes = np.frombuffer(plane, np.uint8 if bits == 8 else np.uint16)  # type: ignore[arg-type]
+    wanted = np.linspace(0, 2**bits - 1, 64).astype(codes.dtype)
+    codes.reshape(16, -1)[:, : 64 * channels] = wanted.repeat(channels)
+    source.color_range = span
+    made = rgb_from_picture(source, colour_of(source), depth=depth)
+    step, white = 2 ** (bits - 8), 2**bits - 1
+    exact = (wanted / step - 16) / 219 if span == 1 else wanted / white
+    levels = exact.clip(0, 1)[:, None] * (2**depth - 1)
+    slack = 5 if depth == 16 else 0.52
+    assert np.abs(made - levels).max() <= slack, "a fiftieth of a grey level"
 
 
 def test_rgb_of_fewer_bits_is_rounded() -> None:
