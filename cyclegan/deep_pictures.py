@@ -14,9 +14,11 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.ExifTags import Base
 
+from cyclegan.colour import bits_of
 from cyclegan.config import Depth
+from cyclegan.demuxing import open_container
 from cyclegan.errors import DepthError, ImageError, reason_of
-from cyclegan.files import write_whole
+from cyclegan.files import name_for_ffmpeg, write_whole
 from cyclegan.pictures import (
     DAMAGE,
     TURNS,
@@ -42,6 +44,8 @@ DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 
 _DECODERS = {"PNG": "png", "TIFF": "tiff", "PPM": "ppm"}
 """FFmpeg's, by Pillow's names of the formats that hold 16 bits."""
+_TOLD_BY_FFMPEG = ("AVIF", "JPEG2000")
+"""Formats of which Pillow does not tell how many bits they hold."""
 _CMYK = 5
 """As TIFF's tag of the photometric interpretation has it."""
 _FORMATS = {1: "gray16le", 3: "rgb48le", 4: "rgba64le"}
@@ -57,9 +61,23 @@ def is_deep(path: Path | str) -> bool:
             stored = image.tile[0].args if image.tile else None
             if image.format == "PPM" and isinstance(stored, tuple):
                 return int(stored[-1]) > 255
+            if image.format in _TOLD_BY_FFMPEG:
+                return _bits(path) > 8
             return ";16" in str(stored)
     except DAMAGE as error:
         raise ImageError(f"cannot read {path} as a picture: {reason_of(error)}") from error
+
+
+def _bits(path: Path | str) -> int:
+    """Of a channel; 8 where FFmpeg does not know."""
+    import av
+
+    try:
+        with open_container(name_for_ffmpeg(str(path))) as container:
+            known = [each.format for each in container.streams.video if each.codec_context]
+            return max((bits_of(pixels) for pixels in known if pixels), default=8)
+    except (av.FFmpegError, ValueError):
+        return 8
 
 
 def read_deep(path: Path | str) -> DeepPicture:
@@ -82,6 +100,8 @@ def read_deep(path: Path | str) -> DeepPicture:
                     return levels[..., None]
                 opacity = np.where(levels == clear, 0, 65535).astype(np.uint16)
                 return np.stack([levels, levels, levels, opacity], axis=2)
+        if not decoder:
+            raise _UnknownFormError("of its format no more are read")
         _check_form(tags)
         data = Path(path).read_bytes()
         if decoder == "ppm" and tile and isinstance(tile.args, tuple):

@@ -212,13 +212,15 @@ def _read(path: Path, target: Path, translator: Translator, asked: VideoDepth) -
     notes = losses(path)
     if asked != 8 and is_deep(path):
         if suffix not in DEEP_SUFFIXES:
-            notes += (f"the source has 16 bits a channel, {suffix} holds 8; .png holds 16",)
+            notes += (
+                f"the source has more than 8 bits a channel, {suffix} holds 8; .png holds 16",
+            )
         elif 16 in depths:
             depth = 16
         else:
             notes += (
-                "the source has 16 bits a channel, and was translated with 8: the generator, as it "
-                f"was opened ({translator.description}), takes no more",
+                "the source has more than 8 bits a channel, and was translated with 8: the "
+                f"generator, as it was opened ({translator.description}), takes no more",
             )
     channels, keep_alpha = translator.info.config.in_channels, suffix in HOLD_ALPHA
     try:
@@ -228,7 +230,7 @@ def _read(path: Path, target: Path, translator: Translator, asked: VideoDepth) -
             raise
         frame, alpha = read_image(path, channels, keep_alpha=keep_alpha)
         notes += (
-            "the source has 16 bits a channel, and was translated with 8: of its form no more are "
-            "read; store it as a plain PNG",
+            "the source has more than 8 bits a channel, and was translated with 8: of its form no "
+            "more are read; store it as a plain PNG",
         )
     return _Source(target, frame, alpha, notes)

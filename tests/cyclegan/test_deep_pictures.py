@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from PIL.ExifTags import Base
 
 from cyclegan.deep_pictures import flat, is_deep, read_deep, write_deep
@@ -225,6 +225,14 @@ def test_a_gray_tiff_is_turned_once(compression: str | None, tmp_path: Path) -> 
     shallow = (stored >> 8).astype(np.uint8)
     Image.fromarray(shallow).save(path, exif=exif, compression=compression)
     np.testing.assert_array_equal(read_picture(path, 1)[..., 0], np.rot90(shallow, -1))
+
+
+@pytest.mark.skipif(not features.check("jpg_2000"), reason="this Pillow reads no JPEG 2000")
+def test_gray_of_jpeg_2000_is_read_to_the_bit(tmp_path: Path) -> None:
+    gray = noise(1)
+    Image.fromarray(gray[..., 0]).save(tmp_path / "a.jp2")
+    assert is_deep(tmp_path / "a.jp2")
+    np.testing.assert_array_equal(read_deep(tmp_path / "a.jp2"), gray)
 
 
 def test_shallow_pictures_are_told_apart(tmp_path: Path) -> None:

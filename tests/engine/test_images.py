@@ -274,14 +274,16 @@ def test_sixteen_bits_are_kept_by_a_real_engine(translator: Translator, tmp_path
 def test_lost_bits_are_told(copies: Translator, negatives: Translator, tmp_path: Path) -> None:
     write_deep(deep_picture(4), tmp_path / "in" / "a.png")
     stats = translate_image(tmp_path / "in" / "a.png", tmp_path / "a.webp", copies)
-    assert stats.notes == ("the source has 16 bits a channel, .webp holds 8; .png holds 16",)
+    assert stats.notes == (
+        "the source has more than 8 bits a channel, .webp holds 8; .png holds 16",
+    )
     by_name = translate_image(tmp_path / "in" / "a.png", tmp_path / "a.webp", copies, depth=16)
     assert by_name.notes == stats.notes
     write_deep(deep_picture(3), tmp_path / "in" / "b.tif")
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "in" / "c.png")
     stats = translate_folder(tmp_path / "in", tmp_path / "out", negatives)
     (note,) = stats.notes
-    assert note.startswith("the source has 16 bits a channel, and was translated with 8: ")
+    assert note.startswith("the source has more than 8 bits a channel, and was translated with 8: ")
     assert note.endswith("takes no more (2 pictures)")
     upper = (deep_picture(3) >> 8).astype(np.uint8)
     np.testing.assert_array_equal(pixels(tmp_path / "out" / "b.tif"), 255 - upper)
@@ -305,6 +307,35 @@ def test_a_form_whose_sixteen_bits_are_not_read_is_translated_with_eight(
     np.testing.assert_array_equal(pixels(tmp_path / "out.tif"), upper)
     with pytest.raises(DepthError, match="a band of an unknown kind"):
         translate_image(tmp_path / "in.tif", tmp_path / "out.tif", copies, depth=16)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "feature", "encoder", "shallow", "deep"),
+    [
+        ("jp2", "jpg_2000", "jpeg2000", "rgb24", "rgb48le"),
+        ("avif", "avif", "libsvtav1", "yuv420p", "yuv420p10le"),
+    ],
+)
+def test_bits_of_formats_that_are_read_with_eight_are_told(
+    suffix: str, feature: str, encoder: str, shallow: str, deep: str, tmp_path: Path
+) -> None:
+    if encoder not in av.codec.codecs_available or not features.check(feature):
+        pytest.skip(f"no {suffix} is written or read here")
+    takes_both = Translator(Copies(depths=(8, 16)), GraphInfo(config=ResnetConfig()))
+    grey = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 99, np.uint8), format="rgb24")
+    source, target = tmp_path / f"in.{suffix}", tmp_path / "out.png"
+    for pixels in (shallow, deep):
+        with av.open(str(source), "w", options={"update": "1"} if suffix == "jp2" else {}) as made:
+            stream = made.add_stream(encoder, rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, pixels
+            made.mux([*stream.encode(grey.reformat(format=pixels)), *stream.encode(None)])
+        notes = translate_image(source, target, takes_both).notes
+        if pixels == shallow:
+            assert not notes
+    (note,) = notes
+    assert note.startswith("the source has more than 8 bits a channel, and was translated with 8")
+    with pytest.raises(DepthError, match="bits a channel: of its format no more are read"):
+        translate_image(source, target, takes_both, depth=16)
 
 
 def test_what_pictures_lose_is_told(photo: Image.Image, copies: Translator, tmp_path: Path) -> None:
