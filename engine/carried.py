@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.findings import ALPHA
 from cyclegan.engine.muxers import OUT_OF_ORDER, SLOTTED, holds
 from cyclegan.engine.ticks import nearest_tick
 
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from av import Packet
     from av.stream import Stream
 
-_ALPHA = "alpha_mode"
-"""Tells that VP8 or VP9 has transparency, which lies beside its pictures."""
-_OF_THE_SOURCE = (_ALPHA, "duration")
+_OF_THE_SOURCE = (ALPHA, "duration")
 """Tags that say of the source what need not hold for the result. Matroska writes its own length,
 but into a pipe, where it would believe this one."""
 _OF_THE_ENCODING = ("encoder", "bps", "number_of_frames", "number_of_bytes", "_statistics")
@@ -211,8 +210,6 @@ def losses(form: str, reader: VideoReader) -> list[str]:
     """What the source has that no result gets, or none in the container ``form``, in words."""
     assert reader.layout is not None
     lost = [f"{_name(stream)} was left out" for stream in reader.left]
-    if _has_alpha(reader):
-        lost.append("the transparency of the source was left out")
     if form == "gif":
         lost.append("gif knows few colours: pictures were reduced to 256 fixed ones")
     return [*lost, *(f"left out: {one}" for one in reader.layout.lost)]
@@ -303,12 +300,6 @@ def _aac_config(stream: Any) -> bytes | None:
 
 def _lasting(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: text for key, text in tags.items() if key.lower() not in _OF_THE_SOURCE}
-
-
-def _has_alpha(reader: VideoReader) -> bool:
-    assert reader.layout is not None
-    told = {key.lower(): text for key, text in reader.video.metadata.items()}
-    return told.get(_ALPHA) == "1" or any(p.is_alpha for p in reader.layout.format.components)
 
 
 def _name(stream: "Stream") -> str:

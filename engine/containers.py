@@ -154,6 +154,11 @@ class VideoReader:
         return round(float(stated / 1e6 * rate)) if stated and rate else None
 
     @property
+    def bits(self) -> int:
+        """Of a channel, in the deepest picture so far."""
+        return self._found.bits
+
+    @property
     def notes(self) -> list[str]:
         """What was unusual, and is no damage, found while reading."""
         return self._found.notes(self._times)
@@ -303,7 +308,7 @@ class VideoReader:
 
     def _decoded(self, picture: "VideoFrame") -> "Decoded":
         self.layout = self.layout or self._layout(picture)
-        self._found.frames += 1
+        self._found.see(picture)
         pts = max(self._cutter.time_of(picture), self._next_pts)  # times may stand still
         self._next_pts = pts + 1
         duration = self._cutter.duration_of(picture, pts)

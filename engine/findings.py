@@ -3,14 +3,19 @@
 import errno
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.colour import bits_of, format_of
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.endings import Ending
 from cyclegan.engine.endpoints import Input
 from cyclegan.engine.joined_times import JoinedTimes
+from cyclegan.engine.layout import has_alpha
 from cyclegan.engine.opening import why
 
 if TYPE_CHECKING:
-    from av import Packet
+    from av import Packet, VideoFrame
+
+ALPHA = "alpha_mode"
+"""The tag that tells that VP8 or VP9 has transparency, which lies beside its pictures."""
 
 
 class Findings:
@@ -24,6 +29,10 @@ class Findings:
         """What was damaged or missing."""
         self.frames = 0
         """Pictures of the part."""
+        self.bits = 0
+        """Of a channel, in the deepest of them."""
+        told = {key.lower(): text for key, text in video.metadata.items()}
+        self._has_alpha = told.get(ALPHA) == "1"
         self._packets = 0
         """Of the pictures."""
         self.damaged = 0
@@ -47,6 +56,12 @@ class Findings:
         """Take one more packet of the pictures into account."""
         self._packets += packet.size > 0
         self.damaged += bool(packet.is_corrupt)
+
+    def see(self, picture: "VideoFrame") -> None:
+        """Take one more picture of the part into account: those of a series may differ."""
+        self.frames += 1
+        self.bits = max(self.bits, bits_of(format_of(picture)))
+        self._has_alpha = self._has_alpha or has_alpha(picture)
 
     def late(self, seconds: float) -> None:
         """A picture at ``seconds`` lies behind the part."""
@@ -89,13 +104,15 @@ class Findings:
             self.problems.append(problem)
 
     def notes(self, times: JoinedTimes) -> list[str]:
-        """What was unusual, and is no damage."""
+        """What was left out or unusual, and is no damage."""
         strays, name = times.strays.count, self._source.name
         put_back = f"the times of {strays} packets lay far ahead of those around, and were put back"
         open_ended = (
             f"{name} was taken to be whole where its server hung up: how long it is was not said"
         )
-        found = [put_back] * bool(strays) + [open_ended] * self._is_open_ended
+        alpha = "the transparency of the source was left out"
+        found = [alpha] * self._has_alpha
+        found += [put_back] * bool(strays) + [open_ended] * self._is_open_ended
         return found + [
             f"times begin anew after {second:.2f} s, as where recordings were joined: what follows "
             "was moved behind it"

@@ -103,6 +103,7 @@ class Job:
             reader.convert = self._conversion.convert
             stages = self._run_stages(reader.items())
             self._writer.close()
+            self._note_deeper(reader.layout, depth)
         except BaseException:
             self._writer.discard()
             raise
@@ -154,6 +155,16 @@ class Job:
             remedy = "; ffv1 in .mkv holds 16" if result < 16 else ""
             self._writer.notes.append(f"{told}, the result {result}{remedy}")
         return 16 if result > 8 and 16 in depths else depth
+
+    def _note_deeper(self, layout: Layout, depth: Depth) -> None:
+        """Notes it where bits of pictures are lost that are deeper than the first, as they can be
+        in a series."""
+        first, deepest, result = bits_of(layout.format), self._reader.bits, self._writer.bits
+        if self._options.depth != 8 and deepest > max(first, min(depth, result)):
+            self._writer.notes.append(
+                f"pictures after the first have up to {deepest} bits a channel, not {first}: all "
+                f"were translated with {depth}, and the result has {result}"
+            )
 
     def _submit(self, items: "list[TimedFrame | Packet[Any]]") -> "list[_Submitted | Packet[Any]]":
         results: list[_Submitted | Packet[Any]] = []

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from cyclegan.colour import Colour, bits_of, colour_of
+import numpy as np
+
+from cyclegan.colour import Colour, bits_of, colour_of, format_of
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.planes import Planes
 from cyclegan.side_data import side_data
@@ -74,6 +76,15 @@ class Layout:
     def is_deep(self) -> bool:
         """Whether a channel has more than 8 bits."""
         return bits_of(self.format) > 8
+
+
+def has_alpha(picture: "VideoFrame") -> bool:
+    """Whether pixels of ``picture``, or colours of its palette, may be transparent."""
+    pixels = format_of(picture)
+    if pixels.has_palette:
+        opacity = np.frombuffer(bytes(picture.planes[1]), np.uint32) >> 24
+        return bool((opacity < 255).any())
+    return any(part.is_alpha for part in pixels.components)
 
 
 def lost_of(picture: "VideoFrame") -> tuple[str, ...]:

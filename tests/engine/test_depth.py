@@ -15,6 +15,7 @@ from test_colour import rgb_by_formula
 from videos import Copies, decoded, smooth, write_video
 
 from cyclegan.config import ResnetConfig
+from cyclegan.deep_pictures import write_deep
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.frame_graph import FrameToFrame, frames_of_values
 from cyclegan.engine.graph_info import GraphInfo, read_graph_info
@@ -28,6 +29,7 @@ from cyclegan.engine.typed_graph import typed_graph
 from cyclegan.engine.video import translate_video
 from cyclegan.errors import BackendError, ModelError
 from cyclegan.networks import Generator
+from cyclegan.pictures import write_picture
 
 BT709, LIMITED = 1, 1
 
@@ -232,6 +234,22 @@ def test_a_backend_of_eight_bits_says_what_is_lost(
     with pytest.raises(BackendError, match="takes frames of 8 bits a channel, not 16"):
         translate_video(film, tmp_path / "no.mp4", copies, VideoOptions(depth=16))
     assert not (tmp_path / "no.mp4").exists()
+
+
+def test_bits_of_pictures_that_are_deeper_than_the_first_are_said_to_be_lost(
+    deep: Translator, tmp_path: Path
+) -> None:
+    (first, second), source = smooth(2), tmp_path / "%d.png"
+    write_picture(first, tmp_path / "0.png")
+    write_deep(second * np.uint16(257), tmp_path / "1.png")
+    (note,) = translate_video(source, tmp_path / "out.mkv", deep).notes
+    assert note == (
+        "pictures after the first have up to 16 bits a channel, not 8: all were translated with 8, "
+        "and the result has 8"
+    )
+    assert not translate_video(source, tmp_path / "out.mkv", deep, VideoOptions(depth=8)).notes
+    whole = VideoOptions(depth=16, encoding=Encoding(encoder="ffv1", pixel_format="gbrp16le"))
+    assert not translate_video(source, tmp_path / "out.mkv", deep, whole).notes
 
 
 def test_deep_pictures_stay_deep(deep: Translator, film: Path, tmp_path: Path) -> None:

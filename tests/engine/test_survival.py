@@ -209,6 +209,22 @@ def test_transparency_is_left_out_and_said(
         assert "alpha_mode" not in {key.lower() for key in made.streams.video[0].metadata}
 
 
+@pytest.mark.parametrize("kind", ["palette", "later", "opaque"])
+def test_transparency_of_numbered_pictures_is_said_wherever_it_is(
+    kind: str, copies: Translator, tmp_path: Path
+) -> None:
+    for number, frame in enumerate(smooth(3)):
+        picture = Image.fromarray(frame)
+        if kind != "later":
+            picture = picture.quantize(16)
+        elif number == 2:
+            picture.putalpha(128)
+        clear = {"transparency": 0} if kind == "palette" else {}
+        picture.save(tmp_path / f"{number}.png", **clear)
+    notes = translate_video(tmp_path / "%d.png", tmp_path / "out.mp4", copies).notes
+    assert notes == ("the transparency of the source was left out",) * (kind != "opaque")
+
+
 @pytest.mark.parametrize(
     ("encoder", "options", "notes"),
     [
