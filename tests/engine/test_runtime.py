@@ -262,6 +262,24 @@ def test_both_languages_refuse_a_damaged_graph_in_the_same_words(
     assert done.stderr.decode().strip() == str(refused.value)
 
 
+def test_both_languages_refuse_weights_in_another_file_in_the_same_words(
+    built: Path, graph: Path, tmp_path: Path
+) -> None:
+    """OpenVINO would look for it in the folder that the process is in."""
+    model = onnx.load(graph)
+    weight = model.graph.initializer[0]
+    (tmp_path / "w.bin").write_bytes(weight.raw_data)
+    onnx.external_data_helper.set_external_data(weight, "w.bin")
+    weight.ClearField("raw_data")
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(model.SerializeToString())
+    example = [RUNTIME / "examples" / "translate.py", library(built), path]
+    done = run(["python", *example, "photo.npy", "painting.npy"], cwd=tmp_path)
+    with pytest.raises(ModelError, match=r"another file, 'w\.bin'") as refused:
+        Translator.open(path)
+    assert done.stderr.decode().strip() == str(refused.value)
+
+
 def test_a_graph_that_makes_fewer_pixels_than_it_takes_is_an_error(
     built: Path, graph: Path, tmp_path: Path
 ) -> None:

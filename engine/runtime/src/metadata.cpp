@@ -91,6 +91,13 @@ void describe_graph(Model &model) {
              model.name.c_str(), error.what());
     }
     const Metadata metadata(model, header.metadata);
+    // Others are told below what they are. The backend would look for the file where the process is,
+    // and neither a checksum nor its cache would tell a change.
+    if (const auto &file = header.elsewhere; file && metadata.find("format_version"))
+        fail(CYCLEGAN_ERROR_MODEL,
+             "%s has weights in another file, '%.*s'; expected all in the one: export it again, "
+             "which writes them there",
+             model.name.c_str(), static_cast<int>(fitting(*file, 400)), file->c_str());
     if (const auto digest = header.metadata.find(kOnnxDigestKey); digest != header.metadata.end())
         check_digest(model, digest->second, header.digest);
     else

@@ -1,11 +1,14 @@
 // Protocol Buffers' wire format: a message is fields, each a key (number << 3 | wire type) and a
 // value. An ONNX file is one ModelProto: 1 ir_version, 7 graph, 14 metadata_props, repeated; an
-// entry of those is a message of 1 key and 2 value.
+// entry of those is a message of 1 key and 2 value. Of a graph 1 are its nodes and 5 its weights; of
+// a node 5 are its attributes, which have weights (5, 10) and graphs (6, 11) too; of a weight 13
+// says, in such entries, in which other file its values are.
 #include "onnx_header.h"
 
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
+#include <vector>
 
 #include "sha256.h"
 
@@ -13,6 +16,10 @@ namespace cyclegan {
 namespace {
 
 constexpr uint64_t kVersion = 1, kGraph = 7, kMetadata = 14, kKey = 1, kValue = 2;
+constexpr uint64_t kNode = 1, kWeight = 5, kAttribute = 5, kElsewhere = 13;
+// In every node that holds, however deep, a weight of another file: the key of its name there. Few
+// nodes have to be looked into.
+constexpr std::string_view kLocation = "location";
 
 [[noreturn]] void damaged(const char *why) { throw std::invalid_argument(why); }
 
@@ -40,6 +47,13 @@ class Reader {
         }
         field.whole = start.substr(0, start.size() - rest_.size());
         return field;
+    }
+
+    // The content of the next one of that number.
+    std::optional<std::string_view> next(uint64_t number) {
+        while (const auto field = next())
+            if (field->number == number) return field->content;
+        return std::nullopt;
     }
 
   private:
@@ -73,6 +87,54 @@ std::pair<std::string_view, std::string_view> entry(std::string_view message) {
     return entry;
 }
 
+// The other file that holds the values of `weight`, if there is one.
+std::optional<std::string_view> file_of(std::string_view weight) {
+    std::optional<std::string_view> file;
+    Reader reader(weight);
+    while (const auto part = reader.next(kElsewhere)) {
+        const auto [key, value] = entry(*part);
+        if (key == kLocation) file = value;
+        if (!file) file = "";
+    }
+    return file;
+}
+
+// The first such file of the weights of `node`; the graphs that it holds are added to `graphs`.
+std::optional<std::string_view> file_of_node(std::string_view node,
+                                             std::vector<std::string_view> &graphs) {
+    Reader attributes(node);
+    while (const auto attribute = attributes.next(kAttribute)) {
+        Reader values(*attribute);
+        while (const auto value = values.next()) {
+            if (value->number == 5 || value->number == 10) {
+                if (const auto file = file_of(value->content)) return file;
+            } else if (value->number == 6 || value->number == 11) {
+                graphs.push_back(value->content);
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+// The first such file of `graph`, of its nodes and of the graphs that these hold, however deep.
+std::optional<std::string_view> other_file(std::string_view graph) {
+    std::vector<std::string_view> graphs{graph};
+    while (!graphs.empty()) {
+        Reader reader(graphs.back());
+        graphs.pop_back();
+        while (const auto field = reader.next()) {
+            std::optional<std::string_view> file;
+            if (field->number == kWeight)
+                file = file_of(field->content);
+            else if (field->number == kNode &&
+                     field->content.find(kLocation) != std::string_view::npos)
+                file = file_of_node(field->content, graphs);
+            if (file) return file;
+        }
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
 OnnxHeader read_onnx_header(std::string_view bytes) {
@@ -88,6 +150,7 @@ OnnxHeader read_onnx_header(std::string_view bytes) {
             header.metadata.insert_or_assign(std::string(key), std::string(value));
             if (key == kOnnxDigestKey) continue;
         }
+        if (field->number == kGraph) header.elsewhere = other_file(field->content);
         digest.add(field->whole);
     }
     if (!version || !graph) damaged("it has no graph");

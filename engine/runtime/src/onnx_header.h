@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,8 @@ struct OnnxHeader {
     std::map<std::string, std::string, std::less<>> metadata;
     // SHA-256 over the file without its metadata entry kOnnxDigestKey, in hexadecimal.
     std::string digest;
+    // Another file that holds weights, if there is one; no digest of this one tells of them.
+    std::optional<std::string> elsewhere;
 };
 
 inline constexpr std::string_view kOnnxDigestKey = "cyclegan.graph_sha256";

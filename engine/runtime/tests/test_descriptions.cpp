@@ -95,6 +95,29 @@ void test_fields() {
     refused(kVersion, "it has no graph");
 }
 
+// However deep: OpenVINO would look for the file where the process is, and not beside the model.
+void test_weights_in_another_file() {
+    const auto weight = [](const std::string &key, const std::string &value) {
+        return sized('\x6a', sized('\x0a', key) + sized('\x12', value));
+    };
+    const std::string other = weight("offset", "0") + weight("location", "w.bin");
+    const auto node = [](char kind, const std::string &value) {
+        return sized('\x0a', sized('\x2a', sized(kind, value)));
+    };
+    const auto holding = [](const std::string &graph) { return onnx(kUsual, sized('\x3a', graph)); };
+    const std::string refusal = "a model has weights in another file, 'w.bin'; expected all in";
+    refused(holding(sized('\x2a', "") + sized('\x2a', other)), refusal.c_str());
+    for (const char one_or_more : {'\x2a', '\x52'})
+        refused(holding(node(one_or_more, other)), refusal.c_str());
+    for (const char one_or_more : {'\x32', '\x5a'})
+        for (const auto &inner : {sized('\x2a', other), node('\x2a', other)})
+            refused(holding(node(one_or_more, inner)), refusal.c_str());
+    refused(holding(sized('\x2a', weight("offset", "0"))), "in another file, ''");
+    // A text is no weight, and a graph of others is told that it is one.
+    CHECK(described(holding(node('\x22', "location"))).size_multiple == 4);
+    refused(onnx({}, sized('\x3a', sized('\x2a', other))), "holds no frame-to-frame graph");
+}
+
 void test_plans() {
     const std::string plan = "ftrt and more";
     const auto described_by = [&](const std::string &note) {
@@ -129,5 +152,6 @@ void test_plans() {
 int main() {
     test_graphs();
     test_fields();
+    test_weights_in_another_file();
     test_plans();
 }
