@@ -1,4 +1,6 @@
 // The C functions: arguments are checked, exceptions end here.
+#include <pthread.h>
+
 #include <climits>
 #include <cstring>
 #include <new>
@@ -76,7 +78,20 @@ cyclegan_status caught(const cyclegan_translator *handle) noexcept {
     return status;
 }
 
+// A thread that is cancelled leaves a call when it is done: to unwind it from inside, as glibc does
+// with an exception that may be neither kept nor stopped, would end the process.
+class NotCancelled {
+  public:
+    NotCancelled() { ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
+    ~NotCancelled() { ::pthread_setcancelstate(before_, nullptr); }
+    NotCancelled(const NotCancelled &) = delete;
+
+  private:
+    int before_;
+};
+
 template <class Body> cyclegan_status guarded(const cyclegan_translator *handle, Body body) noexcept {
+    const NotCancelled whole_call;
     try {
         body();
         return CYCLEGAN_OK;
@@ -130,6 +145,7 @@ cyclegan_status cyclegan_open(cyclegan_translator **translator, const char *path
 
 void cyclegan_close(cyclegan_translator **translator) {
     if (!translator || reinterpret_cast<uintptr_t>(translator) % alignof(void *)) return;
+    const NotCancelled whole_call;
     close_translator(*translator);
     *translator = nullptr;
 }

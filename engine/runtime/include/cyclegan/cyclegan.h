@@ -10,7 +10,7 @@
  *
  * Threads    Every function may be called from any thread at any time, also on one handle, but for
  *            two things: a log callback calls nothing of this library, and a frame's memory belongs
- *            to one call at a time.
+ *            to one call at a time. A thread that pthread_cancel cancels finishes its call first.
  * Processes  A handle is of the process that opened it: in one that was forked since, calls end with
  *            CYCLEGAN_ERROR_HANDLE, cyclegan_close frees nothing, and a model is opened anew; with
  *            OpenVINO not if one was closed before the fork, which is CYCLEGAN_ERROR_BACKEND.
