@@ -34,7 +34,7 @@ from cyclegan.config import (
     as_dict,
     from_dict,
 )
-from cyclegan.errors import ModelError, NewerFormatError, OutputError
+from cyclegan.errors import ModelError, NewerFormatError, OutputError, model_readable
 from cyclegan.files import replacing
 from cyclegan.network_config import check_domains
 from cyclegan.networks import (
@@ -114,7 +114,7 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
     """The generator in ``path``: ours, or the public implementation's ``.pth``.
 
     Returns it in float32, on the CPU, in evaluation mode. Raises ModelError (UnknownModelError,
-    NewerFormatError) when the file is missing, truncated, or holds something else.
+    NewerFormatError) when the file is missing, unreadable, truncated, or holds something else.
     """
     generator: Generator = _load(path, "generator")
     return generator
@@ -185,9 +185,11 @@ def _check_fits(
 
 
 def _read(path: Path, *, with_tensors: bool) -> tuple[ModelInfo, dict[str, Tensor]]:
-    if not path.is_file():
-        raise ModelError(f"no model file {path}")
-    if not _is_safetensors(path):
+    with model_readable(path):
+        if not path.is_file():
+            raise ModelError(f"no model file {path}")
+        is_ours = _is_safetensors(path)
+    if not is_ours:
         config, tensors = reference.read(path)
         source, target = domains_of(path)
         info = ModelInfo(

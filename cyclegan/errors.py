@@ -19,7 +19,10 @@
 A message says what was got, what was expected, and what to do about it.
 """
 
+import contextlib
+import os
 import unicodedata
+from collections.abc import Iterator
 
 
 class CycleGANError(Exception):
@@ -107,3 +110,12 @@ def one_line(text: object) -> str:
 def reason_of(error: Exception) -> str:
     """What the system or a library says went wrong, without the name and the number of it."""
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def model_readable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Says in our terms that the system does not let the model file be read, or looked for."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {reason_of(error)}") from error

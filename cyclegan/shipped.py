@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cyclegan.errors import ModelError
+from cyclegan.errors import ModelError, model_readable
 
 FOLDER = Path(__file__).parent / "models"
 DEFAULT = "relief2satellite"
@@ -20,8 +20,13 @@ def find_model(name: str) -> Path:
 
     A run's folder offers its generator_ab, and ``folder/generator_ba`` names the other one: the
     best that it has kept, else the moving average, else the last. Raises ModelError if there is
-    nothing.
+    nothing, or the system does not let it be looked for.
     """
+    with model_readable(name):
+        return _found(name)
+
+
+def _found(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path

@@ -4,11 +4,9 @@ Backends ask it for what they run on, a PyTorch module or an ONNX file; either i
 first asked for. A model whose graph is in the cache already is opened without PyTorch.
 """
 
-import contextlib
 import copy
 import importlib.metadata
 import os
-from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +17,7 @@ from cyclegan.engine.cache import Key, cached, check_unchanged, code_digest, fil
 from cyclegan.engine.graph_info import FORMAT_VERSIONS, OPSET, GraphInfo, read_graph_info
 from cyclegan.engine.graph_weights import generator_from_graph, why_no_generator
 from cyclegan.engine.plan_file import PlanFile, looks_like_plan, read_plan
-from cyclegan.errors import BackendError, ModelError, reason_of
+from cyclegan.errors import BackendError, ModelError, model_readable
 from cyclegan.reference_domains import domains_of
 from cyclegan.shipped import find_model
 
@@ -88,7 +86,7 @@ class GraphSource:
                 "exported from"
             )
         self._check_unchanged()
-        with _readable(self._path):
+        with model_readable(self._path):
             generator = generator_from_graph(self._path, self.info)
         self._check_unchanged()
         return generator
@@ -102,14 +100,14 @@ class GraphSource:
                 f"{self.name} takes frames of {self.info.depth} bits a channel, not {depth}; open "
                 "the file that it was exported from, or export it again"
             )
-        with _readable(self._path):
+        with model_readable(self._path):
             key = _export_key(file_digest(self._path), depth)
         self._check_unchanged()
         return _exported(self, key, depth)
 
     def _stamped(self) -> tuple[int, ...]:
         """Changes when the file is replaced, and costs no reading, which opening would feel."""
-        with _readable(self._path):
+        with model_readable(self._path):
             stat = self._path.stat()
         return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
@@ -149,7 +147,7 @@ class CheckpointSource:
 
     @cached_property
     def _digest(self) -> str:
-        with _readable(self._path):
+        with model_readable(self._path):
             return file_digest(self._path)
 
     def generator(self) -> "Generator":
@@ -226,7 +224,7 @@ def open_source(model: "str | os.PathLike[str] | Generator") -> Source:
                 "UnetGenerator"
             )
         return GeneratorSource(model)
-    path = find_model(os.fspath(model))
+    path = find_model(os.fsdecode(model))
     if looks_like_plan(path):
         return PlanSource(path)
     return GraphSource(path) if is_onnx(path) else CheckpointSource(path)
@@ -238,19 +236,10 @@ def is_onnx(path: Path) -> bool:
     Safetensors may begin with that byte as well, the lowest of its header's length; the header
     follows in JSON. Raises ModelError for what cannot be read.
     """
-    with _readable(path), path.open("rb") as file:
+    with model_readable(path), path.open("rb") as file:
         head = file.read(9)
     protobuf = head.startswith(b"\x08") and not head.endswith(b"{")
     return protobuf or path.suffix.lower() == ".onnx"
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Says in our terms that the system does not let the model file be read."""
-    try:
-        yield
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {reason_of(error)}") from error
 
 
 def _exported(source: Source, key: Key, depth: Depth) -> Path:

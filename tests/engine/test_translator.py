@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import cyclegan
-from cyclegan.checkpoint import save_generator
+from cyclegan.checkpoint import load_generator, save_generator
 from cyclegan.config import ResnetConfig, UnetConfig
 from cyclegan.cpu import has_fast_bfloat16
 from cyclegan.engine import model_source
@@ -420,6 +420,19 @@ def test_a_file_that_cannot_be_read_is_a_model_error(tmp_path: Path) -> None:
         Translator.open(unreadable)
     with pytest.raises(ModelError, match=r"cannot read .*model\.safetensors: Input/output error"):
         _ = model_source.CheckpointSource(unreadable).info
+
+
+@pytest.mark.parametrize("opening", [Translator.open, load_generator])
+def test_a_name_that_the_system_refuses_is_a_model_error(opening: Callable[[str], object]) -> None:
+    """Python 3.14 and later take one for a name of nothing."""
+    with pytest.raises(ModelError, match=r"^(cannot read|no model file) x{300}"):
+        opening(300 * "x")
+
+
+def test_a_path_may_be_of_bytes(model: Path) -> None:
+    with os.scandir(os.fsencode(model.parent)) as entries:
+        (entry,) = (entry for entry in entries if entry.name == os.fsencode(model.name))
+    assert model_source.open_source(entry).name == str(model)
 
 
 def test_a_closed_translator_refuses(model: Path, frames: np.ndarray) -> None:
