@@ -5,7 +5,8 @@
  * y4m is a line of text about the video, and for every frame a line "FRAME" and its planes, Y, Cb
  * and Cr. What comes out has the size and colour space of what came in: 4:2:0, 4:2:2, 4:4:4 or
  * grey, of 8 bits. Frames overlap: while one is translated, the next is read. A stream that ends in
- * the middle of a frame is translated up to there, and reported with a status other than 0. */
+ * the middle of a frame, or goes on with something else, is translated up to there, and reported
+ * with a status other than 0. */
 #include <cyclegan/cyclegan.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -55,11 +56,12 @@ static size_t plane_bytes(const Video *v) {
     return chroma_width(v) * ((v->height + v->space->down - 1) / v->space->down);
 }
 
-/* A line without its end; 0 where the stream ends before it begins. */
+/* 1 for a line, which is kept without its end; 0 where the stream ends before it begins; -1 where
+ * the line does not end. */
 static int read_line(char *line) {
     if (!fgets(line, LINE, stdin)) return 0;
     char *end = strchr(line, '\n');
-    if (!end) stop("a line of the y4m stream does not end", "");
+    if (!end) return -1;
     *end = '\0';
     return 1;
 }
@@ -95,7 +97,9 @@ static Video read_header(char *header) {
     int range = -1; /* not said */
     memset(&video, 0, sizeof video);
     video.space = spaces;
-    if (!read_line(header) || strncmp(header, "YUV4MPEG2 ", 10)) stop("this is no y4m stream", "");
+    const int found = read_line(header);
+    if (found < 0) stop("the first line of the y4m stream does not end", "");
+    if (!found || strncmp(header, "YUV4MPEG2 ", 10)) stop("this is no y4m stream", "");
     strcpy(line, header);
     for (char *word = strtok(line, " "); word; word = strtok(NULL, " ")) {
         if (*word == 'W') video.width = atoi(word + 1);
@@ -127,12 +131,14 @@ static cyclegan_frame frame_of(const Video *video) {
     return frame;
 }
 
-/* 1 for a frame, 0 at the end, -1 where the stream ends too early. */
-static int read_frame(const Video *video) {
-    char line[LINE];
+/* 1 for a frame, 0 at the end, -1 where the stream ends too early, -2 where `line` begins no frame.
+ * Only the caller stops: a frame is in flight. */
+static int read_frame(const Video *video, char *line) {
     const size_t chroma = plane_bytes(video);
-    if (!read_line(line)) return 0;
-    if (strncmp(line, "FRAME", 5)) stop("expected FRAME in the y4m stream, got", line);
+    const int found = read_line(line);
+    if (!found) return 0;
+    if (found < 0 && feof(stdin)) return -1;
+    if (found < 0 || strncmp(line, "FRAME", 5)) return -2;
     if (fread(video->luma, 1, luma_bytes(video), stdin) != luma_bytes(video)) return -1;
     for (int part = 0; part < video->space->planes; ++part) {
         if (fread(video->plane, 1, chroma, stdin) != chroma) return -1;
@@ -153,7 +159,7 @@ static void write_frame(const Video *video) {
 }
 
 int main(int count, char **arguments) {
-    char header[LINE];
+    char header[LINE], line[LINE];
     cyclegan_translator *translator = NULL;
     cyclegan_settings settings;
     if (count != 2) stop("usage: translate_y4m MODEL < in.y4m > out.y4m", "");
@@ -169,7 +175,7 @@ int main(int count, char **arguments) {
     cyclegan_ticket ahead = 0, behind = 0; /* submitted last, and before that */
     int more;
     do {
-        more = read_frame(&input);
+        more = read_frame(&input, line);
         behind = ahead;
         ahead = 0;
         if (more == 1) check(cyclegan_submit(translator, &source, &ahead), translator);
@@ -180,6 +186,7 @@ int main(int count, char **arguments) {
     } while (more == 1);
     cyclegan_close(&translator);
     if (fflush(stdout)) stop("cannot write", "");
+    if (more == -2) stop("expected a line FRAME in the y4m stream, got", line);
     if (more < 0) stop("the stream ends in the middle of a frame", "");
     return 0;
 }
