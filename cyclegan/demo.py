@@ -35,7 +35,7 @@ from cyclegan.engine.progress import progress_bar
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.video import translate_video
 from cyclegan.errors import OutputError
-from cyclegan.evaluate import Scores, Translate, baselines, evaluate_pairs
+from cyclegan.evaluate import Scores, Translate, baselines, evaluate_pairs, import_metrics
 from cyclegan.flicker import Flicker, flicker
 from cyclegan.pictures import Picture
 from cyclegan.report import write_report
@@ -66,10 +66,11 @@ def run_demo(output: Path, *, minutes: float = 5.0, seed: int = 0) -> Path:
 
     ``minutes`` is the time to train for. Raises DataError where the extra ``demo`` is not
     installed, ConfigError for minutes that are not above 0 and a seed below 0, OutputError where
-    another process is at work in ``output`` or its training run is no demonstration's, and what
-    training, translating and writing raise.
+    another process is at work in ``output`` or its training run is no demonstration's, BackendError
+    where nothing can be scored, and what training, translating and writing raise.
     """
     began = time.monotonic()
+    import_metrics()
     folder = output / "data"
     config = TrainConfig(  # refuses what cannot be before there is anything to wait for
         data=DataConfig(a=folder, b=folder, preprocess="crop", crop_size=CROP),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cyclegan.config import SSIM_WINDOW
 from cyclegan.data import pictures_from_tensor, tensor_from_pictures
-from cyclegan.errors import BackendError, DataError, ImageError
+from cyclegan.errors import UNIMPORTABLE, BackendError, DataError, ImageError, reason_of
 from cyclegan.pictures import Channels, Picture, list_pictures, read_picture
 from cyclegan.sizes import size_text
 from cyclegan.sources import names_to_pair
@@ -27,6 +27,24 @@ from cyclegan.sources import names_to_pair
 Translate = Callable[[Picture], Picture]
 INCEPTION = 2048
 """The layer of the Inception network that FID and KID are usually taken from."""
+
+
+def import_metrics() -> Any:
+    """torchmetrics, which computes scores. Raises BackendError where it cannot be imported.
+
+    It imports torchvision wherever that is installed, as it is beside torch-fidelity.
+    """
+    try:
+        import torchmetrics.image.fid
+        import torchmetrics.image.kid
+    except (*UNIMPORTABLE, RuntimeError, AttributeError) as error:  # torchvision raises any of them
+        raise BackendError(
+            f"scores need torchmetrics, which cannot be imported: {reason_of(error)}. The usual "
+            "cause is a torchvision of another build than the PyTorch that is installed "
+            f"({torch.__version__}): install the torchvision of the same build, from where PyTorch "
+            "came from; or, for scores of pairs alone, uninstall torchvision and torch-fidelity"
+        ) from error
+    return torchmetrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +89,7 @@ def evaluate_pairs(
     """Scores of ``translate`` (or a generator) over aligned pairs (input, truth).
 
     Raises DataError if there is no pair, an output differs in shape from its truth, or a side has
-    fewer than 11 pixels.
+    fewer than 11 pixels, and BackendError if torchmetrics cannot be imported.
     """
     if isinstance(translate, nn.Module):
         translate = translate_from_generator(translate)
@@ -88,11 +106,7 @@ def evaluate_pairs(
 
 
 def _compare(output: Picture, truth: Picture) -> dict[str, float]:
-    from torchmetrics.functional.image import (
-        peak_signal_noise_ratio,
-        structural_similarity_index_measure,
-    )
-
+    metrics = import_metrics().functional.image
     if output.shape != truth.shape:
         raise DataError(
             f"an output of shape {output.shape} has a truth of shape {truth.shape}; "
@@ -102,8 +116,8 @@ def _compare(output: Picture, truth: Picture) -> dict[str, float]:
     x, y = (_unit(picture) for picture in (output, truth))
     return {
         "l1": (x - y).abs().mean().item(),
-        "psnr": peak_signal_noise_ratio(x, y, data_range=1.0).item(),
-        "ssim": cast(Tensor, structural_similarity_index_measure(x, y, data_range=1.0)).item(),
+        "psnr": metrics.peak_signal_noise_ratio(x, y, data_range=1.0).item(),
+        "ssim": metrics.structural_similarity_index_measure(x, y, data_range=1.0).item(),
         "gradient_correlation": gradient_correlation(output, truth),
         "inverted": float(luminance_correlation(output, truth) < 0),
     }
@@ -236,7 +250,7 @@ def evaluate_folders(
     """Scores over the pictures of ``inputs`` against those of the same names in ``truths``.
 
     ``channels`` are those that the pictures of each are read with. Raises ImageError and DataError,
-    naming the pictures that cannot be scored.
+    naming the pictures that cannot be scored, and BackendError if torchmetrics cannot be imported.
     """
     pair: list[Path] = []
 
@@ -274,8 +288,8 @@ def distances(
     """FID and KID between two sets of uint8 (H, W, 1 or 3) pictures, gray in three equal channels.
 
     ``features``: layer of the Inception network, or a network (N, 3, H, W) uint8 -> (N, F). Raises
-    BackendError if torch-fidelity is missing or its weights cannot be had, DataError for sets of
-    fewer than two pictures.
+    BackendError if torch-fidelity is missing, torchmetrics cannot be imported or the weights cannot
+    be had, DataError for sets of fewer than two pictures.
     """
     metrics = _metrics(features)
     counts = [0, 0]
@@ -310,13 +324,11 @@ def _check_counts(first: int, second: int) -> None:
 
 
 def _metrics(features: int | nn.Module) -> tuple[Any, Any]:
+    image = import_metrics().image
     try:
-        from torchmetrics.image.fid import FrechetInceptionDistance
-        from torchmetrics.image.kid import KernelInceptionDistance
-
-        fid = FrechetInceptionDistance(feature=features)
+        fid = image.fid.FrechetInceptionDistance(feature=features)
         shared = fid.inception if isinstance(features, int) else features
-        return fid, KernelInceptionDistance(feature=shared)
+        return fid, image.kid.KernelInceptionDistance(feature=shared)
     except ModuleNotFoundError as error:
         raise BackendError(
             "FID and KID need torch-fidelity; install it by: pip install 'cyclegan-engine[fid]'"

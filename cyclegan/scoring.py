@@ -12,6 +12,7 @@ from cyclegan.evaluate import (
     check_side,
     distances,
     evaluate_pairs,
+    import_metrics,
     translate_from_generator,
 )
 from cyclegan.pictures import Picture
@@ -31,7 +32,7 @@ class Scorer:
     KID, which need the extra ``fid``, and KID chooses. Raises DataError for folders without
     pictures, sets of one, and pairs of two sizes or too small for SSIM, ImageError for a picture
     that cannot be read or is too small for the generator, and BackendError where the extra is
-    missing: all before the run begins.
+    missing or torchmetrics cannot be imported: all before the run begins.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -58,7 +59,9 @@ class Scorer:
         self.pictures = f"{kind} of {looked_at}"
         self.fingerprint = f"{self.pictures}, {manner(data)}"
         """What tells figures that compare from others."""
-        if not self.paired:
+        if self.paired:
+            import_metrics()
+        else:
             check_distances(len(a), len(b))
         pictures = self._pictures()
         if self.paired:

@@ -51,3 +51,14 @@ def small_disk() -> Iterator[Callable[[int], None]]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def unimportable_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the import of torchmetrics raises here, as with the torchvision of another build."""
+    home, said = tmp_path / "packages" / "torchmetrics", "operator torchvision::nms does not exist"
+    home.mkdir(parents=True)
+    (home / "__init__.py").write_text(f"raise RuntimeError({said!r})")
+    monkeypatch.delitem(sys.modules, "torchmetrics", raising=False)
+    monkeypatch.syspath_prepend(home.parent)
+    return said

@@ -156,7 +156,13 @@ def evaluate(
         backend: what runs the generator
     """
     from cyclegan.engine.translator import Translator
-    from cyclegan.evaluate import check_distances, distances, evaluate_folders, paired_folders
+    from cyclegan.evaluate import (
+        check_distances,
+        distances,
+        evaluate_folders,
+        import_metrics,
+        paired_folders,
+    )
     from cyclegan.pictures import list_pictures, read_picture
 
     # What cannot be scored is told before the generator is made ready, which takes long.
@@ -174,6 +180,7 @@ def evaluate(
         check_distances(len(inputs), len(truths))
     else:
         paired_folders(source, truth)
+        import_metrics()
     with Translator.open(find_model(model), backend=backend) as translator:
         if truth is None:
             _tell_flicker(translator, source)

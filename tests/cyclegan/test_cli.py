@@ -665,6 +665,20 @@ def test_what_cannot_be_scored_is_told_before_the_generator_is_opened(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flags", [[], ["--unpaired"]])
+def test_metrics_that_cannot_be_imported_are_told_before_the_generator_is_opened(
+    flags, tmp_path, cyclegan, monkeypatch, unimportable_metrics
+):
+    monkeypatch.setattr(
+        "cyclegan.engine.translator.Translator.open", lambda *_, **__: pytest.fail("it was opened")
+    )
+    for name in ("one", "two"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    done = cyclegan("evaluate", "relief2satellite", tmp_path, tmp_path, *flags)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert unimportable_metrics in done.stderr
+
+
 @pytest.mark.parametrize(("takes", "gives"), [(4, 3), (3, 2)])
 def test_a_generator_whose_channels_pictures_do_not_have_is_not_scored(
     takes, gives, tmp_path, cyclegan, monkeypatch

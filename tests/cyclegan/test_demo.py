@@ -14,7 +14,7 @@ import tomli_w
 from cyclegan import claim, demo, sample_data
 from cyclegan.cli import main
 from cyclegan.config import PatchConfig, ResnetConfig
-from cyclegan.errors import ConfigError, OutputError
+from cyclegan.errors import BackendError, ConfigError, OutputError
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,14 @@ def test_demo_leaves_a_report_that_shows_everything(tmp_path, capsys):
     assert (output / "relief2satellite.onnx").exists()
     assert "training for 0.03 minutes" in capsys.readouterr().out
     assert (output / "train" / "losses.csv").read_text().startswith("step,")
+
+
+def test_metrics_that_cannot_be_imported_are_told_before_anything_is_made(
+    tmp_path, unimportable_metrics
+):
+    with pytest.raises(BackendError, match=unimportable_metrics):
+        demo.run_demo(tmp_path / "demo", minutes=0.01)
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.parametrize("settings", [True, False])

@@ -276,3 +276,11 @@ def test_missing_inception_is_explained(
     monkeypatch.setattr("torchmetrics.image.fid.FrechetInceptionDistance", fail)
     with pytest.raises(BackendError, match=message):
         distances([noise(0)] * 2, [noise(1)] * 2)
+
+
+def test_metrics_that_cannot_be_imported_are_explained(unimportable_metrics: str) -> None:
+    told = f"{unimportable_metrics}.* install the torchvision of the same build"
+    with pytest.raises(BackendError, match=told):
+        evaluate_pairs(lambda picture: picture, [(noise(0), noise(0))])
+    with pytest.raises(BackendError, match=told):
+        distances([noise(0)] * 2, [noise(1)] * 2)

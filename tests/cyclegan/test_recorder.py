@@ -19,7 +19,7 @@ from cyclegan import load_generator, scoring, train
 from cyclegan.board import Board
 from cyclegan.checkpoint import Scored, read_info, save_generator
 from cyclegan.config import CycleGANConfig, DataConfig, PatchConfig, ResnetConfig, TrainConfig
-from cyclegan.errors import ConfigError, DataError, ImageError, OutputError
+from cyclegan.errors import BackendError, ConfigError, DataError, ImageError, OutputError
 from cyclegan.evaluate import Distances, paired_folders
 from cyclegan.phases import LOSSES, Images, Losses
 from cyclegan.recorder import Recorder, set_aside
@@ -636,6 +636,14 @@ def test_sets_of_one_picture_are_told_before_the_run_begins(config, tmp_path):
     data = dataclasses.replace(config.data, test_b=tmp_path)
     with pytest.raises(DataError, match=r"FID and KID .* got 3 and 1; .* or pairs of the same"):
         Scorer(dataclasses.replace(config, data=data))
+
+
+def test_metrics_that_cannot_be_imported_are_told_before_the_run_begins(
+    config, unimportable_metrics
+):
+    """A whole epoch came first."""
+    with pytest.raises(BackendError, match=unimportable_metrics):
+        Scorer(config)
 
 
 def test_pairs_of_two_sizes_are_told_before_the_run_begins(config, tmp_path):
