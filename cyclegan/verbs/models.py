@@ -39,8 +39,10 @@ def import_(
     check_target(source, target)
     check_ending(target, "a .safetensors file of ours", ".safetensors")
     if is_onnx(source):
+        if domains is not None:
+            raise ConfigError(f"{source} has the names of its domains already: leave out --domains")
         graph = open_source(source)
-        save_generator(target, graph.generator(), domains or graph.info.domains)
+        save_generator(target, graph.generator(), graph.info.domains)
         print(f"{target}: {graph.info.config}")
         return
     network = _imported(source)

@@ -417,6 +417,18 @@ def test_domains_follow_the_public_names(name, domains, model, tmp_path, cyclega
     assert " -> ".join(read_info(target).domains) == domains
 
 
+def test_a_graph_keeps_the_names_of_its_domains(model, tmp_path, cyclegan):
+    """A and B of the whole CycleGAN would name the way from B to A backwards."""
+    graph, target = tmp_path / "g.onnx", tmp_path / "back.safetensors"
+    save_generator(tmp_path / "ba.safetensors", load_generator(model), ("zebra", "horse"))
+    assert cyclegan("export", tmp_path / "ba.safetensors", graph).returncode == 0
+    done = cyclegan("import", graph, target, "--domains", "horse", "zebra")
+    assert (done.returncode, target.exists()) == (1, False)
+    assert f"{graph} has the names of its domains already: leave out --domains" in done.stderr
+    assert cyclegan("import", graph, target).returncode == 0
+    assert read_info(target).domains == ("zebra", "horse")
+
+
 def test_inspect_knows_all_three_kinds(model, tmp_path, cyclegan):
     result = cyclegan("inspect", model)
     assert "horse -> zebra" in result.stdout
