@@ -230,19 +230,32 @@ def test_distances_tell_near_sets_from_far_ones() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
-def test_kid_is_a_mean_over_subsets_of_its_usual_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    def few(features: int | nn.Module) -> tuple[Any, Any]:
+def test_kid_is_a_mean_over_subsets_of_half_a_set_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept(features: int | nn.Module) -> tuple[Any, Any]:
         fid, kid = metrics(features)
-        kid.subset_size = 5
+        kid.subset_size = usual
+        made.append(kid)
         return fid, kid
 
-    metrics = evaluate._metrics
+    metrics, made, usual = evaluate._metrics, [], 1000
+    monkeypatch.setattr(evaluate, "_metrics", kept)
     fakes, reals = ([noise(s) // n for s in range(10 * n, 10 * n + 7 + n)] for n in (1, 2))
-    assert distances(fakes, reals, MeanColour()).count == 8, "of the smaller set"
-    whole = distances(fakes, reals[:8], MeanColour())
-    monkeypatch.setattr(evaluate, "_metrics", few)
-    parts = distances(fakes, reals[:8], MeanColour())
-    assert whole.kid_std < 1e-6 < 1e-3 * parts.kid < parts.kid_std < parts.kid
+    halves = distances(fakes, reals, MeanColour())
+    assert halves.count == 8, "of the smaller set"
+    assert 1e-3 * halves.kid < halves.kid_std < halves.kid
+    usual = 3
+    assert distances(fakes, reals, MeanColour()).kid_std > halves.kid_std
+    distances(fakes[:3], reals, MeanColour())
+    assert [kid.subset_size for kid in made] == [4, 3, 2]
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
+def test_distances_of_the_same_sets_agree_and_leave_the_random_numbers_as_they_are() -> None:
+    fakes, reals = ([noise(s) // n for s in range(10 * n, 10 * n + 8)] for n in (1, 2))
+    before = torch.get_rng_state()
+    found = [distances(fakes, reals, MeanColour()) for _ in range(2)]
+    assert found[0] == found[1]
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
