@@ -292,7 +292,7 @@ def distances(
     uint8 -> (N, F). Raises BackendError if torch-fidelity is missing, torchmetrics cannot be
     imported or the weights cannot be had, DataError for sets of fewer than two pictures.
     """
-    metrics = _metrics(features)
+    metrics = _metrics(_inception(features) if isinstance(features, int) else features)
     counts = [0, 0]
     for real, pictures in enumerate((fakes, reals)):
         for picture in pictures:
@@ -311,11 +311,14 @@ def distances(
     )
 
 
-def check_distances(first: int, second: int) -> None:
-    """Raises DataError where sets of so many pictures are too small for FID and KID, BackendError
-    where these cannot be computed, saying what is missing."""
+def check_distances(first: int, second: int) -> nn.Module:
+    """The Inception network for ``distances`` between sets of so many pictures.
+
+    Raises DataError where these are too small for FID and KID, BackendError where the distances
+    cannot be computed, saying what is missing.
+    """
     _check_counts(first, second)
-    _metrics(INCEPTION)
+    return _inception(INCEPTION)
 
 
 def _check_counts(first: int, second: int) -> None:
@@ -326,12 +329,19 @@ def _check_counts(first: int, second: int) -> None:
         )
 
 
-def _metrics(features: int | nn.Module) -> tuple[Any, Any]:
+def _metrics(network: nn.Module) -> tuple[Any, Any]:
+    image = import_metrics().image
+    return (
+        image.fid.FrechetInceptionDistance(feature=network),
+        image.kid.KernelInceptionDistance(feature=network),
+    )
+
+
+def _inception(layer: int) -> nn.Module:
+    """As torchmetrics makes it of torch-fidelity's, with its weights."""
     image = import_metrics().image
     try:
-        fid = image.fid.FrechetInceptionDistance(feature=features)
-        shared = fid.inception if isinstance(features, int) else features
-        return fid, image.kid.KernelInceptionDistance(feature=shared)
+        network: Any = image.fid.FrechetInceptionDistance(feature=layer).inception
     except ModuleNotFoundError as error:
         raise BackendError(
             "FID and KID need torch-fidelity; install it by: pip install 'cyclegan-engine[fid]'"
@@ -341,3 +351,5 @@ def _metrics(features: int | nn.Module) -> tuple[Any, Any]:
             f"the Inception weights that FID and KID need could not be fetched ({error}); connect "
             f"to the network once, or put the file into {torch.hub.get_dir()}/checkpoints"
         ) from error
+    network.num_features = layer  # else torchmetrics runs it to see how many it gives
+    return cast(nn.Module, network)

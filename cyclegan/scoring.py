@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 from torch import nn
 
@@ -59,10 +60,11 @@ class Scorer:
         self.pictures = f"{kind} of {looked_at}"
         self.fingerprint = f"{self.pictures}, {manner(data)}"
         """What tells figures that compare from others."""
+        self.inception: nn.Module | None = None
         if self.paired:
             import_metrics()
         else:
-            check_distances(len(a), len(b))
+            self.inception = check_distances(len(a), len(b))
         pictures = self._pictures()
         if self.paired:
             for names, pair in zip(zip(*self.items), zip(*pictures)):
@@ -71,7 +73,7 @@ class Scorer:
     def scores(self, generator_ab: nn.Module, generator_ba: nn.Module) -> dict[str, float]:
         """Named figures; ``goodness`` is the one to choose by, higher is better."""
         a, b = self._pictures()
-        compare = _of_pairs if self.paired else _of_sets
+        compare = _of_pairs if self.inception is None else partial(_of_sets, self.inception)
         ab, ba = compare(generator_ab, a, b), compare(generator_ba, b, a)
         return {
             "goodness": (ab.pop("goodness") + ba.pop("goodness")) / 2,
@@ -111,7 +113,7 @@ def _of_pairs(
 
 
 def _of_sets(
-    generator: nn.Module, given: Sequence[Picture], reals: Sequence[Picture]
+    inception: nn.Module, generator: nn.Module, given: Sequence[Picture], reals: Sequence[Picture]
 ) -> dict[str, float]:
-    found = distances(map(translate_from_generator(generator), given), reals)
+    found = distances(map(translate_from_generator(generator), given), reals, inception)
     return {"goodness": -found.kid, "fid": found.fid, "kid": found.kid}

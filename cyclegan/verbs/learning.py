@@ -177,7 +177,7 @@ def evaluate(
             )
     elif unpaired:
         inputs, truths = list_pictures(source), list_pictures(truth)
-        check_distances(len(inputs), len(truths))
+        inception = check_distances(len(inputs), len(truths))
     else:
         paired_folders(source, truth)
         import_metrics()
@@ -189,7 +189,7 @@ def evaluate(
         if unpaired:
             given = (read_picture(path, channels[0]) for path in inputs)
             reals = (read_picture(path, channels[1]) for path in truths)
-            scores: Any = distances(map(translator, given), reals)
+            scores: Any = distances(map(translator, given), reals, inception)
         else:
             scores = evaluate_folders(translator, source, truth, channels)
     for item in dataclasses.fields(scores):

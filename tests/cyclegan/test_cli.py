@@ -563,6 +563,29 @@ def test_missing_weights_of_the_inception_network_are_told(model, tmp_path, cycl
     assert "pip install 'cyclegan-engine[fid]'" in result.stderr
 
 
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
+def test_sets_are_scored_by_one_inception_network(model, tmp_path, cyclegan, monkeypatch):
+    made = []
+
+    class Mean(torch.nn.Module):
+        """A stand-in that needs no weights: the mean colour."""
+
+        def __init__(self, layer):
+            super().__init__()
+            made.append(layer)
+
+        def forward(self, pictures):
+            return pictures.float().mean((2, 3))
+
+    monkeypatch.setattr("cyclegan.evaluate._inception", Mean)
+    for name, colour in (("one", "red"), ("two", "blue"), ("three", "white")):
+        Image.new("RGB", (32, 32), colour).save(tmp_path / f"{name}.png")
+    folders = [tmp_path, tmp_path]
+    done = cyclegan("evaluate", model, *folders, "--unpaired", "--backend", "torch")
+    assert re.search(r"^count +3\nfid +\d.*\nkid +[-\d].*\nkid_std +\d", done.stdout)
+    assert made == [2048]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

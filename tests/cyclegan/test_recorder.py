@@ -386,6 +386,13 @@ class Painter(nn.Module):
         return self.value.expand_as(x)
 
 
+class Numbers(nn.Module):
+    """Pictures as numbers in [0, 1]."""
+
+    def forward(self, x):
+        return x.float() / 255
+
+
 def test_scores_are_of_each_direction(config):
     scores = Scorer(config).scores(Painter(1.0), Painter(-1.0))
     relief, satellite = evaluation_pairs(3, 32)
@@ -396,9 +403,29 @@ def test_scores_are_of_each_direction(config):
 def test_of_sets_the_nearer_one_is_better(monkeypatch):
     near, far = (Distances(count=2, fid=9.0, kid=kid, kid_std=0.0) for kid in (0.1, 0.2))
     found = iter([near, far])
-    monkeypatch.setattr(scoring, "distances", lambda fakes, reals: next(found))
-    better, worse = (scoring._of_sets(Painter(0.0), [], [])["goodness"] for _ in range(2))
+    monkeypatch.setattr(scoring, "distances", lambda fakes, reals, inception: next(found))
+    judge, painter = nn.Identity(), Painter(0.0)
+    better, worse = (scoring._of_sets(judge, painter, [], [])["goodness"] for _ in range(2))
     assert better > worse
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
+def test_the_inception_network_is_made_once_for_all_scorings(config, tmp_path, monkeypatch):
+    made = []
+
+    def pooled(layer):
+        made.append(nn.Sequential(Numbers(), nn.AdaptiveAvgPool2d(2), nn.Flatten()))
+        return made[-1]
+
+    monkeypatch.setattr("cyclegan.evaluate._inception", pooled)
+    shutil.copytree(config.data.test_b, tmp_path / "b")
+    (tmp_path / "b" / "0.png").rename(tmp_path / "b" / "other.png")
+    data = dataclasses.replace(config.data, test_b=tmp_path / "b")
+    scorer = Scorer(dataclasses.replace(config, data=data))
+    scores = [scorer.scores(Painter(1.0), Painter(-1.0)) for _ in range(2)]
+    assert scores[0] == scores[1]
+    assert scores[0]["ab_kid"] != scores[0]["ba_kid"] != 0
+    assert len(made) == 1
 
 
 def test_scoring_needs_pictures(config):
