@@ -27,6 +27,8 @@ from cyclegan.sources import names_to_pair
 Translate = Callable[[Picture], Picture]
 INCEPTION = 2048
 """The layer of the Inception network that FID and KID are usually taken from."""
+_WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+"""The file of torch-fidelity with those of the Inception network."""
 
 
 def import_metrics() -> Any:
@@ -346,10 +348,17 @@ def _inception(layer: int) -> nn.Module:
         raise BackendError(
             "FID and KID need torch-fidelity; install it by: pip install 'cyclegan-engine[fid]'"
         ) from error
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # a damaged file is instructions to its unpickler: anything
+        file = Path(torch.hub.get_dir(), "checkpoints", _WEIGHTS)
+        reason = reason_of(error).partition("\n")[0]
+        if file.exists():
+            raise BackendError(
+                f"{file} does not hold the Inception weights that FID and KID need, or is damaged "
+                f"({reason}); remove it: it is fetched anew"
+            ) from error
         raise BackendError(
-            f"the Inception weights that FID and KID need could not be fetched ({error}); connect "
-            f"to the network once, or put the file into {torch.hub.get_dir()}/checkpoints"
+            f"the Inception weights that FID and KID need could not be fetched ({reason}); connect "
+            f"to the network once, or put them into {file}"
         ) from error
     network.num_features = layer  # else torchmetrics runs it to see how many it gives
     return cast(nn.Module, network)

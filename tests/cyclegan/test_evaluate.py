@@ -291,6 +291,32 @@ def test_missing_inception_is_explained(
         distances([noise(0)] * 2, [noise(1)] * 2)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>", b"Internal error\n", b"PK\3\4", "dictionary"])
+def test_damaged_weights_of_the_inception_network_are_named(
+    content: bytes | str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The network was asked for, though the file was there."""
+    file = tmp_path / "hub" / "checkpoints" / evaluate._WEIGHTS
+    file.parent.mkdir(parents=True)
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save({"of another": torch.zeros(1)}, file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def load(feature: int) -> None:
+        """As torch-fidelity does, whose URL ends with the file's name."""
+        state = torch.hub.load_state_dict_from_url(f"http://localhost:9/{file.name}")
+        nn.Linear(1, 1).load_state_dict(state)
+
+    monkeypatch.setattr("torchmetrics.image.fid.FrechetInceptionDistance", load)
+    with pytest.raises(
+        BackendError, match=r"checkpoints/weights-.*\.pth does .* remove it"
+    ) as told:
+        distances([noise(0)] * 2, [noise(1)] * 2)
+    assert "\n" not in str(told.value)
+
+
 def test_metrics_that_cannot_be_imported_are_explained(unimportable_metrics: str) -> None:
     told = f"{unimportable_metrics}.* install the torchvision of the same build"
     with pytest.raises(BackendError, match=told):
