@@ -31,28 +31,33 @@ def built_in_frames(channels: int, multiple: int) -> Frames:
 
 
 def picture_frames(folder: Path, channels: int, multiple: int, most: int = 8) -> Frames:
-    """The centres of the first pictures of ``folder``, cut to one size: uint8 (N, H, W, C).
+    """The centres of the first pictures of ``folder``, in their median size: uint8 (N, H, W, C).
 
-    At most ``MOST_SIDE`` a side, or where that is more ``multiple``. Raises DataError.
+    Smaller ones are mirrored to it: one that is tiny does not make all of them so. At most
+    ``MOST_SIDE`` a side, or where that is more ``multiple``. Raises DataError.
     """
     from cyclegan.engine.image_files import read_image
     from cyclegan.pictures import list_pictures
 
-    pictures = [_centre(read_image(path, channels)[0]) for path in list_pictures(folder)[:most]]
-    sides = (min(picture.shape[i] for picture in pictures) // multiple * multiple for i in (0, 1))
+    pictures = [
+        _centre(read_image(path, channels)[0], MOST_SIDE, MOST_SIDE).copy()  # the whole one goes
+        for path in list_pictures(folder)[:most]
+    ]
+    sides = (sorted(picture.shape[i] for picture in pictures)[len(pictures) // 2] for i in (0, 1))
     least = -(-SMALLEST_SIDE // multiple) * multiple
-    height, width = (max(side, least) for side in sides)
+    height, width = (max(side // multiple * multiple, least) for side in sides)
     return np.concatenate([fitted(picture[None], height, width) for picture in pictures])
 
 
-def _centre(picture: Frames) -> Frames:
-    """A copy, so that the whole ``picture`` (H, W, C) goes."""
-    top, left = (max(0, side - MOST_SIDE) // 2 for side in picture.shape[:2])
-    return picture[top : top + MOST_SIDE, left : left + MOST_SIDE].copy()
+def _centre(frames: Frames, height: int, width: int) -> Frames:
+    """Of ``frames`` (..., H, W, C), no more than ``height`` and ``width``."""
+    top = max(0, frames.shape[-3] - height) // 2
+    left = max(0, frames.shape[-2] - width) // 2
+    return frames[..., top : top + height, left : left + width, :]
 
 
 def fitted(frames: Frames, height: int, width: int) -> Frames:
-    """``frames`` (N, H, W, C), cropped or reflected to ``height`` and ``width``."""
-    frames = frames[:, :height, :width]
+    """``frames`` (N, H, W, C), cropped to their centres or reflected, of this size."""
+    frames = _centre(frames, height, width)
     below, right = height - frames.shape[1], width - frames.shape[2]
     return np.pad(frames, ((0, 0), (0, below), (0, right), (0, 0)), mode="symmetric")

@@ -79,7 +79,7 @@ def build(
         output: where the plan and its note go, such as painter.plan; else the cache alone
         precision: of the network; mixed is float16 with norms in float32
         pictures: folder of pictures to compare, instead of the built-in two: the first eight, of
-            larger ones the central 512x512
+            larger ones the central 512x512, all in their median size
         device: GPU to build for and to check on, such as cuda:1; the first by default
     """
     from cyclegan.engine.model_source import open_source

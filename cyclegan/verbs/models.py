@@ -97,7 +97,7 @@ def export(
         half: float16 weights and arithmetic, for GPUs
         int8: 8-bit convolutions, for OpenVINO on CPUs; compared with float32 before it is kept
         pictures: folder of pictures like those to be translated, for --int8: the first 32, of
-            larger ones the central 512x512
+            larger ones the central 512x512, all in their median size
         depth: bits a channel of the frames that the graph takes and gives
         triton_repository: write a model repository of NVIDIA's Triton Inference Server
         plan: a plan of the full TensorRT that goes into the repository as well

@@ -9,17 +9,24 @@ from cyclegan.errors import DataError
 from cyclegan.pictures import write_picture
 
 
-def test_pictures_of_a_folder_are_cut_to_one_size(tmp_path: Path, frames: Frames) -> None:
+def test_pictures_of_a_folder_are_brought_to_their_median_size(
+    tmp_path: Path, frames: Frames
+) -> None:
+    """One that was tiny made all of them so."""
+    write_picture(frames[2][:5, :7], tmp_path / "c.png")
+    assert picture_frames(tmp_path, 3, multiple=4).shape == (1, 8, 8, 3), "no less is taken"
     write_picture(frames[0], tmp_path / "a.png")
+    large, tiny = picture_frames(tmp_path, 3, multiple=4)
+    assert np.array_equal(large, frames[0])
+    assert np.array_equal(tiny[:10, :7], np.concatenate([frames[2][:5, :7], frames[2][4::-1, :7]]))
     write_picture(frames[1][:101, :90], tmp_path / "b.png")
     cut = picture_frames(tmp_path, 3, multiple=4)
-    assert cut.shape == (2, 100, 88, 3)
-    assert np.array_equal(cut[0], frames[0][:100, :88])
+    assert cut.shape == (3, 100, 88, 3)
+    assert np.array_equal(cut[0], frames[0][22:122, 44:132])
+    assert np.array_equal(cut[1], frames[1][:100, 1:89])
     small = picture_frames(tmp_path, 3, multiple=128)  # more than they have: reflected
-    assert small.shape == (2, 128, 128, 3)
+    assert small.shape == (3, 128, 128, 3)
     assert np.array_equal(small[1][:101, :90], frames[1][:101, :90])
-    write_picture(frames[2][:5, :7], tmp_path / "c.png")
-    assert picture_frames(tmp_path, 3, multiple=4).shape == (3, 8, 8, 3), "no less is taken"
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="no pictures under"):
