@@ -6,6 +6,7 @@ does, with 143 and 129: nothing half-written stays.
 """
 
 import contextlib
+import functools
 import importlib
 import inspect as introspection
 import io
@@ -14,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from cyclegan.errors import CycleGANError, printable, reason_of
 from cyclegan.signals import leaving
@@ -118,11 +120,17 @@ def _call(function: Callable[..., None], verb: str, arguments: Sequence[str]) ->
     import tyro
     from tyro.conf import OmitArgPrefixes
 
-    from cyclegan.verbs.flags import REGISTRY, spelled_out
+    from cyclegan.verbs.flags import REGISTRY, spelled_out, wide_enough
+
+    @functools.wraps(function)
+    def asked(*given: Any, **named: Any) -> Callable[[], None]:
+        return functools.partial(function, *given, **named)
 
     prog, config = f"cyclegan {verb}", (OmitArgPrefixes,)
     arguments = spelled_out(arguments)
-    tyro.cli(function, prog=prog, args=arguments, config=config, registry=REGISTRY)
+    with wide_enough():  # not while it runs: bars have the terminal as it is
+        run = tyro.cli(asked, prog=prog, args=arguments, config=config, registry=REGISTRY)
+    run()
 
 
 def _function(verb: str) -> Callable[..., None]:

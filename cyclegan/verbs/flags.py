@@ -1,6 +1,9 @@
 """How tyro reads the flags of the verbs: what it knows of our types."""
 
-from collections.abc import Sequence
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from types import NoneType
 from typing import get_args, get_origin
 
@@ -11,6 +14,7 @@ from cyclegan.sizes import Size, size_from, size_text
 
 REGISTRY = ConstructorRegistry()
 """In force where a verb's flags are read."""
+_LEAST_COLUMNS = 40
 
 
 @REGISTRY.primitive_rule
@@ -35,6 +39,20 @@ class Program(str):
 
     def partition(self, separator: str, /) -> tuple[str, str, str]:
         return self, "", ""
+
+
+@contextlib.contextmanager
+def wide_enough() -> Iterator[None]:
+    """A terminal of 40 columns or more, for tyro: on one of five or fewer it wraps without end."""
+    given = os.environ.get("COLUMNS")
+    if shutil.get_terminal_size().columns < _LEAST_COLUMNS:
+        os.environ["COLUMNS"] = str(_LEAST_COLUMNS)
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        if given is not None:
+            os.environ["COLUMNS"] = given
 
 
 _SHORT = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}

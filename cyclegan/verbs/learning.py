@@ -17,7 +17,7 @@ from cyclegan.errors import ConfigError, DataError, OutputError, VideoError, pri
 from cyclegan.shipped import find_model
 from cyclegan.streams import text_may_be_lost
 from cyclegan.verbs import Backend, Model
-from cyclegan.verbs.flags import Program, spelled_out
+from cyclegan.verbs.flags import Program, spelled_out, wide_enough
 from cyclegan.verbs.public_options import equivalents
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def _asked(arguments: list[str]) -> tuple[TrainConfig, bool]:
     return _config_from_flags(rest, default), given.resume is not None
 
 
+@wide_enough()
 def _config_from_flags(flags: list[str], default: Any) -> TrainConfig:
     """The settings of ``default``, changed by ``flags``; ends the program for wrong ones."""
     try:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cyclegan import load_generator, save_generator, training, training_report
 from cyclegan.checkpoint import read_info
-from cyclegan.cli import VERBS, main
+from cyclegan.cli import VERBS, _call, main
 from cyclegan.config import (
     CycleGANConfig,
     DataConfig,
@@ -349,6 +349,39 @@ def test_help(verb, cyclegan):
     result = cyclegan(verb, "--help")
     assert result.returncode == 0
     assert f"cyclegan {verb}" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
+@pytest.mark.parametrize("arguments", [["inspect", "--help"], ["train", "--help"]])
+def test_a_terminal_of_one_column_gets_its_text(arguments):
+    """For which tyro wrapped without end, and took all memory."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30)); "
+        "from cyclegan.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"COLUMNS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"usage: cyclegan {arguments[0]}" in done.stdout
+
+
+def test_a_verb_runs_on_the_terminal_as_it_is(monkeypatch):
+    seen = []
+
+    def verb(place: str) -> None:
+        """Look at the terminal."""
+        seen.append((place, os.environ["COLUMNS"]))
+
+    monkeypatch.setenv("COLUMNS", "1")
+    _call(verb, "verb", ["--place", "here"])
+    assert seen == [("here", "1")]
+    assert os.environ["COLUMNS"] == "1"
 
 
 def test_every_option_is_explained(cyclegan):
