@@ -18,7 +18,7 @@ from cyclegan.shipped import find_model
 from cyclegan.streams import text_may_be_lost
 from cyclegan.verbs import Backend, Model
 from cyclegan.verbs.flags import Program, spelled_out, wide_enough
-from cyclegan.verbs.public_options import equivalents
+from cyclegan.verbs.public_options import tell_equivalents
 
 if TYPE_CHECKING:
     from cyclegan.engine.translator import Translator
@@ -73,15 +73,26 @@ def train(arguments: list[str]) -> None:
 def _asked(arguments: list[str]) -> tuple[TrainConfig, bool]:
     """What the flags of ``train`` ask for, and whether a run is to go on.
 
-    Files are looked for first: what they set is the default of all other flags.
+    Files are looked for first: what they set is the default of all other flags. Ends the program
+    where a file is not named.
     """
-    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     files.add_argument("--config", type=Path)
     files.add_argument("--resume", type=Path)
     files.add_argument("--output", type=Path)
     for domain in DOMAINS:
         files.add_argument(f"--{domain}")
-    given, rest = files.parse_known_args(arguments)
+    try:
+        given, rest = files.parse_known_args(arguments)
+    except argparse.ArgumentError as error:  # all that can be wrong is that no value follows
+        flag = error.argument_name
+        print(
+            f"error: no value follows {flag}; expected a name, as {flag}=NAME where it begins with "
+            "a dash; cyclegan train --help tells more",
+            file=sys.stderr,
+        )
+        tell_equivalents(arguments)
+        raise SystemExit(2) from error
     domains = {name: vars(given)[name] for name in DOMAINS if vars(given)[name] is not None}
     # One word each, for names that begin with a dash.
     rest = [f"--{name}={source}" for name, source in domains.items()] + rest
@@ -114,8 +125,7 @@ def _config_from_flags(flags: list[str], default: Any) -> TrainConfig:
         if stopped.code:
             settled = isinstance(default, TrainConfig)
             _tell_of_kinds(flags, default.model if settled else CycleGANConfig())
-            for line in equivalents(flags):
-                print(line, file=sys.stderr)
+            tell_equivalents(flags)
         raise
     return config
 

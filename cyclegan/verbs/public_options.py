@@ -1,5 +1,6 @@
 """What the public PyTorch CycleGAN calls the settings of a training run, for those who type it."""
 
+import sys
 from collections.abc import Sequence
 
 _RESNET = "model.generator:resnet-config"
@@ -95,3 +96,9 @@ def equivalents(arguments: Sequence[str]) -> list[str]:
                 for name, answer in answers.items()
             }
     return [f"--{name} is here: {answer}" for name, answer in answers.items()]
+
+
+def tell_equivalents(arguments: Sequence[str]) -> None:
+    """Print what :func:`equivalents` says, to standard error."""
+    for line in equivalents(arguments):
+        print(line, file=sys.stderr)

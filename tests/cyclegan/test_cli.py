@@ -294,6 +294,19 @@ def test_names_that_begin_with_a_dash_are_taken(cyclegan, tmp_path, monkeypatch)
     assert "error: -photos does not exist" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [("--data.a x --data.b --output y", "--data.b"), ("--dataroot x --resume", "--resume")],
+)
+def test_a_value_that_was_forgotten_is_told_in_one_line(given, flag, cyclegan):
+    result = cyclegan("train", *given.split())
+    line, *public = result.stderr.splitlines()
+    assert result.returncode == 2
+    assert line.startswith(f"error: no value follows {flag}; expected a name")
+    assert "cyclegan train --help" in line
+    assert public == equivalents(given.split())
+
+
 @pytest.mark.parametrize("content", [b"a = " + b"[" * 10_000, b"\xff", b"epochs = " + b"9" * 5_000])
 def test_a_file_that_cannot_be_settings_is_named(content, cyclegan, tmp_path):
     file = tmp_path / "odd.toml"
