@@ -116,11 +116,12 @@ def _check_words(arguments: Sequence[str]) -> None:
 
 
 def _call(function: Callable[..., None], verb: str, arguments: Sequence[str]) -> None:
-    """``function`` with what tyro reads in the flags."""
+    """``function`` with what tyro reads in the flags; ends the program for wrong ones."""
     import tyro
     from tyro.conf import OmitArgPrefixes
 
     from cyclegan.verbs.flags import REGISTRY, spelled_out, wide_enough
+    from cyclegan.verbs.public_options import tell_equivalents
 
     @functools.wraps(function)
     def asked(*given: Any, **named: Any) -> Callable[[], None]:
@@ -128,8 +129,13 @@ def _call(function: Callable[..., None], verb: str, arguments: Sequence[str]) ->
 
     prog, config = f"cyclegan {verb}", (OmitArgPrefixes,)
     arguments = spelled_out(arguments)
-    with wide_enough():  # not while it runs: bars have the terminal as it is
-        run = tyro.cli(asked, prog=prog, args=arguments, config=config, registry=REGISTRY)
+    try:
+        with wide_enough():  # not while it runs: bars have the terminal as it is
+            run = tyro.cli(asked, prog=prog, args=arguments, config=config, registry=REGISTRY)
+    except SystemExit as stopped:
+        if stopped.code:
+            tell_equivalents(verb, arguments)
+        raise
     run()
 
 

@@ -91,7 +91,7 @@ def _asked(arguments: list[str]) -> tuple[TrainConfig, bool]:
             "a dash; cyclegan train --help tells more",
             file=sys.stderr,
         )
-        tell_equivalents(arguments)
+        tell_equivalents("train", arguments)
         raise SystemExit(2) from error
     domains = {name: vars(given)[name] for name in DOMAINS if vars(given)[name] is not None}
     # One word each, for names that begin with a dash.
@@ -125,7 +125,7 @@ def _config_from_flags(flags: list[str], default: Any) -> TrainConfig:
         if stopped.code:
             settled = isinstance(default, TrainConfig)
             _tell_of_kinds(flags, default.model if settled else CycleGANConfig())
-            tell_equivalents(flags)
+            tell_equivalents("train", flags)
         raise
     return config
 

@@ -1,7 +1,7 @@
-"""What the public PyTorch CycleGAN calls the settings of a training run, for those who type it."""
+"""What the public PyTorch CycleGAN calls the settings of its programs, for those who type it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _RESNET = "model.generator:resnet-config"
 _UNET = "model.generator:unet-config"
@@ -77,14 +77,35 @@ EQUIVALENTS = OLDER | {
 }
 """Options of its ``train.py``, and what to write here. ``--batch_size`` is read as it is."""
 
+_WEIGHTS = "--model CHECKPOINTS_DIR/NAME/latest_net_G_A.pth, G_B for B to A"
+_READ_OFF = "leave it out: it is read off the weights"
 
-def equivalents(arguments: Sequence[str]) -> list[str]:
-    """A line for each of the public implementation's options in ``arguments``, in their order.
+TESTING = {
+    "dataroot": "SOURCE, the first argument, such as DATAROOT/testA",
+    "results_dir": "TARGET, the second argument, a folder",
+    "name": _WEIGHTS,
+    "checkpoints_dir": _WEIGHTS,
+    "model_suffix": _WEIGHTS,
+    "epoch": "--model CHECKPOINTS_DIR/NAME/EPOCH_net_G_A.pth",
+    "direction": "SOURCE is DATAROOT/testB for networks that were trained with BtoA",
+    "no_dropout": _READ_OFF,
+    "netG": _READ_OFF,
+    "norm": _READ_OFF,
+    "num_test": "leave it out: all pictures of SOURCE are translated",
+    "gpu_ids": _DEVICE,
+}
+"""Options of its ``test.py``. ``--model`` is a flag here too, and in what is said of ``--name``."""
+
+OF_VERBS: Mapping[str, Mapping[str, str]] = {"train": EQUIVALENTS, "translate": TESTING}
+
+
+def equivalents(arguments: Sequence[str], known: Mapping[str, str] = EQUIVALENTS) -> list[str]:
+    """A line for each of the options in ``arguments`` that are ``known``, in their order.
 
     Settings are those of the kinds of networks that ``arguments`` name, in whichever words.
     """
     given = (part.removeprefix("--").partition("=")[0] for part in arguments if part[:2] == "--")
-    answers = {name: EQUIVALENTS[name] for name in given if name in EQUIVALENTS}
+    answers = {name: known[name] for name in given if name in known}
     words = {part.rpartition("=")[2] for part in arguments}
     for usual, other, called in (
         (_RESNET, _UNET, {_UNET, "unet_128", "unet_256"}),
@@ -98,7 +119,7 @@ def equivalents(arguments: Sequence[str]) -> list[str]:
     return [f"--{name} is here: {answer}" for name, answer in answers.items()]
 
 
-def tell_equivalents(arguments: Sequence[str]) -> None:
-    """Print what :func:`equivalents` says, to standard error."""
-    for line in equivalents(arguments):
+def tell_equivalents(verb: str, arguments: Sequence[str]) -> None:
+    """Print what :func:`equivalents` says of the verb's, to standard error."""
+    for line in equivalents(arguments, OF_VERBS.get(verb, {})):
         print(line, file=sys.stderr)

@@ -206,6 +206,20 @@ def test_public_names_of_options_are_answered_with_ours(cyclegan):
     assert "is here" not in cyclegan("train", "--dataroof", "x").stderr
 
 
+def test_public_names_of_options_of_a_test_are_answered_by_translate(cyclegan):
+    public = "--dataroot d/testA --name horse --model test --no_dropout --results_dir r"
+    result = cyclegan("translate", *public.split())
+    assert result.returncode == 2
+    for name, said in (
+        ("dataroot", "SOURCE"),
+        ("name", "--model CHECK"),
+        ("results_dir", "TARGET"),
+    ):
+        assert f"--{name} is here: {said}" in result.stderr
+    assert "--no_dropout is here: leave it out" in result.stderr
+    assert "is here" not in cyclegan("bench", *public.split()).stderr
+
+
 @pytest.mark.parametrize(
     "kinds",
     [
