@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,10 +74,7 @@ def cached(
         except (OSError, NotImplementedError) as error:  # some file systems know no locks
             if _usable(path, note):
                 return path
-            raise OutputError(
-                f"cannot write the cache {cache_folder()}: {reason_of(error)}; "
-                f"set {CACHE_VARIABLE} to a folder that can be written"
-            ) from error
+            raise _unwritable(error) from error
     try:
         if _usable(path, note):
             _log.info("%s is in the cache", name)
@@ -96,6 +94,23 @@ def find(name: str, key: Key) -> Path | None:
     """The file that is in the cache for ``key``, or None; nothing is built or written."""
     path, note = _entry(name, key)
     return path if _usable(path, note) else None
+
+
+def check_cache() -> None:
+    """Raises OutputError where the cache cannot be written, ConfigError for a limit that is none.
+
+    What is there may still be used. The folder is made where it is missing.
+    """
+    from filelock import FileLock
+
+    limit_bytes()
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as trial, FileLock(Path(trial) / "lock"):
+            (Path(trial) / "file").write_bytes(bytes(4096))  # which a full disk refuses
+    except (OSError, NotImplementedError) as error:
+        raise _unwritable(error) from error
 
 
 def file_digest(path: Path) -> str:
@@ -133,6 +148,13 @@ def _entry(name: str, key: Key) -> tuple[Path, dict[str, object]]:
     note: dict[str, object] = {"layout": LAYOUT_VERSION, "name": name, **key}
     digest = hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()
     return cache_folder() / digest[:2] / digest / name, note
+
+
+def _unwritable(error: Exception) -> OutputError:
+    return OutputError(
+        f"cannot write the cache {cache_folder()}: {reason_of(error)}; "
+        f"set {CACHE_VARIABLE} to a folder that can be written"
+    )
 
 
 def read_note(path: Path) -> Note:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import cyclegan
 from cyclegan.cpu import cpu_cores, cpu_model, has_fast_bfloat16, instruction_sets
 from cyclegan.engine.backend_choice import Choice, choose_backend, cuda_available
+from cyclegan.engine.cache import check_cache
+from cyclegan.engine.cache_space import limit_bytes
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.runners import BACKENDS
 from cyclegan.engine.runners.openvino import shared_core
-from cyclegan.errors import UNIMPORTABLE
+from cyclegan.errors import UNIMPORTABLE, CycleGANError
+from cyclegan.files import cache_folder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,6 +48,8 @@ class Diagnosis:
     video: dict[str, str]
     """What decodes and encodes videos by default, and what else was found."""
     openvino_devices: tuple[str, ...]
+    cache: str
+    """The folder and its limit, or why nothing can be kept there."""
     missing: dict[str, str | None]
     """For each backend why it cannot be used, or None."""
     choice: Choice
@@ -70,6 +75,7 @@ def diagnose() -> Diagnosis:
         ffmpeg=ffmpeg,
         video=video,
         openvino_devices=_openvino_devices() if libraries["openvino"] else (),
+        cache=_cache(),
         missing={name: backend.why_missing() for name, backend in BACKENDS.items()},
         choice=choose_backend(),
         advice=_advice(gpus, libraries),
@@ -105,6 +111,7 @@ def render(diagnosis: Diagnosis) -> "RenderableType":
     for name, found in diagnosis.video.items():
         table.add_row(name, escape(found))
     table.add_row("OpenVINO devices", escape(", ".join(diagnosis.openvino_devices) or "none"))
+    table.add_row("cache", escape(diagnosis.cache))
     for name, reason in diagnosis.missing.items():
         table.add_row(f"backend {name}", "ready" if reason is None else f"[yellow]{escape(reason)}")
     table.add_row("auto takes", f"[green]{diagnosis.choice.backend}[/]: {diagnosis.choice.reason}")
@@ -143,6 +150,14 @@ def _gpu_kernels() -> str:
     except UNIMPORTABLE as error:
         return f"none: PyTorch cannot be imported: {error}"
     return launch.why_missing() or "Triton's, for PyTorch"
+
+
+def _cache() -> str:
+    try:
+        check_cache()
+    except CycleGANError as error:
+        return str(error)
+    return f"{cache_folder()}, kept below {limit_bytes() / 1e9:g} GB"
 
 
 def _memory(gpu: Gpu) -> str:

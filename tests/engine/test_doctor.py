@@ -12,6 +12,7 @@ from cyclegan.engine import doctor
 from cyclegan.engine.gpus import Gpu, nvidia_gpus
 from cyclegan.engine.runners import BACKENDS
 from cyclegan.engine.runners.openvino import openvino_module
+from cyclegan.files import cache_folder
 
 
 def test_the_diagnosis_is_of_this_machine() -> None:
@@ -28,6 +29,7 @@ def test_the_diagnosis_is_of_this_machine() -> None:
         assert diagnosis.video["NVDEC"] == "there is no NVIDIA GPU with a driver"
         assert diagnosis.video["h264_nvenc"] == "there is no NVIDIA GPU with a driver"
     assert diagnosis.cpu_kernels
+    assert diagnosis.cache.startswith(str(cache_folder()))
     assert diagnosis.missing["openvino"] is None
     assert set(diagnosis.missing) == set(BACKENDS)
     assert diagnosis.missing[diagnosis.choice.backend] is None
@@ -72,6 +74,32 @@ def test_a_library_that_cannot_be_imported_is_told(library: str, tmp_path: Path)
     assert "cannot be imported: no libx.so" in " ".join(told.stdout.split())
 
 
+def test_the_cache_is_told_with_its_limit_and_nothing_is_left_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "new" / "cache"
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(cache))
+    monkeypatch.setenv("CYCLEGAN_CACHE_GB", "2.5")
+    assert doctor._cache() == f"{cache}, kept below 2.5 GB"
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("CYCLEGAN_CACHE", "{file}/cache", "set CYCLEGAN_CACHE to a folder that can be written"),
+        ("CYCLEGAN_CACHE_GB", "much", "CYCLEGAN_CACHE_GB='much'; expected the cache's limit in GB"),
+    ],
+)
+def test_a_cache_that_cannot_be_used_is_told(
+    variable: str, value: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv(variable, value.format(file=file))
+    assert says in doctor._cache()
+
+
 def test_brackets_are_shown_as_they_are() -> None:
     diagnosis = dataclasses.replace(doctor.diagnose(), missing={"torch": "see [/usr] or [a]"})
     console = Console(width=100, file=io.StringIO())
@@ -83,6 +111,7 @@ def test_it_is_shown_with_reasons_and_advice() -> None:
     diagnosis = dataclasses.replace(
         doctor.diagnose(),
         gpus=(Gpu(name="Gx", memory_mib=1, driver="2", compute_capability="9.0"),),
+        cache="cannot write [it]",
         advice=("do this",),
         missing={"torch": "needs a wizard"},
     )
@@ -91,3 +120,4 @@ def test_it_is_shown_with_reasons_and_advice() -> None:
     text = console.file.getvalue()
     for part in ("Gx", "compute capability 9.0", "do this", "needs a wizard", "auto takes"):
         assert part in text
+    assert "cannot write [it]" in text
