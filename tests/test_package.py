@@ -1,5 +1,6 @@
 """The package as a user gets it: what the wheel holds, and what importing it costs."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -76,15 +77,34 @@ def test_wheel_leaves_the_c_library_out(wheel):
     assert not [name for name in wheel if "runtime" in name]
 
 
-def test_source_distribution_holds_the_c_library(tmp_path):
-    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path, ROOT]
+@pytest.fixture(scope="module")
+def source_distribution(tmp_path_factory):
+    """The names in the source distribution that this tree builds."""
+    folder = tmp_path_factory.mktemp("sdist")
+    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", folder, ROOT]
     subprocess.run(build, check=True)
-    (path,) = tmp_path.glob("*.tar.gz")
+    (path,) = folder.glob("*.tar.gz")
     with tarfile.open(path) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
+        return {name.partition("/")[2] for name in archive.getnames()}
+
+
+def test_source_distribution_holds_the_c_library(source_distribution):
     sources = [path for path in (ROOT / "engine" / "runtime").rglob("*") if path.is_file()]
     assert len(sources) > 30
-    assert {"CMakeLists.txt", *(str(path.relative_to(ROOT)) for path in sources)} <= names
+    assert {
+        "CMakeLists.txt",
+        *(str(path.relative_to(ROOT)) for path in sources),
+    } <= source_distribution
+
+
+def test_source_distribution_leaves_the_tests_of_python_out(source_distribution):
+    assert not [name for name in source_distribution if name.startswith("tests")]
+
+
+def test_source_distribution_holds_what_the_readme_leads_to(source_distribution):
+    links = set(re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()))
+    assert "docs/training.md" in links
+    assert links <= source_distribution
 
 
 def run(code):
