@@ -5,9 +5,10 @@ each file whole or not there, encoded by themselves. When all are there, they ar
 target's name and the folder goes. Segments do not depend on where a run began, so the result is
 that of a run without interruption: the same frames given to the same encoders at the same times.
 
-A later run uses them if source, settings and versions are the same and the translator still makes
-the same pixels of the first frame, and of noise, since films begin black, and instance norm leaves
-the same of that by most generators. Frames that are done are decoded again, but nothing else.
+A later run uses them if source, settings, the encoder that these lead to and versions are the same
+and the translator still makes the same pixels of the first frame, and of noise, since films begin
+black, and instance norm leaves the same of that by most generators. Frames that are done are
+decoded again, but nothing else.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ import cyclegan
 from cyclegan.claim import claimed
 from cyclegan.colour import rgb_from_picture
 from cyclegan.engine.containers import VideoReader
+from cyclegan.engine.encoding import Chosen
 from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
@@ -47,10 +49,14 @@ _NOT_JOINED = {"gif": "gif", "apng": "apng", "webp": "webp", "wrapped_avframe": 
 """Codecs whose first packet begins a file, or whose packets lead to memory; how users call them."""
 
 
-def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptions) -> str:
+def fingerprint(
+    reader: VideoReader, translator: Translator, options: VideoOptions, chosen: Chosen
+) -> str:
     """What must be the same for segments of an earlier run to be used; reads one frame.
 
-    Raises VideoError if there is none.
+    ``chosen`` is in it since the same options may lead to another encoder tomorrow, where NVENC has
+    no session left, and one file cannot hold what both make. Raises VideoError if there is no
+    frame.
     """
     path = reader.source.path
     assert path is not None
@@ -62,6 +68,7 @@ def fingerprint(reader: VideoReader, translator: Translator, options: VideoOptio
     facts = {
         "source": [str(path.resolve()), state.st_size, state.st_mtime_ns],
         "options": repr(options),
+        "encoding": repr(chosen),
         "depths": list(translator.depths),
         "planes": None if options.convert == "cpu" else translator.planes_on,
         "translations": [_translated(translator, picture) for picture in (frame, _noise(frame))],

@@ -120,14 +120,22 @@ def _in_segments(
         VideoReader(source, options.part, decoder=options.decoder) as first,
         segments_folder(Path(output.url)) as folder,
     ):
+        segments: Segments
         with placing(output) as place:
-            segments = Segments(folder, fingerprint(first, translator, options))
-            reader.skipped = segments.frames
 
             def open_segments() -> SegmentWriter:
+                nonlocal segments
                 sound.layout = reader.layout
+                final = open_writer(place, sound, options)
                 try:
-                    return SegmentWriter(open_writer(place, sound, options), segments, sound)
+                    facts = fingerprint(first, translator, options, final.chosen)
+                    segments = Segments(folder, facts)
+                except BaseException:
+                    final.discard()
+                    raise
+                reader.skipped = segments.frames
+                try:
+                    return SegmentWriter(final, segments, sound)
                 except CycleGANError:
                     if not segments.count:
                         segments.remove()

@@ -3,6 +3,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +16,10 @@ from videos import Copies, decoded, leftovers, smooth, times, write_video
 import cyclegan
 from cyclegan import claim
 from cyclegan.config import ResnetConfig
-from cyclegan.engine import segments
+from cyclegan.engine import encoding, segments
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import Part
-from cyclegan.engine.encoding import Encoding
+from cyclegan.engine.encoding import Chosen, Encoding
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.options import VideoOptions
@@ -32,6 +33,7 @@ from cyclegan.errors import BackendError, ConfigError, OutputError, VideoError
 Clip = Callable[[str], Path]
 RESUME = VideoOptions(resume=True)
 MPEG1 = VideoOptions(resume=True, encoding=Encoding(encoder="mpeg1video"))
+H264 = Chosen(encoder="libx264", canonical="h264", options={"crf": "18"}, pixel_format="yuv420p")
 
 
 @pytest.fixture(autouse=True)
@@ -258,9 +260,11 @@ def test_all_that_shapes_segments_is_in_their_facts(
 ) -> None:
     source = write_video(tmp_path / "in.mp4", smooth(2))
 
-    def facts(runner: Copies | None = None, options: VideoOptions = RESUME) -> str:
+    def facts(
+        runner: Copies | None = None, options: VideoOptions = RESUME, chosen: Chosen = H264
+    ) -> str:
         with VideoReader(source) as reader:
-            return segments.fingerprint(reader, translator(runner or Copies()), options)
+            return segments.fingerprint(reader, translator(runner or Copies()), options, chosen)
 
     class OnDevice(Copies):
         planes_on = "cpu"
@@ -270,6 +274,8 @@ def test_all_that_shapes_segments_is_in_their_facts(
     assert facts() == usual
     seen = {usual, facts(Copies(depths=(8, 16))), facts(OnDevice()), facts(Negatives())}
     seen.add(facts(options=VideoOptions(resume=True, encoding=Encoding(quality=30))))
+    for other in ({"encoder": "h264_nvenc"}, {"options": {}}, {"pixel_format": "yuv444p"}):
+        seen.add(facts(chosen=replace(H264, **other)))
     changes = (
         (cyclegan, "__version__"),
         (segments, "LENGTH"),
@@ -282,7 +288,7 @@ def test_all_that_shapes_segments_is_in_their_facts(
             seen.add(facts())
     os.utime(source, (1, 1))  # another video of as many bytes
     seen.add(facts())
-    assert len(seen) == 10
+    assert len(seen) == 13
 
 
 def test_generators_that_agree_on_black_alone_are_told_apart(tmp_path: Path) -> None:
@@ -296,14 +302,17 @@ def test_generators_that_agree_on_black_alone_are_told_apart(tmp_path: Path) -> 
 
     def facts(runner: Copies) -> str:
         with VideoReader(source) as reader:
-            return segments.fingerprint(reader, translator(runner), RESUME)
+            return segments.fingerprint(reader, translator(runner), RESUME, H264)
 
     assert facts(Copies()) == facts(Copies()) != facts(Brighter())
 
 
-@pytest.mark.parametrize("change", ["source", "settings", "generator"])
-def test_segments_of_another_job_are_not_used(change: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["source", "settings", "generator", "processor"])
+def test_segments_of_another_job_are_not_used(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = write_video(tmp_path / "in.mp4", smooth(40))
+    monkeypatch.setattr(encoding, "instruction_sets", lambda: ("AVX2",))
     with pytest.raises(BackendError):
         translate_video(source, tmp_path / "out.mp4", translator(Copies(fail_at=30)), RESUME)
     runner, options = Copies(), RESUME
@@ -311,8 +320,10 @@ def test_segments_of_another_job_are_not_used(change: str, tmp_path: Path) -> No
         write_video(source, smooth(41)[1:])
     elif change == "settings":
         options = VideoOptions(resume=True, encoding=Encoding(quality=30))
-    else:
+    elif change == "generator":
         runner = Negatives()
+    else:  # for which the encoder is set up another way
+        monkeypatch.setattr(encoding, "instruction_sets", lambda: ("AVX2", "AVX512"))
     stats = translate_video(source, tmp_path / "out.mp4", translator(runner), options)
     assert stats.frames == 40
     assert leftovers(tmp_path) == ["in.mp4", "out.mp4"]
