@@ -239,11 +239,13 @@ def _numbered(pattern: Path) -> str:
 
 
 def _pictures(pattern: Path) -> dict[int, Path]:
-    """Those that are there, by their numbers."""
-    before, _, after = _NUMBERED.split(pattern.name, maxsplit=1)
-    numbers = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    """Those that are there, by their numbers, which have the width that FFmpeg gives them."""
+    before, number, after = _NUMBERED.split(pattern.name, maxsplit=1)
+    width = int(number[1:-1] or 0)
+    names = re.compile(re.escape(before) + "([0-9]+)" + re.escape(after))
     paths = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
-    return {int(match[1]): path for path in paths if (match := numbers.fullmatch(path.name))}
+    found = ((match[1], path) for path in paths if (match := names.fullmatch(path.name)))
+    return {int(n): path for n, path in found if len(n) == max(width, len(str(int(n))))}
 
 
 def _gap(numbers: list[int], start: str) -> str | None:

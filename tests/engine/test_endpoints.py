@@ -22,12 +22,14 @@ from videos import Copies, decoded, leftovers, smooth, times, write_video
 
 from cyclegan.config import ResnetConfig
 from cyclegan.engine import sinks
+from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.encoding import Encoding
 from cyclegan.engine.endpoints import Retry, input_from, output_to
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.graph_info import GraphInfo
 from cyclegan.engine.images import translate_path
+from cyclegan.engine.layout import TimedFrame
 from cyclegan.engine.live import latency_of
 from cyclegan.engine.options import VideoOptions
 from cyclegan.engine.translator import Translator
@@ -702,6 +704,27 @@ def test_numbered_pictures_with_a_gap_are_not_whole(copies: Translator, tmp_path
     assert translate_path(source, target, copies, options=begun).frames == 2  # type: ignore
     later = VideoOptions(source_options={"start_number": "7"})
     assert translate_path(source, target, copies, options=later).frames == 2  # type: ignore
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names", "strays"),
+    [
+        ("%03d.png", ["998", "999", "1000"], ["1", "12", "0997", "01003", "٩٩٧"]),
+        ("%3d.png", ["007", "008"], ["6", "11", "0010"]),
+        ("%d.png", ["0", "1"], ["03", "00"]),
+    ],
+)
+def test_pictures_whose_number_has_another_width_are_not_of_the_pattern(
+    pattern: str, names: list[str], strays: list[str], tmp_path: Path
+) -> None:
+    for name in (*names, *strays):
+        Image.fromarray(smooth(1)[0]).save(tmp_path / f"{name}.png")
+    source = input_from(tmp_path / pattern)
+    assert sorted(path.stem for path in source.pictures) == sorted(names)
+    assert source.gap is None
+    with VideoReader(source) as reader:
+        assert sum(isinstance(item, TimedFrame) for item in reader.items()) == len(names)
+        assert not reader.problems
 
 
 @pytest.mark.parametrize(("turned", "rotation"), [(None, 0), (6, -90), (8, 90)])
