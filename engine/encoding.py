@@ -256,7 +256,8 @@ def _encoder_name(encoding: Encoding, container: str, suffix: str) -> str:
     if container == "image2" and suffix not in _BY_SUFFIX:
         raise OutputError(
             f"numbered pictures that end in {suffix or 'nothing'} have no encoder that is known "
-            f"here; known endings are {', '.join(_BY_SUFFIX)}; for others name the encoder"
+            f"here; known endings are {', '.join(_BY_SUFFIX)}; for others name the encoder, or the "
+            "container where a %d in the name is no number"
         )
     if container == "image2":
         return _BY_SUFFIX[suffix]

@@ -25,7 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cyclegan.engine import globs
-from cyclegan.engine.muxers import CONTAINERS
+from cyclegan.engine.muxers import CONTAINERS, SUFFIXES
 from cyclegan.engine.source_options import check_names
 from cyclegan.errors import ConfigError, OutputError, VideoError
 from cyclegan.sizes import MOST_PIXELS
@@ -300,7 +300,7 @@ def output_to(target: AnyPath, container: str = "auto") -> Output:
         scheme = name.partition("://")[0].lower()
         guessed = {"rtsp": "rtsp", "rtmp": "flv"}.get(scheme, "mpegts")
         return Output(name=name, url=name, format=form or guessed)
-    if _NUMBERED.search(Path(name).name):
+    if _NUMBERED.search(Path(name).name) and not _is_film(name, form):
         return Output(
             name=name,
             url=_numbered(Path(name)),
@@ -312,6 +312,11 @@ def output_to(target: AnyPath, container: str = "auto") -> Output:
         _check_told(form or Path(name).suffix, name)
         return Output(name=name, url=name, format=form)
     return Output(name=name, url=name, format=form, is_file=True)
+
+
+def _is_film(name: str, form: str | None) -> bool:
+    """Whether a target is one file even where ``%d`` stands in its name, as in 50%done.mp4."""
+    return form != "image2" if form else Path(name).suffix.lower() in SUFFIXES
 
 
 def _check_told(form: str | None, name: str) -> None:

@@ -638,6 +638,26 @@ def test_pictures_become_a_video_and_a_video_pictures(copies: Translator, tmp_pa
     assert len(list(tmp_path.glob("q*.jpg"))) == 5
 
 
+@pytest.mark.parametrize(("name", "container"), [("50%done.mp4", "auto"), ("9%03d.wmv", "mkv")])
+def test_a_film_may_have_in_its_name_what_stands_for_numbers_in_that_of_pictures(
+    name: str, container: str, copies: Translator, tmp_path: Path
+) -> None:
+    source, target = write_video(tmp_path / "in.mp4", smooth(3)), tmp_path / name
+    translate_video(source, target, copies, VideoOptions(encoding=Encoding(container=container)))
+    assert leftovers(tmp_path) == sorted(["in.mp4", name])
+    assert translate_video(target, tmp_path / "again.mp4", copies).frames == 3
+
+
+def test_pictures_of_an_ending_that_is_not_known_are_told_why_they_are_pictures(
+    copies: Translator, tmp_path: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(1))
+    for name, container in (("50%done.wmv", "auto"), ("%d.mp4", "images")):
+        options = VideoOptions(encoding=Encoding(container=container))
+        with pytest.raises(OutputError, match="or the container where a %d in the name is no numb"):
+            translate_video(source, tmp_path / name, copies, options)
+
+
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
