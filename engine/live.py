@@ -17,6 +17,7 @@ from cyclegan.engine.cutting import Part
 from cyclegan.engine.endpoints import Input, Retry
 from cyclegan.engine.hardware import Decoder
 from cyclegan.engine.layout import Layout, TimedFrame
+from cyclegan.engine.reopened import Reopened
 from cyclegan.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class EndlessReader(VideoReader):
         how: dict[str, Any] = {"live": live, "decoder": decoder, "keep_on": keep_on, "stop": stop}
         whole = replace(part, end=None)
         super().__init__(source, whole, **how)
-        self._open: Callable[[], VideoReader] = partial(VideoReader, source, whole, **how)
+        self._open: Callable[[], Reopened] = partial(Reopened, source, whole, **how)
         self._until = part.end
         self._retry = retry or Retry()
         self._failed = 0
@@ -102,33 +103,33 @@ class EndlessReader(VideoReader):
 
     def items(self) -> Iterator["TimedFrame | Packet[Any]"]:
         """Frames, through interruptions."""
-        moved = 0
+        moved, last, arrived = 0, 0, time.perf_counter()
         while True:
-            current = self._current
-            arrived, first = time.perf_counter(), None
+            current, first = self._current, None
             pictures = super().items() if current is self else current.items()
             for item in pictures:
                 if not isinstance(item, TimedFrame):
                     continue
                 assert current.layout is not None
                 self.layout = self.layout or current.layout
-                first = item.pts if first is None else first
+                if first is None:
+                    first = item.pts
+                    if isinstance(current, Reopened):
+                        came = current.came_at(float(first * current.layout.time_base))
+                        moved = last + max(1, round((came - arrived) / self._base_of_all()))
                 pts = round((item.pts - first) * current.layout.time_base / self._base_of_all())
                 picture = replace(item, pts=pts + moved)
                 if self.stop.is_set() or self._is_over(picture):
                     return
                 yield picture
                 self._failed = 0
-                last, arrived = picture, time.perf_counter()
+                last, arrived = picture.pts, time.perf_counter()
             if self.stop.is_set() or (first is None and current is self):
                 return
             found = self._again(current)
             if found is None:
                 return
             self._current = found
-            if first is not None:
-                moved = last.pts
-            moved += max(1, round((time.perf_counter() - arrived) / self._base_of_all()))
 
     def _base_of_all(self) -> Fraction:
         assert self.layout is not None
@@ -137,7 +138,7 @@ class EndlessReader(VideoReader):
     def _is_over(self, picture: TimedFrame) -> bool:
         return self._until is not None and picture.pts * self._base_of_all() >= self._until
 
-    def _again(self, gone: VideoReader) -> VideoReader | None:
+    def _again(self, gone: VideoReader) -> Reopened | None:
         """The source, opened again and of the same size; None if it stays away."""
         why = "; ".join(gone.problems) or "it ended"
         gone.problems.clear()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -942,6 +943,44 @@ def test_a_stream_that_comes_back_goes_on_and_one_that_stays_away_is_an_error(
     assert (steps > 0).all()
     assert np.allclose(np.delete(steps, 9), 0.1, atol=0.002)
     assert leftovers(tmp_path) == ["out.partial.mkv"]
+
+
+@pytest.mark.parametrize("silence", [0, 0.4])
+def test_the_time_that_a_stream_was_away_ends_with_its_first_new_picture(
+    silence: float, stream: bytes, copies: Translator, tmp_path: Path
+) -> None:
+    """Not when it answers, nor when FFmpeg has looked at enough of it, as it does to open it."""
+    whole = write_video(tmp_path / "in.ts", smooth(30), [n * 20 for n in range(30)])
+    data = whole.read_bytes()
+    with av.open(str(whole)) as container:
+        begins = [packet.pos for packet in container.demux(video=0) if packet.size]
+    sent = []
+
+    def run(server: socket.socket) -> None:
+        caller, _ = server.accept()
+        with caller:
+            caller.sendall(stream)
+            sent.append(time.perf_counter())
+        caller, _ = server.accept()
+        with caller:
+            time.sleep(silence)
+            sent.append(time.perf_counter())
+            for number, (begin, end) in enumerate(pairwise([0, *begins[1:], len(data)])):
+                time.sleep(max(0, sent[1] + number * 0.02 - time.perf_counter()))
+                caller.sendall(data[begin:end])
+        server.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=run, args=(server,))
+        thread.start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        options = VideoOptions(retry=replace(QUICK, attempts=1))
+        with pytest.raises(VideoError, match="The 40 frames"):
+            translate_video(address, tmp_path / "out.mkv", copies, options)
+        thread.join()
+    seen = [float(t) for t in times(tmp_path / "out.partial.mkv")]
+    assert seen[10] - seen[9] == pytest.approx(sent[1] - sent[0], abs=0.2)
+    assert np.allclose(np.diff(seen[10:]), 0.02, atol=0.002)
 
 
 def test_a_stream_that_comes_back_in_another_size_ends_there(
