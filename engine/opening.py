@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ def open_video(
     """
     import av
 
+    begun = time.monotonic()
     try:
         container = _container(source, decoder, keep_on, pipe)
     except ConfigError:
@@ -46,7 +48,10 @@ def open_video(
     except (av.FFmpegError, OSError, ValueError) as error:
         if pipe:
             pipe.check()
-        reason = "nothing came" if pipe and pipe.ended and not pipe.bytes else why(error, source)
+        if pipe and pipe.ended and not pipe.bytes:
+            reason = "nothing came"
+        else:
+            reason = _why_not_opened(error, source, time.monotonic() - begun)
         raise VideoError(
             f"cannot read {source.name} as a video: {reason}{_hint(source)}"
         ) from error
@@ -65,7 +70,7 @@ def why(error: Exception, source: Input) -> str:
     import av
 
     if isinstance(error, av.error.ExitError) and source.timeout is not None:
-        return f"no answer in {source.timeout:g} seconds"  # FFmpeg says that it was told to leave
+        return _no_answer(source.timeout)  # FFmpeg says that it was told to leave
     # FFmpeg finds its data invalid, as it does any that it knows not.
     if source.path and source.path.is_file() and not source.path.stat().st_size:
         return "the file is empty"
@@ -76,6 +81,23 @@ def why(error: Exception, source: Input) -> str:
             "index anew"
         )
     return reason_of(error)
+
+
+def _why_not_opened(error: Exception, source: Input, seconds: float) -> str:
+    """What went wrong with ``source`` within ``seconds``, in words. FFmpeg finds an .mp4 invalid
+    where no more of it came before its index, for whatever reason."""
+    import av
+
+    if isinstance(error, av.error.InvalidDataError):
+        if source.timeout is not None and seconds >= source.timeout:
+            return _no_answer(source.timeout)
+        if source.is_download:
+            return f"{reason_of(error)}, or the connection broke off before an .mp4 gave its index"
+    return why(error, source)
+
+
+def _no_answer(seconds: float) -> str:
+    return f"no answer in {seconds:g} seconds"
 
 
 def _lacks_index(path: Path) -> bool:

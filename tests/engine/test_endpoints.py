@@ -867,6 +867,44 @@ def test_a_server_that_says_nothing_is_named(copies: Translator, tmp_path: Path)
             translate_video(address, tmp_path / "out.mp4", copies, options)
 
 
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ("waits", r"no answer in 0\.5 seconds"),
+        (
+            "hangs up",
+            r"Invalid data .*, or the connection broke off before an \.mp4 gave its index",
+        ),
+    ],
+)
+def test_a_download_that_ends_before_its_index_is_not_only_called_invalid(
+    then: str, told: str, copies: Translator, tmp_path: Path
+) -> None:
+    data = write_video(tmp_path / "in.mp4", smooth(20)).read_bytes()
+    is_over = threading.Event()
+
+    class Partial(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2])
+            if then == "waits":
+                is_over.wait(10)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Partial) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}/in.mp4"
+        options = VideoOptions(retry=Retry(silence_seconds=0.5))
+        try:
+            with pytest.raises(VideoError, match=rf"as a video: {told}$"):
+                translate_video(address, tmp_path / "out.mp4", copies, options)
+        finally:
+            is_over.set()
+            server.shutdown()
+            thread.join()
+
+
 def test_an_address_that_takes_no_result_is_named(copies: Translator, tmp_path: Path) -> None:
     source = write_video(tmp_path / "in.mp4", smooth(2), pix_fmt="yuv420p")
     for scheme in ("rtsp", "tcp"):
