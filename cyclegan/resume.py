@@ -8,6 +8,7 @@ checksums of the zip format.
 
 import logging
 import pickle
+import re
 import shutil
 import signal
 import time
@@ -29,6 +30,8 @@ VERSION = 1
 SAME_STOP = 5.0
 """Seconds in which a launched process may hear of one stop twice: what stops a whole service or job
 tells it and torchrun, which hands on what it is told."""
+CHECKPOINT = re.compile(r"[0-9]{8,}\.pt")
+"""Names of checkpoints, as :func:`save_checkpoint` gives them; of copies, others."""
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +62,8 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of ``folder``, newest first."""
-    return sorted(folder.glob("[0-9]*.pt"), reverse=True)
+    found = (path for path in folder.glob("*.pt") if CHECKPOINT.fullmatch(path.name))
+    return sorted(found, key=lambda path: int(path.stem), reverse=True)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:

@@ -537,6 +537,21 @@ def test_a_later_checkpoint_that_is_damaged_does_not_outlive_a_good_one(tmp_path
     assert load_checkpoint(tmp_path)["x"] == 2
 
 
+def test_a_copy_of_a_checkpoint_under_another_name_is_neither_taken_nor_removed(tmp_path):
+    """Names order as the numbers that they are, the longest steps too."""
+    first = save_checkpoint(tmp_path, 7, {"x": torch.tensor(7)}, keep=2)
+    copies = [tmp_path / name for name in ("7-before-longer.pt", "00000007_good.pt", "99.pt")]
+    for copy in copies:
+        shutil.copy(first, copy)
+    assert list_checkpoints(tmp_path) == [first]
+    kept = [
+        save_checkpoint(tmp_path, step, {"x": torch.tensor(step)}, keep=2)
+        for step in (99_999_999, 100_000_000)
+    ]
+    assert set(tmp_path.iterdir()) == {*kept, *copies}
+    assert load_checkpoint(tmp_path)["x"] == 100_000_000
+
+
 def test_a_checkpoint_of_a_later_version_is_refused(tmp_path, monkeypatch):
     """Not passed over as a damaged one would be: the run would go back."""
     save_checkpoint(tmp_path, 1, {"x": torch.ones(1)}, keep=2)
