@@ -1,13 +1,15 @@
 """How good the generators of a run are, on pictures that it never trains on."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
+import torch
 from torch import nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.errors import ConfigError, DataError
+from cyclegan.errors import ConfigError, DataError, reason_of
 from cyclegan.evaluate import (
     check_distances,
     check_side,
@@ -71,10 +73,15 @@ class Scorer:
                 _check_pair(names, pair)
 
     def scores(self, generator_ab: nn.Module, generator_ba: nn.Module) -> dict[str, float]:
-        """Named figures; ``goodness`` is the one to choose by, higher is better."""
-        a, b = self._pictures()
-        compare = _of_pairs if self.inception is None else partial(_of_sets, self.inception)
-        ab, ba = compare(generator_ab, a, b), compare(generator_ba, b, a)
+        """Named figures; ``goodness`` is the one to choose by, higher is better.
+
+        Raises DataError and ImageError for pictures that have changed since, or that the memory
+        has no room for.
+        """
+        with _memory_watched():
+            a, b = self._pictures()
+            compare = _of_pairs if self.inception is None else partial(_of_sets, self.inception)
+            ab, ba = compare(generator_ab, a, b), compare(generator_ba, b, a)
         return {
             "goodness": (ab.pop("goodness") + ba.pop("goodness")) / 2,
             **{f"ab_{name}": value for name, value in ab.items()},
@@ -87,6 +94,21 @@ class Scorer:
             [plain(item, self.data, channels, *self.sides) for item in items]
             for items, channels in zip(self.items, self.channels)
         ]
+
+
+@contextlib.contextmanager
+def _memory_watched() -> Iterator[None]:
+    """Raises DataError where there is too little memory: training may need less."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        has_class = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not has_class and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise DataError(
+            f"too little memory for the test pictures ({reason_of(error)}); give smaller ones, or "
+            "choose a preprocess that scales or crops them"
+        ) from error
 
 
 def _check_pair(names: tuple[Item, Item], pair: tuple[Picture, Picture]) -> None:

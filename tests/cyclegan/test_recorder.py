@@ -749,3 +749,38 @@ def test_names_that_come_twice_tell_no_pairs(config, tmp_path, monkeypatch):
         lists[-1].write_text(f"{source}/0.png\n{source}/0.png\n")
     data = dataclasses.replace(config.data, test_a=lists[0], test_b=lists[1])
     assert not Scorer(dataclasses.replace(config, data=data)).paired
+
+
+class Failing(nn.Module):
+    """A generator that does this instead."""
+
+    def __init__(self, does):
+        super().__init__()
+        self.weight, self.does = nn.Parameter(torch.zeros(1)), does
+
+    def forward(self, x):
+        return self.does(x)
+
+
+def on_a_full_gpu(x):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize(
+    ("allocate", "says"),
+    [
+        (lambda x: torch.empty(1 << 50), r"\(.*DefaultCPUAllocator: .*\); give smaller ones"),
+        (lambda x: np.empty(1 << 50), r"\(Unable to allocate 8.* PiB .*\); give smaller ones"),
+        (on_a_full_gpu, r"\(CUDA out of memory\); give smaller ones"),
+    ],
+)
+def test_scoring_says_that_there_is_too_little_memory(config, allocate, says):
+    """As an error that does not end the run."""
+    with pytest.raises(DataError, match=f"too little memory for the test pictures {says}"):
+        Scorer(config).scores(Failing(allocate), Failing(allocate))
+
+
+def test_what_else_fails_in_scoring_is_not_taken_for_too_little_memory(config):
+    wrong = Failing(lambda x: x @ torch.zeros(7))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        Scorer(config).scores(wrong, wrong)
