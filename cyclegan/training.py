@@ -62,6 +62,11 @@ SAY_SECONDS = 60.0
 """Between two lines about the run where there is no terminal to show a bar."""
 STARVED = 0.3
 """Share of the time that steps may wait for pictures before it is said."""
+BESIDE_STEPS = (
+    "the networks or the samples; see by nvidia-smi what else runs on it, or lower crop_size, "
+    "load_size or the width of the generators"
+)
+"""What takes a GPU's memory beside the steps, and what there is to do."""
 log = logging.getLogger(__name__)
 
 
@@ -101,7 +106,7 @@ def train(
 
     Raises DataError or ImageError for pictures that cannot be used or a checkpoint that is
     missing, ConfigError for a checkpoint of another run, pretrained networks of another
-    architecture, a step that does not fit the GPU or a ``WORLD_SIZE`` without the rest of what
+    architecture, a run that does not fit the GPU or a ``WORLD_SIZE`` without the rest of what
     ``torchrun`` sets, ModelError for networks that cannot be read, BackendError for a device that
     is not there and where scores need an extra that is missing, OutputError when the run's folder
     cannot be written or lies among its pictures, these lie among its samples, another process is at
@@ -116,7 +121,8 @@ def train(
         if here.writes and not (resume and not config.output.exists()):
             claims.enter_context(claimed(config.output))
         here.meet()  # who had the folder before may write until the claim
-        return _train(config, here, device, samples, show_progress and here.writes, resume)
+        with _memory_watched(BESIDE_STEPS):
+            return _train(config, here, device, samples, show_progress and here.writes, resume)
 
 
 def _train(
@@ -143,7 +149,7 @@ def _train(
     _compile(run)
     with _bar(show_progress) as bar, stopping(launched=launched()) as stop:
         try:
-            with readers_watched(), _memory_watched(config):
+            with readers_watched(), _memory_watched(_of_a_step(config)):
                 _loop(run, data, stop, _shower(bar, run))
         except DivergedError:
             raise  # what was kept before is worth more
@@ -236,16 +242,20 @@ def _loop(run: Run, data: UnpairedPictures, stop: Stopping, show: Callable[[], N
             return
 
 
+def _of_a_step(config: TrainConfig) -> str:
+    return (
+        f"a step with batch_size {config.batch_size} in {config.passes} passes; raise passes, or "
+        "lower batch_size or crop_size"
+    )
+
+
 @contextlib.contextmanager
-def _memory_watched(config: TrainConfig) -> Iterator[None]:
-    """Raises ConfigError where a step does not fit the GPU."""
+def _memory_watched(use: str) -> Iterator[None]:
+    """Raises ConfigError where the GPU has no room for ``use``, which tells what to do as well."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise ConfigError(
-            f"the GPU has too little memory for a step with batch_size {config.batch_size} in "
-            f"{config.passes} passes; raise passes, or lower batch_size or crop_size"
-        ) from error
+        raise ConfigError(f"the GPU has too little memory for {use}") from error
 
 
 def _keep(run: Run) -> None:

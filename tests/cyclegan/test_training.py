@@ -34,6 +34,7 @@ from cyclegan.distributed import World
 from cyclegan.errors import BackendError, ConfigError, DataError, ImageError, OutputError
 from cyclegan.model import CycleGAN
 from cyclegan.phases import LOSSES
+from cyclegan.run import Run
 from cyclegan.sample_data import write_training_folders
 from cyclegan.schedule import Plateau, Progress
 from cyclegan.shipped import find_model
@@ -265,6 +266,18 @@ def test_too_little_memory_says_what_to_change(config, monkeypatch):
 
     monkeypatch.setattr(CycleGAN, "step", stepped)
     with pytest.raises(ConfigError, match="batch_size 1 in 1 passes; raise passes"):
+        train(config, device="cpu", show_progress=False)
+
+
+@pytest.mark.parametrize(("owner", "method"), [(CycleGAN, "_placed"), (Run, "_translated")])
+def test_too_little_memory_beside_the_steps_is_told_too(owner, method, config, monkeypatch):
+    """For the networks, or the samples."""
+
+    def on_a_full_gpu(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(owner, method, on_a_full_gpu)
+    with pytest.raises(ConfigError, match=r"networks or the samples; see by nvidia-smi what else"):
         train(config, device="cpu", show_progress=False)
 
 
