@@ -30,6 +30,7 @@ from cyclegan.distributed import ALONE, World
 from cyclegan.errors import CycleGANError, DataError, ImageError
 from cyclegan.pictures import Picture
 from cyclegan.preprocess import augmented
+from cyclegan.signals import handling
 from cyclegan.sources import Item, Pixels, list_items
 from cyclegan.transfer import Batch, Cut, batch_from_cuts
 
@@ -161,7 +162,7 @@ def _begun(loader: Iterable[Drawn | CycleGANError]) -> Iterator[Drawn | CycleGAN
 def readers_watched() -> Iterator[None]:
     """Raises DataError where a process of ``batches`` is killed, or is allowed no more threads.
 
-    PyTorch raises RuntimeError from a signal handler then, in whatever line is being run.
+    PyTorch raises RuntimeError then.
     """
     try:
         yield
@@ -179,6 +180,20 @@ def readers_watched() -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Have what PyTorch raises where a reading process is killed wait for the end of this block.
+
+    It does so from a signal handler, in whatever line is being run: half a step would be made.
+    """
+    ended: list[int] = []
+    numbers = [signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []
+    with handling(numbers, lambda number, _: ended.append(number)):
+        yield
+    if ended:
+        signal.raise_signal(ended[0])
+
+
 def batches(
     dataset: UnpairedPictures,
     *,
@@ -194,9 +209,9 @@ def batches(
 
     They end after ``epochs`` epochs, begun ones counted; None: never. The last one of an epoch may
     be smaller. ``workers`` processes read ahead, at most one a core, through ends of epochs; 0
-    reads in this one. Of several processes in a ``world`` each takes every n-th sample, all equally
-    many. Raises ImageError for a picture that cannot be used, unless ``skip_bad``, and DataError if
-    a batch would mix sizes.
+    reads in this one. One that is killed is told as the next batch is asked for. Of several
+    processes in a ``world`` each takes every n-th sample, all equally many. Raises ImageError for a
+    picture that cannot be used, unless ``skip_bad``, and DataError if a batch would mix sizes.
     """
     loader = DataLoader(
         dataset,
@@ -214,12 +229,14 @@ def batches(
         for drawn in begun:
             if isinstance(drawn, CycleGANError):
                 raise drawn
-            dataset.bad.update(drawn.bad)
-            yield drawn.real_a.on(device), drawn.real_b.on(device)
+            with _undisturbed():
+                dataset.bad.update(drawn.bad)
+                yield drawn.real_a.on(device), drawn.real_b.on(device)
     finally:
         # Its processes end with it. Left to the collector, which closes its queues first, it could
         # not tell them, and would wait for each in vain.
-        del begun
+        with _undisturbed():
+            del begun
 
 
 def _places(

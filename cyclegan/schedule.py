@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -86,7 +86,7 @@ class Progress:
 
     def over(
         self, data: UnpairedPictures, world: World = ALONE, device: torch.device = CPU
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Generator[tuple[Tensor, Tensor]]:
         """The batches, on ``device``, from here to the last epoch's end, or until time is out.
 
         Time begins with them: a machine that is slow to prepare takes a step at least.

@@ -149,8 +149,12 @@ def _train(
     _compile(run)
     with _bar(show_progress) as bar, stopping(launched=launched()) as stop:
         try:
-            with readers_watched(), _memory_watched(_of_a_step(config)):
-                _loop(run, data, stop, _shower(bar, run))
+            with (  # closed: the traceback of an error would keep what reads
+                readers_watched(),
+                _memory_watched(_of_a_step(config)),
+                contextlib.closing(progress.over(data, here, model.device)) as batches,
+            ):
+                _loop(run, batches, stop, _shower(bar, run))
         except DivergedError:
             raise  # what was kept before is worth more
         except Exception:
@@ -217,10 +221,11 @@ def _compile(run: Run) -> None:
         model.compile(cuda_graphs=graphs)
 
 
-def _loop(run: Run, data: UnpairedPictures, stop: Stopping, show: Callable[[], None]) -> None:
+def _loop(
+    run: Run, batches: Iterable[tuple[Tensor, Tensor]], stop: Stopping, show: Callable[[], None]
+) -> None:
     """The steps of a run, until its end or until it is asked to stop."""
     config, model, progress, here = run.config, run.model, run.progress, run.world
-    batches = progress.over(data, here, model.device)
     meetings = Meetings(here, progress.step)
     for real_a, real_b in _watched(batches, config, model.device):
         model.set_learning_rate(config.model.learning_rate * progress.factor())

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import subprocess
@@ -446,6 +447,25 @@ def test_readers_end_with_who_has_started_them(folders: Path, killed: bool) -> N
     while any(_runs(reader) for reader in readers):
         assert time.monotonic() < deadline, "readers stay behind"
         time.sleep(0.1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses signals of POSIX")
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_reader_that_is_killed_is_told_where_the_next_batch_is_asked_for(
+    folders: Path, asked: bool
+) -> None:
+    """And nowhere else: neither between batches nor where their end is not waited for."""
+    dataset = UnpairedPictures(config(folders))
+    reading = batches(dataset, batch_size=1, workers=2, epoch=0, epochs=None)
+    next(reading)
+    reader = multiprocessing.active_children()[0]
+    reader.kill()
+    multiprocessing.connection.wait([reader.sentinel])
+    time.sleep(0.1)  # for the signal
+    if asked:
+        with pytest.raises(DataError, match="reads pictures was killed"), readers_watched():
+            next(reading)
+    del reading
 
 
 def _runs(process: int) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import logging
+import multiprocessing.connection
 import os
 import resource
 import shutil
@@ -171,6 +172,32 @@ def test_a_run_that_is_asked_to_stop_ends_its_step(config, monkeypatch):
     monkeypatch.undo()
     torch.manual_seed(99)  # must not matter
     assert run(config, resume=True).steps == 24
+    assert_same(config.output, whole(config))
+
+
+def test_a_run_whose_reading_process_is_killed_in_a_step_ends_that_step(config, monkeypatch):
+    """Between its updates; then the rest."""
+    from torch.amp import GradScaler
+
+    update, count = GradScaler.step, [0]
+
+    def updated(self, optimizer):
+        count[0] += 1
+        update(self, optimizer)
+        if count[0] == 5:  # the generators' update of step 3
+            (reader,) = multiprocessing.active_children()
+            reader.kill()
+            multiprocessing.connection.wait([reader.sentinel])
+            time.sleep(0.1)  # for the signal
+
+    config = dataclasses.replace(config, workers=1, epochs=1, epochs_decay=0)
+    monkeypatch.setattr(GradScaler, "step", updated)
+    torch.manual_seed(3)
+    with pytest.raises(DataError, match="reads pictures was killed"):
+        run(config)
+    assert [int(path.stem) for path in list_checkpoints(config.output / "checkpoints")] == [3]
+    monkeypatch.undo()
+    assert run(config, resume=True).steps == 6
     assert_same(config.output, whole(config))
 
 
