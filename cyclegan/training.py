@@ -264,13 +264,24 @@ def _memory_watched(use: str) -> Iterator[None]:
 
 
 def _keep(run: Run) -> None:
-    """The last checkpoint, and the networks, which find room where it did not."""
+    """The last checkpoint, and the networks, which find room where it did not.
+
+    Whoever is in a hurry has it first; it is written again where the last samples raise alarms.
+    """
     try:
         run.checkpoint(last=True)
     except OutputError:
         run.save()
         raise
+    before = _alarms(run)
     run.save()
+    if run.world.agreed(_alarms(run) != before):
+        run.checkpoint()
+
+
+def _alarms(run: Run) -> dict[str, Any] | None:
+    """All of them, where this process writes."""
+    return run.recorder.alarms.state() if run.world.writes else None
 
 
 def _skipped(here: World, data: UnpairedPictures) -> dict[str, str]:

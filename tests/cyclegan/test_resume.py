@@ -276,6 +276,17 @@ def test_what_looked_wrong_before_a_stop_is_kept_and_not_told_again(config, monk
     assert "tells every picture" not in caplog.text
 
 
+def test_what_the_last_samples_say_is_kept_and_not_told_again(config, monkeypatch, caplog):
+    monkeypatch.setattr(alarms, "INVERTED", 1.1)  # every correlation is below it
+    half = dataclasses.replace(config, epochs=1, epochs_decay=0, sample_every=1000)
+    first = run(half)
+    assert [message[:15] for message in first.alarms] == ["step 6: A to B ", "step 6: B to A "]
+    caplog.clear()
+    longer = dataclasses.replace(half, epochs=2)
+    assert run(longer, resume=True).alarms == first.alarms
+    assert "exchanges light and dark" not in caplog.text
+
+
 def test_a_checkpoint_from_before_alarms_were_kept_goes_on(finished, monkeypatch):
     folder = finished.output / "checkpoints"
     state = load_checkpoint(folder)
