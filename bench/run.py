@@ -21,13 +21,29 @@ from bench.machine import RESULTS, ROOT, in_words, machine, slug
 from bench.options import count_argument, size_argument
 from bench.suite import TINY, Options, Row, run_suite
 from bench.suites import PROGRAMS, SUITES
-from cyclegan.errors import OutputError
+from cyclegan.config import ResnetConfig
+from cyclegan.engine.plan_settings import check_sides
+from cyclegan.errors import ConfigError, OutputError
 from cyclegan.signals import leaving
+from cyclegan.sizes import Size
+
+MULTIPLE = ResnetConfig().size_multiple
+"""Of the sides of frames: suites give them to bare networks too, which neither pad nor crop."""
 
 
 def default_output() -> Path:
     """The file of this kind of machine."""
     return RESULTS / f"{slug(machine())}.jsonl"
+
+
+def multiple_argument(text: str) -> Size:
+    """(height, width) that networks take as they are, for ``add_argument``."""
+    size = size_argument(text)
+    try:
+        check_sides(size, MULTIPLE, "as a size of frames")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return size
 
 
 @leaving()  # SIGTERM must not leave a program running, nor the files of a suite
@@ -40,7 +56,12 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     parser.add_argument("--list", action="store_true", help="name all suites and programs, and end")
     parser.add_argument("--tiny", action="store_true", help="smallest settings, to see it run")
     parser.add_argument("--turns", type=count_argument, help="how often each candidate is timed")
-    parser.add_argument("--size", type=size_argument, nargs="+", help="of frames, in suites")
+    parser.add_argument(
+        "--size",
+        type=multiple_argument,
+        nargs="+",
+        help=f"WIDTHxHEIGHT of frames, multiples of {MULTIPLE}, in suites",
+    )
     parser.add_argument("--batch", type=count_argument, nargs="+", help="frames a call, in suites")
     parser.add_argument("--output", help="a file of JSON lines, or - for standard output")
     given = parser.parse_args(arguments)

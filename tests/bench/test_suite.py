@@ -266,6 +266,17 @@ def test_some_sizes_and_batches_of_a_suite(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == [replace(Options(), sizes=((32, 64), (16, 16)), batches=(2,)), Options()]
 
 
+def test_sizes_that_bare_networks_do_not_give_back_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only ours pad and crop: they would be absent, for frames of another shape."""
+    monkeypatch.setattr(run, "run_suite", lambda *_: pytest.fail("was measured"))
+    with pytest.raises(SystemExit):
+        run.main(["translate", "--size", "32", "854x480", "--output", "-"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--size: 854x480 as a size of frames: this generator takes heights and widths" in said
+
+
 @pytest.mark.parametrize("names", [[], ["train_step"], ["peers", "video"]])
 def test_programs_have_sizes_of_their_own(
     names: list[str], capsys: pytest.CaptureFixture[str]
