@@ -150,6 +150,11 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     given = parser.parse_args(arguments)
     on_gpu = torch.cuda.is_available()
     names = [n for n in ALL if (n not in steps.ON_CPUS if on_gpu else "CUDA" not in n)]
+    if unknown := set(given.variants or ()) - set(names):
+        parser.error(
+            f"no variant {', '.join(sorted(map(repr, unknown)))} here; "
+            f"there are {', '.join(map(repr, names))}"
+        )
     chosen = [name for name in names if name == steps.EXACT or name in (given.variants or names)]
     return [measure(size, given, chosen) for size in given.size]
 

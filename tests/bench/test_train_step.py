@@ -30,6 +30,16 @@ def test_steps_and_loader_are_measured(aims_found: Callable[..., int]) -> None:
     assert aims_found(result, size=256) + aims_found(result, size=128, workers=2) == 2
 
 
+def test_an_unknown_variant_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others would be measured, and the row be taken for what was asked."""
+    monkeypatch.setattr(train_step, "measure", lambda *_: pytest.fail("was measured"))
+    with pytest.raises(SystemExit):
+        train_step.main([*TINY, "--variants", EAGER[0], "fast"])
+    assert f"no variant 'fast' here; there are '{EAGER[0]}', " in capsys.readouterr().err
+
+
 def test_times_as_fast_are_taken_turn_by_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ratio of the medians would be 2/3."""
     seconds = dict(zip(EAGER, ((1.0, 2.0, 9.0), (1.0, 4.0, 3.0)), strict=True))
