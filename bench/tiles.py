@@ -17,15 +17,18 @@ from typing import Any
 from bench.generators import new_generator
 from bench.harness import peak_memory, record, resident_bytes
 from bench.options import parser_for, size_argument
+from cyclegan.engine.runners import Precision
 from cyclegan.engine.throughput import sample_frames
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
 from cyclegan.sizes import Size, size_text
 
 MODES = ("exact", "thumbnail", "frozen")
+PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16", "float16")
+"""Of PyTorch, which is what computes tiles."""
 
 
-def one(mode: str, width: int, blocks: int, size: Size, precision: Any) -> dict[str, Any]:
+def one(mode: str, width: int, blocks: int, size: Size, precision: Precision) -> dict[str, Any]:
     """Translate one frame of ``size`` (height, width) in this process."""
     generator = new_generator(width, blocks)
     (frame,) = sample_frames(1, *size)  # drawn first: in float64, which takes gigabytes
@@ -55,7 +58,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument(
         "--size", type=size_argument, default=(2160, 3840), help="WIDTHxHEIGHT of the frame"
     )
-    parser.add_argument("--precision", default="auto", help="of the arithmetic, such as float32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the arithmetic")
     parser.add_argument(
         "--modes", nargs="+", choices=MODES, default=MODES, help="all, unless named here"
     )

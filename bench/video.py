@@ -9,6 +9,7 @@ source that is played at 0.8 of the translator's rate, against the time of one f
 end against that after a tenth of the frames.
 """
 
+import argparse
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from bench.generators import new_generator
 from bench.harness import figures, in_turns, ratio, record, resident_bytes, table
-from bench.options import parser_for, size_argument
+from bench.options import count_argument, parser_for, size_argument
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.layout import TimedFrame
@@ -152,15 +153,25 @@ def measure_memory(*, frames: int, size: Size) -> dict[str, Any]:
     }
 
 
+def even_argument(text: str) -> Size:
+    """(height, width) that H.264 has in 4:2:0, for ``add_argument``."""
+    size = size_argument(text)
+    if any(side % 2 for side in size):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected even sides, which H.264 needs")
+    return size
+
+
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Measure, print tables and record the results."""
     parser = parser_for(__doc__, turns=3)
     parser.add_argument(
-        "--size", type=size_argument, nargs="+", default=SIZES, help="WIDTHxHEIGHT of frames"
+        "--size", type=even_argument, nargs="+", default=SIZES, help="WIDTHxHEIGHT of frames, even"
     )
-    parser.add_argument("--frames", type=int, help="in each turn; fewer of larger sizes")
+    parser.add_argument("--frames", type=count_argument, help="in each turn; fewer of larger sizes")
     parser.add_argument("--memory", action="store_true", help="measure memory, not speed")
     given = parser.parse_args(arguments)
+    if given.memory and given.frames == 1:
+        parser.error("--memory holds the end against the beginning: --frames from 2 up")
     results = []
     for size in given.size[:1] if given.memory else given.size:
         fewer = max(8, 48 * 256 * 256 // (size[0] * size[1]))

@@ -50,6 +50,29 @@ def test_sizes_are_width_by_height(capsys: pytest.CaptureFixture[str]) -> None:
     assert "got the size '272 640'; expected WIDTHxHEIGHT" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("main", "given", "said"),
+    [
+        (video.main, ["--size", "34x33"], "'34x33'; expected even sides, which H.264 needs"),
+        (video.main, ["--frames", "0"], "'0'; expected a number from 1 up"),
+        (video.main, ["--memory", "--frames", "1"], "--frames from 2 up"),
+        (tiles.main, ["--precision", "int8"], "invalid choice: 'int8'"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    main: Callable[[list[str]], object],
+    given: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for place in ("bench.video.measure", "bench.video.measure_memory", "subprocess.run"):
+        monkeypatch.setattr(place, lambda *_, **__: pytest.fail("was measured"))
+    with pytest.raises(SystemExit):
+        main(given)
+    assert said in capsys.readouterr().err
+
+
 def test_steadiness_is_scored() -> None:
     (result,) = stability.main(["--clips", "bikes", "--frames", "3", "--steadiness", "0.9"])
     plain, steady = result["rows"]
