@@ -225,7 +225,7 @@ _HINTS = {
     "deconv: .*bf16": "this TensorRT has no transposed convolution in bfloat16; use "
     "float16, or a generator whose upsampling is resize",
     "workspace limit": "--workspace-mib is too small: raise it, or leave it out",
-    "memory": "the GPU's memory is too small for this profile: lower its max, or --workspace-mib",
+    "[Mm]emory": "the memory here is too small for this profile: lower its max, or --workspace-mib",
 }
 """What helps, by a pattern of what TensorRT says."""
 

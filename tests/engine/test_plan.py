@@ -148,6 +148,13 @@ def test_transposed_convolutions_in_bfloat16_are_refused_with_a_way_out(
         build_plan(RTX, typed.SerializeToString(), made, "native", channels=3)
 
 
+def test_a_profile_that_fills_the_memory_is_told_what_to_lower() -> None:
+    """In TensorRT's own words, of a machine without a GPU."""
+    said = "Error Code 2: OutOfMemory (Requested size was 68719494176 bytes.)"
+    hint = "; the memory here is too small for this profile: lower its max, or --workspace-mib"
+    assert plan_builder._reason([said], settings()) == said + hint
+
+
 def test_a_network_that_came_out_in_float32_is_an_error(graph: Path) -> None:
     whole = typed_graph(graph, "float32", "native").SerializeToString()
     with pytest.raises(BackendError, match=r"conv.*is FLOAT, not HALF.*and \d+ more"):
