@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 
 from bench.harness import record
+from bench.options import count_argument, output_argument
 from cyclegan import sample_data
 from cyclegan.checkpoint import load_generator
 from cyclegan.config import (
@@ -187,12 +188,20 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="of training, each run; 10 unless given")
-    length.add_argument("--epochs", type=int, help="instead: how often each run sees every crop")
-    parser.add_argument("--size", type=int, default=128, help="side of the square crops")
-    parser.add_argument("--crops", type=int, default=500, help="of each domain")
-    parser.add_argument("--pairs", type=int, default=62, help="that scores are means over")
-    parser.add_argument("--output", type=Path, help="append the results to this file of JSON lines")
+    length.add_argument(
+        "--epochs", type=count_argument, help="instead: how often each run sees every crop"
+    )
+    parser.add_argument("--size", type=count_argument, default=128, help="side of the square crops")
+    parser.add_argument("--crops", type=count_argument, default=500, help="of each domain")
+    parser.add_argument(
+        "--pairs", type=count_argument, default=62, help="that scores are means over"
+    )
+    parser.add_argument(
+        "--output", type=output_argument, help="append the results to this file of JSON lines"
+    )
     given = parser.parse_args(arguments)
+    if given.minutes is not None and not given.minutes > 0:
+        parser.error(f"--minutes {given.minutes:g}: expected some, such as 10")
     setting = Setting(
         minutes=None if given.epochs else given.minutes or 10.0,
         epochs=given.epochs,

@@ -11,8 +11,10 @@ from cyclegan.sizes import Size, size_from
 def parser_for(doc: str | None, *, turns: int) -> argparse.ArgumentParser:
     """A parser with the generator, the turns and the output, described by a module's docstring."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
-    parser.add_argument("--width", type=int, default=64, help="channels of the generator")
-    parser.add_argument("--blocks", type=int, default=9, help="its residual blocks")
+    parser.add_argument(
+        "--width", type=count_argument, default=64, help="channels of the generator"
+    )
+    parser.add_argument("--blocks", type=count_argument, default=9, help="its residual blocks")
     parser.add_argument(
         "--turns", type=count_argument, default=turns, help="how often each candidate is timed"
     )

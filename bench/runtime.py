@@ -17,7 +17,7 @@ from bench.c_library import CTranslator, built_library
 from bench.generators import new_generator
 from bench.harness import figures, in_turns, ratio, record, table
 from bench.machine import ROOT
-from bench.options import parser_for
+from bench.options import count_argument, parser_for
 from bench.peers import BareOpenVINO
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.throughput import sample_frames, stream
@@ -60,8 +60,10 @@ def measure(
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure, print a table and record the result."""
     parser = parser_for(__doc__, turns=5)
-    parser.add_argument("--size", type=int, default=256, help="side of the square frames")
-    parser.add_argument("--frames", type=int, default=16, help="in each turn")
+    parser.add_argument(
+        "--size", type=count_argument, default=256, help="side of the square frames"
+    )
+    parser.add_argument("--frames", type=count_argument, default=16, help="in each turn")
     parser.add_argument("--library", type=Path, help="libcyclegan.so; else it is built here")
     given = vars(parser.parse_args(arguments))
     output = given.pop("output")

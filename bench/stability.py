@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.harness import record
+from bench.options import count_argument, output_argument
 from cyclegan.engine.containers import VideoReader
 from cyclegan.engine.cutting import Part
 from cyclegan.engine.frames import Frames
@@ -81,7 +82,9 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
         default=list(CLIPS),
         help="all, unless named here",
     )
-    parser.add_argument("--frames", type=int, default=80, help="of each clip, from its beginning")
+    parser.add_argument(
+        "--frames", type=count_argument, default=80, help="of each clip, from its beginning"
+    )
     parser.add_argument(
         "--steadiness",
         nargs="+",
@@ -89,7 +92,9 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
         default=[0.5, 0.8, 0.95],
         help="of the averages, from 0 to below 1",
     )
-    parser.add_argument("--output", type=Path, help="append the results to this file of JSON lines")
+    parser.add_argument(
+        "--output", type=output_argument, help="append the results to this file of JSON lines"
+    )
     given = parser.parse_args(arguments)
     results = []
     for name in given.clips:

@@ -22,7 +22,7 @@ import torch
 
 from bench.generators import SPREAD, new_generator
 from bench.harness import figures, in_turns, record, table
-from bench.options import parser_for
+from bench.options import count_argument, parser_for
 from bench.report import Report
 from cyclegan.engine.cuda import Cuda, PyCuda
 from cyclegan.engine.cuda import why_missing as why_no_pycuda
@@ -266,7 +266,9 @@ def _median(call: Callable[[], object], repeats: int = 30) -> float:
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure building on this machine, print a table and record the result."""
     parser = parser_for(__doc__, turns=5)
-    parser.add_argument("--size", type=int, default=256, help="side of the square frames")
+    parser.add_argument(
+        "--size", type=count_argument, default=256, help="side of the square frames"
+    )
     parser.add_argument("--target", default="8.9", help="compute capability to build for")
     given = parser.parse_args(arguments)
     with TemporaryDirectory() as folder:

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import steps
 from bench.harness import Timing, figures, in_turns, peak_memory, ratio, record, table
 from bench.limits import matrix_side
-from bench.options import parser_for
+from bench.options import count_argument, parser_for
 from cyclegan.config import DataConfig, PatchConfig, ResnetConfig
 from cyclegan.data import UnpairedPictures, batches
 from cyclegan.engine.runners.placing import without_tf32
@@ -141,10 +141,16 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Measure every size, print tables and record the results."""
     parser = parser_for(__doc__, turns=5)
     parser.add_argument(
-        "--size", type=int, nargs="+", default=[256, 128], help="sides of the square frames"
+        "--size",
+        type=count_argument,
+        nargs="+",
+        default=[256, 128],
+        help="sides of the square frames",
     )
-    parser.add_argument("--batch", type=int, default=1, help="pictures of each domain in a step")
-    parser.add_argument("--repeats", type=int, default=1, help="steps in each turn")
+    parser.add_argument(
+        "--batch", type=count_argument, default=1, help="pictures of each domain in a step"
+    )
+    parser.add_argument("--repeats", type=count_argument, default=1, help="steps in each turn")
     parser.add_argument("--workers", type=int, default=2, help="of the loader")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="all, unless named here")
     given = parser.parse_args(arguments)

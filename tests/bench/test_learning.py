@@ -19,6 +19,17 @@ TINY = CycleGANConfig(
 )
 
 
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+def test_runs_of_no_minutes_are_refused(
+    minutes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """None given are ten."""
+    monkeypatch.setattr(learning, "one_run", lambda *_: pytest.fail("was trained"))
+    with pytest.raises(SystemExit):
+        learning.main(["--minutes", minutes])
+    assert f"--minutes {minutes}: expected some, such as 10" in capsys.readouterr().err
+
+
 def test_runs_are_scored_and_tabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(learning.VARIANTS, "default", TINY)
     output = tmp_path / "learning.jsonl"

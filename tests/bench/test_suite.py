@@ -22,13 +22,16 @@ from bench import (
     accept,
     convolutions,
     harness,
+    learning,
     peers,
     prove,
     pytest_json,
     run,
     scaling,
+    stability,
     suite,
     tensorrt,
+    train_step,
     translate,
     vapoursynth_peer,
 )
@@ -304,6 +307,10 @@ def test_programs_have_lengths_of_their_own(
         (accept.main, ["--why", "x", "--runs", "0"]),
         (prove.main, ["--runs", "-1"]),
         (tensorrt.main, ["--turns", "no"]),
+        (tensorrt.main, ["--blocks", "0"]),
+        (train_step.main, ["--repeats", "0"]),
+        (stability.main, ["--frames", "-1"]),
+        (learning.main, ["--epochs", "0"]),
     ],
 )
 def test_counts_below_one_are_refused(
@@ -421,6 +428,25 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
         assert f"cannot write {place}: " in capsys.readouterr().err
         with pytest.raises(argparse.ArgumentTypeError, match="cannot write"):
             output_argument(str(place))
+
+
+@pytest.mark.parametrize("program", [learning, stability])
+def test_long_programs_take_the_output_that_all_take(
+    program: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A dash was a file of that name, and a folder was told when all had been measured."""
+    for work in ("one_run", "measure"):
+        monkeypatch.setattr(program, work, lambda *_: {"benchmark": "x"}, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert program.main(["--output", "-"])
+    assert '{"benchmark": "x"' in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SystemExit):
+        program.main(["--output", str(tmp_path)])
+    assert f"cannot write {tmp_path}: " in capsys.readouterr().err
 
 
 def test_a_program_that_fails_is_a_row_with_what_it_said(
