@@ -96,7 +96,7 @@ def read(path: Path) -> Baseline:
         }
         measured = {name: Measured(**one) for name, one in plain.pop("measured", {}).items()}
         return Baseline(**plain, gates=gates, measured=measured)
-    except (TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"{path} is no baseline: {error}; make one with make bench-accept"
         ) from error

@@ -364,9 +364,10 @@ def test_a_baseline_of_another_machine_is_refused_with_both_cards(
     compare.write(tmp_path / "slower.json", slower)
     assert compare.main([str(tmp_path / "slower.json"), paths[0]]) == 1
     assert "FAIL" in capsys.readouterr().out
-    (tmp_path / "odd.json").write_text("{}")
-    assert compare.main([paths[0], str(tmp_path / "odd.json")]) == 2
-    assert "odd.json is no baseline" in capsys.readouterr().err
+    for odd in (b"{}", b"<<<<<<< HEAD", b"\xff"):
+        (tmp_path / "odd.json").write_bytes(odd)
+        assert compare.main([paths[0], str(tmp_path / "odd.json")]) == 2
+        assert "odd.json is no baseline" in capsys.readouterr().err, odd
 
 
 def test_a_run_that_was_written_is_judged_as_it_was(
