@@ -31,7 +31,7 @@ bench-quick: install  ## gates and counts against the committed baselines, on ev
 	$(BIN)/python -m bench.quick
 
 bench-accept: install  ## make this tree's values the baseline: WHY="what changed, in a sentence"
-	$(BIN)/python -m bench.accept --why "$(WHY)"
+	$(BIN)/python -m bench.accept --why "$$WHY"
 
 bench-prove: install  ## ten unchanged runs pass, code made 20 % slower does not (quiet machine)
 	$(BIN)/python -m bench.prove

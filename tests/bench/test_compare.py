@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import types
@@ -18,7 +19,7 @@ from bench import others as others_module
 from bench.compare import LEAST_BAND, SLOW_DOWN, WIDEST_BAND, Baseline, Expected, expected_from
 from bench.gates import QUICK, Gate, Measured, Values
 from bench.harness import Timing
-from bench.machine import Card, cores_in_words, machine, slug
+from bench.machine import ROOT, Card, cores_in_words, machine, slug
 from bench.others import watching_others
 from bench.suite import TINY, Comparison, Options
 
@@ -413,6 +414,21 @@ def test_a_reason_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         accept.main(["--why", "  "])
     assert "say why" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="there is no make")
+def test_make_hands_over_a_reason_with_quotes_as_it_is(tmp_path: Path) -> None:
+    """Within the recipe's own quotes the shell would run what stands in backticks."""
+    installed = tmp_path / ".installed"
+    installed.touch()
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\nfor last; do :; done\nprintf %s "$last" > "$0.told"\n')
+    python.chmod(0o755)
+    why = """`Translator.open` is "cheap" now, isn't it"""
+    command = ["make", "-o", str(installed), "bench-accept", f"VENV={tmp_path}", f"WHY={why}"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert python.with_suffix(".told").read_text() == why
 
 
 def test_a_disturbed_run_is_no_baseline() -> None:
