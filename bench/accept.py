@@ -49,9 +49,17 @@ def baseline_from(runs: list[Values], why: str) -> Baseline:
     return Baseline(machine=empty.machine, why=why, at=empty.at, gates=expected)
 
 
+def accepted_before(path: Path) -> Baseline | None:
+    """What is to be replaced; None where there is nothing, or what a merge left is none."""
+    try:
+        return compare.read(path)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def changes(fresh: Baseline, before: Path) -> list[Verdict]:
     """What the new baseline changes, as a table to be read before it is committed."""
-    old = compare.read(before) if before.exists() else None
+    old = accepted_before(before)
     return [
         Verdict(
             name=name,
@@ -84,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
 def accept_counts(path: Path, why: str) -> None:
     """Replace the counts; where they are the same, so stay the machine and the reason of old."""
     fresh = this_run(machine(), {}, counted(), why)
-    if path.exists() and compare.read(path).counts == fresh.counts:
+    old = accepted_before(path)
+    if old is not None and old.counts == fresh.counts:
         print(f"{path} holds these counts already")
         return
     compare.write(path, fresh)

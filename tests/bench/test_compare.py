@@ -125,6 +125,10 @@ def test_accept_quick_and_prove_from_end_to_end(
     assert "FAIL: more" in capsys.readouterr().out
     assert accept.main(["--counts-only", "--why", "one more"]) == 0
     assert (compare.read(counts).why, compare.read(counts).counts) == ("one more", counted)
+    for path in (counts, tmp_path / f"{slug(HERE)}.json"):
+        path.write_text("<<<<<<< HEAD\n")
+    assert accept.main(["--why", "first"]) == 0, "what a merge left is replaced"
+    assert compare.read(counts).counts == counted
     now.bursts = 0.5
     with pytest.raises(SystemExit, match="disturbed"):
         accept.main(["--why", "on a busy machine"])
