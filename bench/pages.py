@@ -69,6 +69,14 @@ def _rows_of(path: Path) -> Iterator[Row]:
             ) from error
 
 
+def _report(path: Path) -> Report:
+    try:
+        report: Report = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no report: {error}; restore it, or make gpu anew") from error
+    return report
+
+
 def latest(rows: Iterable[Row]) -> list[Row]:
     """The last row of each candidate, in the order of the first.
 
@@ -349,7 +357,7 @@ def written(root: Path = ROOT) -> dict[Path, str]:
     """Every generated file and its content."""
     machines = by_machine(read(root / "bench/results"))
     reports = sorted((root / "bench/results").glob("*/gpu.json"))
-    gpus = {path.parent.name: json.loads(path.read_text()) for path in reports}
+    gpus = {path.parent.name: _report(path) for path in reports}
     readme = root / "README.md"
     drawn = {CHART: charts.draw(*machines.values())}
     drawn |= {f"performance-{name}.svg": charts.draw(rows) for name, rows in machines.items()}

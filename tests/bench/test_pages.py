@@ -237,6 +237,13 @@ def test_half_a_row_is_told_with_its_place(root: Path) -> None:
         pages.read(results)
 
 
+def test_half_a_report_of_a_gpu_is_told_with_its_place(root: Path) -> None:
+    (root / "bench/results/some-gpu").mkdir()
+    (root / "bench/results/some-gpu/gpu.json").write_text("{")
+    with pytest.raises(ValueError, match=r"some-gpu.gpu\.json is no report: Expecting"):
+        pages.written(root)
+
+
 def test_a_gpu_that_was_measured_is_named(root: Path) -> None:
     (root / "bench/results/some-gpu").mkdir()
     (root / "bench/results/some-gpu/gpu.json").write_text("{}")
