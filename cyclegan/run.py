@@ -5,6 +5,7 @@ N batch, C channels, H height, W width.
 
 import dataclasses
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from cyclegan.errors import BackendError, DataError, DivergedError, ModelError, 
 from cyclegan.files import write_whole
 from cyclegan.model import CycleGAN
 from cyclegan.phases import Images, Losses
-from cyclegan.recorder import Recorder, set_aside
+from cyclegan.recorder import SAMPLE, Recorder, set_aside
 from cyclegan.resume import list_checkpoints, save_checkpoint
 from cyclegan.schedule import Progress
 from cyclegan.scoring import Scorer
@@ -30,6 +31,14 @@ from cyclegan.sources import fingerprint
 
 log = logging.getLogger(__name__)
 GENERATORS = ("generator_ab", "generator_ba")
+_ASIDE = r"(_to_[0-9]{6,}(_[0-9]+)?)?"
+"""What :func:`set_aside` adds to names."""
+_WORTH = re.compile(
+    rf"losses\.csv|(generator_(ab|ba)(_ema|_best{_ASIDE})?|discriminator_[ab])\.safetensors"
+)
+"""Names of files that make a folder one of a run."""
+_BESIDE = re.compile(rf"scores{_ASIDE}\.csv|report\.html")
+"""Names of other files of a run."""
 
 
 class Run:
@@ -362,21 +371,18 @@ class Run:
 
 
 def _remains(output: Path) -> list[Path]:
-    """The files of a run in ``output``: none of them may be taken for the next one's."""
-    worth = [
-        *output.glob("losses.csv"),
-        *output.glob("generator_*.safetensors"),
-        *output.glob("discriminator_*.safetensors"),
-        *list_checkpoints(output / "checkpoints"),
-    ]
+    """The files of a run in ``output``: none of them may be taken for the next one's.
+
+    What has another name, as a copy of a network, is its user's.
+    """
+    files = list(output.glob("*"))
+    worth = [path for path in files if _WORTH.fullmatch(path.name)]
+    worth += list_checkpoints(output / "checkpoints")
     if not worth:
         return []
     return [
         *worth,
-        *output.glob("scores.csv"),
-        *output.glob("scores_to_[0-9]*.csv"),
-        *output.glob("report.html"),
-        *(output / "samples").glob("[0-9]*_ab.png"),
-        *(output / "samples").glob("[0-9]*_ba.png"),
+        *(path for path in files if _BESIDE.fullmatch(path.name)),
+        *(path for path in (output / "samples").glob("*") if SAMPLE.fullmatch(path.name)),
         *(output / "tensorboard").glob("events.*"),
     ]

@@ -146,15 +146,21 @@ def test_samples_lead_through_no_link_among_the_pictures(config):
         train(config, device="cpu", show_progress=False)
 
 
-def test_what_replaces_a_run_leaves_pictures_that_it_did_not_write(config, run_before):
-    (config.output / "samples" / "000005_ba.png").touch()
-    ours = config.output / "samples" / "before_ab.png"
-    ours.touch()
+def test_what_replaces_a_run_leaves_what_it_did_not_write(config, run_before):
+    samples = config.output / "samples"
+    (samples / "000005_ba.png").touch()
+    kept = [samples / "before_ab.png", samples / "5-nice_ab.png"]
+    kept += [config.output / f"generator_ab{end}.safetensors" for end in ("_good", "-5", "_best_2")]
+    gone = [config.output / f"generator_ba_best_to_000005{end}.safetensors" for end in ("", "_2")]
+    gone += [config.output / "scores_to_000005.csv"]
+    for path in (*kept, *gone):
+        path.touch()
     train(replaced(config, overwrite=True, epochs_decay=0), device="cpu", show_progress=False)
     written = {f"{step:06d}_{way}.png" for step in (0, 5, 6) for way in ("ab", "ba")}
-    names = {path.name for path in ours.parent.iterdir()}
-    assert names == written | {ours.name}
-    assert (ours.parent / "000005_ba.png").stat().st_size
+    assert {path.name for path in samples.iterdir()} == written | {path.name for path in kept[:2]}
+    assert (samples / "000005_ba.png").stat().st_size
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in gone)
 
 
 def test_what_replaces_a_run_offers_nothing_of_it(config):
