@@ -68,6 +68,10 @@ _NO_ARRAY = (
     tokenize.TokenError,  # NumPy reads heads of Python 2, too
 )
 """What NumPy is seen to raise for damaged files."""
+_CONTAIN_ANEW = (
+    "put it into another container: ffmpeg -i IN -c copy OUT.mkv, or, if that refuses, without "
+    "-c copy"
+)
 EARLIER = (0.0, 1.0, 5.0, 30.0, math.inf)
 """Seconds before a frame to look for it from, one after the other: where a container has no index,
 seeking may land behind what was asked for."""
@@ -220,18 +224,23 @@ def _frames(video: Path) -> list[Frame]:
                 )
             # Of a video that was cut without encoding it again, those before the cut are not shown.
             shown = (p for p in demuxed(container, stream) if p.size and not p.is_discard)
-            packets = [packet.pts for packet in shown]
+            packets = [(packet.pts, packet.dts) for packet in shown]
     except (av.FFmpegError, IndexError) as error:
         reason = "it has no pictures" if isinstance(error, IndexError) else reason_of(error)
         raise DataError(
             f"{video} is no folder, no list ({LIST_SUFFIX}) and no video that can be read: {reason}"
         ) from error
-    times = sorted({time for time in packets if time is not None})
+    to_decode = [time for _, time in packets if time is not None]
+    if to_decode != sorted(to_decode):
+        raise DataError(
+            f"the times of {video} step back, as where recordings were joined; frames are found by "
+            f"their times; {_CONTAIN_ANEW}"
+        )
+    times = sorted({time for time, _ in packets if time is not None})
     if 2 * len(times) < len(packets):
         raise DataError(
             f"{video} tells the times of {len(times)} of its {len(packets)} frames, by which they "
-            "are found; put it into another container: ffmpeg -i IN -c copy OUT.mkv, or, if that "
-            "refuses, without -c copy"
+            f"are found; {_CONTAIN_ANEW}"
         )
     if not times:
         raise DataError(f"{video} has no frames")

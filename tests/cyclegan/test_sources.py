@@ -115,6 +115,17 @@ def test_a_container_that_does_not_tell_times_is_refused(name, tmp_path):
         list_items(written(tmp_path / name, grays))
 
 
+def test_recordings_that_were_joined_are_refused(tmp_path):
+    """Of those that are equally long, each frame of one has the time of one of the other."""
+    for begin in (0, 30):
+        grays = [np.full((48, 64, 3), 3 * n, np.uint8) for n in range(begin, begin + 30)]
+        written(tmp_path / f"{begin}.ts", grays)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes((tmp_path / "0.ts").read_bytes() + (tmp_path / "30.ts").read_bytes())
+    with pytest.raises(DataError, match=r"the times of .*joined\.ts step back.*ffmpeg -i"):
+        list_items(joined)
+
+
 @pytest.mark.parametrize("down", [1, -1])
 @pytest.mark.parametrize("right", [1, -1])
 @pytest.mark.parametrize("aside", [False, True])
