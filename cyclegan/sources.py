@@ -216,8 +216,13 @@ def _frames(video: Path) -> list[Frame]:
     try:
         with _container(video) as container:
             stream = container.streams.video[0]
-            codec = stream.codec_context  # none where this FFmpeg has no decoder
-            if codec and codec.width * codec.height > MOST_PIXELS:
+            codec = stream.codec_context
+            if codec is None:
+                raise DataError(
+                    f"{video} holds video that this FFmpeg has no decoder for; encode it anew, as "
+                    "H.264, with a program that plays it"
+                )
+            if codec.width * codec.height > MOST_PIXELS:
                 raise DataError(
                     f"{video} says that its frames are {codec.width}x{codec.height}; expected at "
                     f"most {MOST_PIXELS:,} pixels; make them smaller"

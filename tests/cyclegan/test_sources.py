@@ -115,6 +115,13 @@ def test_a_container_that_does_not_tell_times_is_refused(name, tmp_path):
         list_items(written(tmp_path / name, grays))
 
 
+def test_a_video_that_nothing_decodes_is_refused(tmp_path):
+    source = written(tmp_path / "in.mkv", [np.zeros((48, 64, 3), np.uint8)])
+    source.write_bytes(source.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ"))
+    with pytest.raises(DataError, match="holds video that this FFmpeg has no decoder for; encode"):
+        list_items(source)
+
+
 def test_recordings_that_were_joined_are_refused(tmp_path):
     """Of those that are equally long, each frame of one has the time of one of the other."""
     for begin in (0, 30):
