@@ -12,8 +12,10 @@ players show them.
 """
 
 import codecs
+import contextlib
 import functools
 import hashlib
+import itertools
 import math
 import os
 import re
@@ -68,6 +70,8 @@ _NO_ARRAY = (
     tokenize.TokenError,  # NumPy reads heads of Python 2, too
 )
 """What NumPy is seen to raise for damaged files."""
+_FIRST = 64
+"""So many frames have one that refers to a later one among them, in videos that have such."""
 _CONTAIN_ANEW = (
     "put it into another container: ffmpeg -i IN -c copy OUT.mkv, or, if that refuses, without "
     "-c copy"
@@ -230,6 +234,7 @@ def _frames(video: Path) -> list[Frame]:
             # Of a video that was cut without encoding it again, those before the cut are not shown.
             shown = (p for p in demuxed(container, stream) if p.size and not p.is_discard)
             packets = [(packet.pts, packet.dts) for packet in shown]
+            reorders = codec.has_b_frames
     except (av.FFmpegError, IndexError) as error:
         reason = "it has no pictures" if isinstance(error, IndexError) else reason_of(error)
         raise DataError(
@@ -241,7 +246,14 @@ def _frames(video: Path) -> list[Frame]:
             f"the times of {video} step back, as where recordings were joined; frames are found by "
             f"their times; {_CONTAIN_ANEW}"
         )
-    times = sorted({time for time, _ in packets if time is not None})
+    to_show = [time for time, _ in packets if time is not None]
+    if reorders and to_show == sorted(to_show) and not _rise(video):
+        raise DataError(
+            f"the times of {video} are those of decoding its frames, not of showing them, as .avi "
+            "and .asf have them of H.264 with B-frames, and copies of such; frames are found by "
+            "their times; encode it anew: ffmpeg -i IN OUT.mkv"
+        )
+    times = sorted(set(to_show))
     if 2 * len(times) < len(packets):
         raise DataError(
             f"{video} tells the times of {len(times)} of its {len(packets)} frames, by which they "
@@ -250,6 +262,24 @@ def _frames(video: Path) -> list[Frame]:
     if not times:
         raise DataError(f"{video} has no frames")
     return [Frame(video, time) for time in times]
+
+
+def _rise(video: Path) -> bool:
+    """Whether the first frames come with rising times as they are decoded.
+
+    Where a container has no times to show them at, FFmpeg makes them up in the order of packets.
+    """
+    import av
+
+    times: list[int] = []
+    # What is damaged is told where it is drawn.
+    with contextlib.suppress(av.FFmpegError), _container(video) as container:
+        packets = demuxed(container, container.streams.video[0])
+        frames = (frame for packet in packets for frame in packet.decode())
+        for frame in itertools.islice(frames, _FIRST):
+            if frame.pts is not None:
+                times.append(frame.pts)
+    return times == sorted(times)
 
 
 @functools.lru_cache(maxsize=4)

@@ -79,11 +79,16 @@ def test_frames_of_a_real_clip_differ():
 
 
 def written(
-    path: Path, pictures: list[np.ndarray], matrix: tuple[int, ...] | None = None, **options: str
+    path: Path,
+    pictures: list[np.ndarray],
+    matrix: tuple[int, ...] | None = None,
+    encoder: str = "libx264",
+    b_frames: int = 2,
+    **options: str,
 ) -> Path:
-    """H.264 with frames that refer to later ones, key frames one second apart."""
+    """With frames that refer to later ones, and key frames one second apart."""
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=25, options={"g": "25", "bf": "2"})
+        stream = container.add_stream(encoder, rate=25, options={"g": "25", "bf": str(b_frames)})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         if matrix:
@@ -113,6 +118,23 @@ def test_a_container_that_does_not_tell_times_is_refused(name, tmp_path):
     grays = [np.full((48, 64, 3), 3 * n, np.uint8) for n in range(30)]
     with pytest.raises(DataError, match=r"times of \d+ of its \d+ frames.*ffmpeg -i"):
         list_items(written(tmp_path / name, grays))
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.asf"])
+def test_a_container_that_has_but_the_times_of_decoding_is_refused(name, tmp_path):
+    grays = [np.full((48, 64, 3), 3 * n, np.uint8) for n in range(30)]
+    with pytest.raises(DataError, match=r"those of decoding its frames.*ffmpeg -i IN OUT\.mkv"):
+        list_items(written(tmp_path / name, grays))
+
+
+@pytest.mark.parametrize(("name", "encoder"), [("a.avi", "libx264"), ("a.ts", "mpeg2video")])
+def test_times_in_the_order_of_packets_may_be_true(name, encoder, tmp_path):
+    """By its head MPEG-2 reorders frames, whether it has such as refer to later ones or not."""
+    grays = [np.full((48, 64, 3), 8 * n, np.uint8) for n in range(30)]
+    items = list_items(written(tmp_path / name, grays, encoder=encoder, b_frames=0))
+    assert len(items) == len(grays)
+    for n in (0, 1, 2, 3, 17, 29):
+        assert read_item(items[n]).mean() == pytest.approx(8 * n, abs=3), n
 
 
 def test_a_video_that_nothing_decodes_is_refused(tmp_path):
