@@ -149,8 +149,16 @@ def _scale_clear_level(image: ImageFile) -> None:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none. Pillow loads some TIFFs upright: ask behind."""
-    orientation: int = image.getexif().get(Base.Orientation, 1)
+    """The EXIF orientation, 1 where there is none, or none that can be read.
+
+    Pillow loads some TIFFs upright: ask behind. Raises what loading raises, for PNGs.
+    """
+    if image.format == "PNG":
+        image.load()  # Pillow would do so, for what lies behind the pixels; they must be whole
+    try:
+        orientation: int = image.getexif().get(Base.Orientation, 1)
+    except DAMAGE:
+        return 1
     return orientation
 
 

@@ -214,6 +214,21 @@ def test_pictures_stand_upright(channels: int, orientation: int, tmp_path: Path)
     np.testing.assert_array_equal(deep >> 8, upper.reshape(deep.shape))
 
 
+def test_damaged_exif_does_not_hide_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "in.png"
+    path.write_bytes(png(noise(1), 0, chunk(b"eXIf", b"no TIFF at all")))
+    np.testing.assert_array_equal(read_deep(path), noise(1))
+
+
+def test_looking_for_exif_does_not_hide_that_pixels_are_damaged(tmp_path: Path) -> None:
+    """Pillow decodes a PNG to look for it behind the pixels, and does not tell of damage twice."""
+    path, damaged = tmp_path / "in.png", bytearray(png(noise(1), 0))
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ImageError, match=r"cannot read .*in\.png as a picture"):
+        read_deep(path)
+
+
 @pytest.mark.parametrize("compression", ["tiff_lzw", None])
 def test_a_gray_tiff_is_turned_once(compression: str | None, tmp_path: Path) -> None:
     """Pillow loads it upright, if it does not map it into memory."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
+from PIL.PngImagePlugin import PngInfo
 
 from cyclegan.errors import DataError, ImageError, OutputError
 from cyclegan.pictures import list_pictures, read_picture, write_picture
@@ -142,6 +143,17 @@ def test_a_picture_is_turned_whatever_else_its_exif_holds(tmp_path: Path) -> Non
     Image.fromarray(colours()).save(tmp_path / "turned.jpg", exif=exif)
     stored, turned = (read_picture(tmp_path / f"{name}.jpg") for name in ("plain", "turned"))
     assert np.array_equal(turned, np.rot90(stored, -1))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "profile.png"])
+def test_a_picture_is_read_whatever_its_exif_is(name: str, tmp_path: Path) -> None:
+    path, image, texts = tmp_path / name, Image.fromarray(colours()), PngInfo()
+    if name == "profile.png":  # as ImageMagick writes it
+        texts.add_text("Raw profile type exif", "\nexif\n      4\nno number\n")
+        image.save(path, pnginfo=texts)
+    else:
+        image.save(path, exif=b"Exif\0\0no TIFF at all", lossless=True)
+    assert np.array_equal(read_picture(path), colours())
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp", "gif"])
