@@ -1,4 +1,5 @@
 """Picture files of 16 bits a channel, which Pillow reads with 8 in colour: through FFmpeg's codecs.
+Gray ones, and TIFFs of floats and long integers, Pillow reads whole.
 
 H height, W width. Arrays are uint16 in which white is 65535: (H, W, 1) gray, (H, W, 3) RGB, or
 (H, W, 4) RGB with opacity.
@@ -23,6 +24,7 @@ from cyclegan.pictures import (
     DAMAGE,
     TURNS,
     Channels,
+    numbers_of,
     opened,
     orientation_of,
     tags_of,
@@ -57,7 +59,7 @@ def is_deep(path: Path | str) -> bool:
     try:
         with Image.open(path) as image:
             if bits := tags_of(image).get(Base.BitsPerSample):
-                return bool(8 < max(bits) <= 16)  # those of 32 are floating numbers, or integers
+                return bool(max(bits) > 8)
             stored = image.tile[0].args if image.tile else None
             if image.format == "PPM" and isinstance(stored, tuple):
                 return int(stored[-1]) > 255
@@ -93,9 +95,9 @@ def read_deep(path: Path | str) -> DeepPicture:
             tags = tags_of(image)
             tile = image.tile[0] if image.tile else None
             image.load()  # FFmpeg takes damaged files without a word
-            if image.mode.startswith("I;16"):
+            if image.mode.startswith("I;16") or (tags and image.mode in ("I", "F")):
                 gray = upright(whitened(image), orientation_of(image))
-                levels = np.asarray(gray).astype(np.uint16)
+                levels = _levels(gray)
                 if (clear := image.info.get("transparency")) is None:
                     return levels[..., None]
                 opacity = np.where(levels == clear, 0, 65535).astype(np.uint16)
@@ -114,6 +116,13 @@ def read_deep(path: Path | str) -> DeepPicture:
         ) from error
     except DAMAGE as error:
         raise ImageError(f"cannot read {path} as a picture: {reason_of(error)}") from error
+
+
+def _levels(gray: Image.Image) -> DeepPicture:
+    numbers = numbers_of(gray)
+    if gray.mode == "F":
+        numbers = np.rint(numbers.astype(np.float64) * 65535)
+    return numbers.astype(np.uint16)
 
 
 def in_depth(array: npt.NDArray[Any], depth: Depth) -> npt.NDArray[Any]:
@@ -171,7 +180,6 @@ def _check_form(tags: Mapping[int, Any]) -> None:
         "its colours are multiplied by their opacity": 1 in kinds,
         "it has a band of an unknown kind": 0 in kinds,
         "it is CMYK": tags.get(Base.PhotometricInterpretation) == _CMYK,
-        "its numbers have signs": 2 in tags.get(Base.SampleFormat, ()),
     }
     if form := next((form for form, has in forms.items() if has), None):
         raise _UnknownFormError(form)

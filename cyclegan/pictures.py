@@ -177,19 +177,28 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode in ("P", "PA") and image.palette is None:
         raise ValueError("it has no palette for its colours")
     if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64)
-        if wide.size and not 0 <= wide.min() <= wide.max() <= 65535:
-            raise ValueError(f"integers in [{wide.min()}, {wide.max()}]; expected 16-bit values")
+        wide = numbers_of(image).astype(np.int64)
         gray = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
         if (clear := image.info.get("transparency")) is not None:  # a level, of PNGs
             gray.putalpha(Image.fromarray(np.where(wide == clear, 0, 255).astype(np.uint8)))
         return gray
     if image.mode == "F":
-        real = np.asarray(image)
-        if not (real.min() >= 0 and real.max() <= 1):
-            raise ValueError(f"floats in [{real.min()}, {real.max()}]; expected [0, 1]")
-        return Image.fromarray(np.rint(real * 255).astype(np.uint8))
+        return Image.fromarray(np.rint(numbers_of(image) * 255).astype(np.uint8))
     return image
+
+
+def numbers_of(image: Image.Image) -> npt.NDArray[Any]:
+    """Those of an image in a mode of integers, white 65535, or of floats, white 1.
+
+    Raises ValueError for numbers out of that range.
+    """
+    numbers = np.asarray(image)
+    is_real = image.mode == "F"
+    low, high = numbers.min(), numbers.max()
+    if not (low >= 0 and high <= (1 if is_real else 65535)):
+        got, expected = ("floats", "[0, 1]") if is_real else ("integers", "16-bit values")
+        raise ValueError(f"{got} in [{low}, {high}]; expected {expected}")
+    return numbers
 
 
 def picture_from_image(image: Image.Image, channels: Channels = 3) -> Picture:

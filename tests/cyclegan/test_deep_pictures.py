@@ -137,6 +137,26 @@ def test_gray_of_a_tiff_is_from_black_to_white(
         assert np.abs(read_item(path, 1, depth) - expected * white).max() <= 0.51
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", None])
+@pytest.mark.parametrize(("white", "kind"), [(1, np.float32), (65535, np.int32)])
+def test_a_tiff_of_floats_or_of_long_integers_keeps_sixteen_bits(
+    white: int, kind: type, compression: str | None, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "in.tif"
+    ramp = np.linspace(0, white, 60 * 40).astype(kind).reshape(60, 40)
+    Image.fromarray(ramp).save(path, exif=exif, compression=compression)
+    assert is_deep(path)
+    expected = np.rot90(ramp.astype(np.float64), -1) * (65535 / white)
+    assert np.abs(read_item(path, 1, 16)[..., 0] - expected).max() <= 0.51
+    for wrong in (-ramp, ramp * 2):
+        Image.fromarray(wrong).save(path)
+        for depth in (8, 16):
+            with pytest.raises(ImageError, match=r"(floats|integers) in \[.*\]; expected"):
+                read_item(path, 1, depth)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_what_is_written_is_read_again(channels: int, suffix: str, tmp_path: Path) -> None:
