@@ -279,9 +279,10 @@ class Distances:
     fid: float
     """Frechet inception distance (Heusel et al. 2017); biased upward for small sets."""
     kid: float
-    """Kernel inception distance (Binkowski et al. 2018), mean over 100 random subsets; unbiased."""
+    """Kernel inception distance (Binkowski et al. 2018), mean over 100 random subsets of 1000
+    pictures, or as many as the smaller set has; unbiased."""
     kid_std: float
-    """Standard deviation of the KID over subsets."""
+    """Standard deviation of the KID over subsets, of half of the smaller set at most."""
 
 
 def distances(
@@ -289,10 +290,10 @@ def distances(
 ) -> Distances:
     """FID and KID between two sets of uint8 (H, W, 1 or 3) pictures, gray in three equal channels.
 
-    The subsets of KID are of 1000 pictures, or half of the smaller set where that is less, and the
-    same in every call. ``features``: layer of the Inception network, or a network (N, 3, H, W)
-    uint8 -> (N, F). Raises BackendError if torch-fidelity is missing, torchmetrics cannot be
-    imported or the weights cannot be had, DataError for sets of fewer than two pictures.
+    The subsets of KID are the same in every call. ``features``: layer of the Inception network, or
+    a network (N, 3, H, W) uint8 -> (N, F). Raises BackendError if torch-fidelity is missing,
+    torchmetrics cannot be imported or the weights cannot be had, DataError for sets of fewer than
+    two pictures.
     """
     metrics = _metrics(_inception(features) if isinstance(features, int) else features)
     counts = [0, 0]
@@ -304,13 +305,23 @@ def distances(
             counts[real] += 1
     _check_counts(*counts)
     fid, kid = metrics
-    kid.subset_size = min(kid.subset_size, max(2, min(counts) // 2))
+    count = min(counts)
+    size = min(kid.subset_size, count)
+    part = min(size, max(2, count // 2))
+    mean, deviation = _over_subsets(kid, size)
+    if part < size:  # those of the whole of a set hardly differ
+        _, deviation = _over_subsets(kid, part)
+    return Distances(
+        count=count, fid=fid.compute().item(), kid=mean.item(), kid_std=deviation.item()
+    )
+
+
+def _over_subsets(kid: Any, size: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over subsets of ``size`` pictures, the same in every call."""
+    kid.subset_size = size
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # torch.manual_seed is also of GPUs
-        mean, deviation = kid.compute()
-    return Distances(
-        count=min(counts), fid=fid.compute().item(), kid=mean.item(), kid_std=deviation.item()
-    )
+        return cast(tuple[Tensor, Tensor], kid.compute())
 
 
 def check_distances(first: int, second: int) -> nn.Module:
@@ -335,7 +346,7 @@ def _metrics(network: nn.Module) -> tuple[Any, Any]:
     image = import_metrics().image
     return (
         image.fid.FrechetInceptionDistance(feature=network),
-        image.kid.KernelInceptionDistance(feature=network),
+        image.kid.KernelInceptionDistance(feature=network, compute_with_cache=False),
     )
 
 

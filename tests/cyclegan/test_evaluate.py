@@ -230,23 +230,32 @@ def test_distances_tell_near_sets_from_far_ones() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
-def test_kid_is_a_mean_over_subsets_of_half_a_set_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    def kept(features: int | nn.Module) -> tuple[Any, Any]:
+def test_kid_of_small_sets_is_exact_and_deviates_over_halves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def smaller(features: int | nn.Module) -> tuple[Any, Any]:
         fid, kid = metrics(features)
         kid.subset_size = usual
-        made.append(kid)
         return fid, kid
 
-    metrics, made, usual = evaluate._metrics, [], 1000
-    monkeypatch.setattr(evaluate, "_metrics", kept)
-    fakes, reals = ([noise(s) // n for s in range(10 * n, 10 * n + 7 + n)] for n in (1, 2))
-    halves = distances(fakes, reals, MeanColour())
-    assert halves.count == 8, "of the smaller set"
-    assert 1e-3 * halves.kid < halves.kid_std < halves.kid
+    metrics, usual = evaluate._metrics, 1000
+    monkeypatch.setattr(evaluate, "_metrics", smaller)
+    fakes, reals = ([noise(s) // n for s in range(10 * n, 10 * n + 8)] for n in (1, 2))
+    x, y = (
+        torch.cat([MeanColour()(torch.from_numpy(p).permute(2, 0, 1)[None]) for p in side])
+        for side in (fakes, reals)
+    )
+    alike, apart = ([(a @ b.T / 4 + 1) ** 3 for a, b in s] for s in ([(x, x), (y, y)], [(x, y)]))
+    exact = sum((k.sum() - k.trace()) / 56 for k in alike) - 2 * apart[0].mean()
+    small = distances(fakes, reals, MeanColour())
+    assert small.count == 8
+    assert small.kid == pytest.approx(float(exact), rel=1e-4)
+    assert 1e-3 * small.kid < small.kid_std < small.kid
+    assert distances(fakes[:7], reals, MeanColour()).count == 7, "of the smaller set"
+    usual = 4
+    assert distances(fakes, reals, MeanColour()).kid_std == small.kid_std
     usual = 3
-    assert distances(fakes, reals, MeanColour()).kid_std > halves.kid_std
-    distances(fakes[:3], reals, MeanColour())
-    assert [kid.subset_size for kid in made] == [4, 3, 2]
+    assert distances(fakes, reals, MeanColour()).kid_std > small.kid_std
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
