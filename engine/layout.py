@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cyclegan.colour import Colour, bits_of, colour_of, format_of
 from cyclegan.engine.frames import Frames
 from cyclegan.engine.planes import Planes
@@ -79,11 +77,12 @@ class Layout:
 
 
 def has_alpha(picture: "VideoFrame") -> bool:
-    """Whether pixels of ``picture``, or colours of its palette, may be transparent."""
+    """Whether pixels of ``picture`` may be transparent; of one with a palette, whether any is."""
     pixels = format_of(picture)
     if pixels.has_palette:
-        opacity = np.frombuffer(bytes(picture.planes[1]), np.uint32) >> 24
-        return bool((opacity < 255).any())
+        codes, palette = picture.to_ndarray()
+        is_clear = palette[:, 0] < 255  # also colours that are none, which no pixel has
+        return bool(is_clear.any() and is_clear[codes].any())
     return any(part.is_alpha for part in pixels.components)
 
 

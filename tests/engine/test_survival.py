@@ -209,9 +209,12 @@ def test_transparency_is_left_out_and_said(
         assert "alpha_mode" not in {key.lower() for key in made.streams.video[0].metadata}
 
 
-@pytest.mark.parametrize("kind", ["palette", "later", "opaque"])
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [("palette", "png"), ("later", "png"), ("opaque", "png"), ("opaque", "bmp"), ("opaque", "tga")],
+)
 def test_transparency_of_numbered_pictures_is_said_wherever_it_is(
-    kind: str, copies: Translator, tmp_path: Path
+    kind: str, suffix: str, copies: Translator, tmp_path: Path
 ) -> None:
     for number, frame in enumerate(smooth(3)):
         picture = Image.fromarray(frame)
@@ -220,8 +223,8 @@ def test_transparency_of_numbered_pictures_is_said_wherever_it_is(
         elif number == 2:
             picture.putalpha(128)
         clear = {"transparency": 0} if kind == "palette" else {}
-        picture.save(tmp_path / f"{number}.png", **clear)
-    notes = translate_video(tmp_path / "%d.png", tmp_path / "out.mp4", copies).notes
+        picture.save(tmp_path / f"{number}.{suffix}", **clear)
+    notes = translate_video(tmp_path / f"%d.{suffix}", tmp_path / "out.mp4", copies).notes
     assert notes == ("the transparency of the source was left out",) * (kind != "opaque")
 
 
