@@ -56,7 +56,7 @@ def read_onnx_header(data: bytes) -> OnnxHeader:
             metadata[key] = value
             if key == GRAPH_DIGEST:
                 continue
-        if field.number == _GRAPH:
+        if field.number == _GRAPH and elsewhere is None:  # of several, which readers merge
             elsewhere = _other_file(field.content)
         digest.update(field.whole)
     if not numbers.issuperset((_VERSION, _GRAPH)):

@@ -271,8 +271,9 @@ def test_both_languages_refuse_a_damaged_graph_in_the_same_words(
     assert done.stderr.decode().strip() == str(refused.value)
 
 
+@pytest.mark.parametrize("more", [b"", b"\x3a\x00"], ids=["one graph", "and an empty one"])
 def test_both_languages_refuse_weights_in_another_file_in_the_same_words(
-    built: Path, graph: Path, tmp_path: Path
+    more: bytes, built: Path, graph: Path, tmp_path: Path
 ) -> None:
     """OpenVINO would look for it in the folder that the process is in."""
     model = onnx.load(graph)
@@ -281,7 +282,7 @@ def test_both_languages_refuse_weights_in_another_file_in_the_same_words(
     onnx.external_data_helper.set_external_data(weight, "w.bin")
     weight.ClearField("raw_data")
     path = tmp_path / "graph.onnx"
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(model.SerializeToString() + more)
     example = [RUNTIME / "examples" / "translate.py", library(built), path]
     done = run(["python", *example, "photo.npy", "painting.npy"], cwd=tmp_path)
     with pytest.raises(ModelError, match=r"another file, 'w\.bin'") as refused:

@@ -150,7 +150,9 @@ OnnxHeader read_onnx_header(std::string_view bytes) {
             header.metadata.insert_or_assign(std::string(key), std::string(value));
             if (key == kOnnxDigestKey) continue;
         }
-        if (field->number == kGraph) header.elsewhere = other_file(field->content);
+        // Of several, which readers merge.
+        if (field->number == kGraph && !header.elsewhere)
+            header.elsewhere = other_file(field->content);
         digest.add(field->whole);
     }
     if (!version || !graph) damaged("it has no graph");
