@@ -16,8 +16,9 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from types import FrameType
 
 import numpy as np
 import torch
@@ -180,18 +181,29 @@ def readers_watched() -> Iterator[None]:
         ) from error
 
 
+class _Held:
+    """A signal handler that only notes that the signal came."""
+
+    came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+
+
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Have what PyTorch raises where a reading process is killed wait for the end of this block.
 
     It does so from a signal handler, in whatever line is being run: half a step would be made.
+    Where such blocks overlap, the first that holds the handler back gives it back.
     """
-    ended: list[int] = []
-    numbers = [signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []
-    with handling(numbers, lambda number, _: ended.append(number)):
+    held = _Held()
+    handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    is_free = callable(handler) and not isinstance(handler, _Held)
+    with handling([signal.SIGCHLD] if is_free else [], held):
         yield
-    if ended:
-        signal.raise_signal(ended[0])
+    if held.came:
+        signal.raise_signal(signal.SIGCHLD)
 
 
 def batches(
@@ -225,17 +237,18 @@ def batches(
     )
     # All that PyTorch brings takes half a second to collect: only where processes inherit it.
     begun: Iterable[Drawn | CycleGANError] = _begun(loader) if loader.num_workers else loader
+    undisturbed = _undisturbed if loader.num_workers else nullcontext
     try:
         for drawn in begun:
             if isinstance(drawn, CycleGANError):
                 raise drawn
-            with _undisturbed():
+            with undisturbed():
                 dataset.bad.update(drawn.bad)
                 yield drawn.real_a.on(device), drawn.real_b.on(device)
     finally:
         # Its processes end with it. Left to the collector, which closes its queues first, it could
         # not tell them, and would wait for each in vain.
-        with _undisturbed():
+        with undisturbed():
             del begun
 
 

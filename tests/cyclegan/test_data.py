@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -466,6 +466,41 @@ def test_a_reader_that_is_killed_is_told_where_the_next_batch_is_asked_for(
         with pytest.raises(DataError, match="reads pictures was killed"), readers_watched():
             next(reading)
     del reading
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses signals of POSIX")
+def test_readings_side_by_side_leave_the_handler_of_ended_processes_as_it_was(
+    folders: Path,
+) -> None:
+    dataset = UnpairedPictures(config(folders))
+    one, two = (batches(dataset, batch_size=1, workers=1, epoch=0) for _ in range(2))
+    next(one)
+    held = signal.getsignal(signal.SIGCHLD)
+    next(two)
+    assert signal.getsignal(signal.SIGCHLD) is held
+    one.close()
+    before = signal.getsignal(signal.SIGCHLD)
+    assert before is not held
+    next(two)
+    assert signal.getsignal(signal.SIGCHLD) is not before
+    two.close()
+    assert signal.getsignal(signal.SIGCHLD) is before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses signals of POSIX")
+def test_reading_in_this_process_touches_no_handler_of_ended_processes(folders: Path) -> None:
+    """One of the program that Python runs in, which is not of Python, could not be given back."""
+
+    def own(number: int, frame: FrameType | None) -> None: ...
+
+    before = signal.signal(signal.SIGCHLD, own)
+    try:
+        reading = batches(UnpairedPictures(config(folders)), batch_size=1, workers=0, epoch=0)
+        next(reading)
+        assert signal.getsignal(signal.SIGCHLD) is own
+        reading.close()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _runs(process: int) -> bool:
