@@ -19,7 +19,7 @@ from cyclegan.errors import StoppedEarlyError
 _AT_ONCE = getattr(select, "PIPE_BUF", 1 << 20)
 """Bytes that are taken without a wait by a pipe that says that it takes some."""
 _SILENCE_SECONDS = 10
-"""That an address may take to answer."""
+"""That a host may take to answer."""
 
 
 class Sink:
@@ -91,23 +91,29 @@ def _opened(output: Output, stop: threading.Event) -> int:
 
 
 def _connected(output: Output, stop: threading.Event) -> int:
-    """To the first of the host's addresses that takes us."""
+    """To the first of the host's addresses that takes us; each gets its share of the time left."""
     address = urlsplit(output.url)
-    failed = OSError(errno.EADDRNOTAVAIL, "the host has no address")
+    failed: OSError | None = None
     found = socket.getaddrinfo(address.hostname, address.port, type=socket.SOCK_STREAM)
-    for family, kind, protocol, _, where in found:
+    until = time.monotonic() + _SILENCE_SECONDS
+    for left, (family, kind, protocol, _, where) in zip(range(len(found), 0, -1), found):
+        now = time.monotonic()
         try:
             with socket.socket(family, kind, protocol) as connection:
-                _connect(connection, where, output.name, stop)
+                _connect(connection, where, now + (until - now) / left, output.name, stop)
                 return connection.detach()
         except OSError as error:
             failed = error
+    assert failed is not None  # no host is without an address
     raise failed
 
 
-def _connect(connection: socket.socket, where: Any, name: str, stop: threading.Event) -> None:
-    """Raises OSError where nobody takes it, StoppedEarlyError where ``stop`` comes before."""
-    until = time.monotonic() + _SILENCE_SECONDS
+def _connect(
+    connection: socket.socket, where: Any, until: float, name: str, stop: threading.Event
+) -> None:
+    """Raises OSError where nobody takes it, or answers ``until`` then, StoppedEarlyError where
+    ``stop`` comes before.
+    """
     connection.setblocking(False)
     refusal = connection.connect_ex(where)
     if refusal == errno.EINPROGRESS:

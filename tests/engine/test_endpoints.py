@@ -913,6 +913,18 @@ def test_an_address_that_takes_no_result_is_named(copies: Translator, tmp_path: 
             translate_video(source, address, copies)
 
 
+@contextlib.contextmanager
+def full_server() -> Iterator[socket.socket]:
+    """A server that takes nobody any more, of which Linux says nothing."""
+    with contextlib.ExitStack() as undo:
+        server = undo.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            caller = undo.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(server.getsockname())
+        yield server
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ignores who calls a full server")
 @pytest.mark.parametrize("is_stopped", [True, False])
 def test_an_address_that_does_not_answer_holds_no_run(
@@ -922,11 +934,7 @@ def test_an_address_that_does_not_answer_holds_no_run(
     kind: type[Exception] = OutputError
     said = r"cannot write tcp://\S*: no answer in 0\.3 seconds"
     with contextlib.ExitStack() as undo:
-        server = undo.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(3):
-            caller = undo.enter_context(socket.socket())
-            caller.setblocking(False)
-            caller.connect_ex(server.getsockname())
+        server = undo.enter_context(full_server())
         ends = [threading.Timer(20, server.close)]  # what waits in spite of all must end
         if is_stopped:
             kind, said = StoppedEarlyError, r"stopped before tcp://\S* answered"
@@ -939,6 +947,25 @@ def test_an_address_that_does_not_answer_holds_no_run(
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(kind, match=said):
             translate_video(source, address, copies, VideoOptions(live=True), stop=stop)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux ignores who calls a full server")
+@pytest.mark.parametrize("has_another", [True, False])
+def test_a_host_of_several_addresses_has_no_more_time_to_answer(
+    has_another: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with full_server() as server, socket.create_server(("127.0.0.1", 0)) as another:
+        places = [server.getsockname()] * 4 + [another.getsockname()] * has_another
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place) for place in places]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        monkeypatch.setattr(sinks, "_SILENCE_SECONDS", 0.4)
+        output, begin = output_to("tcp://four.example:9"), time.monotonic()
+        if has_another:
+            sinks.Sink(output, threading.Event()).close()
+        else:
+            with pytest.raises(TimeoutError, match=r"no answer in 0\.4 seconds"):
+                sinks.Sink(output, threading.Event())
+        assert time.monotonic() - begin < 1.2, "four times as long"
 
 
 @pytest.fixture
