@@ -8,6 +8,7 @@ Frames of 16 bits are scaled so that white is 65535. FFmpeg's scaler has white e
 is made good here, by repeating the upper bits below.
 """
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -135,7 +136,7 @@ def rgb_from_picture(
     elif depth == 16:
         frame = frame * np.uint16(257)
     if is_limited_grey:
-        frame = _stretched(frame, bits)
+        frame = _stretched(frame.dtype, bits)[frame]
     return _in_8_bits(frame) if is_wide and depth == 8 else frame
 
 
@@ -181,12 +182,14 @@ def _widened(frame: _Frame, shift: int) -> _Frame:
     return frame
 
 
-def _stretched(frame: _Frame, bits: int) -> _Frame:
-    """In full range, of greys of ``bits`` whose limited range was taken for it."""
-    peak = np.iinfo(frame.dtype).max
+@functools.cache
+def _stretched(kind: np.dtype[Any], bits: int) -> _Frame:
+    """What each code of ``kind`` is in full range, where it is of greys of ``bits`` whose limited
+    range was taken for it."""
+    peak = np.iinfo(kind).max
     step = peak * 2 ** (bits - 8) / (2**bits - 1)  # 1 in codes of 8 bits
-    levels = (frame - 16 * step) * (peak / (219 * step))
-    return cast(_Frame, levels.round().clip(0, peak).astype(frame.dtype))
+    levels = (np.arange(peak + 1) - 16 * step) * (peak / (219 * step))
+    return cast(_Frame, levels.round().clip(0, peak).astype(kind))
 
 
 def _in_8_bits(frame: _Frame) -> _Frame:
