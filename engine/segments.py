@@ -93,15 +93,38 @@ def _translated(translator: Translator, picture: "NDArray[Any]") -> str:
 @contextmanager
 def segments_folder(target: Path) -> Iterator[Path]:
     """Where the segments of ``target`` lie; no other process works there meanwhile, which would
-    take away what is done here, or join what it did. Goes once it is empty. Raises OutputError.
+    take away what is done here, or join what it did. Goes once it holds none. Raises OutputError.
     """
     folder = target.with_name(fitting(f".{target.name}", ".segments"))
     try:
         with claimed(folder):
-            yield folder
+            try:
+                yield folder
+            finally:
+                if not any(folder.glob("*.npz")):  # of what use would their facts be
+                    remove_segments(folder)
     finally:
         with suppress(OSError):  # it holds segments, or is of another process
             folder.rmdir()
+
+
+def remove_segments(folder: Path) -> None:
+    """Nothing in ``folder`` is needed any more."""
+    with suppress(OutputError):
+        _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    """File by file, since ``folder`` may be a link to where there is room. Raises OutputError:
+    segments must not stay beside the facts of others.
+    """
+    try:
+        for path in (*folder.glob("*facts*.json"), *folder.glob("*.npz")):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot remove {path}, of an earlier translation: {reason_of(error)}"
+        ) from error
 
 
 class Segments:
@@ -113,9 +136,9 @@ class Segments:
         Raises OutputError.
         """
         self.folder = folder
-        noted = self.folder / "facts.json"
+        noted = folder / "facts.json"
         if not (noted.is_file() and noted.read_bytes() == facts.encode()):
-            self._clear()
+            _clear(folder)
             write_whole(noted, facts)
         done: list[dict[str, Any]] = []
         self.damaged: str | None = None
@@ -178,23 +201,6 @@ class Segments:
                 packet.dts = int(segment["dts"][at]) if early else shown.popleft()
                 yield packet
 
-    def remove(self) -> None:
-        """Nothing of them is needed any more."""
-        with suppress(OutputError):
-            self._clear()
-
-    def _clear(self) -> None:
-        """File by file, since the folder may be a link to where there is room. Raises OutputError:
-        segments must not stay beside the facts of others.
-        """
-        try:
-            for path in (*self.folder.glob("*facts*.json"), *self.folder.glob("*.npz")):
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot remove {path}, of an earlier translation: {reason_of(error)}"
-            ) from error
-
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06}.npz"
 
@@ -214,10 +220,9 @@ class SegmentWriter:
     def __init__(self, final: VideoWriter, segments: Segments, sound: VideoReader) -> None:
         """``final`` was opened for ``sound``, a reader of the same source of its own.
 
-        Raises ConfigError where what is encoded apart cannot be joined; ``final`` is let go of.
+        Raises ConfigError where what is encoded apart cannot be joined.
         """
         if kind := _NOT_JOINED.get(final.chosen.canonical):
-            final.discard()
             raise ConfigError(
                 f"{kind} pictures cannot be joined from segments, as a resumed run does: give it "
                 "without resume, or another target, such as .mp4"

@@ -20,13 +20,18 @@ from cyclegan.engine.job import Job
 from cyclegan.engine.live import EndlessReader
 from cyclegan.engine.options import Show, VideoOptions, VideoStats
 from cyclegan.engine.progress import Progress
-from cyclegan.engine.segments import Segments, SegmentWriter, fingerprint, segments_folder
+from cyclegan.engine.segments import (
+    Segments,
+    SegmentWriter,
+    fingerprint,
+    remove_segments,
+    segments_folder,
+)
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.writer import VideoWriter
 from cyclegan.errors import (
     BackendError,
     ConfigError,
-    CycleGANError,
     OutputError,
     VideoError,
     reason_of,
@@ -120,32 +125,25 @@ def _in_segments(
         VideoReader(source, options.part, decoder=options.decoder) as first,
         segments_folder(Path(output.url)) as folder,
     ):
-        segments: Segments
         with placing(output) as place:
 
             def open_segments() -> SegmentWriter:
-                nonlocal segments
                 sound.layout = reader.layout
                 final = open_writer(place, sound, options)
                 try:
                     facts = fingerprint(first, translator, options, final.chosen)
                     segments = Segments(folder, facts)
+                    reader.skipped = segments.frames
+                    return SegmentWriter(final, segments, sound)
                 except BaseException:
                     final.discard()
-                    raise
-                reader.skipped = segments.frames
-                try:
-                    return SegmentWriter(final, segments, sound)
-                except CycleGANError:
-                    if not segments.count:
-                        segments.remove()
                     raise
 
             job = Job(reader, translator, options, progress=progress, show=show, stop=stop)
             stats = job.run(open_segments)
             if reader.problems:
                 raise damaged(reader, stats.frames + reader.skipped, place, output)
-        segments.remove()
+        remove_segments(folder)
     return stats
 
 

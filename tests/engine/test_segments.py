@@ -445,6 +445,15 @@ def test_a_damaged_source_is_told_when_resumed_too(length: int, tmp_path: Path) 
     assert len(decoded(partial)) > 10
 
 
+def test_a_run_that_finished_no_segment_leaves_no_folder(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", smooth(2))
+    with pytest.raises(ZeroDivisionError):
+        translate_video(
+            source, tmp_path / "out.mp4", translator(Copies()), RESUME, progress=lambda *_: 1 / 0
+        )
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_only_files_can_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="both must be files"):
         translate_video("-", tmp_path / "out.mp4", translator(Copies()), RESUME)
