@@ -16,6 +16,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import logging
 import math
 import os
 import re
@@ -40,7 +41,7 @@ from cyclegan.deep_pictures import (
     read_deep,
 )
 from cyclegan.demuxing import demuxed, open_container
-from cyclegan.errors import DataError, ImageError, VideoError, reason_of
+from cyclegan.errors import DataError, DepthError, ImageError, VideoError, reason_of
 from cyclegan.files import ANY_TEXT, name_for_ffmpeg
 from cyclegan.pictures import (
     SUFFIXES,
@@ -58,6 +59,9 @@ LIST_SUFFIX = ".txt"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 ARRAY_SUFFIX = ".npy"
 Pixels = npt.NDArray[Any]
+_TOLD: set[str] = set()
+"""Forms of deep pictures of which this process has said that it takes 8 bits."""
+log = logging.getLogger(__name__)
 _LIMITS = {"max_pixels": str(MOST_PIXELS)}
 """For FFmpeg's decoders."""
 _NO_ARRAY = (
@@ -173,9 +177,14 @@ def _array(path: Path, channels: int, depth: Depth) -> Pixels:
 
 
 def _deep(path: Path, channels: Channels) -> Pixels:
-    """A picture file as uint16: all of its bits, or its 8 stretched."""
+    """A picture file as uint16: all of its bits, or 8 stretched where it has or gives no more."""
     if is_deep(path):
-        return flat(read_deep(path), channels)
+        try:
+            return flat(read_deep(path), channels)
+        except DepthError as error:
+            if (form := str(error.__cause__)) not in _TOLD:
+                _TOLD.add(form)
+                log.warning("%s; for now 8 are taken, of this one and others like it", error)
     return in_depth(read_picture(path, channels), 16)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from cyclegan.config import DataConfig
 from cyclegan.data import UnpairedPictures, batches, tensor_from_pictures
@@ -311,6 +311,29 @@ def test_eight_bits_are_stretched_to_sixteen(tmp_path, video):
     write_picture(every, tmp_path / "all.png")
     assert np.array_equal(read_item(tmp_path / "all.png", 3, 16), every.astype(np.uint16) * 257)
     assert read_item(list_items(video)[3], 3, 16).dtype == np.uint16
+
+
+@pytest.mark.skipif(
+    not features.check("jpg_2000") or "jpeg2000" not in av.codec.codecs_available,
+    reason="no JPEG 2000 is read or written here",
+)
+def test_eight_bits_are_taken_where_no_more_can_be_read_and_that_is_said_once(
+    tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr("cyclegan.sources._TOLD", set())
+    grey = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 99 * 257, np.uint16), format="rgb48le")
+    for name in ("a.jp2", "b.jp2"):
+        with av.open(str(tmp_path / name), "w", options={"update": "1"}) as made:
+            stream = made.add_stream("jpeg2000", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb48le"
+            made.mux([*stream.encode(grey), *stream.encode(None)])
+        read = read_item(tmp_path / name, 3, 16)
+        assert np.array_equal(read, read_item(tmp_path / name).astype(np.uint16) * 257)
+        assert read.dtype == np.uint16
+    (said,) = caplog.messages
+    assert said.startswith(
+        f"cannot read {tmp_path / 'a.jp2'} with 16 bits a channel: of its format"
+    )
 
 
 @pytest.mark.parametrize(
