@@ -247,20 +247,18 @@ class VideoReader:
         try:
             decoded = packet.decode()
         except (av.FFmpegError, ValueError):
-            found.damaged += not packet.is_corrupt  # counted already
+            found.undecodable(packet)
             return
         for picture in decoded:
             self._cutter.set_time(picture)
             if self._cutter.is_late(picture):
                 found.late(self._cutter.seconds_of(picture))
                 continue
-            found.is_short = self._cutter.is_early(picture)  # unless others follow
-            if found.is_short:
+            if self._cutter.is_early(picture):
+                found.early()
                 continue
-            found.concealed += bool(picture.is_corrupt)
             if problem := self._changes(picture):
-                self.problems.append(problem)
-                found.changed = True
+                found.differs(problem)
                 return
             yield self._decoded(picture)
 

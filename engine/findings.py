@@ -35,16 +35,16 @@ class Findings:
         self._has_alpha = told.get(ALPHA) == "1"
         self._packets = 0
         """Of the pictures."""
-        self.damaged = 0
+        self._damaged = 0
         """Packets that say so, or do not decode."""
-        self.concealed = 0
+        self._concealed = 0
         """Pictures whose decoder says that it filled what is missing."""
         self.done = False
         """A picture behind the part has come: what else is read is copied."""
         self.changed = False
         """A picture of another size, or turned another way, has come, which ends the reading."""
-        self.is_short = False
-        """All pictures lie before the part."""
+        self._is_early = False
+        """A picture before the part has come."""
         self._first_seconds: float | None = None
         """When the first picture comes, where the part ends before it."""
         self._stopped_by: str | None = None
@@ -55,19 +55,33 @@ class Findings:
     def count(self, packet: "Packet[Any]") -> None:
         """Take one more packet of the pictures into account."""
         self._packets += packet.size > 0
-        self.damaged += bool(packet.is_corrupt)
+        self._damaged += bool(packet.is_corrupt)
+
+    def undecodable(self, packet: "Packet[Any]") -> None:
+        """``packet``, which was counted, does not decode."""
+        self._damaged += not packet.is_corrupt  # else it is among them
 
     def see(self, picture: "VideoFrame") -> None:
         """Take one more picture of the part into account: those of a series may differ."""
         self.frames += 1
         self.bits = max(self.bits, bits_of(format_of(picture)))
         self._has_alpha = self._has_alpha or has_alpha(picture)
+        self._concealed += bool(picture.is_corrupt)
+
+    def early(self) -> None:
+        """A picture lies before the part."""
+        self._is_early = True
 
     def late(self, seconds: float) -> None:
         """A picture at ``seconds`` lies behind the part."""
         self.done = True
         if not self.frames:
             self._first_seconds = seconds
+
+    def differs(self, problem: str) -> None:
+        """A picture is not like those before, as ``problem`` says."""
+        self.problems.append(problem)
+        self.changed = True
 
     def stopped(self, error: Exception) -> None:
         """``error`` ended reading."""
@@ -89,13 +103,13 @@ class Findings:
         """
         if self._stopped_by and not self.done:
             self.problems.append(f"reading stopped: {self._stopped_by}")
-        if damaged := self.damaged - excused:
+        if damaged := self._damaged - excused:
             most = self._source.most_pixels
             unless = "" if self.frames else f", or their frames have over {most:,} pixels"
             self.problems.append(f"{damaged} packets are damaged{unless}")
-        if self.concealed:
+        if self._concealed:
             # Decoders fill what they cannot decode from the pictures around.
-            self.problems.append(f"{self.concealed} pictures are damaged")
+            self.problems.append(f"{self._concealed} pictures are damaged")
         if self.done:
             return
         if self._source.gap:
@@ -124,7 +138,7 @@ class Findings:
         import av
 
         name = self._source.name
-        if self.is_short:
+        if self._is_early:
             return (
                 f"{name} has no frames from {self._part.start:g} s on: it ends after "
                 f"{ends_after:.2f} s; give an earlier start"
