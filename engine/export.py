@@ -22,9 +22,9 @@ from typing import Any, Literal
 import torch
 
 from cyclegan.config import Depth, as_dict
-from cyclegan.engine.frame_graph import FrameToFrame
+from cyclegan.engine.frame_graph import FrameToFrame, takes_away_constants
 from cyclegan.engine.graph_info import INPUT, OPSET, OUTPUT, GraphInfo
-from cyclegan.engine.graph_weights import generator_of, why_no_generator
+from cyclegan.engine.graph_weights import add_biases, generator_of, why_no_generator
 from cyclegan.engine.onnx_header import GRAPH_DIGEST
 from cyclegan.engine.tracing import tracing
 from cyclegan.errors import BackendError
@@ -82,10 +82,13 @@ def onnx_from_generator(
         if altered:  # those as configured are known not to compute with sizes
             _check_alike(model, _exported(generator, *kinds, _COMPARED))
         _free_sizes(model)
-        weights = model.graph.initializer  # the exporter makes one of those that are equal
-        if why_no_generator(info) is None and generator_of(weights, info) is None:
-            info = replace(info, weights_sha256="")
         info.describe(model)
+        if why_no_generator(info) is None:
+            add_biases(model, generator)
+            if (
+                generator_of(model, info) is None
+            ):  # the exporter makes one of weights that are equal
+                replace(info, weights_sha256="").describe(model)
         seal(model)
         onnx.checker.check_model(model)
         onnx.save(model, temporary)
@@ -113,12 +116,13 @@ def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype, siz
     height, width = (max(8, multiple) + side * multiple for side in sides)
     shape = (batch, height, width, generator.config.in_channels)
     example = torch.zeros(shape, dtype=frames, device="cpu")
+    flat_as_zero = alteration(generator) is None and takes_away_constants(generator.config)
     try:
         # Of one size: symbols for N, H and W would give the same graph in several times the time,
         # since none of our networks computes with its sizes. `_check_alike` refuses one that does.
         with tracing.exporting(), _quietly(), torch.autocast("cpu", enabled=False):
             program = torch.onnx.export(
-                FrameToFrame(frozen, dtype).eval(),
+                FrameToFrame(frozen, dtype, flat_as_zero=flat_as_zero).eval(),
                 (example,),
                 input_names=[INPUT],
                 output_names=[OUTPUT],

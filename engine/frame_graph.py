@@ -11,23 +11,46 @@ converts RGB of 8 bits; elsewhere, and in what is exported, PyTorch's operators 
 import torch
 from torch import Tensor, nn
 
+from cyclegan.config import GeneratorConfig, ResnetConfig
 from cyclegan.kernels import frames_to_tensor, launch, tensor_to_frames
 
 _LARGEST = {torch.uint8: 255, torch.uint16: 65535}
 
 
 class FrameToFrame(nn.Module):
-    """A generator between frames, white being w: x / (w / 2) - 1 before it, (y + 1) w / 2 after."""
+    """A generator between frames, white being w: x / (w / 2) - 1 before it, (y + 1) w / 2 after.
 
-    def __init__(self, generator: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+    With ``flat_as_zero`` channels of one value are 0 before it, for generators that take away
+    constants before anything else: a frame of one colour stays one in every engine then. Of other
+    constants float32 means take away nearly all, and each norm makes what is left up to 316 times
+    larger, 1 / sqrt(eps): noise.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        dtype: torch.dtype = torch.float32,
+        *,
+        flat_as_zero: bool = False,
+    ) -> None:
         super().__init__()
         self.generator = generator
         self.dtype = dtype
+        self.flat_as_zero = flat_as_zero
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N, H, W, C) -> (N, H, W, C') of the same type, rounded half to even and clamped."""
-        y: Tensor = self.generator(values_of_frames(frames, self.dtype))
+        x = values_of_frames(frames, self.dtype)
+        if self.flat_as_zero:
+            x = x * (x.amax((2, 3), keepdim=True) > x.amin((2, 3), keepdim=True))
+        y: Tensor = self.generator(x)
         return frames_of_values(y, frames.dtype)
+
+
+def takes_away_constants(config: GeneratorConfig) -> bool:
+    """Whether a generator gives the same for x and x + c: its borders mirror, and a norm follows
+    its first convolution that leaves nothing of a constant."""
+    return isinstance(config, ResnetConfig) and config.norm == "instance"
 
 
 def values_of_frames(frames: Tensor, dtype: torch.dtype) -> Tensor:

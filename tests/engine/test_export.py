@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
-from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
+from cyclegan.config import Depth, GeneratorConfig, ResnetConfig, UnetConfig, Upsample
 from cyclegan.engine import export
 from cyclegan.engine.export import onnx_from_generator, seal, weights_digest
 from cyclegan.engine.frame_graph import FrameToFrame, frames_of_values
@@ -24,7 +24,8 @@ from cyclegan.reference import export_reference
 
 STANDARD = {
     *("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Div", "InstanceNormalization"),
-    *("LeakyRelu", "Mul", "Pad", "Relu", "Round", "Sub", "Tanh", "Transpose"),
+    *("Greater", "LeakyRelu", "Mul", "Pad", "ReduceMax", "ReduceMin", "Relu", "Round", "Sub"),
+    *("Tanh", "Transpose"),
 }
 
 
@@ -72,6 +73,26 @@ def test_every_architecture_equals_pytorch(
     assert expected.std() > 1
     assert difference.max() <= 1
     assert (difference > 0).mean() < 1e-3
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+def test_a_frame_of_one_colour_is_translated_to_one(
+    depth: Depth, upsample: Upsample, tmp_path: Path
+) -> None:
+    """What the rounding of float32 leaves of a constant, each norm would make 316 times larger."""
+    torch.manual_seed(0)
+    network = network_from_config(ResnetConfig(width=8, blocks=3, upsample=upsample))
+    initialise(network, 0.2)
+    for name, values in network.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(values, 0.0, 0.1)
+    path = onnx_from_generator(network, tmp_path / "g.onnx", depth=depth)
+    frames = np.full((2, 32, 48, 3), [[[[16, 128, 240]]], [[[0, 0, 0]]]], f"uint{depth}")
+    made = run(path, frames)
+    (colour,) = np.unique(made.reshape(-1, 3), axis=0)
+    expected = (torch.tanh(network.head.bias.detach()).numpy() + 1) * ((2**depth - 1) / 2)
+    assert np.abs(colour - expected).max() < 1
 
 
 class Vignette(FrameToFrame):

@@ -13,7 +13,7 @@ from cyclegan.config import GeneratorConfig, ResnetConfig, UnetConfig
 from cyclegan.engine import backend_choice
 from cyclegan.engine.export import onnx_from_generator, seal
 from cyclegan.engine.frame_graph import FrameToFrame
-from cyclegan.engine.graph_weights import generator_from_graph
+from cyclegan.engine.graph_weights import BIASES, generator_from_graph, generator_of
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
@@ -39,6 +39,23 @@ def test_the_generator_comes_back_to_the_last_bit(config: GeneratorConfig, tmp_p
     states = again.state_dict(), generator.state_dict()
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_graph_computes_nothing_with_biases_that_a_norm_takes_away(tmp_path: Path) -> None:
+    """They are in its metadata; graphs of before have them all, but for those of zeros."""
+    generator = network_from_config(ResnetConfig(width=4, blocks=1))
+    path = onnx_from_generator(generator, tmp_path / "graph.onnx")
+    model, info = onnx.load(path), open_source(path).info
+    biases = [t.name for t in model.graph.initializer if t.name.endswith(".bias")]
+    assert biases == ["generator.head.bias"]
+    (kept,) = [item for item in model.metadata_props if item.key == BIASES]
+    again = generator_of(model, info)
+    assert again is not None
+    assert torch.equal(again.stem.bias, generator.stem.bias)
+    kept.value = kept.value[:-8]
+    assert generator_of(model, info) is None, "too few"
+    kept.value = "?"
+    assert generator_of(model, info) is None
 
 
 def test_pytorch_runs_a_graph_whole_steadied_and_tiled(
@@ -107,12 +124,12 @@ def _tied(generator: Generator) -> None:
     generator.blocks[1] = generator.blocks[0]
 
 
-def _with_equal_biases(generator: Generator) -> None:
-    for block in generator.blocks:
-        torch.nn.init.constant_(block.conv2.bias, 0.1)
+def _with_equal_weights(generator: Generator) -> None:
+    for conv in (generator.down1, generator.up2):
+        torch.nn.init.constant_(conv.weight, 0.1)
 
 
-@pytest.mark.parametrize("change", [_shortened, _tied, _with_equal_biases])
+@pytest.mark.parametrize("change", [_shortened, _tied, _with_equal_weights])
 def test_a_graph_that_does_not_hold_all_weights_says_so_and_runs(
     change: Callable[[Generator], None], frames: np.ndarray, tmp_path: Path
 ) -> None:
