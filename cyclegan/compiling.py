@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class CompiledPhase:
     def __init__(self, phase: Callable[..., Any], **options: Any) -> None:
         self.phase = phase
         self.call: Callable[..., Any] = torch.compile(
-            phase, fullgraph=True, dynamic=False, **options
+            _with_code_of_its_own(phase), fullgraph=True, dynamic=False, **options
         )
 
     def __call__(self, *inputs: Any) -> Any:
@@ -45,6 +46,16 @@ class CompiledPhase:
             warnings.warn(f"torch.compile failed, going on without it: {reason}", stacklevel=2)
             self.call = self.phase
             return self.phase(*inputs)
+
+
+def _with_code_of_its_own(method: Any) -> Callable[..., Any]:
+    """The bound ``method``, whose compiled variants count for no other object.
+
+    PyTorch counts them by code object, which all models of a process share, up to a limit.
+    """
+    shared = method.__func__
+    own = FunctionType(shared.__code__.replace(), shared.__globals__)
+    return MethodType(own, method.__self__)
 
 
 def _backward_as_well() -> AbstractContextManager[Any]:

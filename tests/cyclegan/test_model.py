@@ -291,6 +291,24 @@ def test_pictures_of_more_sizes_than_are_compiled_are_trained_on(monkeypatch):
     assert found == [expected.step(a, b).as_floats() for a, b in batches]
 
 
+class Scaled:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def phase(self, x):
+        return self.factor * x
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_models_of_one_process_use_up_no_limit_for_each_other(monkeypatch):
+    """PyTorch compiles a function once more for each setting that it reads, eight times at most."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    x = torch.randn(3)
+    for factor in (2.0, 3.0):
+        phase = compiling.CompiledPhase(Scaled(factor).phase, backend="eager")
+        assert torch.equal(phase(x), factor * x)
+
+
 def test_merged_calls_are_half_as_many():
     config = CycleGANConfig(**TINY)
     counts = []
