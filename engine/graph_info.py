@@ -1,8 +1,9 @@
 """What a frame-to-frame ONNX file says about itself, readable without PyTorch and ONNX."""
 
+import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,19 @@ def read_graph_info(path: Path) -> GraphInfo:
     if written is None:
         _log.warning("%s has no checksum; export it again to have one", path)
     return info
+
+
+@contextlib.contextmanager
+def graph_readable(path: Path) -> Iterator[None]:
+    """Raises ModelError for what ONNX makes of the damaged bytes of ``path``, which had no checksum
+    that told them."""
+    from google.protobuf.message import DecodeError
+    from onnx.shape_inference import InferenceError
+
+    try:
+        yield
+    except (DecodeError, InferenceError, KeyError, TypeError, ValueError) as error:
+        reason = reason_of(error).splitlines()[0]  # ONNX names every node that comes after, too
+        raise ModelError(
+            f"{path} is damaged: {type(error).__name__}: {reason}; export it again"
+        ) from error

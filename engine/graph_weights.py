@@ -9,7 +9,7 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclegan.engine.graph_info import GraphInfo
+from cyclegan.engine.graph_info import GraphInfo, graph_readable
 from cyclegan.errors import ModelError
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ def why_no_generator(info: GraphInfo) -> str | None:
 def generator_from_graph(path: Path, info: GraphInfo) -> "Generator":
     """The generator that the graph at ``path`` was exported from, in evaluation mode.
 
-    Raises ModelError where the file holds other weights than ``info`` says.
+    Raises ModelError where the file is damaged, or holds other weights than ``info`` says.
     """
     import onnx
 
-    model = onnx.load(path, load_external_data=False)
-    if (generator := generator_of(model, info)) is None:
+    with graph_readable(path):
+        model = onnx.load(path, load_external_data=False)
+        generator = generator_of(model, info)
+    if generator is None:
         raise ModelError(
             f"{path} does not hold the weights that it was exported with; open it with "
             "backend='openvino', or the file that it was exported from"

@@ -28,7 +28,7 @@ import cyclegan
 from cyclegan.engine import pixel_blocks
 from cyclegan.engine.cache import cached, check_unchanged, code_digest, file_digest
 from cyclegan.engine.frames import Frames
-from cyclegan.engine.graph_info import INPUT, GraphInfo, read_graph_info
+from cyclegan.engine.graph_info import INPUT, GraphInfo, graph_readable, read_graph_info
 from cyclegan.engine.ort_errors import ort_errors
 from cyclegan.engine.parity import Parity, compare
 from cyclegan.engine.plan_settings import LEAST_PSNR_DB
@@ -74,9 +74,9 @@ def quantized_onnx(graph: Path, target: Path, pictures: Frames | None = None) ->
 
     ``pictures``, uint8 (N, H, W, C), are like those that will be translated: their ranges count
     beside those of the built-in frames, and they are compared, where there are none the built-in
-    ones. Raises ModelError for a graph that is not float32 of 8-bit frames, BackendError where ONNX
-    Runtime or OpenVINO is missing, ONNX Runtime cannot run the graph, or either kind of frames is
-    too far.
+    ones. Raises ModelError for a graph that is damaged or not float32 of 8-bit frames, BackendError
+    where ONNX Runtime or OpenVINO is missing, ONNX Runtime cannot run the graph, or either kind of
+    frames is too far.
     """
     from cyclegan.engine.runners import openvino
 
@@ -130,7 +130,8 @@ def _write(graph: Path, target: Path, batches: Sequence[Frames], info: GraphInfo
 
     from cyclegan.engine.export import seal
 
-    model = onnx.load(graph)
+    with graph_readable(graph):
+        model = onnx.load(graph)
     convolutions = [node.name for node in model.graph.node if node.op_type in CONVOLUTIONS]
     with _quietly(), ort_errors():
         quantize_static(

@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-from cyclegan.engine.graph_info import read_graph_info
+from cyclegan.engine.graph_info import graph_readable, read_graph_info
 from cyclegan.errors import BackendError, ModelError
 
 BodyPrecision = Literal["float16", "bfloat16", "float32"]
@@ -32,8 +32,8 @@ def norm_type(norm: NormRoute, precision: BodyPrecision) -> BodyPrecision:
 def typed_graph(path: Path, precision: BodyPrecision, norm: NormRoute) -> Any:
     """The ONNX model (protobuf) of the frame graph at ``path``, strongly typed.
 
-    Raises ModelError when ``path`` is no float32 frame-to-frame graph, BackendError when it has no
-    convolution.
+    Raises ModelError when ``path`` is no float32 frame-to-frame graph, or is damaged, BackendError
+    when it has no convolution.
     """
     import onnx
 
@@ -48,9 +48,10 @@ def typed_graph(path: Path, precision: BodyPrecision, norm: NormRoute) -> Any:
             f"{path} takes frames of {info.depth} bits a channel, which TensorRT does not; export "
             "it again with 8"
         )
-    model = onnx.load(path)
-    if precision != "float32":
-        _Typing(model, precision, norm).apply()
+    with graph_readable(path):
+        model = onnx.load(path)
+        if precision != "float32":
+            _Typing(model, precision, norm).apply()
     if precision == "bfloat16":
         model.opset_import[0].version = BFLOAT16_OPSET
     dataclasses.replace(info, precision=precision).describe(model)

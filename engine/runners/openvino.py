@@ -85,7 +85,7 @@ def open_runner(source: Source, settings: Settings) -> "OpenVINORunner":
     onnx = _graph(source, settings)
     try:
         compiled = _compiled(core, source, settings, onnx, device, hints)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise BackendError(f"OpenVINO cannot run {source.name} on {device}: {error}") from error
     eight = "int8" in (settings.precision, source.info.precision)
     return OpenVINORunner(compiled, "int8" if eight else hints["INFERENCE_PRECISION_HINT"])

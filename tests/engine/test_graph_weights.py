@@ -14,10 +14,12 @@ from cyclegan.engine import backend_choice
 from cyclegan.engine.export import onnx_from_generator, seal
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.graph_weights import BIASES, generator_from_graph, generator_of
+from cyclegan.engine.int8 import quantized_onnx
 from cyclegan.engine.model_source import open_source
 from cyclegan.engine.stabilize import open_stabilized
 from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
+from cyclegan.engine.typed_graph import typed_graph
 from cyclegan.errors import BackendError, FrameError, ModelError
 from cyclegan.networks import Generator, network_from_config
 
@@ -170,6 +172,47 @@ def test_weights_that_are_not_those_of_the_export_are_refused(
     path.write_bytes(changed.SerializeToString())
     with pytest.raises(ModelError, match="not hold the weights that it was exported with; open it"):
         open_source(path).generator()
+
+
+@pytest.mark.parametrize(
+    ("damage", "read"),
+    [
+        ("type", lambda path: open_source(path).generator()),
+        ("length", lambda path: open_source(path).generator()),
+        ("field", lambda path: open_source(path).generator()),
+        ("length", lambda path: typed_graph(path, "float16", "native")),
+        ("node", lambda path: typed_graph(path, "float16", "native")),
+        ("field", lambda path: typed_graph(path, "float32", "native")),
+        ("field", lambda path: quantized_onnx(path, path.with_name("int8.onnx"))),
+    ],
+)
+def test_what_is_damaged_is_told_where_no_checksum_tells_it(
+    damage: str, read: Callable[[Path], object], graph: Path, tmp_path: Path
+) -> None:
+    path, changed = tmp_path / "graph.onnx", onnx.load(graph)
+    del changed.metadata_props[-1]  # the checksum
+    first = next(t for t in changed.graph.initializer if t.name == "generator.stem.weight")
+    if damage == "type":
+        first.data_type = 99
+    elif damage == "length":
+        first.raw_data = first.raw_data[:8]
+    elif damage == "node":
+        del changed.graph.node[3]
+    whole = changed.SerializeToString()
+    if damage == "field":  # the kind of a node, whose wire type is no string's
+        whole = whole.replace(b"\x22\x04Conv", b"\x24\x04Conv", 1)
+    path.write_bytes(whole)
+    with pytest.raises(ModelError, match=r"graph\.onnx is damaged: .+; export it again"):
+        read(path)
+
+
+def test_openvino_tells_of_names_that_are_no_text(graph: Path, tmp_path: Path) -> None:
+    path, changed = tmp_path / "graph.onnx", onnx.load(graph)
+    del changed.metadata_props[-1]  # the checksum
+    changed.graph.node[0].op_type = "no text"
+    path.write_bytes(changed.SerializeToString().replace(b"no text", b"\xff" * 7))
+    with pytest.raises(BackendError, match=r"OpenVINO cannot run .*graph\.onnx on CPU: "):
+        Translator.open(path, backend="openvino")
 
 
 def test_weights_in_another_file_are_refused_and_never_read(graph: Path, tmp_path: Path) -> None:
