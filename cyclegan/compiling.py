@@ -106,7 +106,10 @@ def _has_compiler(device: str) -> bool:
         from torch.utils._triton import has_triton
 
         return bool(has_triton())
-    given = os.environ.get("CXX")
-    return sys.platform == "linux" and any(
-        map(shutil.which, [given] if given else ["g++", "clang++"])
-    )
+    return sys.platform == "linux" and shutil.which(cpp_compiler()) is not None
+
+
+def cpp_compiler() -> str:
+    """The one C++ compiler that Inductor runs: ``$CXX``, or what is usual on the system."""
+    usual = {"darwin": "clang++", "win32": "cl"}
+    return os.environ.get("CXX", usual.get(sys.platform, "g++"))

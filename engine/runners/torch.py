@@ -46,8 +46,10 @@ def why_no_compiler() -> str | None:
         return f"PyTorch cannot be imported: {error}"
     if torch.cuda.is_available():
         return None if importlib.util.find_spec("triton") else "Triton is not installed"
-    if not any(map(shutil.which, ("g++", "clang++", "cl"))):
-        return "torch.compile needs a C++ compiler; install g++ or clang"
+    from cyclegan.compiling import cpp_compiler
+
+    if shutil.which(wanted := cpp_compiler()) is None:
+        return f"torch.compile needs {wanted!r}, which is not there; install g++, or set CXX"
     return None
 
 

@@ -5,10 +5,12 @@ Needs nothing of conftest.py, so that it also runs where a GPU is and little els
 """
 
 import functools
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 import torch
 
 from cyclegan.colour import BT601, BT709, FULL, LIMITED, Colour
+from cyclegan.compiling import worth_compiling
 from cyclegan.config import ResnetConfig
 from cyclegan.engine.frame_graph import FrameToFrame
 from cyclegan.engine.frames import Frames
@@ -23,7 +26,7 @@ from cyclegan.engine.model_source import GeneratorSource
 from cyclegan.engine.plane_network import PlanesToPlanes
 from cyclegan.engine.planes import Planes
 from cyclegan.engine.runners.settings import Settings
-from cyclegan.engine.runners.torch import TorchRunner
+from cyclegan.engine.runners.torch import TorchRunner, why_no_compiler
 from cyclegan.engine.tickets import PlaneRunner, Scheduler
 from cyclegan.engine.tracing import tracing
 from cyclegan.errors import BackendError
@@ -245,3 +248,31 @@ def test_each_of_many_shapes_is_compiled_for(compiled: TorchRunner) -> None:
     for side in range(1, shapes + 1):
         runner_result(compiled, batch(0, (8, 8 * side)))
     assert len(seen) == shapes
+
+
+@pytest.mark.skipif(sys.platform != "linux" or DEVICES != ["cpu"], reason="Triton compiles there")
+@pytest.mark.parametrize(
+    ("there", "given", "lacks"),
+    [
+        ("g++", None, None),
+        ("clang++", None, "g++"),
+        ("clang++", "clang++", None),
+        ("g++", "clang++", "clang++"),
+    ],
+)
+def test_only_the_compiler_that_pytorch_runs_counts(
+    there: str,
+    given: str | None,
+    lacks: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / there).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CXX", given)
+    usual = {"device": "cpu", "steps": 100_000, "minutes": None, "one_size": True, "native": False}
+    assert worth_compiling("auto", **usual) == (lacks is None)
+    reason = lacks and f"torch.compile needs {lacks!r}, which is not there; install g++, or set CXX"
+    assert why_no_compiler() == reason
