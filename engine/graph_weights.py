@@ -101,7 +101,7 @@ def generator_of(model: Any, info: GraphInfo) -> "Generator | None":
     sizes = [shapes[name].numel() for name in lacking]
     if (biases := _biases(model, sum(sizes))) is None:
         return None
-    held |= zip(lacking, torch.split(torch.tensor(biases), sizes))
+    held |= zip(lacking, torch.split(torch.from_numpy(biases.copy()), sizes))
     # Before memory is taken for the network: that may not be the one that the file speaks of.
     if not all(name in held and held[name].shape == shape for name, shape in shapes.items()):
         return None
