@@ -71,6 +71,7 @@ class Alarms:
             found += self._raised(
                 f"{name} saturated",
                 len(window) == WINDOW and mean < SATURATED,
+                mean > 2 * SATURATED,
                 f"step {step}: {name} tells every picture of its generator from a real one (mean "
                 f"loss {mean:.2g} over {WINDOW} steps), which leaves that nothing to learn from; "
                 "if it lasts, lower the learning rate or give discriminators less width",
@@ -81,27 +82,34 @@ class Alarms:
         """What translations of fixed pictures say: float (N, C, H, W) in [-1, 1], on any device."""
         real, fake = real.float().cpu(), fake.float().cpu()
         flat = _are_flat(fake) and not _are_flat(real)  # as the first slices of a scan may be
-        alike = len(fake) > 1 and _apart(fake) < ALIKE * _apart(real)
+        inputs_differ = len(real) > 1 and _apart(real) > FLAT
+        alike = inputs_differ and _apart(fake) < ALIKE * _apart(real)
         correlation = brightness_correlation(real, fake)
         return [
             *self._raised(
                 f"{direction} collapsed",
                 flat or alike,
+                not (flat or alike),
                 f"step {step}: {direction} paints the same picture whatever it is given; start "
                 "anew with another seed, a lower learning rate or a larger cycle weight",
             ),
             *self._raised(
                 f"{direction} inverted",
                 correlation < INVERTED,
+                correlation > 0,
                 f"step {step}: {direction} exchanges light and dark (correlation of brightness "
                 f"{correlation:.2f}); unless the domains call for it, raise lambda_identity or "
                 "start anew with another seed",
             ),
         ]
 
-    def _raised(self, cause: str, holds: bool, message: str) -> Sequence[str]:
+    def _raised(self, cause: str, holds: bool, gone: bool, message: str) -> Sequence[str]:
+        """``gone`` lies well apart from ``holds``: what wavers in between is one cause."""
         new = holds and cause not in self.active
-        (self.active.add if holds else self.active.discard)(cause)
+        if holds:
+            self.active.add(cause)
+        elif gone:
+            self.active.discard(cause)
         self.messages += [message] * new
         return [message] * new
 

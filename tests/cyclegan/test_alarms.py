@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cyclegan.alarms import WINDOW, Alarms, brightness_correlation
+from cyclegan.alarms import SATURATED, WINDOW, Alarms, brightness_correlation
 from cyclegan.config import CycleGANConfig, DataConfig, TrainConfig
 from cyclegan.data import tensor_from_pictures
 from cyclegan.errors import DivergedError
@@ -34,6 +34,24 @@ def test_a_discriminator_that_always_wins_is_told_once(name):
         told += alarms.losses(step, {**GOOD, name: 1e-4})
     (message,) = told
     assert message.startswith(f"step {WINDOW - 1}: {name} tells every picture")
+
+
+def test_what_wavers_around_a_bound_is_one_cause(real):
+    alarms, noise = Alarms(), torch.Generator().manual_seed(0)
+    for step in range(4000):
+        loss = SATURATED * float(-torch.rand((), generator=noise).log())  # of that mean
+        alarms.losses(step, {**GOOD, "discriminator_a": loss})
+    assert len(alarms.messages) == 1
+    for step in range(WINDOW):
+        alarms.losses(step, GOOD)
+    for step in range(WINDOW):
+        alarms.losses(step, {**GOOD, "discriminator_a": 0.0})
+    assert len(alarms.messages) == 2
+    a, flat = real[0], torch.zeros_like(real[0])
+    alarms = Alarms()
+    for step in range(9):  # correlation of -1, and of 0
+        alarms.samples(step, a, flat if step % 2 else -a, "A to B")
+    assert sum("light and dark" in message for message in alarms.messages) == 1
 
 
 def test_a_wasserstein_critic_that_tells_pictures_apart_is_no_alarm(tmp_path):
@@ -83,6 +101,12 @@ def test_one_flat_translation_of_several_is_no_collapse(real):
 def test_translations_of_empty_pictures_are_no_collapse(real):
     empty = torch.full_like(real[0], -1.0)
     assert not Alarms().samples(9, empty, empty + 0.01, "A to B")
+
+
+def test_translations_of_pictures_that_are_all_alike_are_no_collapse(real):
+    """As frames of a camera that stands still."""
+    a, b = (pictures[:1].expand_as(pictures) for pictures in real)
+    assert not Alarms().samples(9, a + 0.001 * torch.randn_like(a), b, "A to B")
 
 
 def test_exchanged_light_and_dark_is_told_until_it_is_gone(real):
