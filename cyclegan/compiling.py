@@ -54,7 +54,14 @@ def _with_code_of_its_own(method: Any) -> Callable[..., Any]:
     PyTorch counts them by code object, which all models of a process share, up to a limit.
     """
     shared = method.__func__
-    own = FunctionType(shared.__code__.replace(), shared.__globals__)
+    own = FunctionType(
+        shared.__code__.replace(),
+        shared.__globals__,
+        shared.__name__,
+        shared.__defaults__,
+        shared.__closure__,
+    )
+    own.__kwdefaults__ = shared.__kwdefaults__
     return MethodType(own, method.__self__)
 
 

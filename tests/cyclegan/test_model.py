@@ -291,12 +291,17 @@ def test_pictures_of_more_sizes_than_are_compiled_are_trained_on(monkeypatch):
     assert found == [expected.step(a, b).as_floats() for a, b in batches]
 
 
-class Scaled:
+class Base:
+    def phase(self, x):
+        return x
+
+
+class Scaled(Base):
     def __init__(self, factor):
         self.factor = factor
 
-    def phase(self, x):
-        return self.factor * x
+    def phase(self, x, power=1, *, sign=1):
+        return sign * self.factor * super().phase(x) ** power
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
