@@ -78,11 +78,11 @@ class BeforeNorm(nn.Module):
 
         An instance norm takes away any constant. On a GPU adding it is a pass over the activation,
         and its gradient, which is 0 but for rounding, another, on a CPU in bfloat16 a slow one; so
-        it is left out, and stays. From graphs too, whose readers would take away no more than
-        nearly all of it (:class:`cyclegan.engine.frame_graph.FrameToFrame`).
+        it is left out, and stays.
         """
-        is_half = native.computed_in(x) == torch.bfloat16
-        return None if launch.has_kernels(x) or is_half or launch.is_exporting() else self.bias
+        return (
+            None if launch.has_kernels(x) or native.computed_in(x) == torch.bfloat16 else self.bias
+        )
 
 
 class Conv(BeforeNorm, nn.Conv2d):

@@ -29,6 +29,7 @@ from cyclegan.engine.onnx_header import GRAPH_DIGEST
 from cyclegan.engine.tracing import tracing
 from cyclegan.errors import BackendError
 from cyclegan.files import replacing
+from cyclegan.layers import BeforeNorm
 from cyclegan.network_config import check_domains
 from cyclegan.networks import Generator, alteration, check_kind
 from cyclegan.plain_values import one_of
@@ -116,13 +117,19 @@ def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype, siz
     height, width = (max(8, multiple) + side * multiple for side in sides)
     shape = (batch, height, width, generator.config.in_channels)
     example = torch.zeros(shape, dtype=frames, device="cpu")
-    flat_as_zero = alteration(generator) is None and takes_away_constants(generator.config)
+    unaltered = alteration(generator) is None
+    if unaltered and frozen.config.norm == "instance":
+        for module in frozen.modules():
+            if isinstance(module, BeforeNorm):
+                module.bias = None  # the norm would take away no more than nearly all of it
     try:
         # Of one size: symbols for N, H and W would give the same graph in several times the time,
         # since none of our networks computes with its sizes. `_check_alike` refuses one that does.
         with tracing.exporting(), _quietly(), torch.autocast("cpu", enabled=False):
             program = torch.onnx.export(
-                FrameToFrame(frozen, dtype, flat_as_zero=flat_as_zero).eval(),
+                FrameToFrame(
+                    frozen, dtype, flat_as_zero=unaltered and takes_away_constants(generator.config)
+                ).eval(),
                 (example,),
                 input_names=[INPUT],
                 output_names=[OUTPUT],

@@ -21,6 +21,7 @@ from cyclegan.engine.tiling import open_tiled
 from cyclegan.engine.translator import Translator
 from cyclegan.engine.typed_graph import typed_graph
 from cyclegan.errors import BackendError, FrameError, ModelError
+from cyclegan.layers import InstanceNorm, NoNorm
 from cyclegan.networks import Generator, network_from_config
 
 
@@ -115,6 +116,23 @@ def test_a_graph_of_a_changed_generator_runs_as_a_graph_alone(
         Translator.open(path, backend="torch")
     with Translator.open(path, precision="float32") as translator, torch.no_grad():
         expected = FrameToFrame(generator.eval())(torch.from_numpy(frames)).numpy()
+        assert np.abs(translator(frames).astype(int) - expected).max() <= 1
+
+
+def test_biases_stay_in_a_graph_where_no_norm_takes_them_away(
+    frames: np.ndarray, tmp_path: Path
+) -> None:
+    generator = network_from_config(ResnetConfig(width=4, blocks=1)).eval()
+    for module in list(generator.modules()):
+        for name, part in module.named_children():
+            if isinstance(part, InstanceNorm):
+                setattr(module, name, NoNorm(0))
+    for name, values in generator.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.constant_(values, 0.3)
+    path = onnx_from_generator(generator, tmp_path / "graph.onnx")
+    with Translator.open(path, precision="float32") as translator, torch.no_grad():
+        expected = FrameToFrame(generator)(torch.from_numpy(frames)).numpy()
         assert np.abs(translator(frames).astype(int) - expected).max() <= 1
 
 
