@@ -242,20 +242,20 @@ def _frames(video: Path) -> list[Frame]:
                 )
             # Of a video that was cut without encoding it again, those before the cut are not shown.
             shown = (p for p in demuxed(container, stream) if p.size and not p.is_discard)
-            packets = [(packet.pts, packet.dts) for packet in shown]
+            packets = [(packet.pts, packet.is_keyframe) for packet in shown]
             reorders = codec.has_b_frames
     except (av.FFmpegError, IndexError) as error:
         reason = "it has no pictures" if isinstance(error, IndexError) else reason_of(error)
         raise DataError(
             f"{video} is no folder, no list ({LIST_SUFFIX}) and no video that can be read: {reason}"
         ) from error
-    to_decode = [time for _, time in packets if time is not None]
-    if to_decode != sorted(to_decode):
+    timed = [(time, is_key) for time, is_key in packets if time is not None]
+    if _step_back(timed):
         raise DataError(
             f"the times of {video} step back, as where recordings were joined; frames are found by "
             f"their times; {_CONTAIN_ANEW}"
         )
-    to_show = [time for time, _ in packets if time is not None]
+    to_show = [time for time, _ in timed]
     if reorders and to_show == sorted(to_show) and not _rise(video):
         raise DataError(
             f"the times of {video} are those of decoding its frames, not of showing them, as .avi "
@@ -271,6 +271,16 @@ def _frames(video: Path) -> list[Frame]:
     if not times:
         raise DataError(f"{video} has no frames")
     return [Frame(video, time) for time in times]
+
+
+def _step_back(packets: list[tuple[int, bool]]) -> bool:
+    """Whether a key frame is shown before a frame that came earlier, as in no single recording.
+
+    Times of decoding would not tell: FFmpeg guesses those of Matroska, and in .mp4 they step back
+    between the parts of an edit list.
+    """
+    latest = itertools.accumulate((time for time, _ in packets), max)
+    return any(is_key and time < last for (time, is_key), last in zip(packets, latest, strict=True))
 
 
 def _rise(video: Path) -> bool:

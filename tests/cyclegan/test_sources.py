@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import wave
@@ -10,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from PIL import Image, features
 
 from cyclegan.config import DataConfig
@@ -84,9 +86,10 @@ def written(
     matrix: tuple[int, ...] | None = None,
     encoder: str = "libx264",
     b_frames: int = 2,
+    plain_until: int = 0,
     **options: str,
 ) -> Path:
-    """With frames that refer to later ones, and key frames one second apart."""
+    """With frames that refer to later ones, from one on, and key frames one second apart."""
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(encoder, rate=25, options={"g": "25", "bf": str(b_frames)})
         stream.height, stream.width = pictures[0].shape[:2]
@@ -96,6 +99,8 @@ def written(
         for n, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = n
+            if 0 < n < plain_until:
+                frame.pict_type = PictureType.P
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -153,6 +158,64 @@ def test_recordings_that_were_joined_are_refused(tmp_path):
     joined.write_bytes((tmp_path / "0.ts").read_bytes() + (tmp_path / "30.ts").read_bytes())
     with pytest.raises(DataError, match=r"the times of .*joined\.ts step back.*ffmpeg -i"):
         list_items(joined)
+
+
+def test_times_of_decoding_that_ffmpeg_guesses_may_step_back(tmp_path):
+    """Matroska has none; and H.264 that does not tell by how many frames it reorders them, until
+    the first such frame comes, looks as if it did not."""
+    grays = [np.full((48, 64, 3), 8 * n, np.uint8) for n in range(FRAMES)]
+    source = written(tmp_path / "a.mkv", grays, plain_until=10)
+    content = source.read_bytes()
+    restriction, none = b"\xf1\x22\x59\x60", b"\x40\0\0\0"  # the ends of the head
+    assert content.count(restriction) == 1
+    source.write_bytes(content.replace(restriction, none))
+    assert steps_back(source)
+    items = list_items(source)
+    assert len(items) == FRAMES
+    for n in (0, 1, 11, 12, 13, 29):
+        assert read_item(items[n]).mean() == pytest.approx(8 * n, abs=3), n
+
+
+@pytest.mark.parametrize("parts", [((10, 30), (10, 30))])
+def test_an_edit_list_may_have_several_parts(parts, tmp_path):
+    grays = [np.full((48, 64, 3), 3 * n, np.uint8) for n in range(70)]
+    source = written(tmp_path / "a.mp4", grays)
+    edit(source, parts)
+    assert steps_back(source)
+    items = list_items(source)
+    shown = [n for length, begin in parts for n in range(begin, begin + length)]
+    assert len(items) == len(shown)
+    for item, n in zip(items, shown, strict=True):
+        assert read_item(item).mean() == pytest.approx(3 * n, abs=1.4), n
+
+
+def steps_back(video: Path) -> bool:
+    """Whether times of decoding do, of the packets that are shown."""
+    with av.open(str(video)) as container:
+        packets = [p for p in container.demux(video=0) if p.size and not p.is_discard]
+    times = [packet.dts for packet in packets if packet.dts is not None]
+    return times != sorted(times)
+
+
+def edit(video: Path, parts: tuple[tuple[int, int], ...]) -> None:
+    """Has an .mp4 show parts of itself: how many frames, from which one on."""
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        frame = round(1 / 25 / stream.time_base)
+        first = 2 * frame  # those that refer to later ones come two frames late
+    entries = [(40 * length, first + begin * frame, 1 << 16) for length, begin in parts]
+    content = bytearray(video.read_bytes())
+    moov = content.rindex(b"moov")
+    (count,) = struct.unpack_from(">I", content, content.index(b"elst", moov) + 8)
+    grown = 12 * (len(parts) - count)
+    for name in (b"moov", b"trak", b"edts", b"elst"):
+        at = content.index(name, moov) - 4
+        (size,) = struct.unpack_from(">I", content, at)
+        struct.pack_into(">I", content, at, size + grown)
+    body = content.index(b"elst", moov) + 8
+    listed = b"".join(struct.pack(">IiI", *entry) for entry in entries)
+    content[body : body + 4 + 12 * count] = struct.pack(">I", len(parts)) + listed
+    video.write_bytes(content)
 
 
 @pytest.mark.parametrize("down", [1, -1])
