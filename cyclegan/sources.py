@@ -83,6 +83,9 @@ _CONTAIN_ANEW = (
 EARLIER = (0.0, 1.0, 5.0, 30.0, math.inf)
 """Seconds before a frame to look for it from, one after the other: where a container has no index,
 seeking may land behind what was asked for."""
+_BEFORE_ALL = -(10**12)
+"""Microseconds. Where an edit list has the times of an .mp4's index step back, seeking to its first
+frame may land far behind it; before all of them there is but one place."""
 
 
 @dataclass(frozen=True)
@@ -349,7 +352,10 @@ def _upright(image: Image.Image, matrix: tuple[int, ...] | None) -> Image.Image:
 def _found(container: Any, stream: Any, time: int, earlier: float) -> Any:
     """The frame of that time, decoded from so many seconds before it on; None if it is not met."""
     if math.isinf(earlier):
-        container.seek(min(0, container.start_time or 0))
+        try:
+            container.seek(_BEFORE_ALL)
+        except PermissionError:  # .avi and .flv seek to none but times that they have
+            container.seek(min(0, container.start_time or 0))
     else:
         begin = time - round(earlier / stream.time_base)
         container.seek(max(begin, stream.start_time or 0), stream=stream)

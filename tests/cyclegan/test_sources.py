@@ -1,6 +1,7 @@
 """Domains that are lists and videos."""
 
 import io
+import math
 import os
 import struct
 import subprocess
@@ -118,6 +119,15 @@ def test_containers_whose_seeking_is_rough(name, options, tmp_path):
         assert read_item(items[n]).mean() == pytest.approx(3 * n, abs=1.4), n
 
 
+@pytest.mark.parametrize("name", ["a.avi", "a.flv", "a.mkv", "a.mp4", "a.ts"])
+def test_frames_are_found_from_the_beginning_of_any_container(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("cyclegan.sources.EARLIER", (math.inf,))
+    grays = [np.full((48, 64, 3), 8 * n, np.uint8) for n in range(FRAMES)]
+    items = list_items(written(tmp_path / name, grays, b_frames=0))
+    for n in (29, 0, 26, 3):
+        assert read_item(items[n]).mean() == pytest.approx(8 * n, abs=3), n
+
+
 @pytest.mark.parametrize("name", ["a.h264", "a.mpg"])
 def test_a_container_that_does_not_tell_times_is_refused(name, tmp_path):
     grays = [np.full((48, 64, 3), 3 * n, np.uint8) for n in range(30)]
@@ -176,7 +186,7 @@ def test_times_of_decoding_that_ffmpeg_guesses_may_step_back(tmp_path):
         assert read_item(items[n]).mean() == pytest.approx(8 * n, abs=3), n
 
 
-@pytest.mark.parametrize("parts", [((10, 30), (10, 30))])
+@pytest.mark.parametrize("parts", [((10, 30), (10, 30)), ((10, 5), (20, 45))])
 def test_an_edit_list_may_have_several_parts(parts, tmp_path):
     grays = [np.full((48, 64, 3), 3 * n, np.uint8) for n in range(70)]
     source = written(tmp_path / "a.mp4", grays)
