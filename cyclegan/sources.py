@@ -74,8 +74,10 @@ _NO_ARRAY = (
     tokenize.TokenError,  # NumPy reads heads of Python 2, too
 )
 """What NumPy is seen to raise for damaged files."""
-_FIRST = 64
-"""So many frames have one that refers to a later one among them, in videos that have such."""
+_PLACES = 16
+_LOOKED_AT = _PLACES * 256
+"""In as many places, and so many frames in all, a video is searched for one that refers to a later
+one: encoders may do without for a while, but hardly from one key frame to the next."""
 _CONTAIN_ANEW = (
     "put it into another container: ffmpeg -i IN -c copy OUT.mkv, or, if that refuses, without "
     "-c copy"
@@ -259,7 +261,8 @@ def _frames(video: Path) -> list[Frame]:
             f"their times; {_CONTAIN_ANEW}"
         )
     to_show = [time for time, _ in timed]
-    if reorders and to_show == sorted(to_show) and not _rise(video):
+    keys = [time for time, is_key in timed if is_key]
+    if reorders and to_show == sorted(to_show) and not _rise(video, keys):
         raise DataError(
             f"the times of {video} are those of decoding its frames, not of showing them, as .avi "
             "and .asf have them of H.264 with B-frames, and copies of such; frames are found by "
@@ -286,22 +289,29 @@ def _step_back(packets: list[tuple[int, bool]]) -> bool:
     return any(is_key and time < last for (time, is_key), last in zip(packets, latest, strict=True))
 
 
-def _rise(video: Path) -> bool:
-    """Whether the first frames come with rising times as they are decoded.
+def _rise(video: Path, keys: list[int]) -> bool:
+    """Whether frames come with rising times as they are decoded, from some of the key frames on.
 
     Where a container has no times to show them at, FFmpeg makes them up in the order of packets.
     """
     import av
 
-    times: list[int] = []
+    places = keys[:: 1 + len(keys) // _PLACES]
+    reached = -math.inf
     # What is damaged is told where it is drawn.
     with contextlib.suppress(av.FFmpegError), _container(video) as container:
-        packets = demuxed(container, container.streams.video[0])
-        frames = (frame for packet in packets for frame in packet.decode())
-        for frame in itertools.islice(frames, _FIRST):
-            if frame.pts is not None:
-                times.append(frame.pts)
-    return times == sorted(times)
+        stream = container.streams.video[0]
+        for place in places:
+            if place <= reached:
+                continue
+            container.seek(place, stream=stream)
+            frames = (frame for packet in demuxed(container, stream) for frame in packet.decode())
+            looked_at = itertools.islice(frames, _LOOKED_AT // len(places))
+            times = [frame.pts for frame in looked_at if frame.pts is not None]
+            if times != sorted(times):
+                return False
+            reached = max(times, default=reached)
+    return True
 
 
 @functools.lru_cache(maxsize=4)

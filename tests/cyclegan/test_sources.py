@@ -135,11 +135,13 @@ def test_a_container_that_does_not_tell_times_is_refused(name, tmp_path):
         list_items(written(tmp_path / name, grays))
 
 
+@pytest.mark.parametrize("plain_until", [0, 300])
 @pytest.mark.parametrize("name", ["a.avi", "a.asf"])
-def test_a_container_that_has_but_the_times_of_decoding_is_refused(name, tmp_path):
-    grays = [np.full((48, 64, 3), 3 * n, np.uint8) for n in range(30)]
+def test_a_container_that_has_but_the_times_of_decoding_is_refused(name, plain_until, tmp_path):
+    """Be it that frames refer to later ones from the start, or only late."""
+    grays = [np.full((48, 64, 3), n % 85 * 3, np.uint8) for n in range(plain_until + 30)]
     with pytest.raises(DataError, match=r"those of decoding its frames.*ffmpeg -i IN OUT\.mkv"):
-        list_items(written(tmp_path / name, grays))
+        list_items(written(tmp_path / name, grays, plain_until=plain_until))
 
 
 @pytest.mark.parametrize(("name", "encoder"), [("a.avi", "libx264"), ("a.ts", "mpeg2video")])
