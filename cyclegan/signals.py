@@ -67,6 +67,9 @@ def leaving() -> Iterator[None]:
             if asked.by is not None:
                 leave(asked.by)
             raise
+        else:
+            if asked.by is not None:  # the block was over before it was asked for again
+                leave(asked.by)
         finally:
             asked.forget()
 
@@ -94,7 +97,8 @@ class _Asked:
         if _is_lost_in(frame):
             signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         else:
-            signal.raise_signal(self.by)  # another handler may be in force by now
+            number, self.by = self.by, None  # another handler may be in force by now, and see to it
+            signal.raise_signal(number)
 
     def forget(self) -> None:
         """Ask no more."""
