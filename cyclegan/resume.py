@@ -10,7 +10,6 @@ import logging
 import pickle
 import re
 import shutil
-import signal
 import time
 import zipfile
 from collections.abc import Iterator
@@ -164,5 +163,5 @@ class Stopping:
 def stopping(*, launched: bool = False) -> Iterator[Stopping]:
     """Have Ctrl-C, SIGTERM and SIGHUP wait for the end of a step, where this is the main thread."""
     asked = Stopping(launched=launched)
-    with handling((signal.SIGINT, *ending_signals()), asked.ask):
+    with handling(ending_signals(), asked.ask):
         yield asked

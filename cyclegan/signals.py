@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 
 def ending_signals() -> list[int]:
-    """SIGTERM, and SIGHUP where there is one, unless we were started to ignore it, as by nohup."""
-    numbers = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))
+    """SIGINT, SIGTERM, and SIGHUP where there is one, but for those that we were started to ignore,
+    as by nohup, or by a shell that runs us in the background."""
+    numbers = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
     return [n for n in numbers if n is not None and signal.getsignal(n) != signal.SIG_IGN]
 
 
@@ -59,8 +60,7 @@ def leaving() -> Iterator[None]:
     do while they make an error. One that a library makes of the end is the end too.
     """
     asked = _Asked()
-    interrupts = [signal.SIGINT] if signal.getsignal(signal.SIGINT) != signal.SIG_IGN else []
-    with handling([*interrupts, *ending_signals()], asked.leave):
+    with handling(ending_signals(), asked.leave):
         try:
             yield
         except Exception:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -111,7 +110,7 @@ def stopping_at_interrupt(source: str, options: VideoOptions) -> Iterator[thread
     if not (options.live or open_input(source, options).endless):
         yield stop
         return
-    with handling([signal.SIGINT, *ending_signals()], set_it):
+    with handling(ending_signals(), set_it):
         try:
             yield stop
         except StoppedEarlyError:

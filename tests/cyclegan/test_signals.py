@@ -4,11 +4,16 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from cyclegan.engine.options import VideoOptions
+from cyclegan.resume import stopping
 from cyclegan.signals import handling, leaving
+from cyclegan.verbs.translating import stopping_at_interrupt
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="uses signals of POSIX")
 
@@ -76,6 +81,22 @@ def test_what_another_handler_sees_to_is_no_end_of_the_block(
             while not heard and time.monotonic() < deadline:
                 time.sleep(0.01)
     assert heard == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize(
+    "block", [leaving, stopping, lambda: stopping_at_interrupt("0", VideoOptions(live=True))]
+)
+def test_signals_that_we_were_started_to_ignore_stay_ignored(
+    block: Callable[[], AbstractContextManager[object]],
+) -> None:
+    """As Ctrl-C is by what a shell without job control runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with block():
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_error_that_a_library_makes_of_the_end_is_the_end() -> None:
