@@ -143,11 +143,11 @@ class Stopping:
         return self.by is not None
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """Note a signal; asked again it interrupts at once, unless that is SIGHUP."""
+        """Note a signal; asked again it ends the run at once, unless that is SIGHUP."""
         if self:
             same = self._launched and time.monotonic() - self._since < SAME_STOP
             if is_urgent(number) and not same:
-                raise KeyboardInterrupt
+                leave(number)
             return
         self.by, self._since = number, time.monotonic()
         provided = ", unless one of its processes has ended" if self._launched else ""

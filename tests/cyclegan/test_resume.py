@@ -242,8 +242,9 @@ def test_of_a_launched_process_two_signals_at_once_are_one_stop(monkeypatch):
             signal.raise_signal(signal.SIGINT)
     with stopping():
         signal.raise_signal(signal.SIGTERM)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit) as ended:
             signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 143
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one bit", "emptied"])
