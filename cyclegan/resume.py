@@ -23,7 +23,7 @@ import torch
 from cyclegan.config import TrainConfig, as_dict
 from cyclegan.errors import ConfigError, DataError, OutputError, reason_of
 from cyclegan.files import replacing
-from cyclegan.signals import ending_signals, handling, is_urgent, leave
+from cyclegan.signals import Asked, ending_signals, handling, is_urgent, leave
 
 VERSION = 1
 SAME_STOP = 5.0
@@ -136,6 +136,7 @@ class Stopping:
     def __init__(self, *, launched: bool = False) -> None:
         """``launched``: by torchrun, or what does as it does."""
         self.by: int | None = None
+        self.at_once = Asked()
         self._launched = launched
         self._since = 0.0
 
@@ -147,7 +148,7 @@ class Stopping:
         if self:
             same = self._launched and time.monotonic() - self._since < SAME_STOP
             if is_urgent(number) and not same:
-                leave(number)
+                self.at_once.leave(number, frame)
             return
         self.by, self._since = number, time.monotonic()
         provided = ", unless one of its processes has ended" if self._launched else ""
@@ -164,4 +165,7 @@ def stopping(*, launched: bool = False) -> Iterator[Stopping]:
     """Have Ctrl-C, SIGTERM and SIGHUP wait for the end of a step, where this is the main thread."""
     asked = Stopping(launched=launched)
     with handling(ending_signals(), asked.ask):
-        yield asked
+        try:
+            yield asked
+        finally:
+            asked.at_once.forget()

@@ -57,9 +57,10 @@ def leaving() -> Iterator[None]:
 
     In the middle of an import the end waits for it: extension modules swallow an exception that
     comes while they are loaded, and go on with half of NumPy. Those of Cython, such as PyAV's, also
-    do while they make an error. One that a library makes of the end is the end too.
+    do while they make an error, and Python itself in the end of an object. One that a library makes
+    of the end is the end too.
     """
-    asked = _Asked()
+    asked = Asked()
     with handling(ending_signals(), asked.leave):
         try:
             yield
@@ -74,17 +75,21 @@ def leaving() -> Iterator[None]:
             asked.forget()
 
 
-class _Asked:
-    """What has been asked for, and how many imports it need not wait for."""
+class Asked:
+    """An end that has been asked for, and how much of what would swallow it is outside of it."""
 
     def __init__(self) -> None:
         self.by: int | None = None
-        self._outside = _imports_in(sys._getframe())
+        self._outside = _swallowing_in(sys._getframe())
         self._before: Any = None
 
     def leave(self, number: int, frame: FrameType | None) -> None:
+        """A signal handler: end as the signal asks, or send it again where the end would be lost.
+
+        Raises KeyboardInterrupt, or SystemExit with status 128 + number.
+        """
         self.by = number
-        lost = _imports_in(frame) > self._outside or _is_lost_in(frame)
+        lost = _swallowing_in(frame) > self._outside or _is_lost_in(frame)
         if not lost or not hasattr(signal, "setitimer"):
             leave(number)
         before = signal.signal(signal.SIGALRM, self._again)
@@ -118,10 +123,11 @@ def _is_lost_in(frame: FrameType | None) -> bool:
     return "." in name or name == "_audit_fork_safety"
 
 
-def _imports_in(frame: FrameType | None) -> int:
-    """How many imports are under way in what ``frame`` was called by."""
+def _swallowing_in(frame: FrameType | None) -> int:
+    """How many imports, and ends of objects, are under way in what ``frame`` was called by."""
     count = 0
     while frame is not None:
-        count += frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+        code = frame.f_code
+        count += code.co_filename == "<frozen importlib._bootstrap>" or code.co_name == "__del__"
         frame = frame.f_back
     return count

@@ -99,6 +99,34 @@ def test_signals_that_we_were_started_to_ignore_stay_ignored(
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.parametrize(("block", "times"), [(leaving, 1), (stopping, 2)])
+def test_an_end_comes_after_that_of_an_object_which_would_swallow_it(
+    block: Callable[[], AbstractContextManager[object]], times: int
+) -> None:
+    """As that of PyTorch's loader does, which waits for its processes."""
+    whole: list[bool] = []
+
+    class Ends:
+        def __del__(self) -> None:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.25)  # asked for again meanwhile
+            whole.append(True)
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)
+
+    def end() -> None:
+        with block():
+            Ends()
+            time.sleep(5)
+
+    with pytest.raises(SystemExit) as ended:
+        end()
+    assert whole
+    assert ended.value.code == 143
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)) == before
+
+
 def test_an_error_that_a_library_makes_of_the_end_is_the_end() -> None:
     @leaving()
     def fail() -> None:
