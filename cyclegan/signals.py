@@ -127,7 +127,13 @@ def _swallowing_in(frame: FrameType | None) -> int:
     """How many imports, and ends of objects, are under way in what ``frame`` was called by."""
     count = 0
     while frame is not None:
-        code = frame.f_code
-        count += code.co_filename == "<frozen importlib._bootstrap>" or code.co_name == "__del__"
+        count += frame.f_code.co_filename == "<frozen importlib._bootstrap>" or _ends_object(frame)
         frame = frame.f_back
     return count
+
+
+def _ends_object(frame: FrameType) -> bool:
+    """Whether Python calls ``frame`` where an object goes, or a finalizer of one is called."""
+    name, module = frame.f_code.co_name, frame.f_globals.get("__name__")
+    called = name == "__call__" and module in ("multiprocessing.util", "weakref")
+    return called or name == "__del__"

@@ -1,9 +1,11 @@
 import importlib
+import multiprocessing.util
 import os
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -99,26 +101,48 @@ def test_signals_that_we_were_started_to_ignore_stay_ignored(
         signal.signal(signal.SIGINT, before)
 
 
+class Thing:
+    pass
+
+
+class Ends:
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+
+    def __del__(self) -> None:
+        self._act()
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        Ends,
+        lambda act: multiprocessing.util.Finalize(Thing(), act),
+        lambda act: weakref.finalize(Thing(), act),
+    ],
+    ids=["__del__", "Finalize", "finalize"],
+)
 @pytest.mark.parametrize(("block", "times"), [(leaving, 1), (stopping, 2)])
 def test_an_end_comes_after_that_of_an_object_which_would_swallow_it(
-    block: Callable[[], AbstractContextManager[object]], times: int
+    block: Callable[[], AbstractContextManager[object]],
+    times: int,
+    ends: Callable[[Callable[[], None]], object],
 ) -> None:
     """As that of PyTorch's loader does, which waits for its processes."""
     whole: list[bool] = []
 
-    class Ends:
-        def __del__(self) -> None:
-            for _ in range(times):
-                signal.raise_signal(signal.SIGTERM)
-            time.sleep(0.25)  # asked for again meanwhile
-            whole.append(True)
+    def ask() -> None:
+        for _ in range(times):
+            signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.12)  # asked for again meanwhile
+        whole.append(True)
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)
 
     def end() -> None:
         with block():
-            Ends()
-            time.sleep(5)
+            ends(ask)
+            time.sleep(2)
 
     with pytest.raises(SystemExit) as ended:
         end()
