@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +230,18 @@ def test_any_size_comes_back_as_it_went_in(
     assert compare(translated, expected).max_abs <= 1
 
 
+@pytest.fixture
+def one_thread_in_openvino() -> Iterator[None]:
+    """Several would wait for each other, and for other workers', longer than they work."""
+    core, name = openvino.shared_core(), "INFERENCE_NUM_THREADS"
+    before = core.get_property("CPU", name)
+    core.set_property("CPU", {name: 1})
+    yield
+    core.set_property("CPU", {name: before})
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.usefixtures("one_thread_in_openvino")
 def test_pictures_of_ever_new_sizes_do_not_fill_the_memory(graph: Path) -> None:
     """OpenVINO keeps kernels for the sizes that it has seen."""
 
