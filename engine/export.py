@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import torch
 
-from cyclegan.config import Depth, as_dict
+from cyclegan.config import Depth, GeneratorConfig, as_dict
 from cyclegan.engine.frame_graph import FrameToFrame, takes_away_constants
 from cyclegan.engine.graph_info import INPUT, OPSET, OUTPUT, GraphInfo
 from cyclegan.engine.graph_weights import add_biases, generator_of, why_no_generator
@@ -78,17 +78,16 @@ def onnx_from_generator(
         depth=depth,
     )
     with replacing(path) as temporary:  # refused before the work, where it cannot be written
-        kinds = getattr(torch, precision), _FRAMES[depth]
-        model = _exported(generator, *kinds, _EXPORTED)
+        network = _frozen(generator, getattr(torch, precision), altered=altered)
+        model = _exported(network, _FRAMES[depth], _EXPORTED)
         if altered:  # those as configured are known not to compute with sizes
-            _check_alike(model, _exported(generator, *kinds, _COMPARED))
+            _check_alike(model, _exported(network, _FRAMES[depth], _COMPARED))
         _free_sizes(model)
         info.describe(model)
         if why_no_generator(info) is None:
             add_biases(model, generator)
-            if (
-                generator_of(model, info) is None
-            ):  # the exporter makes one of weights that are equal
+            # The exporter makes one of weights that are equal.
+            if generator_of(model, info) is None:
                 replace(info, weights_sha256="").describe(model)
         seal(model)
         onnx.checker.check_model(model)
@@ -109,27 +108,31 @@ def weights_digest(generator: Generator) -> str:
     return digest.hexdigest()
 
 
-def _exported(generator: Generator, dtype: torch.dtype, frames: torch.dtype, size: _Size) -> Any:
-    """The ONNX model (protobuf) of a copy of ``generator`` in ``dtype``, for ``frames``."""
+def _frozen(generator: Generator, dtype: torch.dtype, *, altered: bool) -> FrameToFrame:
+    """A copy of ``generator`` in ``dtype``, to be exported; ``altered``: it is not as its
+    configuration says."""
     frozen = copy.deepcopy(generator).cpu().eval().requires_grad_(False).to(dtype)
-    multiple = generator.config.size_multiple
-    batch, *sides = size
-    height, width = (max(8, multiple) + side * multiple for side in sides)
-    shape = (batch, height, width, generator.config.in_channels)
-    example = torch.zeros(shape, dtype=frames, device="cpu")
-    unaltered = alteration(generator) is None
-    if unaltered and frozen.config.norm == "instance":
+    if not altered and frozen.config.norm == "instance":
         for module in frozen.modules():
             if isinstance(module, BeforeNorm):
                 module.bias = None  # the norm would take away no more than nearly all of it
+    flat_as_zero = not altered and takes_away_constants(frozen.config)
+    return FrameToFrame(frozen, dtype, flat_as_zero=flat_as_zero).eval()
+
+
+def _exported(network: FrameToFrame, frames: torch.dtype, size: _Size) -> Any:
+    """The ONNX model (protobuf) of ``network``, for ``frames``."""
+    config: GeneratorConfig = network.generator.config  # type: ignore[assignment]
+    multiple = config.size_multiple
+    batch, *sides = size
+    height, width = (max(8, multiple) + side * multiple for side in sides)
+    example = torch.zeros((batch, height, width, config.in_channels), dtype=frames, device="cpu")
     try:
         # Of one size: symbols for N, H and W would give the same graph in several times the time,
         # since none of our networks computes with its sizes. `_check_alike` refuses one that does.
         with tracing.exporting(), _quietly(), torch.autocast("cpu", enabled=False):
             program = torch.onnx.export(
-                FrameToFrame(
-                    frozen, dtype, flat_as_zero=unaltered and takes_away_constants(generator.config)
-                ).eval(),
+                network,
                 (example,),
                 input_names=[INPUT],
                 output_names=[OUTPUT],
