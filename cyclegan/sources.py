@@ -254,6 +254,15 @@ def _frames(video: Path) -> list[Frame]:
         raise DataError(
             f"{video} is no folder, no list ({LIST_SUFFIX}) and no video that can be read: {reason}"
         ) from error
+    return [Frame(video, time) for time in _times_of(video, packets, reorders)]
+
+
+def _times_of(video: Path, packets: Sequence[tuple[int | None, bool]], reorders: bool) -> list[int]:
+    """The times of the frames, from those of the packets, and which of them are key frames.
+
+    ``reorders``: the decoder may give frames in another order. Raises DataError where frames cannot
+    be found by their times.
+    """
     timed = [(time, is_key) for time, is_key in packets if time is not None]
     if _step_back(timed):
         raise DataError(
@@ -276,7 +285,7 @@ def _frames(video: Path) -> list[Frame]:
         )
     if not times:
         raise DataError(f"{video} has no frames")
-    return [Frame(video, time) for time in times]
+    return times
 
 
 def _step_back(packets: list[tuple[int, bool]]) -> bool:
