@@ -54,30 +54,29 @@ def test_an_end_comes_after_the_import_that_would_swallow_it(
     assert (signal.getsignal(number), signal.getsignal(signal.SIGALRM)) == before
 
 
-def test_an_end_that_is_asked_for_during_the_last_import_of_a_block_is_not_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The block may be over before there is another look."""
+@pytest.fixture
+def asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module whose import sends SIGTERM to this process."""
     (tmp_path / "asks.py").write_text("import signal\nsignal.raise_signal(signal.SIGTERM)\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "asks", raising=False)
+    return "asks"
+
+
+def test_an_end_that_is_asked_for_during_the_last_import_of_a_block_is_not_lost(asks: str) -> None:
+    """The block may be over before there is another look."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)
     with pytest.raises(SystemExit) as ended, leaving():
-        importlib.import_module("asks")
+        importlib.import_module(asks)
     assert ended.value.code == 143
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)) == before
 
 
-def test_what_another_handler_sees_to_is_no_end_of_the_block(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_another_handler_sees_to_is_no_end_of_the_block(asks: str) -> None:
     """As that of a live run, which ends well where it is asked to stop."""
-    (tmp_path / "asks.py").write_text("import signal\nsignal.raise_signal(signal.SIGTERM)\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "asks", raising=False)
     heard: list[int] = []
     with leaving():
-        importlib.import_module("asks")
+        importlib.import_module(asks)
         with handling([signal.SIGTERM], lambda number, frame: heard.append(number)):
             deadline = time.monotonic() + 5
             while not heard and time.monotonic() < deadline:
